@@ -1,0 +1,74 @@
+"""fastvi: the true number, fast. Exact likelihoods, estimators and bounds for latent-variable models.
+
+Names are imported at their first use, so that ``import fastvi`` costs no compilation and no numba import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_HOME = {
+    "JointTable": "fastvi.models.joint_table",
+    "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
+    "load": "fastvi.models.storage",
+    "Bernoulli": "fastvi.distributions.bernoulli",
+    "Uniform": "fastvi.distributions.uniform",
+    "log_marginal": "fastvi.exact.log_marginal",
+    "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
+    "Estimate": "fastvi.estimators.estimate",
+    "log_mean_exp": "fastvi.estimators.log_weights",
+    "effective_sample_size": "fastvi.estimators.log_weights",
+    "importance_weighted_bound": "fastvi.estimators.log_weights",
+    "pareto_k": "fastvi.estimators.pareto",
+    "psis": "fastvi.estimators.pareto",
+    "elbo": "fastvi.bounds.elbo",
+    "Elbo": "fastvi.bounds.elbo",
+    "kl_divergence": "fastvi.bounds.kl_divergence",
+    "kl_to_posterior": "fastvi.bounds.kl_to_posterior",
+    "fit_posterior": "fastvi.fitting.fit_posterior",
+    "Fit": "fastvi.fitting.fit",
+    "datasets": "fastvi.datasets",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fastvi' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    value = module if home == f"fastvi.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if TYPE_CHECKING:
+    from fastvi import datasets as datasets
+    from fastvi.bounds.elbo import Elbo as Elbo
+    from fastvi.bounds.elbo import elbo as elbo
+    from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
+    from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
+    from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
+    from fastvi.distributions.uniform import Uniform as Uniform
+    from fastvi.estimators.estimate import Estimate as Estimate
+    from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
+    from fastvi.estimators.log_weights import effective_sample_size as effective_sample_size
+    from fastvi.estimators.log_weights import importance_weighted_bound as importance_weighted_bound
+    from fastvi.estimators.log_weights import log_mean_exp as log_mean_exp
+    from fastvi.estimators.pareto import pareto_k as pareto_k
+    from fastvi.estimators.pareto import psis as psis
+    from fastvi.exact.log_marginal import log_marginal as log_marginal
+    from fastvi.fitting.fit import Fit as Fit
+    from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior
+    from fastvi.models.joint_table import JointTable as JointTable
+    from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork as SigmoidBeliefNetwork
+    from fastvi.models.storage import load as load

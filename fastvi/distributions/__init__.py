@@ -1,0 +1,1 @@
+"""Variational distributions and proposals over the latents."""

@@ -1,0 +1,1 @@
+"""Dispatch: how a question is cut into tiles, which kernel runs, the guard, the merge."""

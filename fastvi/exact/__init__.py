@@ -1,0 +1,1 @@
+"""Questions answered exactly, by summing over all latent states."""

@@ -1,0 +1,1 @@
+"""Fitting variational distributions (and, later, encoders and models)."""

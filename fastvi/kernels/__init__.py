@@ -1,0 +1,1 @@
+"""Compiled loops on clean arrays; they never validate, log or choose."""

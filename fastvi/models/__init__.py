@@ -1,0 +1,1 @@
+"""Latent-variable models: immutable, validated when built, saved without pickle."""

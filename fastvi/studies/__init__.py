@@ -1,0 +1,1 @@
+"""What `fastvi study` computes, its tables and its pictures."""
