@@ -1,0 +1,47 @@
+"""The one place where compiler options are stated.
+
+``nogil``: kernels run under a thread pool, so they let go of the interpreter lock.
+``cache``: compiled code is kept on disk; a directory that cannot be written only costs the compilation again.
+``error_model="numpy"``: division by zero gives inf or nan, as IEEE 754 says, and costs no branch.
+``fastmath``: never "nnan" or "ninf" (log space needs -inf and nan must stay visible). ``kernel`` allows only the
+contraction of ``a * b + c`` to a fused multiply-add. ``reducing_kernel`` also lets a sum or a product be
+reassociated, which is what vectorising a reduction takes; never use it where the order of operations carries the accuracy
+(compensated sums, argument reduction).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numba
+
+_LOG = logging.getLogger("fastvi")
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+
+def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
+    settings = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, **options}
+    try:
+        return numba.njit(cache=True, **settings)(function)
+    except RuntimeError as error:  # Numba found no directory that it may write to
+        if "cannot cache" not in str(error):
+            raise
+        _LOG.info("compiled code of %s is not kept on disk: %s", function.__name__, error)
+        return numba.njit(**settings)(function)
+
+
+def kernel(function: Any) -> Any:
+    """Compile a loop over arrays."""
+    return _compile(function, {"contract"})
+
+
+def reducing_kernel(function: Any) -> Any:
+    """Compile a loop whose sums and products may be reassociated."""
+    return _compile(function, {"contract", "reassoc", "nsz"})
+
+
+def inline(function: Any) -> Any:
+    """Compile a scalar function that is inlined into kernels (and that CUDA kernels can call too)."""
+    return _compile(function, {"contract"})
