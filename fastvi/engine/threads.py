@@ -1,0 +1,42 @@
+"""Threads: how many, and a map over tasks in order.
+
+Kernels let go of the interpreter lock, so a thread pool runs them side by side. Tasks are of a fixed shape and their
+results are merged in index order, hence the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def num_threads() -> int:
+    """Threads to use: FASTVI_NUM_THREADS where it is set, else the processors this process may run on."""
+    asked = os.environ.get("FASTVI_NUM_THREADS")
+    if asked is not None:
+        if not asked.isdecimal() or int(asked) < 1:
+            raise ValueError(f"FASTVI_NUM_THREADS must be a whole number of at least 1, got {asked!r}")
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> list[Result]:
+    """Results of ``function`` over ``items`` in order; an exception (also Ctrl-C) cancels what has not begun."""
+    tasks = list(items)
+    count = min(num_threads() if threads is None else threads, len(tasks))
+    if count <= 1:
+        return [function(task) for task in tasks]
+    pool = ThreadPoolExecutor(count, thread_name_prefix="fastvi")
+    try:
+        return list(pool.map(function, tasks))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,175 @@
+"""Micro-kernels written in LLVM IR, and their plain-loop twins.
+
+Numba's own vectoriser picks the reduction axis here (measured: 1.3-2.2 against 13-18 * 10^9 factors a second), so the inner
+loop is emitted with vector types: accumulators as phi nodes, one broadcast scalar per row, one load per vector.
+LLVM lowers the vectors to whatever the host has. No instruction is flagged but for ``contract``.
+
+Two loops come out of one generator, over k = 0 .. length - 1:
+
+- ``product_block``:  acc[r, c] *= left[k, r] + right[k, c]
+- ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r] += acc[r, :] * weight[r, :] lane by lane
+
+The twins do the same with loops. They are the oracle of the emitted code and the path under NUMBA_DISABLE_JIT=1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64, PRODUCT_32, PRODUCT_64, RegisterTile
+from fastvi.kernels.jit import JIT_DISABLED
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+class _Emitter:
+    """Vector loads, stores and broadcasts for one register tile."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, tile: RegisterTile, element: Any):
+        self.context, self.builder, self.signature, self.args = context, builder, signature, args
+        self.tile, self.element = tile, element
+        self.vector = ir.VectorType(element, tile.lanes)
+        self.cells = [(r, v) for r in range(tile.rows) for v in range(tile.vectors)]
+        self.bytes = 4 if isinstance(element, ir.FloatType) else 8
+
+    def pointer(self, array: int) -> Any:
+        """Address of element args[array + 1] of the array args[array]."""
+        value = arrayobj.make_array(self.signature.args[array])(self.context, self.builder, self.args[array])
+        return self.builder.gep(value.data, [self.args[array + 1]])
+
+    def offset(self, pointer: Any, count: int) -> Any:
+        return self.builder.gep(pointer, [ir.Constant(_I64, count)])
+
+    def load(self, pointer: Any, count: int) -> Any:
+        where = self.builder.bitcast(self.offset(pointer, count), self.vector.as_pointer())
+        value = self.builder.load(where)
+        value.align = self.bytes  # panels are only as aligned as their elements
+        return value
+
+    def store(self, value: Any, pointer: Any, count: int) -> None:
+        where = self.builder.bitcast(self.offset(pointer, count), self.vector.as_pointer())
+        self.builder.store(value, where).align = self.bytes
+
+    def broadcast(self, pointer: Any, count: int) -> Any:
+        scalar = self.builder.load(self.offset(pointer, count))
+        blank = ir.Constant(self.vector, ir.Undefined)
+        one = self.builder.insert_element(blank, scalar, ir.Constant(_I32, 0))
+        mask = ir.Constant(ir.VectorType(_I32, self.tile.lanes), [0] * self.tile.lanes)
+        return self.builder.shuffle_vector(one, blank, mask)
+
+    def cell(self, r: int, v: int) -> int:
+        return r * self.tile.vectors * self.tile.lanes + v * self.tile.lanes
+
+    def loop(self, left: Any, right: Any, length: Any, start: dict, step: Any) -> dict:
+        """Run ``step(accumulator, row scalar, column vector)`` over the reduction axis, in registers."""
+        builder, tile = self.builder, self.tile
+        before = builder.block
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(_I64)
+        k.add_incoming(ir.Constant(_I64, 0), before)
+        held = {}
+        for cell in self.cells:
+            held[cell] = builder.phi(self.vector)
+            held[cell].add_incoming(start[cell], before)
+        builder.cbranch(builder.icmp_signed("<", k, length), body, after)
+        builder.position_at_end(body)
+        at_left = builder.gep(left, [builder.mul(k, ir.Constant(_I64, tile.rows))])
+        at_right = builder.gep(right, [builder.mul(k, ir.Constant(_I64, tile.vectors * tile.lanes))])
+        columns = [self.load(at_right, v * tile.lanes) for v in range(tile.vectors)]
+        for r in range(tile.rows):
+            row = self.broadcast(at_left, r)
+            for v in range(tile.vectors):
+                held[r, v].add_incoming(step(held[r, v], row, columns[v]), builder.block)
+        k.add_incoming(builder.add(k, ir.Constant(_I64, 1)), builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return held
+
+
+def _emit_product(tile: RegisterTile, element: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, tile, element)
+        acc, left, right = emit.pointer(0), emit.pointer(2), emit.pointer(4)
+        start = {cell: emit.load(acc, emit.cell(*cell)) for cell in emit.cells}
+
+        def step(held: Any, row: Any, column: Any) -> Any:
+            return builder.fmul(held, builder.fadd(column, row))
+
+        for cell, value in emit.loop(left, right, args[6], start, step).items():
+            emit.store(value, acc, emit.cell(*cell))
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _emit_matmul(tile: RegisterTile, element: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, tile, element)
+        total, left, right, weight = (emit.pointer(i) for i in (0, 2, 4, 6))
+        zero = ir.Constant(emit.vector, [ir.Constant(element, 0.0)] * tile.lanes)
+
+        def step(held: Any, row: Any, column: Any) -> Any:
+            product = builder.fmul(row, column, flags=("contract",))
+            return builder.fadd(held, product, flags=("contract",))
+
+        sums = emit.loop(left, right, args[8], dict.fromkeys(emit.cells, zero), step)
+        for r in range(tile.rows):
+            lanes = emit.load(total, r * tile.lanes)
+            for v in range(tile.vectors):
+                lanes = step(lanes, sums[r, v], emit.load(weight, emit.cell(r, v)))
+            emit.store(lanes, total, r * tile.lanes)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def product_tile(element_bytes: int) -> RegisterTile:
+    """Register tile of ``product_block`` for accumulators of 8 or 4 bytes."""
+    return PRODUCT_64 if element_bytes == 8 else PRODUCT_32
+
+
+def product_loops(acc, acc_at, left, left_at, right, right_at, length):
+    """Plain-loop twin of ``product_block``."""
+    rows = product_tile(acc.itemsize).rows
+    for k in range(length):
+        for r in range(rows):
+            for c in range(COLUMNS):
+                factor = left[left_at + k * rows + r] + right[right_at + k * COLUMNS + c]
+                acc[acc_at + r * COLUMNS + c] *= factor
+
+
+def matmul_loops(total, total_at, left, left_at, right, right_at, weight, weight_at, length):
+    """Plain-loop twin of ``matmul_block``."""
+    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    for r in range(rows):
+        for c in range(COLUMNS):
+            acc = 0.0
+            for k in range(length):
+                acc += left[left_at + k * rows + r] * right[right_at + k * COLUMNS + c]
+            total[total_at + r * lanes + c % lanes] += acc * weight[weight_at + r * COLUMNS + c]
+
+
+@intrinsic
+def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length):
+    element = ir.DoubleType() if acc.dtype == types.float64 else ir.FloatType()
+    tile = product_tile(acc.dtype.bitwidth // 8)
+    n = types.intp
+    return types.void(acc, n, left, n, right, n, n), _emit_product(tile, element)
+
+
+@intrinsic
+def _matmul_emitted(typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, length):
+    n = types.intp
+    signature = types.void(total, n, left, n, right, n, weight, n, n)
+    return signature, _emit_matmul(MATMUL_64, ir.DoubleType())
+
+
+product_block = product_loops if JIT_DISABLED else _product_emitted
+matmul_block = matmul_loops if JIT_DISABLED else _matmul_emitted
