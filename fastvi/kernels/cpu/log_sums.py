@@ -1,0 +1,93 @@
+"""Running log-sum-exp per datum over tiles, and the log-space path for what the fast one cannot certify."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.softplus_product import subset_sums
+from fastvi.kernels.jit import kernel
+from fastvi.kernels.scalar import exp_fast
+
+
+@kernel
+def _bit_sum(coefficients, state):
+    total = 0.0
+    for i in range(coefficients.size):
+        if (state >> i) & 1:
+            total += coefficients[i]
+    return total
+
+
+@kernel
+def add_log_term(largest, total, n, scale, term):
+    """(largest[n], total[n]) stands for total * exp(largest); add term * exp(scale)."""
+    if not term > 0.0 or scale == -math.inf:
+        return
+    if scale > largest[n]:
+        total[n] = total[n] * math.exp(largest[n] - scale) + term
+        largest[n] = scale
+    else:
+        total[n] += term * math.exp(scale - largest[n])
+
+
+@kernel
+def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, bound):
+    """Add the tiles of a wave to each datum's running sum; ``bound`` keeps the largest scale that any tile had."""
+    for n in range(base.size):
+        for t in range(tile_scales.size):
+            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[t]
+            bound[n] = max(bound[n], scale)
+            add_log_term(largest, total, n, scale, sums[n, t])
+
+
+@kernel
+def merge_log_sums(largest, total, part_largest, part_total):
+    """Add one shard's running sums to those so far."""
+    for n in range(total.size):
+        add_log_term(largest, total, n, part_largest[n], part_total[n])
+
+
+@kernel
+def _tile_log_sum(tile, rows, columns, padded_rows):
+    """(largest, sum of exp(value - largest)) of value = rows[a] + columns[b] + tile[a, b]."""
+    best = np.full(COLUMNS, -np.inf)
+    for first in range(0, columns.size, COLUMNS):
+        for a in range(rows.size):
+            at = first * padded_rows + a * COLUMNS
+            for c in range(COLUMNS):
+                best[c] = max(best[c], rows[a] + columns[first + c] + tile[at + c])
+    largest = best.max()
+    if largest == -np.inf:
+        return largest, 0.0
+    sums = np.zeros(COLUMNS)
+    for first in range(0, columns.size, COLUMNS):
+        for a in range(rows.size):
+            at = first * padded_rows + a * COLUMNS
+            for c in range(COLUMNS):
+                sums[c] += exp_fast(rows[a] + columns[first + c] + tile[at + c] - largest)
+    return largest, sums.sum()
+
+
+@kernel
+def log_space_sums(log_tiles, first_tile, linear, num_outer, num_row_bits, padded_rows, base, negligible, largest, total):
+    """Tiles summed in log space, datum by datum; one whose every term is below exp(negligible[n]) is passed over."""
+    num_column_bits = linear.shape[1] - num_outer - num_row_bits
+    column_panels = log_tiles.shape[1] // (padded_rows * COLUMNS)
+    rows = np.empty(1 << num_row_bits)
+    columns = np.full(column_panels * COLUMNS, -np.inf)
+    peaks = np.empty(log_tiles.shape[0])
+    for t in range(log_tiles.shape[0]):
+        peaks[t] = log_tiles[t].max()
+    for n in range(base.size):
+        subset_sums(linear[n, num_outer : num_outer + num_row_bits], rows)
+        subset_sums(linear[n, num_outer + num_row_bits :], columns[: 1 << num_column_bits])
+        peak = rows.max() + columns.max()
+        for t in range(log_tiles.shape[0]):
+            shift = base[n] + _bit_sum(linear[n, :num_outer], first_tile + t)
+            if shift + peak + peaks[t] < negligible[n]:
+                continue
+            scale, term = _tile_log_sum(log_tiles[t], rows, columns, padded_rows)
+            add_log_term(largest, total, n, shift + scale, term)
