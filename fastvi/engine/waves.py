@@ -29,6 +29,11 @@ def wave_starts(form: SoftplusForm) -> range:
     return range(0, form.tiling.num_tiles, WAVE_TILES)
 
 
+def num_chunks(num_data: int) -> int:
+    """How many chunks ``chunk_slices`` gives."""
+    return -(-num_data // CHUNK_DATA)
+
+
 def chunk_slices(num_data: int) -> Iterator[slice]:
     """Data that are worked on together."""
     for first in range(0, num_data, CHUNK_DATA):

@@ -12,6 +12,7 @@ reassociated, which is what vectorising a reduction takes; never use it where th
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -21,15 +22,30 @@ _LOG = logging.getLogger("fastvi")
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
+def _source_stamp() -> tuple[tuple[str, int, int], ...]:
+    """Names, times and sizes of all kernel sources."""
+    here = Path(__file__).parent
+    found = sorted((path.relative_to(here).as_posix(), path.stat()) for path in here.rglob("*.py"))
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+
+
+_STAMP = _source_stamp()
+
+
 def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
     settings = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, **options}
     try:
-        return numba.njit(cache=True, **settings)(function)
+        compiled = numba.njit(cache=True, **settings)(function)
     except RuntimeError as error:  # Numba found no directory that it may write to
         if "cannot cache" not in str(error):
             raise
         _LOG.info("compiled code of %s is not kept on disk: %s", function.__name__, error)
         return numba.njit(**settings)(function)
+    if not JIT_DISABLED:
+        # Numba asks only whether the kernel's own file has changed, not those it calls into (measured: an edited scalar
+        # function went on in its old form); so the stamp is that of all kernel files. Private, hence tested.
+        compiled._cache._cache_file._source_stamp = _STAMP
+    return compiled
 
 
 def kernel(function: Any) -> Any:

@@ -1,0 +1,29 @@
+"""What every variational distribution offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi.models.base import Frozen
+
+
+class Distribution(Frozen, ABC):
+    """A distribution over latents z: parameters (d,) serve all data, parameters (N, d) one datum each."""
+
+    num_latents: int
+    num_data: int | None  # None where the parameters are (d,)
+
+    @abstractmethod
+    def sample(self, num: int, seed: int) -> np.ndarray:
+        """``num`` draws for each datum, shape (num, N, d); N = 1 where the parameters are (d,)."""
+
+    @abstractmethod
+    def log_prob(self, z: ArrayLike) -> np.ndarray:
+        """log q(z) in nats, the last axis summed; leading axes broadcast as in NumPy."""
+
+    @abstractmethod
+    def entropy(self) -> np.ndarray:
+        """Entropy in nats, shape (N,); N = 1 where the parameters are (d,)."""

@@ -1,0 +1,134 @@
+"""Factorised Bernoulli distribution over binary latents, and the functions of logits that go with it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.base import Distribution
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-logits)), elementwise, without overflow, tiny values to full relative accuracy."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+
+
+def log_sigmoid(logits: np.ndarray) -> np.ndarray:
+    """log(1 / (1 + exp(-logits))) = -softplus(-logits), elementwise; 0 at +inf and -inf at -inf."""
+    return np.minimum(logits, 0.0) - np.log1p(np.exp(-np.abs(logits)))
+
+
+def bernoulli_log_prob(bits: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """log probability of each bit (0 or 1) under its logit, elementwise, shapes broadcast.
+
+    This is bits * logits - softplus(logits) written as the log-sigmoid of a signed logit: nothing cancels at
+    logits of +-1000, and 0 * inf does not arise at infinite ones.
+    """
+    return log_sigmoid(np.where(bits != 0, logits, -logits))
+
+
+class Bernoulli(Distribution):
+    """q(z) = prod_i sigmoid(logits_i)^z_i (1 - sigmoid(logits_i))^(1 - z_i), z in {0, 1}^d.
+
+    Parameters
+    ----------
+    logits : array_like, (d,) or (N, d)
+        Log odds of z_i = 1. +inf and -inf are allowed (probability exactly 1 and 0), NaN is not. d >= 1, N >=
+        0.
+
+    Attributes
+    ----------
+    logits : ndarray, (d,) or (N, d), float64, read-only
+    mean : ndarray, the shape of logits, float64, read-only
+        sigmoid(logits).
+    num_latents : int
+        d.
+    num_data : int or None
+        N, or None where logits are (d,).
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> q = fastvi.Bernoulli([[0.0, float("inf")]])
+    >>> q.mean
+    array([[0.5, 1. ]])
+    >>> q.log_prob([[1, 1], [0, 0]])
+    array([-0.69314718,        -inf])
+    """
+
+    logits: np.ndarray
+
+    def __init__(self, logits: ArrayLike) -> None:
+        clean = validation.float_array(logits, "logits", ndim=(1, 2), allow_infinite=True)
+        if clean.shape[-1] < 1:
+            raise ValueError(f"logits must have at least 1 latent in the last axis, got shape {clean.shape}")
+        self._set(
+            logits=validation.frozen_array(clean),
+            num_latents=clean.shape[-1],
+            num_data=clean.shape[0] if clean.ndim == 2 else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_latents={self.num_latents}, num_data={self.num_data})"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"logits": self.logits}
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Probability that each latent is 1, the shape of logits."""
+        return validation.frozen_array(sigmoid(self.logits))
+
+    def sample(self, num: int, seed: int) -> np.ndarray:
+        """Draw from q.
+
+        Parameters
+        ----------
+        num
+            Draws for each datum, at least 0.
+        seed
+            0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its logits and
+            nothing else.
+
+        Returns
+        -------
+        ndarray, (num, N, d), uint8
+            N = 1 where logits are (d,).
+        """
+        num = validation.positive_int(num, "num", 0)
+        seed = validation.seed(seed)
+        from fastvi.kernels.cpu.draws import bernoulli_draws  # here, so that distributions do not import numba
+
+        return bernoulli_draws(np.atleast_2d(self.logits), num, seed, 0, 0)
+
+    def log_prob(self, z: ArrayLike) -> np.ndarray:
+        """log q(z) in nats.
+
+        Parameters
+        ----------
+        z : array_like of 0 and 1, (..., d)
+            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape without the last axis. -inf where q gives z no mass.
+        """
+        bits = validation.binary_array(z, "z", self.num_latents)
+        validation.broadcasting("z", bits.shape, "logits", self.logits.shape)
+        return np.asarray(bernoulli_log_prob(bits, self.logits).sum(axis=-1))
+
+    def entropy(self) -> np.ndarray:
+        """H(q) = sum_i softplus(|l_i|) - |l_i| sigmoid(|l_i|) in nats, shape (N,).
+
+        N = 1 where logits are (d,). Every term is a sum of non-negative parts, so small entropies keep their
+        relative accuracy; at +-inf it is 0.
+        """
+        size = np.abs(np.atleast_2d(self.logits))
+        small = np.exp(-size)
+        # size * small is 0 from |logit| = 800 on; bounding it there keeps inf * 0 out
+        return (np.log1p(small) + np.minimum(size, 800.0) * small / (1.0 + small)).sum(axis=-1)

@@ -1,0 +1,70 @@
+"""What the exact questions have in common: device, dtype, size limits, groups of data that see the same pixels."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi import validation
+from fastvi.engine.tiling import Tiling, choose_tiling
+from fastvi.engine.waves import CHUNK_DATA, WAVE_TILES
+from fastvi.kernels.cpu.host import COLUMNS
+
+Array = NDArray[Any]
+
+MAX_STATES = 1 << 40
+
+_LOG = logging.getLogger("fastvi")
+
+
+def check_device(device: Any) -> None:
+    """Only the CPU is built; "auto" picks it and says so."""
+    if validation.choice(device, "device", ("cpu", "cuda", "auto")) == "cuda":
+        raise RuntimeError("device='cuda' is not available: this version of fastvi has no CUDA backend; use device='cpu'")
+    if device == "auto":
+        _LOG.info("device='auto' picks 'cpu': this version of fastvi has no CUDA backend")
+
+
+def check_dtype(dtype: Any) -> str:
+    return validation.choice(dtype, "dtype", ("float64", "float32"))
+
+
+def predicted_bytes(tiling: Tiling, num_data: int, num_pixels: int) -> int:
+    """Peak memory of an enumeration beyond its arguments: waves, tables of a chunk of data, panels."""
+    rows, columns = max(8, 1 << tiling.row_bits), max(16, 1 << tiling.column_bits)
+    tile = rows * columns * 8
+    chunk = min(num_data, CHUNK_DATA) + 16
+    wave = min(WAVE_TILES, tiling.num_tiles)
+    panels = 8 * num_pixels * (4 * rows + 4 * columns)  # log sums, exponentials and their packed copies, at most
+    return wave * tile + chunk * 8 * (rows + columns + wave + 64) + panels + 64 * tile
+
+
+def check_size(num_latents: int, num_data: int, num_pixels: int, memory_limit: Any, max_states: Any) -> None:
+    """Refuse what is too large, with its plan in the text."""
+    limit = validation.positive_int(max_states, "max_states")
+    tiling = choose_tiling(num_latents, COLUMNS)
+    need = predicted_bytes(tiling, num_data, num_pixels)
+    text = f"{num_data} data under 2^{num_latents} states of {num_pixels} pixels would take {need:,} bytes"
+    if (1 << num_latents) > limit:
+        raise ValueError(f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}")
+    if memory_limit is not None and need > validation.positive_int(memory_limit, "memory_limit"):
+        raise ValueError(f"memory_limit is {memory_limit:,} bytes, but {text}")
+
+
+class Group(NamedTuple):
+    """Data that see the same pixels."""
+
+    pixels: Array  # (D,) bool
+    index: Array  # which data
+
+
+def distinct_masks(observed: Array | None, num_data: int, num_pixels: int) -> list[Group]:
+    """The data by distinct mask; one group of all where there is no mask."""
+    everyone = np.arange(num_data)
+    if observed is None or observed.ndim == 1:
+        return [Group(np.ones(num_pixels, bool) if observed is None else observed, everyone)]
+    masks, member = np.unique(observed, axis=0, return_inverse=True)
+    return [Group(mask, everyone[member.reshape(-1) == number]) for number, mask in enumerate(masks)]

@@ -1,0 +1,72 @@
+"""What a study hands back: tables, findings, and a function that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+
+Table: TypeAlias = Mapping[str, list[Any]]
+"""Column name -> one value a row. All columns have the same length."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called as ``progress(step, done, total)`` with whole numbers."""
+
+
+class Finding(NamedTuple):
+    """One line of text. ``timed`` says that it holds seconds, so that another run may word it otherwise."""
+
+    text: str
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Result of one study.
+
+    Attributes
+    ----------
+    name : str
+        Also the name of its folder.
+    tables : mapping of str to table
+        Same seed, same numbers.
+    timings : mapping of str to table
+        All that holds seconds; kept apart because no two runs agree on it.
+    findings : tuple of Finding
+        What the tables show, one line each.
+    shown : tuple of str
+        Names of the tables that a terminal shows.
+    figures : function
+        Given the result, draws its pictures: file name without suffix -> matplotlib figure.
+    models : mapping of str to model
+        Models to save beside the tables: file name without suffix -> model.
+    arrays : mapping of str to mapping of str to array
+        Data to save beside the tables: file name without suffix -> arrays of an .npz file.
+    """
+
+    name: str
+    tables: Mapping[str, Table]
+    findings: tuple[Finding, ...]
+    figures: Callable[[StudyResult], dict[str, Figure]]
+    shown: tuple[str, ...]
+    timings: Mapping[str, Table]
+    models: Mapping[str, SigmoidBeliefNetwork]
+    arrays: Mapping[str, Mapping[str, Any]]
+
+    def table(self, name: str) -> Table:
+        """A table by name, timed or not."""
+        return self.timings[name] if name in self.timings else self.tables[name]
+
+
+def no_progress(step: str, done: int, total: int) -> None:
+    """For callers that do not care."""
+
+
+def rows_to_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Rows of equal length as columns."""
+    return {name: [row[i] for row in rows] for i, name in enumerate(columns)}

@@ -1,0 +1,63 @@
+"""What can be chosen about the studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# d from which the exact E-step of the fit (all 2^d states for every image of a batch) leaves two minutes behind
+MOST_LATENTS = 14
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the numbers of the studies depend on.
+
+    The largest d of each way of enumerating is a setting, not a time limit: which rows are measured must not
+    depend on how busy the machine is. The defaults take about two minutes on 2 cores.
+    """
+
+    seed: int = 0
+    num_images: int = 50  # held-out images that sampling and bounds look at
+    num_latents: int = 12  # of the model that most of the studies look at
+    # fit
+    num_train: int = 1500
+    num_epochs: int = 50
+    # enumeration
+    enumeration_num_images: int = 100
+    enumeration_latents: tuple[int, ...] = tuple(range(2, 25, 2))
+    largest_python: int = 12
+    largest_numpy: int = 16
+    largest_loop: int = 18
+    # sampling
+    num_samples: tuple[int, ...] = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+    num_repeats: int = 5  # seeds for each cell of the tables
+    samples_in_sweep: int = 1_000  # K where d is swept
+    # bounds
+    num_particles: tuple[int, ...] = (1, 10, 100, 1_000)
+    num_draws: int = 20_000  # draws an image, cut into blocks of num_particles
+
+    @classmethod
+    def quick(cls, seed: int = 0, num_images: int = 6, num_latents: int = 4) -> Settings:
+        """Sizes that finish in seconds: to see the files, not to learn from them."""
+        return cls(
+            seed=seed,
+            num_images=num_images,
+            num_latents=num_latents,
+            num_train=200,
+            num_epochs=3,
+            enumeration_num_images=5,
+            enumeration_latents=(2, 3, 4, 5, 6),
+            largest_python=4,
+            largest_numpy=5,
+            largest_loop=5,
+            num_samples=(10, 100, 1_000),
+            num_repeats=2,
+            samples_in_sweep=100,
+            num_particles=(1, 10, 100),
+            num_draws=1_000,
+        )
+
+    @property
+    def fitted_latents(self) -> tuple[int, ...]:
+        """d of the models that are fitted for the sweep over d: 2, 4, ... and ``num_latents``."""
+        return tuple(sorted({*range(2, self.num_latents, 2), self.num_latents}))

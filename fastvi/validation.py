@@ -1,0 +1,267 @@
+"""Every check of an argument, and the words of its error.
+
+Each function takes what the caller passed and the argument's name, and returns the clean value that kernels
+may rely on. Errors are one line: the name, what is allowed, what came (shape, dtype, first offending value
+and its index).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+MAX_SEED = 2**64 - 1
+
+
+def shown(value: Any) -> str:
+    """One short line that says what ``value`` is."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"{text} ({type(value).__name__})"
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    return f"({sizes},)" if len(shape) == 1 else f"({sizes})"
+
+
+def require(array: np.ndarray, good: np.ndarray, must: str) -> None:
+    """Raise ValueError that begins with ``must`` and names the first value where ``good`` does not hold."""
+    if not good.all():
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), good.shape))
+        where = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+        raise ValueError(f"{must}, got {array[index]}{where}")
+
+
+def broadcasting(
+    name: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The shape that two arrays broadcast to."""
+    try:
+        return np.broadcast_shapes(shape, other_shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} and {other} must have shapes that broadcast, got shapes {shape} and {other_shape}"
+        ) from None
+
+
+def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
+    """What ``numpy.asarray`` makes of ``value``, or DLPack on the CPU where NumPy makes nothing of it."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be {allowed}, got a masked array: its mask would be lost")
+    reason = ""
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # ragged lists, tensors on a GPU, tensors that require a gradient
+        array, reason = None, f": {' '.join(str(error).split())}"
+    if (array is None or array.dtype == object) and hasattr(value, "__dlpack__"):
+        try:
+            array = np.from_dlpack(value)
+        except Exception as error:
+            array, reason = None, reason or f": {' '.join(str(error).split())}"
+    if array is None:
+        raise TypeError(f"{name} must be {allowed} in CPU memory, got a {type(value).__name__}{reason}")
+    return array
+
+
+def _number_array(value: Any, name: str, allowed: str) -> np.ndarray:
+    """Booleans, integers or floating-point numbers as they came."""
+    array = _as_array(value, name, allowed)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be {allowed}, got dtype {array.dtype} (from a {type(value).__name__})")
+    return array
+
+
+def _check_shape(
+    array: np.ndarray, name: str, ndim: int | tuple[int, ...], shape: tuple[int | None, ...] | None
+) -> None:
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in allowed:
+        axes = " or ".join(str(n) for n in allowed)
+        wanted = f" of shape {_shape_text(shape)}" if shape is not None else ""
+        raise ValueError(f"{name} must have {axes} axes{wanted}, got shape {array.shape}")
+    if shape is None:
+        return
+    # the last axes are compared, so that one shape serves arrays with and without leading axes
+    pairs = zip(reversed(array.shape), reversed(shape), strict=False)
+    if any(want is not None and have != want for have, want in pairs):
+        raise ValueError(f"{name} must have shape {_shape_text(shape)}, got shape {array.shape}")
+
+
+def float_array(
+    value: Any,
+    name: str,
+    *,
+    ndim: int | tuple[int, ...],
+    shape: tuple[int | None, ...] | None = None,
+    allow_infinite: bool = False,
+) -> np.ndarray:
+    """Real numbers as a C-contiguous float64 array; it may share memory with ``value``.
+
+    ``ndim`` is one number of axes or several allowed ones; ``shape`` holds the sizes, None where any size
+    will do.
+    """
+    array = _number_array(value, name, "an array of real numbers")
+    _check_shape(array, name, ndim, shape)
+    with np.errstate(over="ignore"):  # a long double beyond the doubles becomes inf, which is judged below
+        clean = np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+    if allow_infinite:
+        require(clean, ~np.isnan(clean), f"{name} must not contain NaN")
+    else:
+        require(clean, np.isfinite(clean), f"{name} must be finite")
+    return clean
+
+
+def frozen_array(array: np.ndarray) -> np.ndarray:
+    """A read-only C-contiguous copy, which is what models and distributions keep."""
+    copy = np.array(array, order="C", copy=True)
+    copy.setflags(write=False)
+    return copy
+
+
+def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
+    if array.dtype.kind == "b":
+        bits = np.ascontiguousarray(array).view(np.uint8)
+        return bits if observed is None else bits * observed
+    good = (array == 0) | (array == 1)
+    must = f"{name} must contain only 0 and 1"
+    if observed is None:
+        require(array, good, must)
+        return np.ascontiguousarray(array, dtype=np.uint8).reshape(array.shape)
+    require(array, good | ~observed, f"{must} where it is observed")
+    return np.where(observed, array, 0).astype(np.uint8, order="C")
+
+
+def binary_matrix(
+    value: Any, name: str, num_columns: int, *, observed: np.ndarray | None = None
+) -> np.ndarray:
+    """Data of zeros and ones as uint8 of shape (N, ``num_columns``), C-contiguous.
+
+    Where ``observed`` (from :func:`observed_mask`) is False anything goes, NaN too, and 0 is stored. A single
+    datum is not promoted: (D,) against (N, D) is the caller's decision, and the error says how to state it.
+    """
+    wanted = f"(num_data, {num_columns})"
+    array = _number_array(value, name, f"an array of 0 and 1 of shape {wanted}")
+    if array.ndim == 1 and array.shape[0] == num_columns:
+        raise ValueError(
+            f"{name} must have shape {wanted}, got shape {array.shape}: pass {name}[None] for one datum"
+        )
+    if array.ndim != 2 or array.shape[1] != num_columns:
+        raise ValueError(f"{name} must have shape {wanted}, got shape {array.shape}")
+    return _zeros_and_ones(array, name, observed)
+
+
+def binary_array(value: Any, name: str, last_axis: int) -> np.ndarray:
+    """Zeros and ones as uint8 with any leading axes: shape (..., ``last_axis``)."""
+    array = _number_array(value, name, f"an array of 0 and 1 of shape (..., {last_axis})")
+    if array.ndim < 1 or array.shape[-1] != last_axis:
+        raise ValueError(f"{name} must have shape (..., {last_axis}), got shape {array.shape}")
+    return _zeros_and_ones(array, name, None)
+
+
+def index_array(value: Any, name: str, num_values: int) -> np.ndarray:
+    """Integers in [0, ``num_values``) as int64 with any axes."""
+    array = _as_array(value, name, "an array of integers")
+    if array.dtype.kind not in "iu" and array.size:  # an empty list comes as float64
+        raise TypeError(
+            f"{name} must be an array of integers, got dtype {array.dtype} (from a {type(value).__name__})"
+        )
+    require(array, (array >= 0) & (array < num_values), f"{name} must lie in 0 ... {num_values - 1}")
+    return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
+
+
+def index_vector(value: Any, name: str, num_values: int) -> np.ndarray:
+    """Integers in [0, ``num_values``) as int64 of shape (N,)."""
+    array = _as_array(value, name, "a vector of integers")
+    if array.ndim != 1:
+        hint = f": pass [{name}] for one datum" if array.ndim == 0 else ""
+        raise ValueError(f"{name} must have shape (num_data,), got shape {array.shape}{hint}")
+    return index_array(array, name, num_values)
+
+
+def observed_mask(observed: Any, num_data: int, num_pixels: int) -> np.ndarray | None:
+    """None, or a boolean mask of shape (D,) or (N, D).
+
+    Only dtype bool is taken, so that data of 0 and 1 passed by mistake are refused.
+    """
+    if observed is None:
+        return None
+    array = _as_array(observed, "observed", "a boolean array")
+    wanted = f"({num_pixels},) or ({num_data}, {num_pixels})"
+    if array.dtype != np.bool_:
+        raise TypeError(f"observed must have dtype bool and shape {wanted}, got dtype {array.dtype}")
+    if array.shape not in ((num_pixels,), (num_data, num_pixels)):
+        raise ValueError(f"observed must have shape {wanted}, got shape {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def observed_data(
+    x: Any, observed: Any, num_pixels: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
+    if observed is None:
+        return binary_matrix(x, "x", num_pixels), None
+    array = _number_array(x, "x", f"an array of 0 and 1 of shape (num_data, {num_pixels})")
+    num_data = array.shape[0] if array.ndim == 2 else 0
+    mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
+    return binary_matrix(array, "x", num_pixels, observed=mask), mask
+
+
+def _integer(value: Any) -> int | None:
+    """The int that ``value`` is, or None; booleans are not numbers here."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """An int with 0 <= seed < 2**64."""
+    number = _integer(value)
+    if number is None:
+        raise TypeError(f"{name} must be an int with 0 <= {name} < 2**64, got {shown(value)}")
+    if not 0 <= number <= MAX_SEED:
+        raise ValueError(f"{name} must be an int with 0 <= {name} < 2**64, got {shown(number)}")
+    return number
+
+
+def positive_int(value: Any, name: str, minimum: int = 1) -> int:
+    """An int of at least ``minimum``."""
+    number = _integer(value)
+    if number is None:
+        raise TypeError(f"{name} must be an int >= {minimum}, got {shown(value)}")
+    if number < minimum:
+        raise ValueError(f"{name} must be an int >= {minimum}, got {shown(number)}")
+    return number
+
+
+def choice(value: Any, name: str, allowed: Collection[str]) -> str:
+    """One of the strings ``allowed``."""
+    words = ", ".join(repr(word) for word in allowed)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
+    return value
+
+
+def instance(value: Any, name: str, types: type | tuple[type, ...]) -> Any:
+    """``value`` itself where it is an instance of one of ``types``."""
+    if not isinstance(value, types):
+        names = " or ".join(t.__name__ for t in (types if isinstance(types, tuple) else (types,)))
+        raise TypeError(f"{name} must be a {names}, got {shown(value)}")
+    return value
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False; numbers and None are refused."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)

@@ -1,0 +1,225 @@
+"""What wrong input gets: one line that names the argument, what is allowed and what came.
+
+A row of a table is (name, call, exception, pattern of the message), one line a row.
+"""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastvi
+from fastvi import validation
+
+NAN, INF = float("nan"), float("inf")
+NETWORK = fastvi.SigmoidBeliefNetwork(np.zeros((4, 3)), np.zeros(4), np.zeros(3))
+TABLE = fastvi.JointTable([[0.5, 0.25], [0.25, 0.0]])
+Q = fastvi.Bernoulli(np.zeros((2, 3)))
+
+
+def network(weights=((0.0,) * 3,) * 4, bias=(0.0,) * 4, prior_logits=(0.0,) * 3):
+    return fastvi.SigmoidBeliefNetwork(weights, bias, prior_logits)
+
+
+def spoiled(shape, value, index, dtype=float):
+    array = np.zeros(shape, dtype=dtype)
+    array[index] = value
+    return array
+
+
+# fmt: off
+SIGMOID_BELIEF_NETWORK = [
+    ("NaN weight", lambda: network(spoiled((4, 3), NAN, (2, 1))), ValueError, r"^weights must be finite, got nan at index \(2, 1\)"),
+    ("infinite weight", lambda: network(spoiled((4, 3), -INF, (0, 2))), ValueError, r"^weights .* got -inf at index \(0, 2\)"),
+    ("NaN bias", lambda: network(bias=[0, 0, 0, NAN]), ValueError, r"^bias must be finite, got nan at index 3"),
+    ("infinite prior", lambda: network(prior_logits=[0, INF, 0]), ValueError, r"^prior_logits .* got inf at index 1"),
+    ("weights one axis", lambda: network(np.zeros(3)), ValueError, r"^weights must have 2 axes, got shape \(3,\)"),
+    ("bias too short", lambda: network(bias=np.zeros(3)), ValueError, r"^bias must have shape \(4,\), got shape \(3,\)"),
+    ("bias two axes", lambda: network(bias=np.zeros((4, 1))), ValueError, r"^bias must have 1 axes of shape \(4,\), got"),
+    ("prior too long", lambda: network(prior_logits=np.zeros(4)), ValueError, r"^prior_logits must have shape \(3,\), got"),
+    ("no latents", lambda: network(np.zeros((4, 0)), prior_logits=[]), ValueError, r"^weights .*num_latents >= 1.* \(4, 0\)"),
+    ("complex weights", lambda: network(np.zeros((4, 3), complex)), TypeError, r"^weights .* real numbers, got dtype complex128"),
+    ("weights as text", lambda: network([["a"] * 3] * 4), TypeError, r"^weights .* real numbers, got dtype <U1"),
+    ("weights None", lambda: network(None), TypeError, r"^weights .* got dtype object \(from a NoneType\)"),
+    ("ragged weights", lambda: network([[1, 2], [3]]), TypeError, r"^weights must be an array of real numbers"),
+    ("masked weights", lambda: network(np.ma.zeros((4, 3))), TypeError, r"^weights .* got a masked array"),
+    ("overflowing logit", lambda: network(np.full((4, 3), 1e308)), ValueError, r"^weights and bias must keep .* at index 0"),
+    ("x of 2", lambda: NETWORK.log_joint(spoiled((5, 4), 2, (3, 1)), [0] * 3), ValueError, r"^x must contain only 0 and 1, got 2.0 at index \(3, 1\)"),
+    ("x of NaN", lambda: NETWORK.log_joint(spoiled(4, NAN, 2), [0] * 3), ValueError, r"^x .* got nan at index 2"),
+    ("x of another length", lambda: NETWORK.log_joint([0] * 5, [0] * 3), ValueError, r"^x must have shape \(\.\.\., 4\), got shape \(5,\)"),
+    ("x without axes", lambda: NETWORK.log_joint(1, [0] * 3), ValueError, r"^x must have shape \(\.\.\., 4\), got shape \(\)"),
+    ("z of 0.5", lambda: NETWORK.log_joint([0] * 4, [0, 0.5, 0]), ValueError, r"^z must contain only 0 and 1, got 0.5 at index 1"),
+    ("z of another length", lambda: NETWORK.log_joint([0] * 4, [0] * 4), ValueError, r"^z must have shape \(\.\.\., 3\)"),
+    ("x and z do not fit", lambda: NETWORK.log_joint(np.zeros((2, 4)), np.zeros((5, 3))), ValueError, r"^x.* and z.* broadcast, got shapes \(2,\) and \(5,\)"),
+    ("negative num", lambda: NETWORK.sample(-1, 0), ValueError, r"^num must be an int >= 0, got -1"),
+    ("num of 1.5", lambda: NETWORK.sample(1.5, 0), TypeError, r"^num must be an int >= 0, got 1.5 \(float\)"),
+    ("negative seed", lambda: NETWORK.sample(1, -1), ValueError, r"^seed .* 0 <= seed < 2\*\*64, got -1"),
+    ("seed too large", lambda: NETWORK.sample(1, 2**64), ValueError, r"^seed .* < 2\*\*64, got 18446744073709551616"),
+    ("seed None", lambda: NETWORK.sample(1, None), TypeError, r"^seed must be an int .* got None"),
+    ("seed True", lambda: NETWORK.sample(1, True), TypeError, r"^seed must be an int .* got True \(bool\)"),
+]
+
+JOINT_TABLE = [
+    ("negative entry", lambda: fastvi.JointTable([[1.5, -0.5]]), ValueError, r"^probabilities must be >= 0, got -0.5 at index \(0, 1\)"),
+    ("NaN entry", lambda: fastvi.JointTable([[1.0], [NAN]]), ValueError, r"^probabilities must be finite, got nan at index \(1, 0\)"),
+    ("infinite entry", lambda: fastvi.JointTable([[INF]], unnormalized=True), ValueError, r"^probabilities must be finite, got inf"),
+    ("total of 2", lambda: fastvi.JointTable([[1.0, 1.0]]), ValueError, r"^probabilities must sum to 1 .* total of 2.0: use unnormalized=True"),
+    ("total of 0", lambda: fastvi.JointTable([[0.0]], unnormalized=True), ValueError, r"^probabilities .* total > 0, got a total of 0"),
+    ("total overflows", lambda: fastvi.JointTable([[1e308] * 3], unnormalized=True), ValueError, r"^probabilities .* total of inf"),
+    ("empty table", lambda: fastvi.JointTable(np.zeros((0, 3)), unnormalized=True), ValueError, r"^probabilities .* shape \(0, 3\)"),
+    ("one axis", lambda: fastvi.JointTable([1.0]), ValueError, r"^probabilities must have 2 axes, got shape \(1,\)"),
+    ("flag of 1", lambda: fastvi.JointTable([[1.0]], unnormalized=1), TypeError, r"^unnormalized must be True or False, got 1 \(int\)"),
+    ("x too large", lambda: TABLE.log_joint([0, 2], 0), ValueError, r"^x must lie in 0 \.\.\. 1, got 2 at index 1"),
+    ("x negative", lambda: TABLE.log_joint(-1, 0), ValueError, r"^x must lie in 0 \.\.\. 1, got -1$"),
+    ("x of floats", lambda: TABLE.log_joint([0.0], 0), TypeError, r"^x must be an array of integers, got dtype float64"),
+    ("x of booleans", lambda: TABLE.log_joint([True], 0), TypeError, r"^x must be an array of integers, got dtype bool"),
+    ("z too large", lambda: TABLE.log_joint(0, [[0, 5]]), ValueError, r"^z must lie in 0 \.\.\. 1, got 5 at index \(0, 1\)"),
+    ("x and z do not fit", lambda: TABLE.log_joint([0, 0], [0, 0, 0]), ValueError, r"^x and z .* got shapes \(2,\) and \(3,\)"),
+    ("negative num", lambda: TABLE.sample(-1, 0), ValueError, r"^num must be an int >= 0"),
+    ("seed of text", lambda: TABLE.sample(1, "7"), TypeError, r"^seed must be an int .* got '7' \(str\)"),
+]
+
+DISTRIBUTIONS = [
+    ("NaN logit", lambda: fastvi.Bernoulli([0.0, NAN]), ValueError, r"^logits must not contain NaN, got nan at index 1"),
+    ("scalar logits", lambda: fastvi.Bernoulli(0.0), ValueError, r"^logits must have 1 or 2 axes, got shape \(\)"),
+    ("three axes", lambda: fastvi.Bernoulli(np.zeros((1, 1, 1))), ValueError, r"^logits must have 1 or 2 axes, got shape \(1, 1, 1\)"),
+    ("no latents", lambda: fastvi.Bernoulli(np.zeros((2, 0))), ValueError, r"^logits .* at least 1 latent .* \(2, 0\)"),
+    ("logits as text", lambda: fastvi.Bernoulli(["a"]), TypeError, r"^logits .* got dtype <U1"),
+    ("z of -1", lambda: Q.log_prob([0, -1, 0]), ValueError, r"^z must contain only 0 and 1, got -1 at index 1"),
+    ("z of another length", lambda: Q.log_prob([0, 1]), ValueError, r"^z must have shape \(\.\.\., 3\), got shape \(2,\)"),
+    ("z for other data", lambda: Q.log_prob(np.zeros((5, 3))), ValueError, r"^z and logits .* got shapes \(5, 3\) and \(2, 3\)"),
+    ("negative num", lambda: Q.sample(-1, 0), ValueError, r"^num must be an int >= 0"),
+    ("num True", lambda: Q.sample(True, 0), TypeError, r"^num must be an int >= 0, got True"),
+    ("seed of 0.0", lambda: Q.sample(1, 0.0), TypeError, r"^seed must be an int .* got 0.0 \(float\)"),
+    ("seed too large", lambda: Q.sample(1, 2**64), ValueError, r"^seed must be an int"),
+    ("uniform over nothing", lambda: fastvi.Uniform(0), ValueError, r"^num_latents must be an int >= 1, got 0"),
+    ("uniform over 2.0", lambda: fastvi.Uniform(2.0), TypeError, r"^num_latents must be an int >= 1, got 2.0"),
+]
+
+KL_DIVERGENCE = [
+    ("q is an array", lambda: fastvi.kl_divergence(np.zeros(3), Q), TypeError, r"^q must be a Bernoulli, got an array of shape \(3,\)"),
+    ("p is a model", lambda: fastvi.kl_divergence(Q, NETWORK), TypeError, r"^p must be a Bernoulli, got SigmoidBeliefNetwork"),
+    ("other latents", lambda: fastvi.kl_divergence(Q, fastvi.Uniform(4)), ValueError, r"^q and p .* q with 3 and p with 4"),
+    ("other data", lambda: fastvi.kl_divergence(Q, fastvi.Bernoulli(np.zeros((3, 3)))), ValueError, r"^q and p .* q with 2 and p with 3"),
+]
+
+STORAGE = [
+    ("path None", lambda: NETWORK.save(None), TypeError, r"^path must be a str or an os.PathLike, got None"),
+    ("path empty", lambda: NETWORK.save(""), ValueError, r"^path must name a file, got ''"),
+    ("path of bytes", lambda: fastvi.load(b"model"), TypeError, r"^path must be a str or an os.PathLike, got b'model'"),
+    ("path is a number", lambda: fastvi.load(3), TypeError, r"^path must be a str or an os.PathLike, got 3 \(int\)"),
+]
+
+# what the functions of the other layers pass their arguments to
+VALIDATION = [
+    ("one datum", lambda: validation.binary_matrix(np.zeros(4), "x", 4), ValueError, r"^x must have shape \(num_data, 4\), got shape \(4,\): pass x\[None\]"),
+    ("other pixels", lambda: validation.binary_matrix(np.zeros((2, 5)), "x", 4), ValueError, r"^x must have shape \(num_data, 4\), got shape \(2, 5\)$"),
+    ("pixel of 255", lambda: validation.binary_matrix(spoiled((2, 4), 255, (1, 2), np.uint8), "x", 4), ValueError, r"^x must contain only 0 and 1, got 255 at index \(1, 2\)"),
+    ("observed NaN", lambda: validation.binary_matrix(spoiled((2, 4), NAN, (1, 2)), "x", 4, observed=np.ones(4, bool)), ValueError, r"^x .* where it is observed, got nan at index \(1, 2\)"),
+    ("mask of 0 and 1", lambda: validation.observed_mask([0, 1, 1, 1], 2, 4), TypeError, r"^observed must have dtype bool .* \(4,\) or \(2, 4\), got dtype int64"),
+    ("mask too short", lambda: validation.observed_mask([True] * 3, 2, 4), ValueError, r"^observed .* \(4,\) or \(2, 4\), got shape \(3,\)"),
+    ("mask of other data", lambda: validation.observed_mask(np.ones((3, 4), bool), 2, 4), ValueError, r"^observed .* got shape \(3, 4\)"),
+    ("one index", lambda: validation.index_vector(1, "x", 3), ValueError, r"^x must have shape \(num_data,\), got shape \(\): pass \[x\]"),
+    ("indices in two axes", lambda: validation.index_vector([[1]], "x", 3), ValueError, r"^x must have shape \(num_data,\), got shape \(1, 1\)$"),
+    ("index too large", lambda: validation.index_vector([0, 3], "x", 3), ValueError, r"^x must lie in 0 \.\.\. 2, got 3 at index 1"),
+    ("index of uint64", lambda: validation.index_vector(np.array([2**64 - 1], np.uint64), "x", 3), ValueError, r"got 18446744073709551615 at index 0"),
+    ("unknown choice", lambda: validation.choice("gpu", "device", ("cpu", "cuda")), ValueError, r"^device must be one of 'cpu', 'cuda', got 'gpu'"),
+    ("choice of None", lambda: validation.choice(None, "device", ("cpu", "cuda")), TypeError, r"^device must be one of 'cpu', 'cuda', got None"),
+    ("num_samples of 0", lambda: validation.positive_int(0, "num_samples"), ValueError, r"^num_samples must be an int >= 1, got 0"),
+    ("a long value is cut", lambda: validation.flag("a\n" * 500, "flag"), TypeError, r"^flag .{,100}\.\.\. \(str\)$"),
+]
+
+# fmt: on
+TABLES = {
+    "SigmoidBeliefNetwork": SIGMOID_BELIEF_NETWORK,
+    "JointTable": JOINT_TABLE,
+    "distributions": DISTRIBUTIONS,
+    "kl_divergence": KL_DIVERGENCE,
+    "storage": STORAGE,
+    "validation": VALIDATION,
+}
+CASES = [
+    pytest.param(call, exception, message, id=f"{table}: {name}")
+    for table, rows in TABLES.items()
+    for name, call, exception, message in rows
+]
+
+
+@pytest.mark.parametrize(("call", "exception", "message"), CASES)
+def test_wrong_input(call, exception, message):
+    with pytest.raises(exception, match=message) as caught:
+        call()
+    assert type(caught.value) is exception
+    assert "\n" not in str(caught.value)
+
+
+# ---- what is accepted ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_binary_matrices_of_any_real_dtype(dtype, order):
+    x = np.array([[0, 1, 1], [1, 0, 1]], dtype=dtype, order=order)
+    got = validation.binary_matrix(x, "x", 3)
+    np.testing.assert_array_equal(got, np.array([[0, 1, 1], [1, 0, 1]], dtype=np.uint8), strict=True)
+    assert got.flags.c_contiguous
+
+
+@pytest.mark.parametrize("observed", [[True, False], [[True, False], [False, True]]])
+def test_what_is_not_observed_becomes_zero(observed):
+    mask = validation.observed_mask(observed, 2, 2)
+    x = np.where(np.broadcast_to(mask, (2, 2)), 1.0, NAN)
+    np.testing.assert_array_equal(validation.binary_matrix(x, "x", 2, observed=mask), np.nan_to_num(x))
+    ones = np.ones((2, 2), dtype=bool)
+    np.testing.assert_array_equal(validation.binary_matrix(ones, "x", 2, observed=mask), np.nan_to_num(x))
+
+
+def test_no_data():
+    assert validation.binary_matrix(np.zeros((0, 3)), "x", 3).shape == (0, 3)
+    assert validation.binary_matrix(np.zeros((2, 0)), "x", 0).shape == (2, 0)
+    assert validation.index_vector([], "x", 3).dtype == np.int64
+    assert validation.observed_mask(np.ones((0, 3), bool), 0, 3).shape == (0, 3)
+    assert validation.observed_mask(None, 2, 3) is None
+
+
+def test_numpy_integers_are_integers():
+    assert validation.seed(np.uint64(2**64 - 1)) == 2**64 - 1
+    assert type(validation.positive_int(np.int32(4), "num")) is int
+    assert validation.flag(np.bool_(True), "flag") is True
+
+
+def test_infinities_where_they_are_allowed():
+    got = validation.float_array([[INF, -INF]], "logits", ndim=2, shape=(None, 2), allow_infinite=True)
+    np.testing.assert_array_equal(got, [[INF, -INF]])
+
+
+class OnlyDLPack:
+    """An array that NumPy does not know, such as a tensor of another library."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+class OnGpu(OnlyDLPack):
+    def __array__(self, *arguments, **options):
+        raise TypeError("can't convert a\ndevice tensor")
+
+    def __dlpack__(self, **options):
+        raise BufferError("not on the CPU")
+
+
+def test_dlpack_on_the_cpu():
+    weights = np.arange(12.0).reshape(4, 3)
+    np.testing.assert_array_equal(network(OnlyDLPack(weights)).weights, weights)
+    with pytest.raises(
+        TypeError, match=r"^weights must be .* in CPU memory, got a OnGpu: can't convert a device tensor$"
+    ):
+        network(OnGpu(weights))
