@@ -200,9 +200,7 @@ def observed_mask(observed: Any, num_data: int, num_pixels: int) -> np.ndarray |
     return np.ascontiguousarray(array)
 
 
-def observed_data(
-    x: Any, observed: Any, num_pixels: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
     if observed is None:
         return binary_matrix(x, "x", num_pixels), None

@@ -97,7 +97,7 @@ def test_entropy_of_one_latent_against_mpmath(t):
 def test_mean_has_the_shape_of_the_logits(logits):
     q = fastvi.Bernoulli(logits)
     expected = [
-        [1.0 if l == INF else 0.0 if l == -INF else naive.sigmoid(l) for l in row] for row in rows(logits)
+        [1.0 if t == INF else 0.0 if t == -INF else naive.sigmoid(t) for t in row] for row in rows(logits)
     ]
     np.testing.assert_allclose(q.mean, np.reshape(expected, logits.shape), rtol=1e-15)
     assert not q.mean.flags.writeable

@@ -228,8 +228,9 @@ def test_nothing_can_be_changed(model):
                 stored[...] = 0
 
 
-def test_what_was_passed_is_copied():
-    weights = np.zeros((2, 3), order="F")
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_was_passed_is_copied(order):
+    weights = np.zeros((2, 3), order=order)
     model = fastvi.SigmoidBeliefNetwork(weights, np.zeros(2), np.zeros(3))
     weights[:] = 1
     assert not model.weights.any()

@@ -101,7 +101,8 @@ class Bernoulli(Distribution):
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
-        from fastvi.kernels.cpu.draws import bernoulli_draws  # here, so that distributions do not import numba
+        # imported here, so that distributions do not import numba
+        from fastvi.kernels.cpu.draws import bernoulli_draws
 
         return bernoulli_draws(np.atleast_2d(self.logits), num, seed, 0, 0)
 

@@ -62,13 +62,13 @@ class Terms(NamedTuple):
 def data_terms(form: SoftplusForm, x: Array) -> Terms:
     """Terms of the data ``x`` (N, D) in {0, 1}."""
     linear, constant = np.empty((len(x), form.order.size)), np.empty(len(x))
-    offset = form.prior_logits - form.centre
+    offset = form.offset
     step = max(1, -(-len(x) // (4 * num_threads())))
 
     def task(first: int) -> None:
         part = slice(first, first + step)
         linear_terms(
-            x[part], form.weights, form.bias, form.log_prior_zero, offset, linear[part], constant[part]
+            x[part], form.weights, form.bias, form.log_constant, offset, linear[part], constant[part]
         )
 
     parallel_map(task, range(0, len(x), step))

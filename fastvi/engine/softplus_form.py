@@ -35,9 +35,9 @@ class SoftplusForm(NamedTuple):
     order: Array  # (d,) latents from the outermost bit to the last column bit
     weights: Array  # (D, d) columns in that order
     bias: Array  # (D,)
-    prior_logits: Array  # (d,) in that order
-    centre: Array  # (d,) in that order
-    log_prior_zero: float  # log p(z = 0)
+    centre: Array  # (d,) in that order: what is linear in z in the tiles
+    offset: Array  # (d,) in that order: what is added to W^T x
+    log_constant: float  # what is added to b . x: log p(z = 0), or 0 without the prior
 
     @property
     def padded_rows(self) -> int:
@@ -107,10 +107,11 @@ def softplus_form(
         panel_rows=panel_rows,
     )
     layout = BITS_64 if dtype == "float64" else BITS_32
-    log_prior_zero = -float(np.logaddexp(0.0, prior_logits).sum())
-    return SoftplusForm(
-        tiling, tables, layout, dtype, order, weights, tables.bias, prior_logits, centre, log_prior_zero
-    )
+    if fold_prior:
+        offset, log_constant = prior_logits - centre, -float(np.logaddexp(0.0, prior_logits).sum())
+    else:
+        offset, log_constant = np.zeros(num_latents), 0.0
+    return SoftplusForm(tiling, tables, layout, dtype, order, weights, tables.bias, centre, offset, log_constant)
 
 
 def _row_sums(matrix: Array) -> Array:

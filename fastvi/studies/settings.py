@@ -26,7 +26,7 @@ class Settings:
     enumeration_num_images: int = 100
     enumeration_latents: tuple[int, ...] = tuple(range(2, 25, 2))
     largest_python: int = 12
-    largest_numpy: int = 16
+    largest_numpy: int = 18
     largest_loop: int = 18
     # sampling
     num_samples: tuple[int, ...] = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)

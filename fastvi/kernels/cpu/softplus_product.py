@@ -245,7 +245,7 @@ def _weights(mantissa, exponent, row_log, column_log, padded_rows, out):
 def _log_weights(mantissa, exponent, row_log, column_log, padded_rows, constant, out):
     """out = row + column + constant - log(mantissa * 2^exponent), the logarithm of the tile."""
     num_rows, num_columns = row_log.size, column_log.size
-    out[:] = -np.inf
+    out[:] = 0.0
     for b in range(num_columns):
         at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
         for a in range(num_rows):
@@ -259,7 +259,7 @@ def fill_tiles(tables, first, layout, mantissa, bits, exponent, panel, in_log_sp
     """Tiles ``first``, ``first + 1``, ... of exp(linear(z) - A(z)) into the rows of ``tiles``, each relative to exp(scales[t]).
 
     With ``in_log_space`` the rows are linear(z) - A(z) itself and the scales 0. A row is packed as (column panels, padded rows,
-    COLUMNS); what pads it is 0 (or -inf). ``mantissa``, its integer view ``bits``, ``exponent`` and ``panel`` are scratch.
+    COLUMNS); what pads it is 0. ``mantissa``, its integer view ``bits``, ``exponent`` and ``panel`` are scratch.
     """
     num_pixels = tables.bias.size
     num_rows, num_columns = 1 << tables.row_linear.size, 1 << tables.column_linear.size

@@ -1,0 +1,156 @@
+"""The benchmarked problems: sizes, and random sigmoid belief networks with data drawn from them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Shape:
+    """num_latents d, num_pixels D, num_data N; tied: the d columns of the weights are this many distinct ones."""
+
+    num_latents: int
+    num_pixels: int
+    num_data: int
+    tied: int | None = None
+
+    def __str__(self) -> str:
+        return f"d = {self.num_latents}, D = {self.num_pixels}, N = {self.num_data:,}"
+
+    def fewer_latents(self, num: int) -> Shape:
+        return replace(self, num_latents=max(self.num_latents - num, 1))
+
+    @property
+    def terms(self) -> int:
+        """States times pixels: the softplus terms of the definition."""
+        return 2**self.num_latents * self.num_pixels
+
+    @property
+    def operations(self) -> int:
+        """Fused multiply-adds and multiplies of the split product form.
+
+        One of each per state and pixel, and one multiply-add per state and datum.
+        """
+        return 2 * self.terms + self.num_data * 2**self.num_latents
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one run measures: ``--size full`` or ``--size smoke``."""
+
+    name: str
+    headline: Shape
+    one_datum: Shape
+    thousand_data: Shape
+    mnist: Shape
+    large: Shape
+    estimates: tuple[Shape, ...]
+    num_samples: int
+    log_weights: tuple[int, int]
+    dgemm: int
+    copy_bytes: int
+    rounds: int
+    processes: int
+    drop: bool  # slow peers run with fewer latents
+
+
+SIZES = {
+    "full": Size(
+        name="full",
+        headline=Shape(20, 784, 100),
+        one_datum=Shape(20, 784, 1),
+        thousand_data=Shape(16, 784, 1000),
+        mnist=Shape(20, 784, 10_000),
+        # four equal columns each, so that an oracle has 5^6 * 3 states to visit and not 2^26
+        large=Shape(26, 784, 100, tied=7),
+        estimates=(Shape(20, 784, 100), Shape(100, 784, 100, tied=3)),
+        num_samples=1000,
+        log_weights=(1000, 10_000),
+        dgemm=2000,
+        copy_bytes=80_000_000,
+        rounds=10,
+        processes=5,
+        drop=True,
+    ),
+    "smoke": Size(
+        name="smoke",
+        headline=Shape(8, 16, 5),
+        one_datum=Shape(7, 16, 1),
+        thousand_data=Shape(6, 16, 20),
+        mnist=Shape(7, 784, 20),
+        large=Shape(9, 16, 5, tied=4),
+        estimates=(Shape(6, 16, 5), Shape(30, 16, 5, tied=3)),
+        num_samples=200,
+        log_weights=(7, 50),
+        dgemm=200,
+        copy_bytes=800_000,
+        rounds=2,
+        processes=1,
+        drop=False,
+    ),
+}
+
+
+class Problem(NamedTuple):
+    """The arguments of every log_marginal baseline, in order, all float64."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    prior_logits: np.ndarray
+    x: np.ndarray
+
+
+def random_problem(shape: Shape, scale: float = 0.5, seed: int = 20) -> Problem:
+    """Weights ~ scale N(0, 1), bias ~ N(-1, 1), prior logits ~ N(0, 1) / 2, and x drawn from that network."""
+    rng = np.random.default_rng(seed)
+    columns = shape.tied or shape.num_latents
+    owner = np.arange(shape.num_latents) % columns
+    weights = np.ascontiguousarray(scale * rng.standard_normal((shape.num_pixels, columns))[:, owner])
+    bias = rng.standard_normal(shape.num_pixels) - 1.0
+    prior_logits = 0.5 * rng.standard_normal(columns)[owner]
+    z = rng.random((shape.num_data, shape.num_latents)) < _sigmoid(prior_logits)
+    x = rng.random((shape.num_data, shape.num_pixels)) < _sigmoid(z @ weights.T + bias)
+    return Problem(weights, bias, prior_logits, x.astype(np.float64))
+
+
+def mild_problem(shape: Shape) -> Problem:
+    """Weights so small that a sample from the prior is a fair proposal at any d.
+
+    The standard deviation of the log weights is about 1 at D = 784.
+    """
+    return random_problem(shape, scale=0.2 * (784 / shape.num_pixels) ** 0.5 / shape.num_latents**0.5)
+
+
+def image_problem(shape: Shape) -> tuple[Problem, str]:
+    """MNIST images, binarised at half, and a network from their principal components; and what the data are.
+
+    The images come from the IDX file (gzip or not) that the environment variable FASTVI_MNIST names. Without it
+    the data are random, of the same shape.
+    """
+    path = os.environ.get("FASTVI_MNIST")
+    if not path:
+        return random_problem(shape), "random binary data of the shape of MNIST"
+    x = (_read_idx(path)[: shape.num_data] >= 128).astype(np.float64)
+    if x.shape != (shape.num_data, shape.num_pixels):
+        raise ValueError(f"FASTVI_MNIST must hold {shape.num_data} images of {shape.num_pixels} pixels, got {x.shape}")
+    mean = (x.sum(axis=0) + 0.5) / (len(x) + 1.0)
+    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
+    weights = 8.0 * vectors[:, : -shape.num_latents - 1 : -1] * np.sqrt(values[: -shape.num_latents - 1 : -1])
+    bias = np.log(mean / (1.0 - mean)) - weights.sum(axis=1) / 2.0
+    return Problem(np.ascontiguousarray(weights), bias, np.zeros(shape.num_latents), x), "MNIST test images"
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-logits))
+
+
+def _read_idx(path: str) -> np.ndarray:
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+        raw = file.read()
+    sizes = np.frombuffer(raw, ">i4", raw[3], offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(sizes[0], -1)

@@ -1,0 +1,75 @@
+"""Reverse-KL mean-field fits for all data: one table of all states, shared; restarts; threads over data."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.log_sum import data_terms
+from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.waves import fill_wave, wave_starts
+from fastvi.kernels.cpu.coordinate_ascent import fit_mean_field
+from fastvi.kernels.cpu.state_sums import unpack_tiles
+
+Array = NDArray[Any]
+
+
+class MeanFieldFit(NamedTuple):
+    """Logits (N, d) in the model's order; ELBO (N,); ELBO after each sweep (N, sweeps); converged (N,)."""
+
+    logits: Array
+    objective: Array
+    history: Array
+    converged: Array
+
+
+def state_table(form: SoftplusForm) -> Array:
+    """Log weights of all states as a matrix (2^(outer + row bits), 2^column bits)."""
+    tiling = form.tiling
+    table = np.empty((1 << (tiling.outer_bits + tiling.row_bits), 1 << tiling.column_bits))
+    for first in wave_starts(form):
+        log_tiles, _ = fill_wave(form, first, in_log_space=True)
+        unpack_tiles(log_tiles, tiling.row_bits, form.padded_rows, first, tiling.num_tiles, table)
+    return table
+
+
+def fit(
+    form: SoftplusForm, x: Array, starts: list[Array], max_sweeps: int, tolerance: float
+) -> MeanFieldFit:
+    """The best fit of each datum over the starting logits ``starts``, each (N, d) in the model's order."""
+    table = state_table(form)
+    terms = data_terms(form, x)
+    num_rows = form.tiling.outer_bits + form.tiling.row_bits
+    best: MeanFieldFit | None = None
+    step = max(1, -(-len(x) // (8 * num_threads())))
+    for start in starts:
+        logits = np.ascontiguousarray(start[:, form.order])
+        history = np.empty((len(x), max_sweeps))
+        objective, converged = np.empty(len(x)), np.empty(len(x), bool)
+
+        def task(
+            first: int, logits: Array = logits, history: Array = history, objective: Array = objective,
+            converged: Array = converged,
+        ) -> None:  # fmt: skip
+            part = slice(first, first + step)
+            fit_mean_field(
+                table, terms.linear[part], terms.constant[part], num_rows, max_sweeps, tolerance,
+                logits[part], history[part], objective[part], converged[part],
+            )  # fmt: skip
+
+        parallel_map(task, range(0, len(x), step))
+        found = MeanFieldFit(logits, objective, history, converged)
+        best = found if best is None else _better(best, found)
+    if best is None:
+        raise ValueError("starts must hold at least one array of logits, got none")
+    ordered = np.empty_like(best.logits)
+    ordered[:, form.order] = best.logits
+    return best._replace(logits=ordered)
+
+
+def _better(first: MeanFieldFit, second: MeanFieldFit) -> MeanFieldFit:
+    take = second.objective > first.objective
+    return MeanFieldFit(*(np.where(take if a.ndim == 1 else take[:, None], b, a) for a, b in zip(first, second, strict=True)))

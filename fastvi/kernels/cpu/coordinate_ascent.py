@@ -1,0 +1,116 @@
+"""Mean-field coordinate ascent on the exact ELBO, datum by datum.
+
+For factorised q the ELBO is linear in each q_i, so its optimum given the others is
+logit q_i = t_i + E_q[L | z_i = 1] - E_q[L | z_i = 0], with log p(x, z) = c + <t, z> + L(z). The states are a matrix (row bits,
+column bits): averaging it over the columns leaves a small table in which all row bits are updated in turn, and the same the other
+way round. A sweep over all d bits costs two products of the matrix with a vector.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastvi.kernels.jit import kernel, reducing_kernel
+
+
+@kernel
+def _sigmoid(logit):
+    small = math.exp(-abs(logit))
+    return (1.0 if logit >= 0.0 else small) / (1.0 + small)
+
+
+@kernel
+def _entropy(logit):
+    small = math.exp(-abs(logit))
+    return math.log1p(small) + abs(logit) * small / (1.0 + small)
+
+
+@kernel
+def _weights(logits, out):
+    """q of every subset of the bits."""
+    out[0] = 1.0
+    for i in range(logits.size):
+        one, zero = _sigmoid(logits[i]), _sigmoid(-logits[i])
+        for s in range(1 << i):
+            out[(1 << i) + s] = out[s] * one
+            out[s] *= zero
+
+
+@reducing_kernel
+def _average_columns(table, weights, out):
+    for r in range(table.shape[0]):
+        total = 0.0
+        for c in range(table.shape[1]):
+            total += table[r, c] * weights[c]
+        out[r] = total
+
+
+@kernel
+def _average_rows(table, weights, out):
+    out[:] = 0.0
+    for r in range(table.shape[0]):
+        weight = weights[r]
+        for c in range(table.shape[1]):
+            out[c] += weight * table[r, c]
+
+
+@kernel
+def _average_top_bit(values, bit, logit):
+    """Average ``bit``, the highest left, out of values[: 2 << bit]."""
+    one, zero = _sigmoid(logit), _sigmoid(-logit)
+    half = 1 << bit
+    for s in range(half):
+        values[s] = zero * values[s] + one * values[half + s]
+
+
+@kernel
+def _ascend(values, linear, logits, scratch):
+    """Update each bit in turn given the others; returns the largest change of a probability."""
+    moved = 0.0
+    for i in range(logits.size):
+        scratch[: values.size] = values
+        for bit in range(logits.size - 1, i, -1):
+            _average_top_bit(scratch, bit, logits[bit])
+        half = 1 << i
+        for bit in range(i - 1, -1, -1):
+            _average_top_bit(scratch, bit, logits[bit])
+            _average_top_bit(scratch[half:], bit, logits[bit])
+        new = linear[i] + (scratch[half] - scratch[0])
+        moved = max(moved, abs(_sigmoid(new) - _sigmoid(logits[i])))
+        logits[i] = new
+    return moved
+
+
+@kernel
+def fit_mean_field(table, linear, constant, num_row_bits, max_sweeps, tolerance, logits, history, objective, converged):
+    """Coordinate ascent for each datum from ``logits`` (N, d), which it overwrites.
+
+    ``table`` (2^row bits, 2^column bits) is L(z); history (N, max_sweeps) holds the ELBO after each sweep.
+    """
+    num_latents = logits.shape[1]
+    row_weights, column_weights = np.empty(table.shape[0]), np.empty(table.shape[1])
+    row_values, column_values = np.empty(table.shape[0]), np.empty(table.shape[1])
+    scratch = np.empty(max(table.shape[0], table.shape[1]))
+    for n in range(logits.shape[0]):
+        rows, columns = logits[n, :num_row_bits], logits[n, num_row_bits:]
+        converged[n] = False
+        for sweep in range(max_sweeps):
+            _weights(columns, column_weights)
+            _average_columns(table, column_weights, row_values)
+            moved = _ascend(row_values, linear[n, :num_row_bits], rows, scratch)
+            _weights(rows, row_weights)
+            _average_rows(table, row_weights, column_values)
+            moved = max(moved, _ascend(column_values, linear[n, num_row_bits:], columns, scratch))
+            _weights(columns, column_weights)
+            value = constant[n]
+            for c in range(column_values.size):
+                value += column_weights[c] * column_values[c]
+            for i in range(num_latents):
+                value += _sigmoid(logits[n, i]) * linear[n, i] + _entropy(logits[n, i])
+            history[n, sweep:] = value
+            objective[n] = value
+            if moved <= tolerance:
+                converged[n] = True
+                break
