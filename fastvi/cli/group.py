@@ -1,0 +1,50 @@
+"""A click group whose errors are one line and whose exit statuses are 0, 2 and 130."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+WRONG_USE = 2
+INTERRUPTED = 130  # 128 + SIGINT, what shells report
+
+
+class WrongInput(click.ClickException):
+    """What the user gave is not what a command can work on."""
+
+    exit_code = WRONG_USE
+
+
+class Group(click.Group):
+    """Prints ``fastvi: what is wrong`` to standard error instead of usage lines or a traceback."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:  # type: ignore[override]
+        options["standalone_mode"] = False
+        try:
+            status = super().main(*args, **options)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "fastvi"
+            _say(f"{where}: {error.format_message()} See '{where} --help'.")
+            sys.exit(WRONG_USE)
+        except click.ClickException as error:
+            _say(f"fastvi: {error.format_message()}")
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            _say("fastvi: interrupted")
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # the reader of our output has gone, as with `fastvi info | head -1`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or the interpreter complains when it flushes
+            sys.exit(1)
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            _say(f"fastvi: {name}{error.strerror or error}")
+            sys.exit(WRONG_USE)
+        # outside standalone mode click returns the status of --help and --version instead of exiting
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say(text: str) -> None:
+    click.echo(" ".join(text.split()), err=True)

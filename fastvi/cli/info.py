@@ -1,0 +1,29 @@
+"""``fastvi info``: what a report of a problem or of a timing should say about the machine."""
+
+from __future__ import annotations
+
+import click
+
+from fastvi.cli.group import WrongInput
+from fastvi.engine.hardware import caches
+from fastvi.studies.environment import environment
+
+
+def show_info() -> None:
+    """Print it, one line each."""
+    try:
+        found = environment()
+    except ValueError as error:  # FASTVI_NUM_THREADS
+        raise WrongInput(str(error)) from error
+    level1, level2 = caches()
+    lines = {
+        **found["versions"],
+        "processor": found["cpu"],
+        "system": found["system"],
+        "cores": found["cores"],
+        "threads": f"{found['threads']} (set FASTVI_NUM_THREADS for another number)",
+        "caches": f"{level1 >> 10} KiB level 1 data, {level2 >> 10} KiB level 2, a core",
+        "GPU": "not built yet",
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:<10} {value}")

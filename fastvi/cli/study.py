@@ -1,0 +1,37 @@
+"""``fastvi study``: runs studies, shows their tables, writes their files."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from fastvi.cli.terminal import print_table, progress_bar
+from fastvi.studies.output import write_result
+from fastvi.studies.result import StudyResult
+from fastvi.studies.settings import Settings
+
+
+def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
+    """Run the named studies in order; each one's files are written before the next begins."""
+    begin = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)  # said now rather than after the work
+    for name in names:
+        with progress_bar(name) as report:
+            result: StudyResult = import_module(f"fastvi.studies.{name}").run(settings, report)
+            report("writing files and pictures", 0, 1)
+            written = write_result(result, settings, out)
+        _show(result, written)
+    click.echo(f"{len(names)} done in {time.perf_counter() - begin:.0f} s: {out}")
+
+
+def _show(result: StudyResult, written: list[Path]) -> None:
+    for name in result.shown:
+        print_table(f"{result.name}: {name.replace('_', ' ')}", dict(result.table(name)))
+        click.echo()
+    for finding in result.findings:
+        click.echo(f"  * {finding.text}")
+    pictures = ", ".join(path.name for path in written if path.suffix == ".png")
+    click.echo(f"  -> {written[0].parent}: {len(written)} files, among them {pictures}\n")

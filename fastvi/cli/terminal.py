@@ -1,0 +1,64 @@
+"""Tables and progress bars in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+_PLAIN_WIDTH = 120  # of a file or a pipe, which has no width of its own
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for standard output (or error) as it is now; tests and pipes may have replaced it."""
+    found = Console(stderr=stderr, highlight=False)
+    if not found.is_terminal:
+        found.width = _PLAIN_WIDTH
+    return found
+
+
+def cell(value: Any) -> str:
+    """One value, four digits where it is a float."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def print_table(title: str, columns: dict[str, list[Any]]) -> None:
+    """A table of columns on standard output; text to the left, numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+    for name, values in columns.items():
+        text = any(isinstance(value, str) for value in values)
+        table.add_column(name.replace("_", " "), justify="left" if text else "right", overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(cell(value) for value in row))
+    console().print(table)
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A function ``report(step, done, total)`` that moves a bar on standard error; no bar in a file or pipe."""
+    screen = console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.fields[study]}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("starting", total=1, study=name)
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)

@@ -1,0 +1,57 @@
+"""Philox4x32-10, a random number generator without state: 128 random bits as a function of a counter and a key.
+
+J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011), section 3.
+
+Words are 32-bit numbers held in 64-bit integers. The product of two of them may wrap around in a signed integer; its bits are
+the right ones all the same, also for Python's own integers under NUMBA_DISABLE_JIT=1 (mixing uint64 with int64 would
+give floats in Numba). The masks tell LLVM that factors have 32 bits, so that a loop over counters is vectorised.
+"""
+
+from __future__ import annotations
+
+from fastvi.kernels.jit import inline
+
+WORD = 0xFFFFFFFF
+_MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+_WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
+
+
+@inline
+def _round(c0, c1, c2, c3, k0, k1):
+    left, right = c0 * _MULTIPLIER_0, c2 * _MULTIPLIER_1
+    return (
+        ((right >> 32) & WORD) ^ c1 ^ k0,
+        right & WORD,
+        ((left >> 32) & WORD) ^ c3 ^ k1,
+        left & WORD,
+    )
+
+
+@inline
+def _next_key(k0, k1):
+    return (k0 + _WEYL_0) & WORD, (k1 + _WEYL_1) & WORD
+
+
+@inline
+def philox(c0, c1, c2, c3, k0, k1):
+    """The four words that counter (c0, c1, c2, c3) and key (k0, k1) give; all words in [0, 2^32)."""
+    # ten rounds spelt out: with a loop here, a loop over counters is not vectorised (UNROLLED)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = _next_key(k0, k1)
+    return _round(c0, c1, c2, c3, k0, k1)

@@ -1,0 +1,105 @@
+"""Pictures of the bounds study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import fastvi
+from fastvi.studies.result import StudyResult, Table
+from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, dress, label_line, new_figure, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 14
+_TINTS = (SKY, BLUE, GREEN, ORANGE)
+
+
+def figures(result: StudyResult) -> dict[str, Figure]:
+    """``images``: bounds of some images beside them. ``gap``: gap against K, and ELBO + KL = log p(x)."""
+    return {"images": _images(result), "gap": _gap(result)}
+
+
+def _sizes(table: Table) -> list[int]:
+    """K of the importance-weighted bounds."""
+    return [int(name.rsplit("_", 1)[1]) for name in table if name.startswith("weighted") and not name.endswith("error")]
+
+
+def _images(result: StudyResult) -> Figure:
+    """The images are spread over the range of gaps; log p(x) is the zero of each line."""
+    table = result.table("images")
+    truth, elbo = np.array(table["log_marginal"]), np.array(table["elbo"])
+    gap = truth - elbo
+    order = np.argsort(gap, kind="stable")
+    shown = order[np.unique(np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int))]
+    data = fastvi.datasets.digits()
+    figure = new_figure(10.5, 0.8 + 0.48 * len(shown))
+    grid = figure.add_gridspec(len(shown), 2, width_ratios=[1, 22], wspace=0.0)
+    axes = figure.add_subplot(grid[:, 1])
+    sizes = [size for size in _sizes(table) if size > 1]
+    for row, n in enumerate(reversed(shown)):
+        height = len(shown) - 1 - row
+        picture = figure.add_subplot(grid[row, 0])
+        show_image(picture, data.images[table["index"][n]].reshape(data.image_shape))
+        axes.plot([-gap[n], 0.0], [height, height], color="#CCCCCC", linewidth=5, solid_capstyle="butt", zorder=1)
+        axes.plot(-gap[n], height, "o", color=RED, markersize=8, zorder=3)
+        for size, tint in zip(sizes, _TINTS, strict=False):
+            value = table[f"weighted_bound_{size}"][n] - truth[n]
+            axes.plot(value, height, "D", color=tint, markersize=5.5, zorder=3)
+    axes.axvline(0.0, color=BLACK, linewidth=2)
+    axes.set_ylim(-0.6, len(shown) - 0.1)
+    top = len(shown) - 1
+    n = shown[-1]
+    label_line(axes, -gap[n], top, "ELBO", RED, xytext=(0, 11), ha="center")
+    for number, (size, tint) in enumerate(zip(sizes, _TINTS, strict=False)):
+        value = table[f"weighted_bound_{size}"][n] - truth[n]
+        label_line(axes, value, top, f"K = {size:,}", tint, xytext=(0, 11 + 0 * number), ha="center")
+    label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 11))
+    dress(
+        axes,
+        f"The ELBO stops {gap.mean():.2f} nats short on average ({gap.min():.2f} to {gap.max():.2f}); "
+        "importance weighting closes the gap",
+        "nats below log p(x) (grey bar: KL(q || p(z|x)))",
+        "",
+    )
+    axes.grid(False, axis="y")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(right=0.09 * gap.max())
+    return figure
+
+
+def _gap(result: StudyResult) -> Figure:
+    table = result.table("images")
+    truth, elbo, kl = (np.array(table[name]) for name in ("log_marginal", "elbo", "kl_to_posterior"))
+    sizes = _sizes(table)
+    gaps = np.stack([truth - np.array(table[f"weighted_bound_{size}"]) for size in sizes])
+    errors = np.stack([np.array(table[f"weighted_bound_{size}_std_error"]) for size in sizes])
+    figure = new_figure(11, 4.6)
+    left, right = figure.subplots(1, 2)
+    left.plot(sizes, gaps, color="#CCCCCC", linewidth=0.7)
+    left.errorbar(sizes, gaps.mean(axis=1), 2 * np.sqrt((errors**2).sum(axis=1)) / len(truth), fmt="o-", color=BLUE, linewidth=2)
+    left.set_xscale("log")
+    left.axhline(0.0, color=BLACK, linewidth=1)
+    for size, value in zip(sizes, gaps.mean(axis=1), strict=True):
+        label_line(left, size, value, f"{value:.2g}", BLUE, xytext=(4, 9))
+    dress(
+        left,
+        f"{sizes[-1]:,} samples leave {gaps[-1].mean():.2g} of the ELBO's {(truth - elbo).mean():.2g} nats",
+        "samples K in the importance-weighted bound",
+        "log p(x) - bound, nats (grey: one image)",
+    )
+    residual = float(np.abs(truth - elbo - kl).max())
+    limit = 10.0 ** np.ceil(np.log10(max(residual, 1e-16)))
+    reach = 1.05 * float(max(kl.max(), 1e-3))
+    right.plot([0, reach], [0, reach], color=GREY, linewidth=1)
+    right.plot(kl, truth - elbo, "o", color=RED, markersize=5, alpha=0.7)
+    dress(
+        right,
+        f"The gap is the KL divergence: equal within {limit:.0e} nats",
+        "KL(q || p(z|x)), nats, computed on its own",
+        "log p(x) - ELBO, nats",
+    )
+    return figure

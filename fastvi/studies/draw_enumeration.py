@@ -1,0 +1,70 @@
+"""Picture of the enumeration study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastvi.studies.enumeration import METHODS
+from fastvi.studies.result import StudyResult
+from fastvi.studies.style import BLUE, GREEN, GREY, ORANGE, RED, dress, label_line, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLORS = dict(zip(METHODS, (RED, ORANGE, GREEN, BLUE), strict=True))
+_SCALE = ((1.0, "a second"), (60.0, "a minute"), (3600.0, "an hour"), (86400.0, "a day"))
+
+
+def figures(result: StudyResult) -> dict[str, Figure]:
+    """``cost``: seconds against d, measured (solid) and extrapolated (dashed)."""
+    table = result.table("seconds")
+    rows = list(zip(*table.values(), strict=True))
+    figure = new_figure(9.5, 5.6)
+    axes = figure.subplots()
+    last = max(table["num_latents"])
+    for method in METHODS:
+        own = [(d, s, guessed) for name, d, s, guessed, _ in rows if name == method]
+        measured = [(d, s) for d, s, guessed in own if not guessed]
+        dashed = measured[-1:] + [(d, s) for d, s, guessed in own if guessed]
+        color = _COLORS[method]
+        axes.plot(*zip(*measured, strict=True), "o-", color=color, linewidth=2, markersize=4.5)
+        if len(dashed) > 1:
+            axes.plot(*zip(*dashed, strict=True), "--", color=color, linewidth=1.3)
+        label_line(axes, last, own[-1][1], f"{method}\n{_duration(own[-1][1])}", color)
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    for seconds, name in _SCALE:
+        if low < seconds < high:
+            axes.axhline(seconds, color=GREY, linewidth=0.8, linestyle=":")
+            axes.annotate(
+                name, (min(table["num_latents"]), seconds), xytext=(0, 3), textcoords="offset points",
+                fontsize=8.5, color=GREY,
+            )  # fmt: skip
+    dress(axes, _title(rows, last), "latents d (2^d states summed for every image)", "seconds for all images")
+    axes.set_xticks(sorted(set(table["num_latents"])))
+    axes.set_xlim(right=last + 0.2 * (last - min(table["num_latents"])))
+    axes.text(0.02, 0.97, "solid: measured    dashed: extrapolated, twice the time for each further latent",
+              transform=axes.transAxes, va="top", fontsize=8.5, color=GREY)  # fmt: skip
+    return {"cost": figure}
+
+
+def _title(rows: list[tuple[str, int, float, bool, float]], last: int) -> str:
+    ratio = {method: r for method, d, _, _, r in rows if d == last}
+    own = next(seconds for method, d, seconds, _, _ in rows if method == "fastvi" and d == last)
+    loop, numpy = ratio["compiled loop"], ratio["NumPy"]
+    return (
+        f"Exact log p(x) under 2^{last} states takes fastvi {_duration(own)}: "
+        f"{_rounded(loop)}x less than a compiled loop, {_rounded(numpy)}x less than NumPy"
+    )
+
+
+def _rounded(value: float) -> str:
+    """Two digits that count."""
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "min"), (1.0, "s")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s" if seconds >= 0.95 else f"{seconds * 1e3:.2g} ms"

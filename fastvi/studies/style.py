@@ -1,0 +1,51 @@
+"""How pictures look. The only place that imports matplotlib, and only when something is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with any common form of colour blindness
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#222222", "#777777"
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """A figure that no window or global state knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Title at the left, light grid, no box."""
+    axes.set_title(title, loc="left", fontsize=11, color=BLACK)
+    axes.set_xlabel(x_label, color=BLACK)
+    axes.set_ylabel(y_label, color=BLACK)
+    axes.grid(True, which="major", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.tick_params(colors=GREY, labelcolor=BLACK)
+
+
+def label_line(axes: Axes, x: float, y: float, text: str, color: str, **options: Any) -> None:
+    """Text beside a point of a line, instead of a legend."""
+    place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9.5, **options}
+    axes.annotate(text, (x, y), color=color, **place)
+
+
+def show_image(axes: Axes, picture: Any, **options: Any) -> None:
+    """A small picture without ticks; black ink on white unless told otherwise."""
+    shown = {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest", **options}
+    axes.imshow(picture, **shown)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color("#BBBBBB")
+    axes.spines[:].set_linewidth(0.5)

@@ -1,0 +1,66 @@
+"""Emitted micro-kernels against their plain-loop twins, and the panels that they read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastvi.kernels.cpu import register_tiles
+from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
+from fastvi.kernels.jit import JIT_DISABLED, kernel
+
+
+@kernel
+def run_product(acc, acc_at, left, left_at, right, right_at, length):
+    register_tiles.product_block(acc, acc_at, left, left_at, right, right_at, length)
+
+
+@kernel
+def run_matmul(total, total_at, left, left_at, right, right_at, weight, weight_at, length):
+    register_tiles.matmul_block(total, total_at, left, left_at, right, right_at, weight, weight_at, length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 64])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_product_block(dtype, length):
+    rng = np.random.default_rng(length)
+    rows = register_tiles.product_tile(np.dtype(dtype).itemsize).rows
+    cells = rows * COLUMNS
+    acc = rng.uniform(1, 2, cells + 5).astype(dtype)
+    left, right = (rng.uniform(0.2, 0.8, 3 + 64 * n).astype(dtype) for n in (rows, COLUMNS))
+    before, twin = acc.astype(float), acc.copy()
+    run_product(acc, 2, left, 3, right, 1, length)
+    register_tiles.product_loops(twin, 2, left, 3, right, 1, length)
+    # an addition and a multiplication a step in the same order: at most the twin's own rounding apart
+    assert np.allclose(acc, twin, rtol=2 * length * np.finfo(dtype).eps, atol=0)
+    factors = left[3 : 3 + length * rows].reshape(length, rows, 1) + right[1 : 1 + length * COLUMNS].reshape(length, 1, COLUMNS)
+    expected = before[2:-3] * factors.astype(float).prod(axis=0).reshape(-1)
+    assert np.allclose(acc[2:-3], expected, rtol=4 * length * np.finfo(dtype).eps + 1e-15, atol=0)
+    assert np.array_equal(acc[[0, 1, -3, -2, -1]], before[[0, 1, -3, -2, -1]])  # the neighbours are untouched
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 64])
+def test_matmul_block(length):
+    rng = np.random.default_rng(length)
+    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    left, right = rng.normal(size=64 * rows), rng.normal(size=64 * COLUMNS)
+    weight = rng.normal(size=rows * COLUMNS + 1)
+    total, twin = np.ones(rows * lanes + 2), np.ones(rows * lanes + 2)
+    run_matmul(total, 1, left, 0, right, 0, weight, 1, length)
+    register_tiles.matmul_loops(twin, 1, left, 0, right, 0, weight, 1, length)
+    size = np.abs(left).max() * np.abs(right).max() * np.abs(weight).max()
+    assert np.allclose(total, twin, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
+    products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(length, COLUMNS)
+    expected = (products * weight[1:].reshape(rows, COLUMNS)).sum(axis=1)
+    found = (total[1:-1] - 1).reshape(rows, lanes).sum(axis=1)
+    assert np.allclose(found, expected, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
+
+
+@pytest.mark.needs_jit
+def test_product_block_is_vectorised():
+    assert not JIT_DISABLED
+    acc, left, right = np.ones(64), np.ones(64), np.ones(64)
+    run_product(acc, 0, left, 0, right, 0, 1)
+    (code,) = run_product.inspect_llvm().values()
+    tile = register_tiles.PRODUCT_64
+    assert f"fmul <{tile.lanes} x double>" in code
