@@ -1,8 +1,8 @@
-"""Seconds until something happens in a fresh process: the import, the first call ever, the first call of a later one.
+"""Seconds in a fresh process: the import, the first call ever, the first call of a later process.
 
-``python bench/coldstart.py`` prints one JSON object with a list of seconds for each. A first call is timed from
-after ``import fastvi`` to its result, so it holds the imports that fastvi leaves until then, the compilation or the
-loading of compiled code, and the call itself (log_marginal at d = 8, D = 16, N = 5).
+``python bench/coldstart.py`` prints one JSON object with a list of seconds for each. A first call is timed
+from after ``import fastvi`` to its result, so it holds the imports that fastvi leaves until then, the
+compilation or the loading of compiled code, and the call itself (log_marginal at d = 8, D = 16, N = 5).
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def _seconds(code: str, cache: str | None = None) -> float:
     environment = dict(os.environ)
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = cache
-    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment
+    )
     if result.returncode:
         raise RuntimeError(f"a fresh process failed:\n{result.stderr}")
     return float(result.stdout)
@@ -61,7 +63,9 @@ def first_call_ever_seconds() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--processes", type=int, default=5, help="fresh processes for each figure")
     processes = parser.parse_args().processes
     with tempfile.TemporaryDirectory() as cache:

@@ -37,6 +37,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # the exact sums first, right after the limits are measured; whole processes last
+    order = ["test_exact.py", "test_estimators.py", "test_coldstart.py"]
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else -1)
+
+
 @pytest.fixture(scope="session")
 def size(pytestconfig: pytest.Config) -> Size:
     return SIZES[pytestconfig.getoption("--size")]
@@ -65,7 +71,7 @@ class Record:
         self.info: dict[str, Any] = benchmark.extra_info
 
     def describe(self, job: str, who: str, work: float, **more: Any) -> None:
-        """job: groups the rows; who: fastvi or the peer's label; work: rows of other work are scaled by it."""
+        """job groups the rows, who is fastvi or the peer's label, rows of other work are scaled by work."""
         self.benchmark.group = job
         self.info.update(job=job, who=who, work=work, **more)
 

@@ -53,7 +53,7 @@ def best_of(call: Callable[[], Any], repeats: int) -> float:
 
 
 def dgemm_flops(n: int, threads: int | None) -> float:
-    """Floating-point operations a second of an (n, n) float64 matrix product; threads=None leaves BLAS its own number."""
+    """Operations a second of an (n, n) float64 matrix product; threads=None leaves the number to BLAS."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, n, n))
     out = np.empty((n, n))
@@ -89,7 +89,10 @@ def measure(n: int = 2000, copy_bytes: int = 80_000_000) -> dict[str, Any]:
         "dgemm_flops_all_threads": dgemm_flops(n, None),
         "copy_bytes_per_second": copy_bytes_per_second(copy_bytes),
         "blas": [
-            {key: info.get(key) for key in ("internal_api", "version", "architecture", "num_threads", "threading_layer")}
+            {
+                key: info.get(key)
+                for key in ("internal_api", "version", "architecture", "num_threads", "threading_layer")
+            }
             for info in threadpoolctl.threadpool_info()
             if info["user_api"] == "blas"
         ],

@@ -1,8 +1,8 @@
 """Peak memory of one exact log_marginal in a process of its own.
 
-``python bench/memory.py --latents 26 --pixels 784 --data 100 --tied 7`` prints one JSON object: seconds of the call,
-bytes after the imports, the peak, and log p(x_n). Linux only: the peak is VmHWM of /proc/self/status, since
-ru_maxrss of a child starts at its parent's.
+``python bench/memory.py --latents 26 --pixels 784 --data 100 --tied 7`` prints one JSON object: seconds
+of the call, bytes after the imports, the peak, and log p(x_n). Linux only: the peak is VmHWM of
+/proc/self/status, since ru_maxrss of a child starts at its parent's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ def measure(shape: Shape) -> dict[str, Any]:
 
 def measure_in_subprocess(shape: Shape) -> dict[str, Any]:
     """The same in a fresh interpreter."""
-    command = [sys.executable, __file__, "--latents", str(shape.num_latents), "--pixels", str(shape.num_pixels)]
+    command = [
+        sys.executable,
+        __file__,
+        "--latents",
+        str(shape.num_latents),
+        "--pixels",
+        str(shape.num_pixels),
+    ]
     command += ["--data", str(shape.num_data)]
     if shape.tied:
         command += ["--tied", str(shape.tied)]
@@ -60,7 +67,9 @@ def measure_in_subprocess(shape: Shape) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--latents", type=int, default=26)
     parser.add_argument("--pixels", type=int, default=784)
     parser.add_argument("--data", type=int, default=100)

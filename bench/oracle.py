@@ -1,7 +1,7 @@
 """Reference answers for the benchmarks: float64 NumPy and math.fsum. Imports neither fastvi nor a baseline.
 
-Latents whose columns and prior logits are equal are counted together: m of them have m + 1 states with binomial
-weights, so a tied network of 26 or 100 latents has an exact answer at once.
+Latents whose columns and prior logits are equal are counted together: m of them have m + 1 states with
+binomial weights, so a tied network of 26 or 100 latents has an exact answer at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BLOCK = 8  # pixels in one product of (1 + exp(eta)); max |eta| * 8 must stay b
 
 
 class Enumeration:
-    """All distinct states of a network, with their log p(z) and A(z) = sum_j softplus(eta_j(z)) - log p(z)."""
+    """All distinct states of a network, and their A(z) = sum_j softplus(eta_j(z)) - log p(z)."""
 
     def __init__(self, weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray) -> None:
         columns, group, counts = np.unique(
@@ -56,9 +56,12 @@ class Enumeration:
             ordered = np.empty_like(row)
             ordered[self.group] = row
             middle = self.halves[0][0].shape[1]
+            parts = (ordered[:middle], ordered[middle:])
             q = [
                 np.exp(-np.logaddexp(0.0, np.where(states == 1.0, -part, part)).sum(axis=1))
-                for (states, _, _), part in zip(self.halves, (ordered[:middle], ordered[middle:]), strict=True)
+                for (states, _, _), part in zip(
+                    self.halves, (ordered[:middle], ordered[middle:]), strict=True
+                )
             ]
             mean = 1.0 / (1.0 + np.exp(-ordered))
             entropy = np.logaddexp(0.0, ordered) - mean * ordered
@@ -70,8 +73,8 @@ class Enumeration:
 def _softplus_sums(eta_a: np.ndarray, eta_b: np.ndarray) -> np.ndarray:
     """sum_j log(1 + exp(eta_a[s, j] + eta_b[t, j])), shape (states of a, states of b).
 
-    Directly where that is quick; else as the logarithm of products over blocks of pixels, where no product can
-    overflow.
+    Directly where that is quick; else as the logarithm of products over blocks of pixels, where no product
+    can overflow.
     """
     if len(eta_a) * eta_b.size < 20_000_000:
         return np.array([np.logaddexp(0.0, row + eta_b).sum(axis=1) for row in eta_a])
@@ -79,7 +82,9 @@ def _softplus_sums(eta_a: np.ndarray, eta_b: np.ndarray) -> np.ndarray:
         raise ValueError("logits are too large for the oracle's products of 8 pixels")
     pad = -eta_a.shape[1] % _BLOCK  # exp(-inf) = 0 adds a factor of 1
     blocks_a = np.exp(np.pad(eta_a, ((0, 0), (0, pad))).T.reshape(_BLOCK, -1, len(eta_a)))
-    blocks_b = np.exp(np.pad(eta_b, ((0, 0), (0, pad)), constant_values=-np.inf).T.reshape(_BLOCK, -1, len(eta_b)))
+    blocks_b = np.exp(
+        np.pad(eta_b, ((0, 0), (0, pad)), constant_values=-np.inf).T.reshape(_BLOCK, -1, len(eta_b))
+    )
     sums = np.empty((len(eta_a), len(eta_b)))
     for s in range(len(eta_a)):
         product = np.ones(blocks_b.shape[1:])
@@ -106,7 +111,9 @@ def enumeration(weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray)
     return _enumeration(weights.tobytes(), bias.tobytes(), prior_logits.tobytes())
 
 
-def log_marginal(weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray) -> np.ndarray:
+def log_marginal(
+    weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray
+) -> np.ndarray:
     """log p(x_n), shape (N,), with the signature of the baselines; kept likewise."""
     return _log_marginal(weights.tobytes(), bias.tobytes(), prior_logits.tobytes(), x.tobytes())
 

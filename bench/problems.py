@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shape:
-    """num_latents d, num_pixels D, num_data N; tied: the d columns of the weights are this many distinct ones."""
+    """Latents d, pixels D, data N; tied: how many distinct columns the weights have, None for d."""
 
     num_latents: int
     num_pixels: int
@@ -129,15 +129,17 @@ def mild_problem(shape: Shape) -> Problem:
 def image_problem(shape: Shape) -> tuple[Problem, str]:
     """MNIST images, binarised at half, and a network from their principal components; and what the data are.
 
-    The images come from the IDX file (gzip or not) that the environment variable FASTVI_MNIST names. Without it
-    the data are random, of the same shape.
+    The images come from the IDX file (gzip or not) that the environment variable FASTVI_MNIST names. Without
+    it the data are random, of the same shape.
     """
     path = os.environ.get("FASTVI_MNIST")
     if not path:
         return random_problem(shape), "random binary data of the shape of MNIST"
     x = (_read_idx(path)[: shape.num_data] >= 128).astype(np.float64)
     if x.shape != (shape.num_data, shape.num_pixels):
-        raise ValueError(f"FASTVI_MNIST must hold {shape.num_data} images of {shape.num_pixels} pixels, got {x.shape}")
+        raise ValueError(
+            f"FASTVI_MNIST must hold {shape.num_data} images of {shape.num_pixels} pixels, got {x.shape}"
+        )
     mean = (x.sum(axis=0) + 0.5) / (len(x) + 1.0)
     values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
     weights = 8.0 * vectors[:, : -shape.num_latents - 1 : -1] * np.sqrt(values[: -shape.num_latents - 1 : -1])

@@ -1,11 +1,11 @@
 """Turn the JSON of ``pytest bench/ --benchmark-json=bench/results.json`` into the README's table.
 
-``python bench/report.py bench/results.json`` rewrites what stands between the lines ``<!-- bench:start -->`` and
-``<!-- bench:end -->`` of README.md; ``--stdout`` prints it instead.
+``python bench/report.py bench/results.json`` rewrites what stands between the lines ``<!-- bench:start -->``
+and ``<!-- bench:end -->`` of README.md; ``--stdout`` prints it instead.
 
 A benchmark is one row. What is read of it, all in ``extra_info`` but the median of its rounds:
 
-=================  ==================================================================================================
+=================  ===============================================================================
 job                what was computed; rows of one job stand together, in the order of the file
 who                "fastvi", or the name of the peer
 work               size of the job in its own unit; a peer that did other work than fastvi is scaled by it
@@ -14,10 +14,10 @@ limit_seconds      fastvi only, may be absent: the time of the job at the limit 
 limit              "arithmetic" or "copy"
 seconds            may be absent: takes the place of the median, for benchmarks of whole processes
 note               may be absent: shown with the job
-=================  ==================================================================================================
+=================  ===============================================================================
 
-``machine_info["limits"]`` is what machine.measure returned, ``machine_info["size"]`` the option ``--size``, and
-``machine_info["absent"]`` lists the peers that were not installed.
+``machine_info["limits"]`` is what machine.measure returned, ``machine_info["size"]`` the option ``--size``,
+and ``machine_info["absent"]`` lists the peers that were not installed.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def table(found: Sequence[Row]) -> list[str]:
             raise ValueError(f"job {job!r} must have exactly one benchmark of fastvi, got {len(own)}")
         mine = own[0]
         title = f"{job} ({mine.note})" if mine.note else job
-        share = "–"
+        share = "-"
         if mine.limit_seconds is not None:
             share = f"{100.0 * mine.limit_seconds / mine.seconds:.0f} % ({mine.limit})"
         start = f"| {title} | {duration(mine.seconds)} | {share} |"
@@ -101,10 +101,12 @@ def table(found: Sequence[Row]) -> list[str]:
         for peer in peers:
             seconds = peer.seconds * mine.work / peer.work
             scaled = "" if peer.work == mine.work else f", scaled from {peer.measured_at}"
-            lines.append(f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |")
+            lines.append(
+                f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |"
+            )
             start = "| | | |"
         if not peers:
-            lines.append(f"{start} – | – | – |")
+            lines.append(f"{start} - | - | - |")
     return lines
 
 
@@ -121,10 +123,11 @@ def machine_lines(machine_info: dict[str, Any]) -> list[str]:
         f"{limits['dgemm_flops_1_thread'] / 1e9:.1f} GFLOP/s on 1 thread and "
         f"{limits['dgemm_flops_all_threads'] / 1e9:.1f} on all, {blas}{settings}; "
         f"copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s; {versions}.",
-        "Times are medians, after a call that does not count, all of one run; every result was checked against an oracle.",
+        "Times are medians, after a call that does not count, all of one run; every result was checked against "
+        "an oracle.",
         "Share of the limit: the time of one fused multiply-add and one multiply per state and pixel and one "
-        "multiply-add per state and datum at the rate of that matrix product on all threads (arithmetic), or of one "
-        "copy of the array (copy), over the time taken.",
+        "multiply-add per state and datum at the rate of that matrix product on all threads (arithmetic), or of "
+        "one copy of the array (copy), over the time taken.",
     ]
     if machine_info["absent"]:
         lines.append(f"Not installed, hence not measured: {', '.join(machine_info['absent'])}.")
@@ -160,7 +163,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, or 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results.json")
     parser.add_argument("--readme", type=Path, default=_README)
     parser.add_argument("--stdout", action="store_true", help="print the block and leave README.md as it is")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import fastvi
 import numpy as np
 import oracle
 import peers
 import pytest
 from baselines import log_mean_exp
 from problems import Problem, Shape, Size, mild_problem
+
+import fastvi
 
 _SEED = 7
 
@@ -60,7 +61,9 @@ def test_estimate_peer(record: Any, size: Size, which: int, tool: str) -> None:
 
 def _log_weights(size: Size) -> tuple[str, np.ndarray]:
     rows, columns = size.log_weights
-    return f"log_mean_exp of ({rows:,}, {columns:,})", 30.0 * np.random.default_rng(3).standard_normal((rows, columns))
+    return f"log_mean_exp of ({rows:,}, {columns:,})", 30.0 * np.random.default_rng(3).standard_normal(
+        (rows, columns)
+    )
 
 
 def test_log_mean_exp(record: Any, size: Size) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import fastvi
 import memory
 import numpy as np
 import oracle
@@ -13,13 +12,21 @@ import peers
 import pytest
 from problems import Problem, Shape, Size, image_problem, random_problem
 
+import fastvi
+
 
 def _title(shape: Shape, more: str = "") -> str:
     return f"exact log p(x), {shape}{more}"
 
 
 def _fastvi(
-    record: Any, problem: Problem, job: str, shape: Shape, rounds: int, checked: int | None = None, **options: str
+    record: Any,
+    problem: Problem,
+    job: str,
+    shape: Shape,
+    rounds: int,
+    checked: int | None = None,
+    **options: str,
 ) -> None:
     model = fastvi.SigmoidBeliefNetwork(*problem[:3])
     record.describe(job, "fastvi", shape.terms, checked_data=len(problem.x[:checked]))
@@ -87,7 +94,7 @@ def test_memory(record: Any, size: Size) -> None:
 
 
 def test_elbo(record: Any, size: Size) -> None:
-    """The exact ELBO of a factorised q for each datum; the row below it is log_marginal on the same problem."""
+    """The exact ELBO of a factorised q for each datum; its peer is log_marginal on the same problem."""
     shape = size.headline
     problem = random_problem(shape)
     logits = np.random.default_rng(1).standard_normal((shape.num_data, shape.num_latents))

@@ -1,4 +1,4 @@
-"""Exact log p(x) of a sigmoid belief network, JAX: a jitted scan over chunks of states, with jax.nn.softplus."""
+"""Exact log p(x) of a sigmoid belief network, JAX: a jitted scan over chunks of states."""
 
 from __future__ import annotations
 

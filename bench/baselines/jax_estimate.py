@@ -40,6 +40,6 @@ def estimate_log_marginal(
     num_samples: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log mean weight and its standard error, both (N,), of num_samples draws from the prior for each datum."""
+    """Log mean weight and its standard error, both (N,): num_samples draws from the prior for each datum."""
     value, std_error = _estimate(weights, bias, prior_logits, x, jax.random.key(seed), num_samples)
     return np.asarray(value), np.asarray(std_error)

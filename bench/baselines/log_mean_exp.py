@@ -1,6 +1,6 @@
 """log mean exp over the last axis in SciPy, JAX and PyTorch.
 
-Each function takes log weights (N, K), moves them to its tool (not timed), and returns the call that is timed.
+Each function takes log weights (N, K), moves them to its tool (not timed), and returns the call to be timed.
 """
 
 from __future__ import annotations

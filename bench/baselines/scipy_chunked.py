@@ -1,4 +1,4 @@
-"""Exact log p(x) of a sigmoid belief network, NumPy with SciPy's logsumexp and log_expit over chunks of states."""
+"""Exact log p(x) of a sigmoid belief network, NumPy and SciPy's logsumexp and log_expit, in chunks."""
 
 from __future__ import annotations
 

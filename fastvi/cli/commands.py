@@ -37,7 +37,7 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.argument("which", nargs=-1, type=click.Choice(_STUDIES), metavar="[enumeration|sampling|bounds]...")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Same seed, same numbers."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Same seed, same numbers."
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, NoReturn
 
@@ -35,9 +34,6 @@ class Group(click.Group):
         except (KeyboardInterrupt, click.Abort):
             _say("fastvi: interrupted")
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:  # the reader of our output has gone, as with `fastvi info | head -1`
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or the interpreter complains when it flushes
-            sys.exit(1)
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             _say(f"fastvi: {name}{error.strerror or error}")

@@ -11,12 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from fastvi.engine.tiling import Tiling, choose_tiling
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.register_tiles import product_tile
-from fastvi.kernels.cpu.softplus_product import BITS_32, BITS_64, SoftplusTables, fill_tiles
+from fastvi.kernels.cpu.softplus_product import (
+    BITS_32,
+    BITS_64,
+    SoftplusTables,
+    fill_left,
+    multiply,
+    multiply_direct,
+    tile_log_weights,
+    tile_weights,
+)
 
 Array = NDArray[Any]
 
@@ -54,14 +62,32 @@ class SoftplusForm(NamedTuple):
         return self.padded_rows * self.column_panels * COLUMNS
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``; with their log scales."""
+        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to exp(scales[t]).
+
+        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as (column panels,
+        padded rows, COLUMNS); what pads it is 0.
+        """
+        tables, padded_rows, num_pixels = self.tables, self.padded_rows, self.bias.size
         mantissa = np.empty(self.tile_size, self.dtype)
         bits = mantissa.view(np.int64 if self.dtype == "float64" else np.int32)
         exponent = np.empty_like(bits)
-        panel = np.empty(self.tables.left.size, self.dtype)
-        fill_tiles(
-            self.tables, first, self.layout, mantissa, bits, exponent, panel, in_log_space, tiles, scales
-        )
+        panel = np.empty(tables.left.size, self.dtype)
+        kinds, middles = np.empty(num_pixels, np.int8), np.empty(num_pixels)
+        blocks = np.empty(num_pixels + 2, np.int64)
+        rows, columns = np.empty_like(tables.row_linear), np.empty_like(tables.column_linear)
+        for t in range(len(tiles)):
+            num_blocks, constant, direct = fill_left(tables, first + t, kinds, middles, blocks, rows, columns, panel)
+            multiply(
+                panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
+                mantissa, bits, exponent, self.layout,
+            )  # fmt: skip
+            if direct:
+                multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)
+            if in_log_space:
+                tile_log_weights(mantissa, exponent, rows, columns, padded_rows, constant, tiles[t])
+                scales[t] = 0.0
+            else:
+                scales[t] = constant + tile_weights(mantissa, exponent, rows, columns, padded_rows, tiles[t])
 
 
 def softplus_form(
@@ -75,8 +101,8 @@ def softplus_form(
     prior_logits = np.ascontiguousarray(prior_logits[order])
     centre = np.zeros(num_latents)
     if fold_prior:
-        mean_logits = _row_sums(weights * expit(prior_logits)) + bias
-        centre = prior_logits + (weights * expit(mean_logits)[:, None]).sum(axis=0)
+        mean_logits = _row_sums(weights * _sigmoid(prior_logits)) + bias
+        centre = prior_logits + (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
     tiling = choose_tiling(num_latents, COLUMNS)
     limit, block_limit = _RANGES[dtype]
     outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
@@ -112,6 +138,11 @@ def softplus_form(
     else:
         offset, log_constant = np.zeros(num_latents), 0.0
     return SoftplusForm(tiling, tables, layout, dtype, order, weights, tables.bias, centre, offset, log_constant)
+
+
+def _sigmoid(logits: Array) -> Array:
+    """Good enough for a centre; SciPy's would cost 0.2 s of import."""
+    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def _row_sums(matrix: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.studies.result import StudyResult
-from fastvi.studies.style import BLUE, GREY, ORANGE, dress, label_line, new_figure, show_image
+from fastvi.studies.style import BLUE, GREY, ORANGE, dress, label_ends, label_line, new_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,22 +36,22 @@ def _digits(result: StudyResult) -> Figure:
     real = result.arrays["held_out"]["x"]
     z, drawn = model.sample(_ROWS * _COLUMNS, 0)
     chance = sigmoid(z @ model.weights.T + model.bias)
-    figure = new_figure(12, 5.4)
-    figure.get_layout_engine().set(hspace=0.08)  # type: ignore[union-attr]
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1.0])
+    figure = new_figure(12, 3.9)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.6, 1.0])
     panels = (
         ("Held-out digits, made binary", real),
         (f"Digits drawn from the model, {model.num_latents} binary latents", drawn),
-        ("The same draws: probability of ink given the latents", chance),
+        ("The same draws: chance of ink given the latents", chance),
     )
-    for axes, (title, images) in zip(top.subplots(1, 3), panels, strict=True):
+    grid = top.subplots(1, 3, gridspec_kw={"wspace": 0.08})
+    for axes, (title, images) in zip(grid, panels, strict=True):
         show_image(axes, _montage(np.asarray(images, dtype=np.float64)))
         axes.spines[:].set_visible(False)
         axes.set_title(title, loc="left", fontsize=10.5)
     reach = float(np.abs(model.weights).max())
     order = np.argsort(-np.abs(model.weights).sum(axis=0), kind="stable")
-    grid = np.atleast_1d(bottom.subplots(1, model.num_latents))
-    for axes, k in zip(grid, order, strict=True):
+    maps = np.atleast_1d(bottom.subplots(1, model.num_latents))
+    for axes, k in zip(maps, order, strict=True):
         show_image(axes, model.weights[:, k].reshape(8, 8), cmap="PuOr_r", vmin=-reach, vmax=reach)
         axes.set_xlabel(f"p = {float(sigmoid(model.prior_logits[k])):.2f}", fontsize=8.5, color=GREY)
     bottom.suptitle(
@@ -77,15 +77,17 @@ def _fit(result: StudyResult) -> Figure:
     for name, color in (("train", BLUE), ("test", ORANGE)):
         values = table[f"mean_log_marginal_{name}"]
         left.plot(table["num_latents"], values, "o-", color=color)
-        text = "training images" if name == "train" else "held-out images"
-        label_line(left, table["num_latents"][-1], values[-1], text, color, xytext=(-6, 10 if name == "train" else -14), ha="right")  # fmt: skip
+        text, place = ("training images", (-6, 10)) if name == "train" else ("held-out images", (0, -16))
+        label_line(left, table["num_latents"][-1], values[-1], text, color, xytext=place, ha="right")
     left.set_xticks(table["num_latents"])
     left.set_ylim(top=max(table["mean_log_marginal_train"]) + 1.0)
     dress(right, "Each fit has levelled off", "epoch (passes over the training images)", "")
     sizes = sorted(set(curves["num_latents"]))
+    ends = []
     for shade, size in zip(np.linspace(0.35, 1.0, len(sizes)), sizes, strict=True):
         points = [(e, v) for d, e, v in zip(*curves.values(), strict=True) if d == size]
         right.plot(*zip(*points, strict=True), color=BLUE, alpha=float(shade))
-        label_line(right, *points[-1], f"d = {size}", BLUE, fontsize=8.5)
+        ends.append((*points[-1], f"d = {size}", BLUE))
     right.set_xlim(0, max(curves["epoch"]) * 1.15)
+    label_ends(right, ends)
     return figure

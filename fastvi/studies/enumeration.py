@@ -135,8 +135,10 @@ def _findings(
         measured = [row for row in seconds if row[0] == method and not row[3]]
         if measured:
             _, d, taken, _, ratio = measured[-1]
-            text = f"at d = {d} fastvi is {ratio:,.0f} times as fast as the {method} ({taken:.2g} s, measured)"
-            found.append(Finding(text.replace("the NumPy", "chunked NumPy"), timed=True))
+            times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+            name = "chunked NumPy" if method == "NumPy" else f"the {method}"
+            text = f"at d = {d} {name} takes {times} times as long as fastvi ({taken:.2g} s, measured)"
+            found.append(Finding(text, timed=True))
     _, d, taken, _, _ = [row for row in seconds if row[0] == "fastvi"][-1]
     text = f"fastvi: {num_images} images under 2^{d} = {1 << d:,} states in {taken:.2g} s"
     return (*found, Finding(text, timed=True))

@@ -41,6 +41,27 @@ def label_line(axes: Axes, x: float, y: float, text: str, color: str, **options:
     axes.annotate(text, (x, y), color=color, **place)
 
 
+def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float = 13.0) -> None:
+    """Texts (x, y, text, color) to the right of the ends of lines, pushed apart to ``gap`` points a text line.
+
+    Called when the limits and the scale of the axes are final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # lays out, so that data coordinates have their place
+    points = 72.0 / figure.dpi
+    placed: list[tuple[float, float, float, str, str]] = []
+    ceiling = -float("inf")
+    for x, y, text, color in sorted(ends, key=lambda end: end[1]):
+        own = float(axes.transData.transform((x, y))[1]) * points
+        half = gap * (text.count("\n") + 1) / 2
+        middle = max(own, ceiling + half)
+        ceiling = middle + half
+        placed.append((x, y, middle - own, text, color))
+    for x, y, shift, text, color in placed:
+        label_line(axes, x, y, text, color, xytext=(7, shift))
+
+
 def show_image(axes: Axes, picture: Any, **options: Any) -> None:
     """A small picture without ticks; black ink on white unless told otherwise."""
     shown = {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest", **options}

@@ -12,22 +12,22 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.jit import kernel, reducing_kernel
+from fastvi.kernels.jit import inline, kernel, reducing_kernel
 
 
-@kernel
+@inline
 def _sigmoid(logit):
     small = math.exp(-abs(logit))
     return (1.0 if logit >= 0.0 else small) / (1.0 + small)
 
 
-@kernel
+@inline
 def _entropy(logit):
     small = math.exp(-abs(logit))
     return math.log1p(small) + abs(logit) * small / (1.0 + small)
 
 
-@kernel
+@inline
 def _weights(logits, out):
     """q of every subset of the bits."""
     out[0] = 1.0
@@ -47,7 +47,7 @@ def _average_columns(table, weights, out):
         out[r] = total
 
 
-@kernel
+@inline
 def _average_rows(table, weights, out):
     out[:] = 0.0
     for r in range(table.shape[0]):
@@ -56,7 +56,7 @@ def _average_rows(table, weights, out):
             out[c] += weight * table[r, c]
 
 
-@kernel
+@inline
 def _average_top_bit(values, bit, logit):
     """Average ``bit``, the highest left, out of values[: 2 << bit]."""
     one, zero = _sigmoid(logit), _sigmoid(-logit)
@@ -65,12 +65,13 @@ def _average_top_bit(values, bit, logit):
         values[s] = zero * values[s] + one * values[half + s]
 
 
-@kernel
+@inline
 def _ascend(values, linear, logits, scratch):
     """Update each bit in turn given the others; returns the largest change of a probability."""
     moved = 0.0
     for i in range(logits.size):
-        scratch[: values.size] = values
+        for s in range(values.size):
+            scratch[s] = values[s]
         for bit in range(logits.size - 1, i, -1):
             _average_top_bit(scratch, bit, logits[bit])
         half = 1 << i

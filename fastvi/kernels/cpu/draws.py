@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.cpu.draw_bits import LANES, draw_bits, one_draw
 from fastvi.kernels.cpu.philox import WORD, philox
 from fastvi.kernels.jit import kernel
 
@@ -54,13 +55,15 @@ def draw_states(high, low, key_low, key_high, datum, first_sample, words):
             # latents beyond the last have threshold 0, so they are never set
             h0, h1 = high[first], high[first + 1] if first + 1 < last else 0
             h2, h3 = high[first + 2] if first + 2 < last else 0, high[first + 3] if first + 3 < last else 0
-            ties = 0
-            for k in range(num):
-                sample = first_sample + k
-                w0, w1, w2, w3 = philox(block, sample & WORD, sample >> 32, datum, key_low, key_high)
-                bits = int(w0 < h0) | (int(w1 < h1) << 1) | (int(w2 < h2) << 2) | (int(w3 < h3) << 3)
+            ties, whole = 0, num - num % LANES
+            for k in range(0, whole, LANES):
+                ties |= draw_bits(
+                    row, k, first_sample + k, block, datum, key_low, key_high, h0, h1, h2, h3, shift
+                )
+            for k in range(whole, num):
+                bits, tie = one_draw(first_sample + k, block, datum, key_low, key_high, h0, h1, h2, h3)
                 row[k] |= bits << shift
-                ties |= int(w0 == h0) | int(w1 == h1) | int(w2 == h2) | int(w3 == h3)
+                ties |= tie
             if ties != 0:
                 _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last, row)
 

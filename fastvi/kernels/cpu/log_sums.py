@@ -8,11 +8,11 @@ import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.softplus_product import subset_sums
-from fastvi.kernels.jit import kernel
+from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
 
 
-@kernel
+@inline
 def _bit_sum(coefficients, state):
     total = 0.0
     for i in range(coefficients.size):
@@ -21,7 +21,7 @@ def _bit_sum(coefficients, state):
     return total
 
 
-@kernel
+@inline
 def add_log_term(largest, total, n, scale, term):
     """(largest[n], total[n]) stands for total * exp(largest); add term * exp(scale)."""
     if not term > 0.0 or scale == -math.inf:
@@ -50,7 +50,7 @@ def merge_log_sums(largest, total, part_largest, part_total):
         add_log_term(largest, total, n, part_largest[n], part_total[n])
 
 
-@kernel
+@inline
 def _tile_log_sum(tile, rows, columns, padded_rows):
     """(largest, sum of exp(value - largest)) of value = rows[a] + columns[b] + tile[a, b]."""
     best = np.full(COLUMNS, -np.inf)

@@ -12,13 +12,13 @@ from __future__ import annotations
 from fastvi.kernels.jit import inline
 
 WORD = 0xFFFFFFFF
-_MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
-_WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 
 
 @inline
 def _round(c0, c1, c2, c3, k0, k1):
-    left, right = c0 * _MULTIPLIER_0, c2 * _MULTIPLIER_1
+    left, right = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
     return (
         ((right >> 32) & WORD) ^ c1 ^ k0,
         right & WORD,
@@ -29,7 +29,7 @@ def _round(c0, c1, c2, c3, k0, k1):
 
 @inline
 def _next_key(k0, k1):
-    return (k0 + _WEYL_0) & WORD, (k1 + _WEYL_1) & WORD
+    return (k0 + WEYL_0) & WORD, (k1 + WEYL_1) & WORD
 
 
 @inline

@@ -31,7 +31,7 @@ import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.register_tiles import product_block
-from fastvi.kernels.jit import kernel
+from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.bits import power_of_two
 from fastvi.kernels.scalar import exp_fast, log_fast
 
@@ -88,12 +88,14 @@ def subset_sums(coefficients, out):
 
 
 @kernel
-def _fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, panel):
+def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, panel):
     """Left panel, pixel kinds, blocks [first, last) and linear parts of one tile; returns (blocks, constant, direct pixels)."""
     num_pixels = tables.bias.size
     rows = tables.panel_rows
-    row_linear[:] = tables.row_linear
-    column_linear[:] = tables.column_linear
+    for i in range(row_linear.size):
+        row_linear[i] = tables.row_linear[i]
+    for i in range(column_linear.size):
+        column_linear[i] = tables.column_linear[i]
     constant = 0.0
     for i in range(tables.outer_linear.size):
         if (outer >> i) & 1:
@@ -155,7 +157,7 @@ def _fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear,
     return num_blocks, constant, direct
 
 
-@kernel
+@inline
 def _split(mantissa, bits, exponent, at, count, layout):
     """Move the exponents of ``count`` positive numbers from the mantissas to ``exponent``."""
     for i in range(at, at + count):
@@ -164,10 +166,11 @@ def _split(mantissa, bits, exponent, at, count, layout):
 
 
 @kernel
-def _multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, bits, exponent, layout):
+def multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, bits, exponent, layout):
     """mantissa * 2^exponent = product over pixels of left + right."""
-    mantissa[:] = 1.0
-    exponent[:] = 0
+    for i in range(mantissa.size):
+        mantissa[i] = 1.0
+        exponent[i] = 0
     cells = rows * COLUMNS
     for block in range(num_blocks):
         first = blocks[block]
@@ -182,11 +185,11 @@ def _multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, m
 
 
 @kernel
-def _multiply_direct(tables, kinds, middles, num_rows, padded_rows, num_columns, mantissa, bits, exponent, layout):
+def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, layout):
     """Multiply in the pixels that no product can hold: softplus(eta) = max(eta, 0) + log(1 + exp(-|eta|))."""
+    num_rows, num_columns = 1 << tables.row_linear.size, 1 << tables.column_linear.size
     above = np.zeros(mantissa.size)
-    row_sums = np.empty(num_rows)
-    column_sums = np.empty(num_columns)
+    row_sums, column_sums = np.empty(num_rows), np.empty(num_columns)
     for j in range(kinds.size):
         if kinds[j] != DIRECT:
             continue
@@ -207,87 +210,59 @@ def _multiply_direct(tables, kinds, middles, num_rows, padded_rows, num_columns,
     _split(mantissa, bits, exponent, 0, mantissa.size, layout)
 
 
+@inline
+def _split_log(values, scales, powers):
+    """exp(values) = scales * 2^powers, scales in [1, 2)."""
+    for i in range(values.size):
+        power = math.floor(values[i] / LOG_TWO)
+        scales[i] = math.exp(values[i] - power * LOG_TWO)
+        powers[i] = power
+
+
 @kernel
-def _weights(mantissa, exponent, row_log, column_log, padded_rows, out):
-    """out = exp(row + column) / (mantissa * 2^exponent) relative to a power of two; returns the log of that power."""
-    num_rows, num_columns = row_log.size, column_log.size
-    row_power = np.floor(row_log / LOG_TWO)
-    column_power = np.floor(column_log / LOG_TWO)
-    row_scale = np.exp(row_log - row_power * LOG_TWO)
-    column_scale = np.exp(column_log - column_power * LOG_TWO)
+def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out):
+    """out = exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two; returns the log of that power."""
+    num_rows, num_columns = 1 << row_linear.size, 1 << column_linear.size
     padded_columns = mantissa.size // padded_rows
-    scales = np.zeros(padded_columns)  # of columns; what pads them is 0 * 2^-(2^40), so it never counts
-    powers = np.full(padded_columns, -(1 << 40), np.int64)
-    for b in range(num_columns):
-        scales[b] = column_scale[b]
-        powers[b] = int(column_power[b])
+    row_scale, row_power = np.empty(num_rows), np.empty(num_rows, np.int64)
+    # what pads the columns is 0 * 2^-(2^40), so it never counts
+    scale, power = np.zeros(padded_columns), np.full(padded_columns, -(1 << 40), np.int64)
+    subset_sums(row_linear, row_scale)
+    _split_log(row_scale, row_scale, row_power)
+    column_log = np.empty(num_columns)
+    subset_sums(column_linear, column_log)
+    _split_log(column_log, scale, power)
     largest = -(1 << 60)
     for first in range(0, padded_columns, COLUMNS):
         for a in range(num_rows):
             at = first * padded_rows + a * COLUMNS
             for c in range(COLUMNS):
-                largest = max(largest, int(row_power[a]) + powers[first + c] - exponent[at + c])
+                largest = max(largest, row_power[a] + power[first + c] - exponent[at + c])
     for first in range(0, padded_columns, COLUMNS):
         for a in range(padded_rows):
             at = first * padded_rows + a * COLUMNS
-            if a >= num_rows:
-                out[at : at + COLUMNS] = 0.0
-                continue
-            scale, power = row_scale[a], int(row_power[a]) - largest
             for c in range(COLUMNS):
-                shift = power + powers[first + c] - exponent[at + c]
-                value = scale * scales[first + c] / mantissa[at + c] * power_of_two(max(shift, FLUSH_EXPONENT))
-                out[at + c] = value if shift >= FLUSH_EXPONENT else 0.0
+                if a < num_rows:
+                    shift = row_power[a] - largest + power[first + c] - exponent[at + c]
+                    value = row_scale[a] * scale[first + c] / mantissa[at + c]
+                    value *= power_of_two(max(shift, FLUSH_EXPONENT))
+                    out[at + c] = value if shift >= FLUSH_EXPONENT else 0.0
+                else:
+                    out[at + c] = 0.0
     return largest * LOG_TWO
 
 
 @kernel
-def _log_weights(mantissa, exponent, row_log, column_log, padded_rows, constant, out):
-    """out = row + column + constant - log(mantissa * 2^exponent), the logarithm of the tile."""
-    num_rows, num_columns = row_log.size, column_log.size
-    out[:] = 0.0
-    for b in range(num_columns):
+def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows, constant, out):
+    """out = linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile; what pads it is 0."""
+    row_log, column_log = np.empty(1 << row_linear.size), np.empty(1 << column_linear.size)
+    subset_sums(row_linear, row_log)
+    subset_sums(column_linear, column_log)
+    for i in range(out.size):
+        out[i] = 0.0
+    for b in range(column_log.size):
         at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
-        for a in range(num_rows):
+        for a in range(row_log.size):
             i = at + a * COLUMNS
             value = log_fast(float(mantissa[i])) + exponent[i] * LOG_TWO
             out[i] = (row_log[a] + column_log[b] + constant) - value
-
-
-@kernel
-def fill_tiles(tables, first, layout, mantissa, bits, exponent, panel, in_log_space, tiles, scales):
-    """Tiles ``first``, ``first + 1``, ... of exp(linear(z) - A(z)) into the rows of ``tiles``, each relative to exp(scales[t]).
-
-    With ``in_log_space`` the rows are linear(z) - A(z) itself and the scales 0. A row is packed as (column panels, padded rows,
-    COLUMNS); what pads it is 0. ``mantissa``, its integer view ``bits``, ``exponent`` and ``panel`` are scratch.
-    """
-    num_pixels = tables.bias.size
-    num_rows, num_columns = 1 << tables.row_linear.size, 1 << tables.column_linear.size
-    column_panels = (num_columns + COLUMNS - 1) // COLUMNS
-    padded_rows = mantissa.size // (column_panels * COLUMNS)
-    kinds = np.empty(num_pixels, np.int8)
-    middles = np.empty(num_pixels)
-    blocks = np.empty(num_pixels + 2, np.int64)
-    row_linear = np.empty(tables.row_linear.size)
-    column_linear = np.empty(tables.column_linear.size)
-    row_log = np.empty(num_rows)
-    column_log = np.empty(num_columns)
-    for t in range(tiles.shape[0]):
-        num_blocks, constant, direct = _fill_left(
-            tables, first + t, kinds, middles, blocks, row_linear, column_linear, panel
-        )
-        _multiply(
-            panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
-            mantissa, bits, exponent, layout,
-        )  # fmt: skip
-        if direct > 0:
-            _multiply_direct(
-                tables, kinds, middles, num_rows, padded_rows, num_columns, mantissa, bits, exponent, layout
-            )
-        subset_sums(row_linear, row_log)
-        subset_sums(column_linear, column_log)
-        if in_log_space:
-            _log_weights(mantissa, exponent, row_log, column_log, padded_rows, constant, tiles[t])
-            scales[t] = 0.0
-        else:
-            scales[t] = constant + _weights(mantissa, exponent, row_log, column_log, padded_rows, tiles[t])

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.softplus_product import subset_sums
-from fastvi.kernels.jit import kernel
+from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
 
 
@@ -22,7 +22,7 @@ def merge_expectations(sums, first_tile, outer_zero, outer_one, values):
                 values[n] += weight * sums[n, t]
 
 
-@kernel
+@inline
 def _state_tables(first_bit, linear, log_zero, log_one, log_p, log_q):
     """log p (up to a constant) and log q of every subset of a group of bits."""
     subset_sums(linear[first_bit : first_bit + log_zero.size], log_p)
@@ -34,13 +34,13 @@ def _state_tables(first_bit, linear, log_zero, log_one, log_p, log_q):
             log_q[s] += log_zero[i]
 
 
-@kernel
+@inline
 def _log_ratio(log_p, log_q):
     """q (log p - log q), 0 where q is 0."""
     return exp_fast(log_q) * (log_p - log_q) if log_q > -np.inf else 0.0
 
 
-@kernel
+@inline
 def _divergence(log_p, log_q):
     """p - q - q log(p / q) >= 0: summed over states of two distributions it is KL(q || p), and no term cancels another."""
     p, q = exp_fast(log_p), exp_fast(log_q)

@@ -13,14 +13,14 @@ import numpy as np
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.register_tiles import matmul_block
 from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
-from fastvi.kernels.jit import kernel
+from fastvi.kernels.jit import inline, kernel
 
 DATA_ROWS = MATMUL_64.rows
 LANES = MATMUL_64.lanes
 FLUSH = 2.0**FLUSH_EXPONENT
 
 
-@kernel
+@inline
 def _subset_products(if_zero, if_one, out):
     """out[s] = product over bits i of if_one[i] where bit i of s is set, else if_zero[i]."""
     out[0] = 1.0
@@ -31,7 +31,7 @@ def _subset_products(if_zero, if_one, out):
             out[s] *= if_zero[i]
 
 
-@kernel
+@inline
 def _pack_rows(table, n, out):
     """Entry s of datum n to the place where ``matmul_block`` reads its left panel."""
     panel, r = n // DATA_ROWS, n % DATA_ROWS
@@ -40,7 +40,7 @@ def _pack_rows(table, n, out):
         out[(panel * table.size + s) * DATA_ROWS + r] = value if value >= FLUSH else 0.0
 
 
-@kernel
+@inline
 def _pack_columns(table, n, column_panels, out):
     """Entry s of datum n to the place where ``matmul_block`` reads its weights."""
     panel, r = n // DATA_ROWS, n % DATA_ROWS
@@ -50,7 +50,7 @@ def _pack_columns(table, n, column_panels, out):
         out[at] = value if value >= FLUSH else 0.0
 
 
-@kernel
+@inline
 def exponential_factors(linear, if_zero, if_one):
     """exp(linear * bit) relative to the larger of its two values; returns the log of the product of those."""
     scale = 0.0
