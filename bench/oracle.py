@@ -56,7 +56,6 @@ class Enumeration:
             ordered = np.empty_like(row)
             ordered[self.group] = row
             middle = self.halves[0][0].shape[1]
-            parts = (ordered[:middle], ordered[middle:])
             q = [
                 np.exp(-np.logaddexp(0.0, np.where(states == 1.0, -part, part)).sum(axis=1))
                 for (states, _, _), part in zip(

@@ -123,11 +123,11 @@ def machine_lines(machine_info: dict[str, Any]) -> list[str]:
         f"{limits['dgemm_flops_1_thread'] / 1e9:.1f} GFLOP/s on 1 thread and "
         f"{limits['dgemm_flops_all_threads'] / 1e9:.1f} on all, {blas}{settings}; "
         f"copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s; {versions}.",
-        "Times are medians, after a call that does not count, all of one run; every result was checked against "
-        "an oracle.",
+        "Times are medians, after a call that does not count, all of one run; every result was checked "
+        "against an oracle.",
         "Share of the limit: the time of one fused multiply-add and one multiply per state and pixel and one "
-        "multiply-add per state and datum at the rate of that matrix product on all threads (arithmetic), or of "
-        "one copy of the array (copy), over the time taken.",
+        "multiply-add per state and datum at the rate of that matrix product on all threads (arithmetic), or "
+        "of one copy of the array (copy), over the time taken.",
     ]
     if machine_info["absent"]:
         lines.append(f"Not installed, hence not measured: {', '.join(machine_info['absent'])}.")

@@ -23,10 +23,9 @@ def log_marginal(
     """log p(x_n), shape (N,), of binary x (N, D) under weights (D, d), bias (D,), prior_logits (d,)."""
     rows, offsets, prior = weights.tolist(), bias.tolist(), prior_logits.tolist()
     pixels = x.tolist()
-    projected = [
-        [math.fsum(p * w for p, w in zip(datum, column)) for column in zip(*rows)] for datum in pixels
-    ]
-    constant = [math.fsum(p * o for p, o in zip(datum, offsets)) for datum in pixels]
+    columns = list(zip(*rows, strict=True))
+    projected = [[_dot(datum, column) for column in columns] for datum in pixels]
+    constant = [_dot(datum, offsets) for datum in pixels]
     log_joint: list[list[float]] = [[] for _ in pixels]
     for state in itertools.product((0, 1), repeat=len(prior)):
         on = [k for k, bit in enumerate(state) if bit]

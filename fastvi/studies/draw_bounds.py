@@ -8,7 +8,7 @@ import numpy as np
 
 import fastvi
 from fastvi.studies.result import StudyResult, Table
-from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, dress, label_line, new_figure, show_image
+from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, add_thumbnail, dress, label_line, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,39 +35,36 @@ def _images(result: StudyResult) -> Figure:
     order = np.argsort(gap, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int))]
     data = fastvi.datasets.digits()
-    figure = new_figure(10.5, 0.8 + 0.48 * len(shown))
-    grid = figure.add_gridspec(len(shown), 2, width_ratios=[1, 22], wspace=0.0)
-    axes = figure.add_subplot(grid[:, 1])
+    figure = new_figure(10.5, 1.1 + 0.42 * len(shown))
+    axes = figure.subplots()
     sizes = [size for size in _sizes(table) if size > 1]
-    for row, n in enumerate(reversed(shown)):
-        height = len(shown) - 1 - row
-        picture = figure.add_subplot(grid[row, 0])
-        show_image(picture, data.images[table["index"][n]].reshape(data.image_shape))
-        axes.plot([-gap[n], 0.0], [height, height], color="#CCCCCC", linewidth=5, solid_capstyle="butt", zorder=1)
-        axes.plot(-gap[n], height, "o", color=RED, markersize=8, zorder=3)
-        for size, tint in zip(sizes, _TINTS, strict=False):
-            value = table[f"weighted_bound_{size}"][n] - truth[n]
-            axes.plot(value, height, "D", color=tint, markersize=5.5, zorder=3)
-    axes.axvline(0.0, color=BLACK, linewidth=2)
-    axes.set_ylim(-0.6, len(shown) - 0.1)
     top = len(shown) - 1
-    n = shown[-1]
-    label_line(axes, -gap[n], top, "ELBO", RED, xytext=(0, 11), ha="center")
-    for number, (size, tint) in enumerate(zip(sizes, _TINTS, strict=False)):
-        value = table[f"weighted_bound_{size}"][n] - truth[n]
-        label_line(axes, value, top, f"K = {size:,}", tint, xytext=(0, 11 + 0 * number), ha="center")
-    label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 11))
+    for height, n in enumerate(shown):
+        add_thumbnail(axes, height, data.images[table["index"][n]].reshape(data.image_shape))
+        axes.plot([-gap[n], 0.0], [height, height], color="#CCCCCC", linewidth=5, solid_capstyle="butt", zorder=1)
+        marks = [("ELBO", -gap[n], 0.0, RED)]
+        for size, tint in zip(sizes, _TINTS, strict=False):
+            name = f"weighted_bound_{size}"
+            marks.append((f"K = {size:,}", table[name][n] - truth[n], table[f"{name}_std_error"][n], tint))
+        for name, value, std_error, tint in marks:
+            options = {"markersize": 5.5, "elinewidth": 1.2, "zorder": 3, "color": tint}
+            axes.errorbar(value, height, xerr=2 * std_error or None, fmt="o" if name == "ELBO" else "D", **options)
+            if height == top:
+                label_line(axes, value, top, name, tint, xytext=(0, 12), ha="center")
+    axes.axvline(0.0, color=BLACK, linewidth=2)
+    label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 12))
+    axes.set_ylim(-0.6, top + 0.8)
+    title = f"The ELBO stops {gap.mean():.2f} nats short of log p(x) on average ({gap.min():.2f} to {gap.max():.2f})"
     dress(
         axes,
-        f"The ELBO stops {gap.mean():.2f} nats short on average ({gap.min():.2f} to {gap.max():.2f}); "
-        "importance weighting closes the gap",
-        "nats below log p(x) (grey bar: KL(q || p(z|x)))",
+        f"{title}; importance weighting closes part of the gap",
+        "nats relative to log p(x). Grey: KL(q || p(z|x)). Lines through K: 2 standard errors of the estimated bound",
         "",
     )
     axes.grid(False, axis="y")
     axes.set_yticks([])
+    axes.tick_params(axis="y", pad=24)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(right=0.09 * gap.max())
     return figure
 
 

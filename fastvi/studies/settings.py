@@ -34,7 +34,7 @@ class Settings:
     samples_in_sweep: int = 1_000  # K where d is swept
     # bounds
     num_particles: tuple[int, ...] = (1, 10, 100, 1_000)
-    num_draws: int = 20_000  # draws an image, cut into blocks of num_particles
+    num_draws: int = 100_000  # draws an image, cut into blocks of num_particles
 
     @classmethod
     def quick(cls, seed: int = 0, num_images: int = 6, num_latents: int = 4) -> Settings:

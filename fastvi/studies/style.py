@@ -70,3 +70,17 @@ def show_image(axes: Axes, picture: Any, **options: Any) -> None:
     axes.set_yticks([])
     axes.spines[:].set_color("#BBBBBB")
     axes.spines[:].set_linewidth(0.5)
+
+
+def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
+    """A binary image of 8 x 8 pixels to the left of the axes, at ``height`` in data coordinates."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    image = OffsetImage(picture, zoom=2.8, cmap="Greys", interpolation="nearest")
+    frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
+    axes.add_artist(
+        AnnotationBbox(
+            image, (0.0, height), xycoords=("axes fraction", "data"), xybox=(-16, 0),
+            boxcoords="offset points", pad=0.1, bboxprops=frame,
+        )
+    )  # fmt: skip
