@@ -17,6 +17,7 @@ NAN, INF = float("nan"), float("inf")
 NETWORK = fastvi.SigmoidBeliefNetwork(np.zeros((4, 3)), np.zeros(4), np.zeros(3))
 TABLE = fastvi.JointTable([[0.5, 0.25], [0.25, 0.0]])
 Q = fastvi.Bernoulli(np.zeros((2, 3)))
+X = np.array([[0, 1, 0, 1], [1, 1, 0, 0]])
 
 
 def network(weights=((0.0,) * 3,) * 4, bias=(0.0,) * 4, prior_logits=(0.0,) * 3):
@@ -131,12 +132,70 @@ VALIDATION = [
     ("a long value is cut", lambda: validation.flag("a\n" * 500, "flag"), TypeError, r"^flag .{,100}\.\.\. \(str\)$"),
 ]
 
+
+LOG_MARGINAL = [
+    ("model None", lambda: fastvi.log_marginal(None, X), TypeError, r"^model must be a SigmoidBeliefNetwork or JointTable, got None"),
+    ("x None", lambda: fastvi.log_marginal(NETWORK), TypeError, r"^x must be an array of 0 and 1 of shape \(num_data, 4\), got None"),
+    ("x of 2", lambda: fastvi.log_marginal(NETWORK, spoiled((5, 4), 2, (3, 1))), ValueError, r"^x must contain only 0 and 1, got 2.0 at index \(3, 1\)"),
+    ("x of NaN", lambda: fastvi.log_marginal(NETWORK, spoiled((5, 4), NAN, (3, 1))), ValueError, r"^x .* got nan at index \(3, 1\)"),
+    ("one datum", lambda: fastvi.log_marginal(NETWORK, [0, 1, 0, 1]), ValueError, r"^x must have shape \(num_data, 4\), got shape \(4,\): pass x\[None\]"),
+    ("x too wide", lambda: fastvi.log_marginal(NETWORK, np.zeros((2, 5))), ValueError, r"^x must have shape \(num_data, 4\), got shape \(2, 5\)"),
+    ("x as text", lambda: fastvi.log_marginal(NETWORK, [["a"] * 4]), TypeError, r"^x must be an array of 0 and 1 .* got dtype <U1"),
+    ("mask too long", lambda: fastvi.log_marginal(NETWORK, X, observed=np.ones(5, bool)), ValueError, r"^observed must have shape \(4,\) or \(2, 4\), got shape \(5,\)"),
+    ("mask of 0 and 1", lambda: fastvi.log_marginal(NETWORK, X, observed=np.ones(4)), TypeError, r"^observed must have dtype bool .* got dtype float64"),
+    ("x of 3 where it is seen", lambda: fastvi.log_marginal(NETWORK, X + 3, observed=np.eye(2, 4, dtype=bool)), ValueError, r"^x must contain only 0 and 1 where it is observed, got 3.* at index \(0, 0\)"),
+    ("unknown device", lambda: fastvi.log_marginal(NETWORK, X, device="gpu"), ValueError, r"^device must be one of 'cpu', 'cuda', 'auto', got 'gpu'"),
+    ("no CUDA", lambda: fastvi.log_marginal(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+    ("unknown dtype", lambda: fastvi.log_marginal(NETWORK, X, dtype="float16"), ValueError, r"^dtype must be one of 'float64', 'float32', got 'float16'"),
+    ("dtype as a type", lambda: fastvi.log_marginal(NETWORK, X, dtype=np.float32), TypeError, r"^dtype must be one of"),
+    ("executor of 4", lambda: fastvi.log_marginal(NETWORK, X, executor=4), TypeError, r"^executor must be a Executor, got 4"),
+    ("checkpoint", lambda: fastvi.log_marginal(NETWORK, X, checkpoint="a"), NotImplementedError, r"^checkpoint must be None"),
+    ("progress of 1", lambda: fastvi.log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
+    ("memory_limit of 0", lambda: fastvi.log_marginal(NETWORK, X, memory_limit=0), ValueError, r"^memory_limit must be an int >= 1, got 0"),
+    ("max_states of 7", lambda: fastvi.log_marginal(NETWORK, X, max_states=7), ValueError, r"^max_states is 7 .* the model has 2\^3"),
+    ("table with x of 2", lambda: fastvi.log_marginal(TABLE, [0, 2]), ValueError, r"^x must lie in 0 \.\.\. 1, got 2 at index 1"),
+    ("table with x of 0.5", lambda: fastvi.log_marginal(TABLE, [0.5]), TypeError, r"^x must be an array of integers"),
+    ("table with a scalar", lambda: fastvi.log_marginal(TABLE, 0), ValueError, r"^x must have shape \(num_data,\).*pass \[x\]"),
+    ("table with no CUDA", lambda: fastvi.log_marginal(TABLE, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+]
+
+BOUNDS = [
+    ("model a table", lambda: fastvi.elbo(TABLE, X, Q), TypeError, r"^model must be a SigmoidBeliefNetwork, got JointTable"),
+    ("x too wide", lambda: fastvi.elbo(NETWORK, np.zeros((2, 5)), Q), ValueError, r"^x must have shape \(num_data, 4\)"),
+    ("q an array", lambda: fastvi.elbo(NETWORK, X, np.zeros((2, 3))), TypeError, r"^q must be a Bernoulli, got an array of shape \(2, 3\)"),
+    ("q of other data", lambda: fastvi.elbo(NETWORK, np.zeros((3, 4)), Q), ValueError, r"^q must have logits of shape \(3,\) or \(3, 3\), got shape \(2, 3\)"),
+    ("q of other latents", lambda: fastvi.elbo(NETWORK, X, fastvi.Bernoulli(np.zeros(5))), ValueError, r"^q must have logits of shape \(3,\) or \(2, 3\), got shape \(5,\)"),
+    ("num_samples of 0", lambda: fastvi.elbo(NETWORK, X, Q, num_samples=0), ValueError, r"^num_samples must be an int >= 1, got 0"),
+    ("seed of -1", lambda: fastvi.elbo(NETWORK, X, Q, seed=-1), ValueError, r"^seed must be"),
+    ("decomposition", lambda: fastvi.elbo(NETWORK, X, Q, decomposition="kl"), ValueError, r"^decomposition must be one of 'reconstruction', 'joint', 'log_ratio', got 'kl'"),
+    ("elbo without CUDA", lambda: fastvi.elbo(NETWORK, X, Q, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+    ("elbo in no memory", lambda: fastvi.elbo(NETWORK, X, Q, memory_limit=1), ValueError, r"^memory_limit is 1 bytes, but 2 data under 2\^3"),
+    ("kl of a table", lambda: fastvi.kl_to_posterior(TABLE, X, Q), TypeError, r"^model must be a SigmoidBeliefNetwork"),
+    ("kl of other data", lambda: fastvi.kl_to_posterior(NETWORK, np.zeros((3, 4)), Q), ValueError, r"^q must have logits"),
+    ("kl without CUDA", lambda: fastvi.kl_to_posterior(NETWORK, X, Q, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+]
+
+FIT_POSTERIOR = [
+    ("model a table", lambda: fastvi.fit_posterior(TABLE, X), TypeError, r"^model must be a SigmoidBeliefNetwork"),
+    ("x of 2", lambda: fastvi.fit_posterior(NETWORK, np.full((1, 4), 2)), ValueError, r"^x must contain only 0 and 1"),
+    ("objective", lambda: fastvi.fit_posterior(NETWORK, X, objective="elbo"), ValueError, r"^objective must be one of 'reverse_kl', 'forward_kl', 'importance_weighted'"),
+    ("forward KL", lambda: fastvi.fit_posterior(NETWORK, X, objective="forward_kl"), NotImplementedError, r"^objective='forward_kl' is not built yet"),
+    ("num_restarts of -1", lambda: fastvi.fit_posterior(NETWORK, X, num_restarts=-1), ValueError, r"^num_restarts must be an int >= 0"),
+    ("max_sweeps of 0", lambda: fastvi.fit_posterior(NETWORK, X, max_sweeps=0), ValueError, r"^max_sweeps must be an int >= 1"),
+    ("tolerance of NaN", lambda: fastvi.fit_posterior(NETWORK, X, tolerance=NAN), ValueError, r"^tolerance must be finite"),
+    ("tolerance of -1", lambda: fastvi.fit_posterior(NETWORK, X, tolerance=-1), ValueError, r"^tolerance must be >= 0, got -1"),
+    ("seed of 0.5", lambda: fastvi.fit_posterior(NETWORK, X, seed=0.5), TypeError, r"^seed must be"),
+    ("25 latents", lambda: fastvi.fit_posterior(network(np.zeros((4, 25)), prior_logits=np.zeros(25)), X), ValueError, r"^model must have at most 24 latents to be fitted, got 25"),
+]
 # fmt: on
 TABLES = {
     "SigmoidBeliefNetwork": SIGMOID_BELIEF_NETWORK,
     "JointTable": JOINT_TABLE,
     "distributions": DISTRIBUTIONS,
     "kl_divergence": KL_DIVERGENCE,
+    "log_marginal": LOG_MARGINAL,
+    "bounds": BOUNDS,
+    "fit_posterior": FIT_POSTERIOR,
     "storage": STORAGE,
     "validation": VALIDATION,
 }
