@@ -26,16 +26,16 @@ def _fastvi(
     shape: Shape,
     rounds: int,
     checked: int | None = None,
-    **options: str,
+    dtype: str = "float64",
 ) -> None:
     model = fastvi.SigmoidBeliefNetwork(*problem[:3])
     record.describe(job, "fastvi", shape.terms, checked_data=len(problem.x[:checked]))
     record.arithmetic_limit(shape.operations)
-    values = record.run(lambda: fastvi.log_marginal(model, problem.x, **options), rounds)
+    values = record.run(lambda: fastvi.log_marginal(model, problem.x, dtype=dtype), rounds)
     expected = oracle.log_marginal(*problem[:3], problem.x[:checked])
     # of float32 what the docstring of fastvi.log_marginal promises, in nats, so relative to the value here
     single = 3.0 * (shape.num_pixels + 1) * 2.0**-24 / np.abs(expected)
-    record.check(values[:checked], expected, single if options.get("dtype") == "float32" else 1e-9)
+    record.check(values[:checked], expected, single if dtype == "float32" else 1e-9)
 
 
 def test_headline(record: Any, size: Size) -> None:
@@ -87,7 +87,7 @@ def test_memory(record: Any, size: Size) -> None:
     record.info.update(
         seconds=answer["seconds"],
         peak_bytes_above_import=above,
-        note=f"first call of a process, peak memory {above / 2**20:.0f} MiB above the import",
+        note=f"in its own process, peak memory {above / 2**20:.0f} MiB above the import",
     )
     record.check(np.array(answer["log_marginal"]), oracle.log_marginal(*random_problem(shape)))
     assert above <= 2**30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -47,16 +48,14 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--num-images", type=click.IntRange(2, 297), help="Held-out images in sampling and bounds. [default: 50]"
 )
-@click.option(
-    "--num-latents", type=click.IntRange(2, 14), help="Latents of the fitted model. [default: 12]"
-)
+@click.option("--num-latents", type=click.IntRange(2, 14), help="Latents of the fitted model. [default: 12]")
 def study(
     which: tuple[str, ...], seed: int, out: Path, quick: bool, num_images: int | None, num_latents: int | None
 ) -> None:
     """Compare exact enumeration, sampling and bounds on real digits.
 
-    A sigmoid belief network is fitted to 1,500 handwritten digits by exact maximum likelihood. Then, on held-out
-    digits:
+    A sigmoid belief network is fitted to 1,500 handwritten digits by exact maximum likelihood. Then, on
+    held-out digits:
 
     \b
       enumeration  what exact log p(x) costs as latents are added, against Python, NumPy and a compiled loop
@@ -76,9 +75,12 @@ def study(
     from fastvi.cli.study import run_studies
     from fastvi.studies.settings import Settings
 
-    sizes = {"num_images": num_images, "num_latents": num_latents}
-    given = {name: value for name, value in sizes.items() if value is not None}
-    settings = Settings.quick(seed, **given) if quick else Settings(seed=seed, **given)
+    settings = Settings.quick(seed) if quick else Settings(seed=seed)
+    settings = replace(
+        settings,
+        num_images=num_images or settings.num_images,
+        num_latents=num_latents or settings.num_latents,
+    )
     run_studies(tuple(name for name in _STUDIES if name in which) or ("model", *_STUDIES), settings, out)
 
 
@@ -90,7 +92,12 @@ def study(
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many data only.")
 @click.option("--csv", "csv_path", type=_FILE, help="Write log p(x) of each datum to this CSV file.")
 def evaluate(
-    model: Path, data: Path, key: str | None, threshold: float | None, limit: int | None, csv_path: Path | None
+    model: Path,
+    data: Path,
+    key: str | None,
+    threshold: float | None,
+    limit: int | None,
+    csv_path: Path | None,
 ) -> None:
     """Exact log p(x) of a saved MODEL (.npz) on DATA (.npz, .npy, IDX or IDX.gz).
 

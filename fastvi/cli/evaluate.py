@@ -12,7 +12,8 @@ import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table
 from fastvi.datasets import load_idx
-from fastvi.models.base import Model
+from fastvi.models.joint_table import JointTable
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.models.storage import write_whole
 
 _USUAL_KEYS = ("x", "images")
@@ -60,7 +61,7 @@ def evaluate_file(
     """Print a summary of log p(x); write it per datum where ``csv_path`` is given."""
     try:
         model = fastvi.load(model_path)
-        if not isinstance(model, Model):
+        if not isinstance(model, SigmoidBeliefNetwork | JointTable):
             raise WrongInput(f"MODEL must hold a model, got {model!r}")
         x = read_data(data_path, key)
         if x.ndim > 2:

@@ -36,7 +36,9 @@ def cell(value: Any) -> str:
 
 def print_table(title: str, columns: dict[str, list[Any]]) -> None:
     """A table of columns on standard output; text to the left, numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False
+    )
     for name, values in columns.items():
         text = any(isinstance(value, str) for value in values)
         table.add_column(name.replace("_", " "), justify="left" if text else "right", overflow="fold")
@@ -47,7 +49,7 @@ def print_table(title: str, columns: dict[str, list[Any]]) -> None:
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``report(step, done, total)`` that moves a bar on standard error; no bar in a file or pipe."""
+    """A function ``report(step, done, total)`` that moves a bar on standard error, none in a file or pipe."""
     screen = console(stderr=True)
     bar = Progress(
         TextColumn("{task.fields[study]}"),

@@ -42,7 +42,8 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     References
     ----------
-    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", section "File formats".
+    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", section "File
+    formats".
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or an os.PathLike, got {validation.shown(path)}")

@@ -1,7 +1,7 @@
 """Three ways of summing over all states that people write: what the enumeration study compares with.
 
-Each returns log p(x_n), (N,), of binary x (N, D) under weights (D, d), bias (D,), prior_logits (d,). All three
-share the sum over pixels among the data, as a careful author would.
+Each returns log p(x_n), (N,), of binary x (N, D) under weights (D, d), bias (D,), prior_logits (d,). All
+three share the sum over pixels among the data, as a careful author would.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ def _softplus(value: float) -> float:
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
 
 
-def python_loop(
-    weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray
-) -> np.ndarray:
+def python_loop(weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Plain Python, no NumPy in the loops."""
     w, b, c = weights.tolist(), bias.tolist(), prior_logits.tolist()
     data = [[j for j, pixel in enumerate(datum) if pixel] for datum in x.tolist()]

@@ -129,7 +129,9 @@ def _findings(
     limit = 10.0 ** np.ceil(np.log10(max(residual, 1e-16)))
     name, _, gap = rows[-2]
     return (
-        Finding(f"the ELBO is {rows[0][2]:.3f} nats below log p(x) on average; KL(q || p(z|x)) is {kl.mean():.3f}"),
+        Finding(
+            f"the ELBO is {rows[0][2]:.3f} nats below log p(x) on average; KL(q || p(z|x)) is {kl.mean():.3f}"
+        ),
         Finding(f"log p(x) - ELBO - KL is 0 within {limit:.0e} for every image"),
         Finding(f"the {name} leaves {gap:.3f} nats on average"),
     )

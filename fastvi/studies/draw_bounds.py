@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import fastvi
+from fastvi.studies import style
 from fastvi.studies.result import StudyResult, Table
-from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, add_thumbnail, dress, label_line, new_figure
+from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, dress, label_line
+
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +26,8 @@ def figures(result: StudyResult) -> dict[str, Figure]:
 
 def _sizes(table: Table) -> list[int]:
     """K of the importance-weighted bounds."""
-    return [int(name.rsplit("_", 1)[1]) for name in table if name.startswith("weighted") and not name.endswith("error")]
+    names = [name.removeprefix("weighted_bound_") for name in table if name.startswith("weighted_bound_")]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def _images(result: StudyResult) -> Figure:
@@ -35,30 +38,31 @@ def _images(result: StudyResult) -> Figure:
     order = np.argsort(gap, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int))]
     data = fastvi.datasets.digits()
-    figure = new_figure(10.5, 1.1 + 0.42 * len(shown))
+    figure = style.new_figure(10.5, 1.1 + 0.42 * len(shown))
     axes = figure.subplots()
     sizes = [size for size in _sizes(table) if size > 1]
     top = len(shown) - 1
     for height, n in enumerate(shown):
-        add_thumbnail(axes, height, data.images[table["index"][n]].reshape(data.image_shape))
-        axes.plot([-gap[n], 0.0], [height, height], color="#CCCCCC", linewidth=5, solid_capstyle="butt", zorder=1)
+        style.add_thumbnail(axes, height, data.images[table["index"][n]].reshape(data.image_shape))
+        axes.barh(height, -gap[n], height=0.16, color="#CCCCCC", zorder=1)
         marks = [("ELBO", -gap[n], 0.0, RED)]
         for size, tint in zip(sizes, _TINTS, strict=False):
             name = f"weighted_bound_{size}"
             marks.append((f"K = {size:,}", table[name][n] - truth[n], table[f"{name}_std_error"][n], tint))
         for name, value, std_error, tint in marks:
-            options = {"markersize": 5.5, "elinewidth": 1.2, "zorder": 3, "color": tint}
-            axes.errorbar(value, height, xerr=2 * std_error or None, fmt="o" if name == "ELBO" else "D", **options)
+            axes.plot([value - 2 * std_error, value + 2 * std_error], [height, height], color=tint, zorder=3)
+            axes.plot(value, height, "o" if name == "ELBO" else "D", color=tint, markersize=5.5, zorder=3)
             if height == top:
                 label_line(axes, value, top, name, tint, xytext=(0, 12), ha="center")
     axes.axvline(0.0, color=BLACK, linewidth=2)
     label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 12))
     axes.set_ylim(-0.6, top + 0.8)
-    title = f"The ELBO stops {gap.mean():.2f} nats short of log p(x) on average ({gap.min():.2f} to {gap.max():.2f})"
+    span = f"{gap.min():.2f} to {gap.max():.2f}"
+    title = f"The ELBO stops {gap.mean():.2f} nats short of log p(x) on average ({span})"
     dress(
         axes,
         f"{title}; importance weighting closes part of the gap",
-        "nats relative to log p(x). Grey: KL(q || p(z|x)). Lines through K: 2 standard errors of the estimated bound",
+        "nats relative to log p(x). Grey: KL(q || p(z|x)). Line through a point: 2 standard errors each way",
         "",
     )
     axes.grid(False, axis="y")
@@ -74,10 +78,17 @@ def _gap(result: StudyResult) -> Figure:
     sizes = _sizes(table)
     gaps = np.stack([truth - np.array(table[f"weighted_bound_{size}"]) for size in sizes])
     errors = np.stack([np.array(table[f"weighted_bound_{size}_std_error"]) for size in sizes])
-    figure = new_figure(11, 4.6)
+    figure = style.new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     left.plot(sizes, gaps, color="#CCCCCC", linewidth=0.7)
-    left.errorbar(sizes, gaps.mean(axis=1), 2 * np.sqrt((errors**2).sum(axis=1)) / len(truth), fmt="o-", color=BLUE, linewidth=2)
+    left.errorbar(
+        sizes,
+        gaps.mean(axis=1),
+        2 * np.sqrt((errors**2).sum(axis=1)) / len(truth),
+        fmt="o-",
+        color=BLUE,
+        linewidth=2,
+    )
     left.set_xscale("log")
     left.axhline(0.0, color=BLACK, linewidth=1)
     for size, value in zip(sizes, gaps.mean(axis=1), strict=True):

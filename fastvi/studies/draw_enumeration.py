@@ -41,7 +41,12 @@ def figures(result: StudyResult) -> dict[str, Figure]:
                 name, (min(table["num_latents"]), seconds), xytext=(0, 3), textcoords="offset points",
                 fontsize=8.5, color=GREY,
             )  # fmt: skip
-    dress(axes, _title(rows, last), "latents d (2^d states summed for every image)", f"seconds for {table['num_images'][0]} images")
+    dress(
+        axes,
+        _title(rows, last),
+        "latents d (2^d states summed for every image)",
+        f"seconds for {table['num_images'][0]} images",
+    )
     axes.set_xticks(sorted(set(table["num_latents"])))
     axes.set_xlim(right=last + 0.2 * (last - min(table["num_latents"])))
     note = "solid: measured\ndashed: extrapolated, twice the time for each further latent"
@@ -55,7 +60,9 @@ def _title(rows: list[tuple[str, int, int, float, bool, float]], last: int) -> s
     own = next(seconds for method, d, _, seconds, _, _ in rows if method == "fastvi" and d == last)
     text = f"{rows[0][2]} images under 2^{last} = {1 << last:,} states in {_duration(own)}."
     fast = ("compiled loop", "NumPy")
-    measured = [{d for method, d, _, _, guessed, _ in rows if method == name and not guessed} for name in fast]
+    measured = [
+        {d for method, d, _, _, guessed, _ in rows if method == name and not guessed} for name in fast
+    ]
     common = max(set.intersection(*measured))
     ratio = {method: r for method, d, _, _, _, r in rows if d == common}
     loop, numpy = (_rounded(ratio[name]) for name in fast)

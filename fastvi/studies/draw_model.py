@@ -44,7 +44,7 @@ def _digits(result: StudyResult) -> Figure:
         ("The same draws: chance of ink given the latents", chance),
     )
     grid = top.subplots(1, 3, gridspec_kw={"wspace": 0.08})
-    for axes, (title, images) in zip(grid, panels, strict=True):
+    for axes, (title, images) in zip(np.ravel(grid), panels, strict=True):
         show_image(axes, _montage(np.asarray(images, dtype=np.float64)))
         axes.spines[:].set_visible(False)
         axes.set_title(title, loc="left", fontsize=10.5)

@@ -74,8 +74,8 @@ def _error(result: StudyResult) -> Figure:
     right.set_yscale("log")
     _medians(right, by_latents, "num_latents")
     (few, low), *_, (many, high) = _series(by_latents, "uniform", "num_latents", "mean_abs_error")
-    title = f"{by_latents['num_samples'][0]:,} uniform samples: {low:.2g} nats off at d = {few}, {high:.2g} at d = {many}"
-    dress(right, title, "latents d", "error of log p(x), nats")
+    title = f"{by_latents['num_samples'][0]:,} uniform samples: {low:.2g} nats off at d = {few}"
+    dress(right, f"{title}, {high:.2g} at d = {many}", "latents d", "error of log p(x), nats")
     right.set_xticks(sorted(set(by_latents["num_latents"])))
     _lines(right, by_latents, "num_latents", "mean_abs_error")
     return figure
@@ -102,7 +102,9 @@ def _diagnosis(result: StudyResult) -> Figure:
     counts = sorted(set(table["num_samples"]))
     axes[0].plot(counts, counts, ":", color=GREY)
     middle = counts[len(counts) // 2]
-    label_line(axes[0], middle, middle, "draws from\nthe posterior", GREY, xytext=(-8, 8), ha="right", fontsize=8.5)
+    label_line(
+        axes[0], middle, middle, "draws from\nthe posterior", GREY, xytext=(-8, 8), ha="right", fontsize=8.5
+    )
     worth = _series(table, "uniform", "num_samples", "mean_ess")[-1][1]
     dress(axes[0], f"{most:,} uniform samples are worth {worth:,.3g}", "samples K", "effective sample size")
     _lines(axes[0], table, "num_samples", "mean_ess")

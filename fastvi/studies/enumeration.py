@@ -51,7 +51,9 @@ def _ways(
 ) -> dict[str, tuple[int, Callable[[SigmoidBeliefNetwork, np.ndarray], np.ndarray]]]:
     """Method -> largest d that is measured, and the function."""
 
-    def on_arrays(function: Callable[..., np.ndarray]) -> Callable[[SigmoidBeliefNetwork, np.ndarray], np.ndarray]:
+    def on_arrays(
+        function: Callable[..., np.ndarray],
+    ) -> Callable[[SigmoidBeliefNetwork, np.ndarray], np.ndarray]:
         return lambda model, x: function(model.weights, model.bias, model.prior_logits, x.astype(np.float64))
 
     return {
@@ -112,11 +114,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         findings=_findings(seconds, [row[3:] for row in agreement]),
         figures=figures,
         shown=("agreement", "seconds"),
-        timings={
-            "seconds": rows_to_table(
-                _TIMED, seconds
-            )
-        },
+        timings={"seconds": rows_to_table(_TIMED, seconds)},
         models={},
         arrays={},
     )

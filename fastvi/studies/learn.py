@@ -1,8 +1,9 @@
 """Exact maximum likelihood for a sigmoid belief network by summing over all 2^d states.
 
-The gradient is E over the exact posterior of the gradient of log p(x, z) (Fisher's identity), so no bound and
-no sampling enters. There is no matrix product over the states in here: sums over subsets are built by doubling and marginals by
-folding, which takes fewer operations and leaves BLAS out, whose last bits depend on the number of threads.
+The gradient is the mean over the exact posterior of the gradient of log p(x, z) (Fisher's identity), so no
+bound and no sampling enters. There is no matrix product over the states in here: subset sums are built by
+doubling and marginals by folding, which takes fewer operations and leaves BLAS out, whose last bits depend on
+the number of threads.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def independent_pixels(train: np.ndarray, test: np.ndarray) -> tuple[float, floa
     """Mean log p(x) of both parts where every pixel has its own probability and there are no latents."""
     share = (train.sum(axis=0) + 0.5) / (len(train) + 1.0)
     log_one, log_zero = np.log(share), np.log1p(-share)
-    return tuple(float(np.where(x == 1, log_one, log_zero).sum(axis=1).mean()) for x in (train, test))  # type: ignore[return-value]
+    first, second = (float(np.where(x == 1, log_one, log_zero).sum(axis=1).mean()) for x in (train, test))
+    return first, second
 
 
 def run(settings: Settings, progress: Progress) -> StudyResult:
@@ -83,8 +84,8 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     models = {}
     for num_latents in settings.fitted_latents:
         model, history = fitted(settings, num_latents, progress)
-        means = [float(fastvi.log_marginal(model, x).mean()) for x in (parts.train, parts.test)]
-        rows.append((num_latents, *means))
+        train, test = (float(fastvi.log_marginal(model, x).mean()) for x in (parts.train, parts.test))
+        rows.append((num_latents, train, test))
         curves += [(num_latents, epoch, value) for epoch, value in enumerate(history, start=1)]
         models[f"model_{num_latents}_latents"] = model
     gain = rows[-1][2] - rows[0][2]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# d from which the exact E-step of the fit (all 2^d states for every image of a batch) leaves two minutes behind
-MOST_LATENTS = 14
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,12 +34,12 @@ class Settings:
     num_draws: int = 100_000  # draws an image, cut into blocks of num_particles
 
     @classmethod
-    def quick(cls, seed: int = 0, num_images: int = 6, num_latents: int = 4) -> Settings:
+    def quick(cls, seed: int = 0) -> Settings:
         """Sizes that finish in seconds: to see the files, not to learn from them."""
         return cls(
             seed=seed,
-            num_images=num_images,
-            num_latents=num_latents,
+            num_images=6,
+            num_latents=4,
             num_train=200,
             num_epochs=3,
             enumeration_num_images=5,

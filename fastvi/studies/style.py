@@ -42,7 +42,7 @@ def label_line(axes: Axes, x: float, y: float, text: str, color: str, **options:
 
 
 def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float = 13.0) -> None:
-    """Texts (x, y, text, color) to the right of the ends of lines, pushed apart to ``gap`` points a text line.
+    """Texts (x, y, text, color) to the right of the ends of lines, ``gap`` points or more for a line of text.
 
     Called when the limits and the scale of the axes are final.
     """
