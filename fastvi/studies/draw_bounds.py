@@ -11,7 +11,6 @@ from fastvi.studies import style
 from fastvi.studies.result import StudyResult, Table
 from fastvi.studies.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, dress, label_line
 
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

@@ -37,7 +37,7 @@ def _digits(result: StudyResult) -> Figure:
     z, drawn = model.sample(_ROWS * _COLUMNS, 0)
     chance = sigmoid(z @ model.weights.T + model.bias)
     figure = new_figure(12, 3.9)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.6, 1.0])
+    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[1.6, 1.0]))  # type: ignore[call-overload]
     panels = (
         ("Held-out digits, made binary", real),
         (f"Digits drawn from the model, {model.num_latents} binary latents", drawn),
