@@ -12,8 +12,8 @@ from fastvi.kernels.jit import JIT_DISABLED, kernel
 
 
 @kernel
-def run_product(acc, acc_at, left, left_at, right, right_at, length):
-    register_tiles.product_block(acc, acc_at, left, left_at, right, right_at, length)
+def run_product(acc, acc_at, left, left_at, right, right_at, length, exponent):
+    register_tiles.product_block(acc, acc_at, left, left_at, right, right_at, length, exponent)
 
 
 @kernel
@@ -30,13 +30,19 @@ def test_product_block(dtype, length):
     acc = rng.uniform(1, 2, cells + 5).astype(dtype)
     left, right = (rng.uniform(0.2, 0.8, 3 + 64 * n).astype(dtype) for n in (rows, COLUMNS))
     before, twin = acc.astype(float), acc.copy()
-    run_product(acc, 2, left, 3, right, 1, length)
-    register_tiles.product_loops(twin, 2, left, 3, right, 1, length)
+    exponent = np.arange(acc.size).astype("int64" if dtype == "float64" else "int32")
+    twin_exponent = exponent.copy()
+    run_product(acc, 2, left, 3, right, 1, length, exponent)
+    register_tiles.product_loops(twin, 2, left, 3, right, 1, length, twin_exponent)
+    assert np.array_equal(exponent, twin_exponent)
+    assert (acc >= 1).all()
+    assert (acc < 2).all()
     # an addition and a multiplication a step in the same order: at most the twin's own rounding apart
     assert np.allclose(acc, twin, rtol=2 * length * np.finfo(dtype).eps, atol=0)
     factors = left[3 : 3 + length * rows].reshape(length, rows, 1) + right[1 : 1 + length * COLUMNS].reshape(length, 1, COLUMNS)
     expected = before[2:-3] * factors.astype(float).prod(axis=0).reshape(-1)
-    assert np.allclose(acc[2:-3], expected, rtol=4 * length * np.finfo(dtype).eps + 1e-15, atol=0)
+    powers = 2.0 ** (exponent - np.arange(acc.size))[2:-3]
+    assert np.allclose(acc[2:-3] * powers, expected, rtol=4 * length * np.finfo(dtype).eps + 1e-15, atol=0)
     assert np.array_equal(acc[[0, 1, -3, -2, -1]], before[[0, 1, -3, -2, -1]])  # the neighbours are untouched
 
 
@@ -62,7 +68,7 @@ def test_product_block_is_vectorised():
     assert not JIT_DISABLED
     acc, left, right = np.ones(64), np.ones(64), np.ones(64)
     fresh = numba.njit(run_product.py_func)  # code from the cache cannot be inspected
-    fresh(acc, 0, left, 0, right, 0, 1)
+    fresh(acc, 0, left, 0, right, 0, 1, np.zeros(64, np.int64))
     (code,) = fresh.inspect_llvm().values()
     tile = register_tiles.PRODUCT_64
     assert f"fmul <{tile.lanes} x double>" in code

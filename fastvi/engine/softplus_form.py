@@ -79,7 +79,7 @@ class SoftplusForm(NamedTuple):
             num_blocks, constant, direct = fill_left(tables, first + t, kinds, middles, blocks, rows, columns, panel)
             multiply(
                 panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
-                mantissa, bits, exponent, self.layout,
+                mantissa, exponent,
             )  # fmt: skip
             if direct:
                 multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def _digits(result: StudyResult) -> Figure:
     z, drawn = model.sample(_ROWS * _COLUMNS, 0)
     chance = sigmoid(z @ model.weights.T + model.bias)
     figure = new_figure(12, 3.9)
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[1.6, 1.0]))  # type: ignore[call-overload]
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.6, 1.0])
+    top, bottom = parts
     panels = (
         ("Held-out digits, made binary", real),
         (f"Digits drawn from the model, {model.num_latents} binary latents", drawn),
@@ -77,7 +78,7 @@ def _fit(result: StudyResult) -> Figure:
     for name, color in (("train", BLUE), ("test", ORANGE)):
         values = table[f"mean_log_marginal_{name}"]
         left.plot(table["num_latents"], values, "o-", color=color)
-        text, place = ("training images", (-6, 10)) if name == "train" else ("held-out images", (0, -16))
+        text, place = ("training images", (-6, 10)) if name == "train" else ("held-out images", (0, -34))
         label_line(left, table["num_latents"][-1], values[-1], text, color, xytext=place, ha="right")
     left.set_xticks(table["num_latents"])
     left.set_ylim(top=max(table["mean_log_marginal_train"]) + 1.0)

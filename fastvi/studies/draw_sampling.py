@@ -25,14 +25,20 @@ def _series(table: Table, proposal: str, x: str, y: str) -> list[tuple[float, fl
     return [(a, b) for name, a, b in columns if name == proposal]
 
 
-def _lines(axes: Axes, table: Table, x: str, y: str, scale: float = 1.0) -> None:
-    """One line a proposal, labelled at its end, with space for the labels."""
+def _lines(
+    axes: Axes, table: Table, x: str, y: str, *, scale: float = 1.0, label_start: bool = False
+) -> None:
+    """One line a proposal, labelled at its end (with space for the labels) or at its start."""
     ends = []
     for proposal in PROPOSALS:
         points = [(a, scale * b) for a, b in _series(table, proposal, x, y)]
         color = _COLORS[proposal]
         axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=4.5, linewidth=2)
+        if label_start:
+            label_line(axes, *points[0], proposal, color, xytext=(9, -3))
         ends.append((*points[-1], proposal, color))
+    if label_start:
+        return
     low, high = min(table[x]), max(table[x])
     if axes.get_xscale() == "log":
         axes.set_xlim(right=high * (high / low) ** 0.24)
@@ -78,6 +84,8 @@ def _error(result: StudyResult) -> Figure:
     dress(right, f"{title}, {high:.2g} at d = {many}", "latents d", "error of log p(x), nats")
     right.set_xticks(sorted(set(by_latents["num_latents"])))
     _lines(right, by_latents, "num_latents", "mean_abs_error")
+    # a median may be 0 but for rounding where d is small
+    right.set_ylim(bottom=min(by_latents["mean_abs_error"]) / 5)
     return figure
 
 
@@ -109,9 +117,9 @@ def _diagnosis(result: StudyResult) -> Figure:
     dress(axes[0], f"{most:,} uniform samples are worth {worth:,.3g}", "samples K", "effective sample size")
     _lines(axes[0], table, "num_samples", "mean_ess")
     axes[1].axhline(0.0, color=GREY, linewidth=1)
-    dress(axes[1], "Too few samples give too little", "samples K", "mean error of log p(x), nats")
-    _lines(axes[1], table, "num_samples", "bias")
+    dress(axes[1], "Too few samples: log p(x) comes out too low", "samples K", "mean error of log p(x), nats")
+    _lines(axes[1], table, "num_samples", "bias", label_start=True)
     axes[2].set_ylim(-3, 103)
-    dress(axes[2], "Pareto k warns", "samples K", "estimates not certified by k <= 0.7, %")
+    dress(axes[2], "Estimates that Pareto k flags", "samples K", "k > 0.7 or too few samples to tell, %")
     _lines(axes[2], table, "num_samples", "share_pareto_k_above_0.7", scale=100.0)
     return figure

@@ -6,7 +6,7 @@ LLVM lowers the vectors to whatever the host has. No instruction is flagged but 
 
 Two loops come out of one generator, over k = 0 .. length - 1:
 
-- ``product_block``:  acc[r, c] *= left[k, r] + right[k, c]
+- ``product_block``:  acc[r, c] *= left[k, r] + right[k, c], then the exponent of acc[r, c] moves to exponent[r, c]
 - ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r] += acc[r, :] * weight[r, :] lane by lane
 
 The twins do the same with loops. They are the oracle of the emitted code and the path under NUMBA_DISABLE_JIT=1.
@@ -14,6 +14,7 @@ The twins do the same with loops. They are the oracle of the emitted code and th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -102,8 +103,25 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
         def step(held: Any, row: Any, column: Any) -> Any:
             return builder.fmul(held, builder.fadd(column, row))
 
+        exponent = arrayobj.make_array(signature.args[7])(context, builder, args[7]).data
+        exponent = builder.gep(exponent, [args[1]])
+        width, fraction = (64, 52) if emit.bytes == 8 else (32, 23)
+        lanes = ir.VectorType(ir.IntType(width), tile.lanes)
+
+        def constant(value: int) -> Any:
+            return ir.Constant(lanes, [ir.Constant(lanes.element, value)] * tile.lanes)
+
         for cell, value in emit.loop(left, right, args[6], start, step).items():
-            emit.store(value, acc, emit.cell(*cell))
+            bits = builder.bitcast(value, lanes)
+            where = builder.bitcast(emit.offset(exponent, emit.cell(*cell)), lanes.as_pointer())
+            old = builder.load(where)
+            old.align = emit.bytes
+            # the numbers are positive, so a logical shift will do; AVX2 has no arithmetic one for 64 bits
+            power = builder.sub(builder.lshr(bits, constant(fraction)), constant((1 << (width - fraction - 2)) - 1))
+            builder.store(builder.add(old, power), where).align = emit.bytes
+            one = ((1 << (width - fraction - 2)) - 1) << fraction
+            kept = builder.or_(builder.and_(bits, constant((1 << fraction) - 1)), constant(one))
+            emit.store(builder.bitcast(kept, emit.vector), acc, emit.cell(*cell))
         return context.get_dummy_value()
 
     return codegen
@@ -135,7 +153,7 @@ def product_tile(element_bytes: int) -> RegisterTile:
     return PRODUCT_64 if element_bytes == 8 else PRODUCT_32
 
 
-def product_loops(acc, acc_at, left, left_at, right, right_at, length):
+def product_loops(acc, acc_at, left, left_at, right, right_at, length, exponent):
     """Plain-loop twin of ``product_block``."""
     rows = product_tile(acc.itemsize).rows
     for k in range(length):
@@ -143,6 +161,10 @@ def product_loops(acc, acc_at, left, left_at, right, right_at, length):
             for c in range(COLUMNS):
                 factor = left[left_at + k * rows + r] + right[right_at + k * COLUMNS + c]
                 acc[acc_at + r * COLUMNS + c] *= factor
+    for i in range(acc_at, acc_at + rows * COLUMNS):
+        mantissa, power = math.frexp(acc[i])  # mantissa in [1/2, 1)
+        acc[i] = 2.0 * mantissa
+        exponent[i] += power - 1
 
 
 def matmul_loops(total, total_at, left, left_at, right, right_at, weight, weight_at, length):
@@ -157,11 +179,11 @@ def matmul_loops(total, total_at, left, left_at, right, right_at, weight, weight
 
 
 @intrinsic
-def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length):
+def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length, exponent):
     element = ir.DoubleType() if acc.dtype == types.float64 else ir.FloatType()
     tile = product_tile(acc.dtype.bitwidth // 8)
     n = types.intp
-    return types.void(acc, n, left, n, right, n, n), _emit_product(tile, element)
+    return types.void(acc, n, left, n, right, n, n, exponent), _emit_product(tile, element)
 
 
 @intrinsic

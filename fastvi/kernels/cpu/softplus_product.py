@@ -157,31 +157,29 @@ def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, 
     return num_blocks, constant, direct
 
 
-@inline
-def _split(mantissa, bits, exponent, at, count, layout):
-    """Move the exponents of ``count`` positive numbers from the mantissas to ``exponent``."""
-    for i in range(at, at + count):
-        exponent[i] += (bits[i] >> layout.shift) - layout.bias
-        bits[i] = (bits[i] & layout.mantissa) | layout.one
-
-
 @kernel
-def multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, bits, exponent, layout):
+def multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, exponent):
     """mantissa * 2^exponent = product over pixels of left + right."""
     for i in range(mantissa.size):
         mantissa[i] = 1.0
         exponent[i] = 0
-    cells = rows * COLUMNS
     for block in range(num_blocks):
         first = blocks[block]
         length = blocks[block + 1] - first
         for column_panel in range(mantissa.size // (padded_rows * COLUMNS)):
             right_at = (column_panel * num_pixels + first) * COLUMNS
             for row_panel in range(padded_rows // rows):
-                at = column_panel * padded_rows * COLUMNS + row_panel * cells
+                at = column_panel * padded_rows * COLUMNS + row_panel * rows * COLUMNS
                 left_at = (row_panel * num_pixels + first) * rows
-                product_block(mantissa, at, panel, left_at, right, right_at, length)
-                _split(mantissa, bits, exponent, at, cells, layout)
+                product_block(mantissa, at, panel, left_at, right, right_at, length, exponent)
+
+
+@inline
+def _split(mantissa, bits, exponent, layout):
+    """Move the exponents of positive numbers from the mantissas to ``exponent``."""
+    for i in range(mantissa.size):
+        exponent[i] += (bits[i] >> layout.shift) - layout.bias
+        bits[i] = (bits[i] & layout.mantissa) | layout.one
 
 
 @kernel
@@ -202,12 +200,12 @@ def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponen
                 eta = (row_sums[a] + offset) + column_sums[b]
                 above[at + a * COLUMNS] += max(eta, 0.0)
                 mantissa[at + a * COLUMNS] *= 1.0 + exp_fast(-abs(eta))
-        _split(mantissa, bits, exponent, 0, mantissa.size, layout)
+        _split(mantissa, bits, exponent, layout)
     for i in range(mantissa.size):
         power = math.floor(above[i] / LOG_TWO)
         mantissa[i] *= exp_fast(above[i] - power * LOG_TWO)
         exponent[i] += int(power)
-    _split(mantissa, bits, exponent, 0, mantissa.size, layout)
+    _split(mantissa, bits, exponent, layout)
 
 
 @inline
