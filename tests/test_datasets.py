@@ -109,7 +109,7 @@ HUGE = bytes([0, 0, 0x0E, 3]) + b"\xff" * 12 + b"1234"
         (GOOD[:-1], "truncated: 15 bytes instead of 16"),
         (GOOD + b"\0", "with trailing bytes: 17 bytes instead of 16"),
         (HUGE, "truncated: 20 bytes instead of"),
-        (gzip.compress(GOOD)[:-3], "a whole gzip file .* truncated or damaged"),
+        (gzip.compress(GOOD)[:-3], "a whole gzip file, got .* truncated or damaged"),
         (b"\x1f\x8b" + b"nonsense" * 3, "a whole gzip file"),
         (gzip.compress(GOOD[:-1]), "truncated: 15 bytes instead of 16"),
     ],
