@@ -29,9 +29,10 @@ def tolerance(model, q_logits):
 def test_three_decompositions_equal_the_definition(case):
     model, x, q_logits = case
     q = fastvi.Bernoulli(q_logits)
+    all_logits = np.broadcast_to(q_logits, (len(x), model.num_latents))
     expected = np.array(
-        [naive.sbn_elbo(*lists(model), row, logits) for row, logits in zip(x, np.broadcast_to(q_logits, (len(x), model.num_latents)), strict=True)]
-    )  # fmt: skip
+        [naive.sbn_elbo(*lists(model), row, logits) for row, logits in zip(x, all_logits, strict=True)]
+    )
     for decomposition in ("reconstruction", "joint", "log_ratio"):
         bound = fastvi.elbo(model, x, q, decomposition=decomposition)
         assert np.abs(bound.value - expected).max(initial=0) <= tolerance(model, q_logits)
@@ -71,7 +72,9 @@ def test_several_tiles_against_the_definition(num_latents):
     logits = np.random.default_rng(0).normal(size=(2, num_latents))
     q = fastvi.Bernoulli(logits)
     expected = [naive.sbn_elbo(*lists(model), row, t) for row, t in zip(x, logits.tolist(), strict=True)]
-    divergence = [naive.sbn_kl_to_posterior(*lists(model), row, t) for row, t in zip(x, logits.tolist(), strict=True)]
+    divergence = [
+        naive.sbn_kl_to_posterior(*lists(model), row, t) for row, t in zip(x, logits.tolist(), strict=True)
+    ]
     for decomposition in ("reconstruction", "joint", "log_ratio"):
         value = fastvi.elbo(model, x, q, decomposition=decomposition).value
         assert np.allclose(value, expected, rtol=0, atol=tolerance(model, logits))
@@ -79,7 +82,7 @@ def test_several_tiles_against_the_definition(num_latents):
 
 
 def test_small_divergences_keep_their_digits():
-    """Independent pixels leave the posterior factorised: KL of a q slightly off it is known in closed form."""
+    """Independent pixels leave the posterior factorised: the KL of a q slightly off it has a closed form."""
     model = fastvi.SigmoidBeliefNetwork(np.diag([1.0, -2.0, 0.5]), np.zeros(3), [0.3, -0.7, 0.0])
     x = np.array([[1, 0, 1]])
     on = model.prior_logits + np.log(1 / (1 + np.exp(-(2 * x[0] - 1) * np.diag(model.weights)))) - np.log(0.5)
@@ -99,7 +102,9 @@ def test_same_bits_for_any_number_of_threads(monkeypatch):
     seen = set()
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
-        bounds = [fastvi.elbo(model, x, q, decomposition=name).value for name in ("reconstruction", "log_ratio")]
+        bounds = [
+            fastvi.elbo(model, x, q, decomposition=name).value for name in ("reconstruction", "log_ratio")
+        ]
         fit = fastvi.fit_posterior(model, x)
         arrays = [*bounds, fastvi.kl_to_posterior(model, x, q), fit.q.logits, fit.history]
         seen.add(b"".join(array.tobytes() for array in arrays))

@@ -77,7 +77,14 @@ def test_idx_reads_every_type(tmp_path: Path, code: int, compress: bool) -> None
 
 @pytest.mark.parametrize(
     ("code", "values"),
-    [(0x08, [255]), (0x09, [-128]), (0x0B, [-32768]), (0x0C, [-(2**31)]), (0x0D, [math.inf]), (0x0E, [1e300])],
+    [
+        (0x08, [255]),
+        (0x09, [-128]),
+        (0x0B, [-32768]),
+        (0x0C, [-(2**31)]),
+        (0x0D, [math.inf]),
+        (0x0E, [1e300]),
+    ],
 )
 def test_idx_extreme_values_and_text_paths(tmp_path: Path, code: int, values: list[float]) -> None:
     path = tmp_path / "x"

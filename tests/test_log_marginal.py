@@ -35,7 +35,7 @@ def random_data(num_data, num_pixels, seed=1):
 
 
 def rounding(model):
-    """A bound on the rounding error of log p(x): every term of c(x) + <t(x), z> - A(z) rounded a few times."""
+    """A bound on the rounding error of log p(x): each term of c(x) + <t(x), z> - A(z) rounded a few times."""
     largest = np.abs(model.weights).sum() + np.abs(model.bias).sum() + np.abs(model.prior_logits).sum()
     return 16 * EPS * (largest + model.num_pixels + model.num_latents)
 
@@ -49,7 +49,9 @@ def naive_log_marginal(model, x, observed=None):
 @given(strategies.networks_with_data())
 def test_equals_the_definition_on_extreme_small_networks(case):
     model, x = case
-    assert np.abs(fastvi.log_marginal(model, x) - naive_log_marginal(model, x)).max(initial=0) <= rounding(model)
+    assert np.abs(fastvi.log_marginal(model, x) - naive_log_marginal(model, x)).max(initial=0) <= rounding(
+        model
+    )
 
 
 @pytest.mark.parametrize("num_latents", range(1, 11))
@@ -57,7 +59,9 @@ def test_equals_the_definition_on_extreme_small_networks(case):
 def test_every_small_size(num_pixels, num_latents):
     model = random_network(num_pixels, num_latents, seed=num_latents)
     x = random_data(3, num_pixels)
-    assert np.abs(fastvi.log_marginal(model, x) - naive_log_marginal(model, x)).max(initial=0) <= rounding(model)
+    assert np.abs(fastvi.log_marginal(model, x) - naive_log_marginal(model, x)).max(initial=0) <= rounding(
+        model
+    )
 
 
 @pytest.mark.slow_without_jit
@@ -113,17 +117,23 @@ def exact_log_marginal(model, x):
         return mpmath.log(total)
 
 
+def signs(rng, shape):
+    return rng.choice([-1.0, 1.0], shape)
+
+
 HARD = {
-    "logits of +-300": lambda r: (300 * r.choice([-1.0, 1.0], (6, 5)), 300 * r.normal(size=6), r.normal(size=5)),
-    "prior logits of +-1000": lambda r: (r.normal(size=(4, 5)), r.normal(size=4), 1e3 * r.choice([-1.0, 1.0], 5)),
+    "logits of +-300": lambda r: (300 * signs(r, (6, 5)), 300 * r.normal(size=6), r.normal(size=5)),
+    "prior logits of +-1000": lambda r: (r.normal(size=(4, 5)), r.normal(size=4), 1e3 * signs(r, 5)),
     "both": lambda r: (300 * r.normal(size=(5, 4)), 300 * r.normal(size=5), 1e3 * r.normal(size=4)),
     "one pixel": lambda r: (300 * r.normal(size=(1, 6)), r.normal(size=1), r.normal(size=6)),
     "one latent": lambda r: (300 * r.normal(size=(7, 1)), 300 * r.normal(size=7), 1e3 * r.normal(size=1)),
     "a pixel far off": lambda r: (r.normal(size=(3, 4)), np.array([-1e3, 0.0, 1e3]), r.normal(size=4)),
     "one strong pixel among weak": lambda r: (
-        np.vstack([500 * r.normal(size=(1, 6)), r.normal(size=(3, 6))]), r.normal(size=4), r.normal(size=6),
+        np.vstack([500 * r.normal(size=(1, 6)), r.normal(size=(3, 6))]),
+        r.normal(size=4),
+        r.normal(size=6),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -288,7 +298,9 @@ def test_progress_counts_all_states(capsys):
 
 def test_too_many_states_are_refused_with_the_plan_in_the_text():
     model = random_network(2, 41)
-    with pytest.raises(ValueError, match=r"^max_states is 1099511627776 .*1 data under 2\^41 states of 2 pixels"):
+    with pytest.raises(
+        ValueError, match=r"^max_states is 1099511627776 .*1 data under 2\^41 states of 2 pixels"
+    ):
         fastvi.log_marginal(model, [[0, 1]])
     with pytest.raises(ValueError, match=r"^memory_limit is 1,000 bytes, but 1 data under 2\^9 states"):
         fastvi.log_marginal(random_network(2, 9), [[0, 1]], memory_limit=1000)

@@ -20,7 +20,11 @@ print(fastvi.log_marginal(model, numpy.ones((2, 5)))[0])
 
 def run(code, **environment):
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
     assert result.returncode == 0, result.stderr
     return result

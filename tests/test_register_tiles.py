@@ -39,7 +39,9 @@ def test_product_block(dtype, length):
     assert (acc < 2).all()
     # an addition and a multiplication a step in the same order: at most the twin's own rounding apart
     assert np.allclose(acc, twin, rtol=2 * length * np.finfo(dtype).eps, atol=0)
-    factors = left[3 : 3 + length * rows].reshape(length, rows, 1) + right[1 : 1 + length * COLUMNS].reshape(length, 1, COLUMNS)
+    factors = left[3 : 3 + length * rows].reshape(length, rows, 1) + right[1 : 1 + length * COLUMNS].reshape(
+        length, 1, COLUMNS
+    )
     expected = before[2:-3] * factors.astype(float).prod(axis=0).reshape(-1)
     powers = 2.0 ** (exponent - np.arange(acc.size))[2:-3]
     assert np.allclose(acc[2:-3] * powers, expected, rtol=4 * length * np.finfo(dtype).eps + 1e-15, atol=0)
@@ -57,7 +59,9 @@ def test_matmul_block(length):
     register_tiles.matmul_loops(twin, 1, left, 0, right, 0, weight, 1, length)
     size = np.abs(left).max() * np.abs(right).max() * np.abs(weight).max()
     assert np.allclose(total, twin, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
-    products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(length, COLUMNS)
+    products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(
+        length, COLUMNS
+    )
     expected = (products * weight[1:].reshape(rows, COLUMNS)).sum(axis=1)
     found = (total[1:-1] - 1).reshape(rows, lanes).sum(axis=1)
     assert np.allclose(found, expected, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)

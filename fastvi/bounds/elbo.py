@@ -23,7 +23,8 @@ DECOMPOSITIONS = ("reconstruction", "joint", "log_ratio")
 class Elbo:
     """A bound on log p(x) and its parts, each (N,) in nats.
 
-    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``; ``std_error`` is 0 where exact.
+    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``; ``std_error``
+    is 0 where exact.
     """
 
     value: np.ndarray
@@ -38,7 +39,8 @@ class Elbo:
             return "Elbo(num_data=0)"
         return (
             f"Elbo(num_data={self.value.size}, mean value={self.value.mean():.6g}, "
-            f"mean reconstruction={self.reconstruction.mean():.6g}, mean kl_to_prior={self.kl_to_prior.mean():.6g}, "
+            f"mean reconstruction={self.reconstruction.mean():.6g}, "
+            f"mean kl_to_prior={self.kl_to_prior.mean():.6g}, "
             f"largest std_error={self.std_error.max():.3g})"
         )
 
@@ -75,8 +77,9 @@ def elbo(
     seed
         Of the draws.
     decomposition
-        Which of the three forms above gives ``value``: "reconstruction", "joint" or "log_ratio". They are computed by separate
-        code and agree to rounding. The first two cost one multiply-add a state and datum, the third an exponential.
+        Which of the three forms above gives ``value``: "reconstruction", "joint" or "log_ratio". They are
+        computed by separate code and agree to rounding. The first two cost one multiply-add a state and
+        datum, the third an exponential.
     device, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -89,9 +92,8 @@ def elbo(
     ValueError, TypeError
         For wrong input.
 
-    References
-    ----------
-    Jordan, Ghahramani, Jaakkola, Saul (1999), An introduction to variational methods for graphical models, eq. 41.
+    References ---------- Jordan, Ghahramani, Jaakkola, Saul (1999), An introduction to variational methods
+    for graphical models, eq. 41.
 
     Examples
     --------
@@ -132,7 +134,9 @@ _BLOCK = 1 << 22  # numbers in a block of sampled logits
 def _sampled(
     model: SigmoidBeliefNetwork, data: np.ndarray, q: Bernoulli, num_samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of log p(x, z) - log q(z) and of log p(x | z) over draws from q, and the standard error of the first."""
+    """Means of log p(x, z) - log q(z) and of log p(x | z) over draws from q, and the standard error of the
+    first.
+    """
     value, reconstruction, error = (np.empty(len(data)) for _ in range(3))
     logits = np.broadcast_to(q.logits, (len(data), model.num_latents))
     step = max(1, _BLOCK // (num_samples * max(model.num_pixels, model.num_latents)))

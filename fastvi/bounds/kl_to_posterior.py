@@ -25,10 +25,12 @@ def kl_to_posterior(
 ) -> np.ndarray:
     r"""Divergence of q from the exact posterior, the gap of the ELBO.
 
-    .. math:: KL(q \| p(z|x)) = \sum_z \left[ p - q - q \log \frac{p}{q} \right] = \log p(x) - \mathrm{ELBO}(q)
+    .. math::
+        KL(q \| p(z|x)) = \sum_z \left[ p - q - q \log \frac{p}{q} \right] = \log p(x) - \mathrm{ELBO}(q)
 
-    with q = q(z) and p = p(z | x). Every term of the sum is non-negative and none is a small difference of large numbers, so
-    that a divergence of 1e-12 keeps its digits, which the difference of log p(x) and the ELBO would not.
+    with q = q(z) and p = p(z | x). Every term of the sum is non-negative and none is a small difference of
+    large numbers, so that a divergence of 1e-12 keeps its digits, which the difference of log p(x) and the
+    ELBO would not.
 
     Parameters
     ----------

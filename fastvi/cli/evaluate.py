@@ -64,10 +64,14 @@ def evaluate_file(
         if not isinstance(model, SigmoidBeliefNetwork | JointTable):
             raise WrongInput(f"MODEL must hold a model, got {model!r}")
         x = read_data(data_path, key)
+        if x.ndim == 0:
+            raise WrongInput(f"DATA must hold one datum a row, got a single {x.dtype} in {str(data_path)!r}")
         if x.ndim > 2:
             x = x.reshape(len(x), int(np.prod(x.shape[1:])))
         x = x[:limit]
         if threshold is not None:
+            if x.dtype.kind not in "biuf":
+                raise WrongInput(f"DATA must hold numbers for --threshold, got dtype {x.dtype}")
             x = x >= threshold
         values = fastvi.log_marginal(model, x)
     except (ValueError, TypeError) as error:

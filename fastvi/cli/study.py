@@ -28,8 +28,8 @@ def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
 
 
 def _show(result: StudyResult, written: list[Path]) -> None:
-    for name in result.shown:
-        print_table(f"{result.name}: {name.replace('_', ' ')}", dict(result.table(name)))
+    for title, table in result.shown.items():
+        print_table(f"{result.name}: {title.replace('_', ' ')}", table)
         click.echo()
     for finding in result.findings:
         click.echo(f"  * {finding.text}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def print_table(title: str, columns: dict[str, list[Any]]) -> None:
+def print_table(title: str, columns: Mapping[str, list[Any]]) -> None:
     """A table of columns on standard output; text to the left, numbers to the right."""
     table = Table(
         title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False

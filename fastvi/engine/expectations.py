@@ -1,7 +1,7 @@
 """Sums over all states weighted by a factorised q: E_q[log p(x, z)], the log ratio, KL(q || p(z | x)).
 
-E_q[A(z)] of a factorised q is u^T A v tile by tile, the same matrix product as the likelihood. The log ratio and the
-divergence need q and p of every state and cost an exponential or two each.
+E_q[A(z)] of a factorised q is u^T A v tile by tile, the same matrix product as the likelihood. The log
+ratio and the divergence need q and p of every state and cost an exponential or two each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.log_sum import Terms, data_terms
 from fastvi.engine.softplus_form import SoftplusForm
-from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.engine.waves import PackedBatch, chunk_slices, fill_wave, wave_starts
 from fastvi.kernels.cpu.state_sums import merge_expectations, state_sums
 from fastvi.kernels.cpu.tile_sums import pack_probabilities
@@ -31,7 +31,9 @@ class Bits(NamedTuple):
 
 
 def ordered_bits(form: SoftplusForm, logits: Array, num_data: int) -> Bits:
-    """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it is."""
+    """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
+    is.
+    """
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
     small = np.exp(-np.abs(ordered))
     likely, unlikely = 1.0 / (1.0 + small), small / (1.0 + small)
@@ -46,52 +48,59 @@ def ordered_bits(form: SoftplusForm, logits: Array, num_data: int) -> Bits:
     )
 
 
+def _chunk_expectation(form: SoftplusForm, terms: Terms, bits: Bits) -> Array:
+    outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
+    batch = PackedBatch(form, len(terms.constant))
+    inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
+
+    def fill(data: slice, rows: Array, columns: Array) -> None:
+        pack_probabilities(inner_zero[data], inner_one[data], row_bits, form.column_panels, rows, columns)
+
+    batch.pack(fill)
+    values = terms.constant + (bits.one * terms.linear).sum(axis=1)
+    for first in wave_starts(form):
+        log_tiles, _ = fill_wave(form, first, in_log_space=True)
+        merge_expectations(batch.sums(log_tiles), first, bits.zero[:, :outer], bits.one[:, :outer], values)
+    return values
+
+
 def expected_log_likelihood(form: SoftplusForm, x: Array, logits: Array) -> Array:
     """E_q[c + <t, z> - A(z)] for each datum: with the prior if the form has it folded in, else without.
 
     Without the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].
     """
-    tiling = form.tiling
     result = np.empty(len(x))
     for data in chunk_slices(len(x)):
         terms = data_terms(form, x[data])
-        bits = ordered_bits(form, logits if logits.ndim == 1 else logits[data], len(terms.constant))
-        outer = tiling.outer_bits
-        batch = PackedBatch(form, len(terms.constant))
-        inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
-
-        def fill(part: slice, rows: Array, columns: Array, zero: Array = inner_zero, one: Array = inner_one) -> None:
-            pack_probabilities(zero[part], one[part], tiling.row_bits, form.column_panels, rows, columns)
-
-        batch.pack(fill)
-        values = terms.constant + (bits.one * terms.linear).sum(axis=1)
-        for first in wave_starts(form):
-            log_tiles, _ = fill_wave(form, first, in_log_space=True)
-            merge_expectations(batch.sums(log_tiles), first, bits.zero[:, :outer], bits.one[:, :outer], values)
-        result[data] = values
+        result[data] = _chunk_expectation(form, terms, _chunk_bits(form, logits, data))
     return result
 
 
+def _chunk_bits(form: SoftplusForm, logits: Array, data: slice) -> Bits:
+    return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
+
+
+def _add_wave(
+    form: SoftplusForm, terms: Terms, bits: Bits, constant: Array, divergence: bool, first: int, values: Array
+) -> None:
+    log_tiles, _ = fill_wave(form, first, in_log_space=True)
+    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
+
+    def task(part: slice) -> None:
+        state_sums(
+            log_tiles, first, outer, row_bits, padded_rows, terms.linear[part], constant[part],
+            bits.log_zero[part], bits.log_one[part], divergence, values[part],
+        )  # fmt: skip
+
+    parallel_map(task, data_slices(len(values)))
+
+
 def _sum_states(form: SoftplusForm, x: Array, logits: Array, less: Array, *, divergence: bool) -> Array:
-    result = np.empty(len(x))
-    tiling = form.tiling
+    result = np.zeros(len(x))
     for data in chunk_slices(len(x)):
-        terms: Terms = data_terms(form, x[data])
-        bits = ordered_bits(form, logits if logits.ndim == 1 else logits[data], len(terms.constant))
-        constant, values = terms.constant - less[data], np.zeros(len(terms.constant))
-        step = max(1, -(-len(values) // (4 * num_threads())))
+        terms, bits = data_terms(form, x[data]), _chunk_bits(form, logits, data)
         for first in wave_starts(form):
-            log_tiles, _ = fill_wave(form, first, in_log_space=True)
-
-            def task(start: int, first: int = first, log_tiles: Array = log_tiles) -> None:
-                part = slice(start, start + step)
-                state_sums(
-                    log_tiles, first, tiling.outer_bits, tiling.row_bits, form.padded_rows, terms.linear[part],
-                    constant[part], bits.log_zero[part], bits.log_one[part], divergence, values[part],
-                )  # fmt: skip
-
-            parallel_map(task, range(0, len(values), step))
-        result[data] = values
+            _add_wave(form, terms, bits, terms.constant - less[data], divergence, first, result[data])
     return result
 
 
@@ -103,5 +112,3 @@ def log_ratio(form: SoftplusForm, x: Array, logits: Array) -> Array:
 def divergence_to_posterior(form: SoftplusForm, x: Array, logits: Array, log_marginal: Array) -> Array:
     """KL(q || p(z | x)) as a sum of non-negative terms, state by state."""
     return _sum_states(form, x, logits, log_marginal, divergence=True)
-
-

@@ -1,9 +1,9 @@
 """log p(x_n) = log sum_z exp(c_n + <t_n, z> - A(z)) for a batch, certified.
 
-The fast path sums products of three scaled factors; a factor below 2^-510 of its tile's largest is dropped. What that can
-lose is bounded: at most 16 * 2^-510 per state, relative to the largest scale of any tile. A datum for which the bound
-exceeds 2^-53 of its sum is summed again in log space, where a tile is passed over only if all its states together are below
-2^-53 of the sum already certain.
+The fast path sums products of three scaled factors; a factor below 2^-510 of its tile's largest is dropped.
+What that can lose is bounded: at most 16 * 2^-510 per state, relative to the largest scale of any tile. A
+datum for which the bound exceeds 2^-53 of its sum is summed again in log space, where a tile is passed over
+only if all its states together are below 2^-53 of the sum already certain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.softplus_form import SoftplusForm
-from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.engine.waves import PackedBatch, chunk_slices, fill_wave, wave_starts
 from fastvi.kernels.cpu.data_terms import linear_terms
 from fastvi.kernels.cpu.log_sums import log_space_sums, merge_log_sums, merge_tile_sums
@@ -62,16 +62,13 @@ class Terms(NamedTuple):
 def data_terms(form: SoftplusForm, x: Array) -> Terms:
     """Terms of the data ``x`` (N, D) in {0, 1}."""
     linear, constant = np.empty((len(x), form.order.size)), np.empty(len(x))
-    offset = form.offset
-    step = max(1, -(-len(x) // (4 * num_threads())))
 
-    def task(first: int) -> None:
-        part = slice(first, first + step)
+    def task(part: slice) -> None:
         linear_terms(
-            x[part], form.weights, form.bias, form.log_constant, offset, linear[part], constant[part]
+            x[part], form.weights, form.bias, form.log_constant, form.offset, linear[part], constant[part]
         )
 
-    parallel_map(task, range(0, len(x), step))
+    parallel_map(task, data_slices(len(x)))
     return Terms(linear, constant)
 
 
@@ -106,22 +103,24 @@ def _remote_wave(form: SoftplusForm, terms: Terms, first: int) -> Sums:
 
 def _log_space(form: SoftplusForm, terms: Terms, certain: Array) -> Array:
     """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
-    tiling = form.tiling
     negligible = certain - _ROUNDING - form.order.size * math.log(2.0)
     sums = Sums.zero(len(certain))
-    step = max(1, -(-len(certain) // (4 * num_threads())))
     for first in wave_starts(form):
-        log_tiles, _ = fill_wave(form, first, in_log_space=True)
-
-        def task(start: int, first: int = first, log_tiles: Array = log_tiles) -> None:
-            part = slice(start, start + step)
-            log_space_sums(
-                log_tiles, first, terms.linear[part], tiling.outer_bits, tiling.row_bits, form.padded_rows,
-                terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
-            )  # fmt: skip
-
-        parallel_map(task, range(0, len(certain), step))
+        _add_log_space_wave(form, terms, negligible, first, sums)
     return sums.log()
+
+
+def _add_log_space_wave(form: SoftplusForm, terms: Terms, negligible: Array, first: int, sums: Sums) -> None:
+    log_tiles, _ = fill_wave(form, first, in_log_space=True)
+    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
+
+    def task(part: slice) -> None:
+        log_space_sums(
+            log_tiles, first, terms.linear[part], outer, row_bits, padded_rows,
+            terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
+        )  # fmt: skip
+
+    parallel_map(task, data_slices(len(negligible)))
 
 
 def _uncertain(form: SoftplusForm, sums: Sums, result: Array) -> Array:
@@ -130,7 +129,9 @@ def _uncertain(form: SoftplusForm, sums: Sums, result: Array) -> Array:
     return np.flatnonzero(~(dropped <= result - _ROUNDING))
 
 
-def log_sums(form: SoftplusForm, x: Array, *, executor: Executor | None = None, report: Report | None = None) -> Array:
+def log_sums(
+    form: SoftplusForm, x: Array, *, executor: Executor | None = None, report: Report | None = None
+) -> Array:
     """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
     result = np.empty(len(x))
     for data in chunk_slices(len(x)):

@@ -36,9 +36,7 @@ def state_table(form: SoftplusForm) -> Array:
     return table
 
 
-def fit(
-    form: SoftplusForm, x: Array, starts: list[Array], max_sweeps: int, tolerance: float
-) -> MeanFieldFit:
+def fit(form: SoftplusForm, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
     """The best fit of each datum over the starting logits ``starts``, each (N, d) in the model's order."""
     table = state_table(form)
     terms = data_terms(form, x)
@@ -72,4 +70,6 @@ def fit(
 
 def _better(first: MeanFieldFit, second: MeanFieldFit) -> MeanFieldFit:
     take = second.objective > first.objective
-    return MeanFieldFit(*(np.where(take if a.ndim == 1 else take[:, None], b, a) for a, b in zip(first, second, strict=True)))
+    return MeanFieldFit(
+        *(np.where(take if a.ndim == 1 else take[:, None], b, a) for a, b in zip(first, second, strict=True))
+    )

@@ -1,4 +1,6 @@
-"""What the exact questions have in common: device, dtype, size limits, groups of data that see the same pixels."""
+"""What the exact questions have in common: device, dtype, size limits, groups of data that see the same
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _LOG = logging.getLogger("fastvi")
 def check_device(device: Any) -> None:
     """Only the CPU is built; "auto" picks it and says so."""
     if validation.choice(device, "device", ("cpu", "cuda", "auto")) == "cuda":
-        raise RuntimeError("device='cuda' is not available: this version of fastvi has no CUDA backend; use device='cpu'")
+        raise RuntimeError(
+            "device='cuda' is not available: this version of fastvi has no CUDA backend; use device='cpu'"
+        )
     if device == "auto":
         _LOG.info("device='auto' picks 'cpu': this version of fastvi has no CUDA backend")
 
@@ -38,7 +42,9 @@ def predicted_bytes(tiling: Tiling, num_data: int, num_pixels: int) -> int:
     tile = rows * columns * 8
     chunk = min(num_data, CHUNK_DATA) + 16
     wave = min(WAVE_TILES, tiling.num_tiles)
-    panels = 8 * num_pixels * (4 * rows + 4 * columns)  # log sums, exponentials and their packed copies, at most
+    panels = (
+        8 * num_pixels * (4 * rows + 4 * columns)
+    )  # log sums, exponentials and their packed copies, at most
     return wave * tile + chunk * 8 * (rows + columns + wave + 64) + panels + 64 * tile
 
 
@@ -49,7 +55,9 @@ def check_size(num_latents: int, num_data: int, num_pixels: int, memory_limit: A
     need = predicted_bytes(tiling, num_data, num_pixels)
     text = f"{num_data} data under 2^{num_latents} states of {num_pixels} pixels would take {need:,} bytes"
     if (1 << num_latents) > limit:
-        raise ValueError(f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}")
+        raise ValueError(
+            f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}"
+        )
     if memory_limit is not None and need > validation.positive_int(memory_limit, "memory_limit"):
         raise ValueError(f"memory_limit is {memory_limit:,} bytes, but {text}")
 
@@ -58,7 +66,7 @@ class Group(NamedTuple):
     """Data that see the same pixels."""
 
     pixels: Array  # (D,) bool
-    index: Array  # which data
+    members: Array  # indices of the data
 
 
 def distinct_masks(observed: Array | None, num_data: int, num_pixels: int) -> list[Group]:

@@ -1,8 +1,9 @@
 """A sigmoid belief network as the kernels read it: log p(x, z) = c(x) + <t(x), z> - A(z).
 
-A linear function <centre, z> is moved from t to A, with centre = E[t(x)] for x at the model's mean logits: what is
-left of t is small for data like the model's, so that the weights of a tile span less of the range of a float. The centre
-depends on the model alone, never on the batch: a datum's log p(x) has the same bits in any company.
+A linear function <centre, z> is moved from t to A, with centre = E[t(x)] for x at the model's mean logits:
+what is left of t is small for data like the model's, so that the weights of a tile span less of the range
+of a float. The centre depends on the model alone, never on the batch: a datum's log p(x) has the same bits
+in any company.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class SoftplusForm(NamedTuple):
         return self.padded_rows * self.column_panels * COLUMNS
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to exp(scales[t]).
+        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to
+        exp(scales[t]).
 
-        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as (column panels,
-        padded rows, COLUMNS); what pads it is 0.
+        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as
+        (column panels, padded rows, COLUMNS); what pads it is 0.
         """
         tables, padded_rows, num_pixels = self.tables, self.padded_rows, self.bias.size
         mantissa = np.empty(self.tile_size, self.dtype)
@@ -76,7 +78,9 @@ class SoftplusForm(NamedTuple):
         blocks = np.empty(num_pixels + 2, np.int64)
         rows, columns = np.empty_like(tables.row_linear), np.empty_like(tables.column_linear)
         for t in range(len(tiles)):
-            num_blocks, constant, direct = fill_left(tables, first + t, kinds, middles, blocks, rows, columns, panel)
+            num_blocks, constant, direct = fill_left(
+                tables, first + t, kinds, middles, blocks, rows, columns, panel
+            )
             multiply(
                 panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
                 mantissa, exponent,
@@ -94,8 +98,9 @@ def softplus_form(
     weights: Array, bias: Array, prior_logits: Array, *, dtype: str = "float64", fold_prior: bool = True
 ) -> SoftplusForm:
     """Tables for all tiles; ``fold_prior=False`` leaves the prior out of the tiles (and the centre at 0)."""
-    num_pixels, num_latents = weights.shape
-    # the latents that move the logits most go outermost: the states of a tile are then alike, and little underflows
+    num_latents = weights.shape[1]
+    # the latents that move the logits most go outermost: the states of a tile are then alike, and little
+    # underflows
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(prior_logits), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
     prior_logits = np.ascontiguousarray(prior_logits[order])
@@ -137,7 +142,9 @@ def softplus_form(
         offset, log_constant = prior_logits - centre, -float(np.logaddexp(0.0, prior_logits).sum())
     else:
         offset, log_constant = np.zeros(num_latents), 0.0
-    return SoftplusForm(tiling, tables, layout, dtype, order, weights, tables.bias, centre, offset, log_constant)
+    return SoftplusForm(
+        tiling, tables, layout, dtype, order, weights, tables.bias, centre, offset, log_constant
+    )
 
 
 def _sigmoid(logits: Array) -> Array:
@@ -167,5 +174,3 @@ def _pack(table: Array, width: int, padding: float) -> Array:
     padded = np.full((panels * width, num_pixels), padding)
     padded[:num_states] = table
     return np.ascontiguousarray(padded.reshape(panels, width, num_pixels).transpose(0, 2, 1)).reshape(-1)
-
-

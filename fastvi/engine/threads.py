@@ -1,7 +1,7 @@
 """Threads: how many, and a map over tasks in order.
 
-Kernels let go of the interpreter lock, so a thread pool runs them side by side. Tasks are of a fixed shape and their
-results are merged in index order, hence the same bits for any number of threads.
+Kernels let go of the interpreter lock, so a thread pool runs them side by side. Tasks are of a fixed shape
+and their results are merged in index order, hence the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def num_threads() -> int:
 def parallel_map(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> list[Result]:
-    """Results of ``function`` over ``items`` in order; an exception (also Ctrl-C) cancels what has not begun."""
+    """Results of ``function`` over ``items`` in order; an exception (also Ctrl-C) cancels what has not
+    begun.
+    """
     tasks = list(items)
     count = min(num_threads() if threads is None else threads, len(tasks))
     if count <= 1:
@@ -40,3 +42,9 @@ def parallel_map(
         return list(pool.map(function, tasks))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def data_slices(num_data: int) -> list[slice]:
+    """``num_data`` cut into about four tasks a thread; no result may depend on where the cuts are."""
+    step = max(1, -(-num_data // (4 * num_threads())))
+    return [slice(first, min(first + step, num_data)) for first in range(0, num_data, step)]

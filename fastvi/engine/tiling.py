@@ -1,8 +1,8 @@
 """How 2^d states are cut into tiles: outer bits number the tiles, row and column bits run inside one.
 
-Sizes follow from the caches: the column panel of a block of pixels fills half of the first level, the row panels of a block
-a quarter of the second, the running products of a tile half of the second. They depend on the model's shape and the host
-alone, never on threads or data, so that neither changes a bit of the result.
+Sizes follow from the caches: the column panel of a block of pixels fills half of the first level, the row
+panels of a block a quarter of the second, the running products of a tile half of the second. They depend on
+the model's shape and the host alone, never on threads or data, so that neither changes a bit of the result.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""How an enumeration runs: data in chunks, tiles in waves, each wave a fill (parallel over tiles) and a sum (parallel over data).
+"""How an enumeration runs: data in chunks, tiles in waves, each wave a fill (parallel over tiles) and a sum
+(parallel over data).
 
-A wave's partial sums are merged in order of waves, whoever computed them: the same bits for any number of threads or
-workers. Between two waves there is room for progress and Ctrl-C. Memory: one wave of tiles, and per datum
-of a chunk its two packed tables; nothing grows with 2^d.
+A wave's partial sums are merged in order of waves, whoever computed them: the same bits for any number of
+threads or workers. Between two waves there is room for progress and Ctrl-C. Memory: one wave of tiles, and
+per datum of a chunk its two packed tables; nothing grows with 2^d.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from fastvi.kernels.cpu.tile_sums import DATA_ROWS, tile_sums
 Array = NDArray[Any]
 
 WAVE_TILES = 64  # 8 MiB of weights at 2^14 states a tile
-CHUNK_DATA = 16384  # at 2^6 rows and 2^8 columns 43 MB of tables; the tiles, made anew for each chunk, are then 5 % of the work
+# 43 MB of tables at 2^6 rows and 2^8 columns; the tiles, made anew for each chunk, are then 5 % of the work
+CHUNK_DATA = 16384
 
 
 def wave_starts(form: SoftplusForm) -> range:

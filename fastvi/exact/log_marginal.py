@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,9 +34,9 @@ def log_marginal(
 
     .. math:: \log p(x_n) = \log \sum_{z \in \{0,1\}^d} p(x_n, z)
 
-    The sum over 2^d states is cut into tiles in which the D pixels cost one addition and one multiplication a state, and
-    each datum one multiply-add a state; see ``fastvi/ARCHITECTURE.md``. The result has the same bits for any
-    number of threads or workers, and for a datum in any batch.
+    The sum over 2^d states is cut into tiles in which the D pixels cost one addition and one multiplication
+    a state, and each datum one multiply-add a state; see ``fastvi/ARCHITECTURE.md``. The result has the
+    same bits for any number of threads or workers, and for a datum in any batch.
 
     Parameters
     ----------
@@ -46,13 +45,14 @@ def log_marginal(
     x : array_like
         (N, D) of 0 and 1; for a table (N,) integers, or None for every value of x in order.
     observed : array_like of bool, optional
-        (D,) or (N, D), True where a pixel was seen; the others are summed out and may hold anything. Data are grouped by
-        distinct mask, and each mask costs an enumeration of its own. For a table D is 1.
+        (D,) or (N, D), True where a pixel was seen; the others are summed out and may hold anything. Data
+        are grouped by distinct mask, and each mask costs an enumeration of its own. For a table D is 1.
     device
         "cpu", or "auto", which picks it. "cuda" raises: it is not built yet.
     dtype
-        "float64", or "float32": the products over pixels are then rounded to float32, which moves log p(x) by at
-        most 3 (D + 1) 2^-24 nats (1.4e-4 at D = 784; the sums over states stay in float64). Tables are always summed in float64.
+        "float64", or "float32": the products over pixels are then rounded to float32, which moves log p(x)
+        by at most 3 (D + 1) 2^-24 nats (1.4e-4 at D = 784; the sums over states stay in float64). Tables
+        are always summed in float64.
     executor
         A :class:`concurrent.futures.Executor` whose workers take one wave of states each.
     checkpoint
@@ -76,11 +76,10 @@ def log_marginal(
     RuntimeError
         For ``device="cuda"``.
 
-    Notes
-    -----
-    In float64 the rounding error is a few units in the last place of the largest of |c(x)|, |t(x)|_1 and A(z); terms dropped
-    for underflow are below 2^-53 of the sum, which is checked for each datum, and a datum that fails is
-    summed in log space. Peak memory does not grow with 2^d: about 100 MB beyond the arguments at N >= 16384.
+    Notes ----- In float64 the rounding error is a few units in the last place of the largest of |c(x)|,
+    |t(x)|_1 and A(z); terms dropped for underflow are below 2^-53 of the sum, which is checked for each
+    datum, and a datum that fails is summed in log space. Peak memory does not grow with 2^d: about 100 MB
+    beyond the arguments at N >= 16384.
 
     Examples
     --------
@@ -107,13 +106,13 @@ def log_marginal(
     data, mask = validation.observed_data(x, observed, model.num_pixels)
     requests.check_size(model.num_latents, len(data), model.num_pixels, memory_limit, max_states)
     groups = requests.distinct_masks(mask, *data.shape)
-    chunks = sum(num_chunks(len(group.index)) for group in groups)
+    chunks = sum(num_chunks(len(group.members)) for group in groups)
     report = Reporter(progress, chunks << model.num_latents)
     result = np.empty(len(data))
-    for pixels, index in groups:
+    for pixels, members in groups:
         form = softplus_form(model.weights[pixels], model.bias[pixels], model.prior_logits, dtype=dtype)
-        part = np.ascontiguousarray(data[index][:, pixels])
-        result[index] = log_sums(form, part, executor=executor, report=report)
+        part = np.ascontiguousarray(data[members][:, pixels])
+        result[members] = log_sums(form, part, executor=executor, report=report)
     return result
 
 

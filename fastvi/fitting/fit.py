@@ -33,4 +33,5 @@ class Fit:
     def __repr__(self) -> str:
         num = self.objective.size
         mean = f", mean objective={self.objective.mean():.6g}" if num else ""
-        return f"Fit(num_data={num}, converged={int(self.converged.sum())} of {num}{mean}, sweeps={self.history.size})"
+        converged = int(self.converged.sum())
+        return f"Fit(num_data={num}, converged={converged} of {num}{mean}, sweeps={self.history.size})"

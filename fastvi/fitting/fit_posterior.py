@@ -30,8 +30,8 @@ def fit_posterior(
 
     .. math:: q_n = \arg\max_q \mathrm{ELBO}_n(q) = \arg\min_q KL(q \| p(z|x_n))
 
-    by coordinate ascent on the exact ELBO, from the prior and from random starts; the best of them is kept, which need not be the
-    global optimum.
+    by coordinate ascent on the exact ELBO, from the prior and from random starts; the best of them is kept,
+    which need not be the global optimum.
 
     Parameters
     ----------
@@ -62,10 +62,8 @@ def fit_posterior(
     NotImplementedError
         For an objective that is not built yet.
 
-    References
-    ----------
-    Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola, Jordan (1996), Mean field theory for
-    sigmoid belief networks.
+    References ---------- Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola,
+    Jordan (1996), Mean field theory for sigmoid belief networks.
     """
     validation.instance(model, "model", SigmoidBeliefNetwork)
     data = validation.binary_matrix(x, "x", model.num_pixels)
@@ -78,7 +76,9 @@ def fit_posterior(
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     seed = validation.seed(seed)
     if model.num_latents > MAX_LATENTS:
-        raise ValueError(f"model must have at most {MAX_LATENTS} latents to be fitted, got {model.num_latents}")
+        raise ValueError(
+            f"model must have at most {MAX_LATENTS} latents to be fitted, got {model.num_latents}"
+        )
     shape = (len(data), model.num_latents)
     starts = [np.broadcast_to(model.prior_logits, shape)]
     generator = np.random.Generator(np.random.Philox(key=seed))

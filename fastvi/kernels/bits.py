@@ -1,4 +1,6 @@
-"""The same 64 bits as a float or as an integer: one instruction, no memory. Each intrinsic has a plain Python twin."""
+"""The same 64 bits as a float or as an integer: one instruction, no memory. Each intrinsic has a plain
+Python twin.
+"""
 
 from __future__ import annotations
 

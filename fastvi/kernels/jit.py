@@ -1,12 +1,12 @@
 """The one place where compiler options are stated.
 
-``nogil``: kernels run under a thread pool, so they let go of the interpreter lock.
-``cache``: compiled code is kept on disk; a directory that cannot be written only costs the compilation again.
+``nogil``: kernels run under a thread pool, so they let go of the interpreter lock. ``cache``: compiled code
+is kept on disk; a directory that cannot be written only costs the compilation again.
 ``error_model="numpy"``: division by zero gives inf or nan, as IEEE 754 says, and costs no branch.
-``fastmath``: never "nnan" or "ninf" (log space needs -inf and nan must stay visible). ``kernel`` allows only the
-contraction of ``a * b + c`` to a fused multiply-add. ``reducing_kernel`` also lets a sum or a product be
-reassociated, which is what vectorising a reduction takes; never use it where the order of operations carries the accuracy
-(compensated sums, argument reduction).
+``fastmath``: never "nnan" or "ninf" (log space needs -inf and nan must stay visible). ``kernel`` allows
+only the contraction of ``a * b + c`` to a fused multiply-add. ``reducing_kernel`` also lets a sum or a
+product be reassociated, which is what vectorising a reduction takes; never use it where the order of
+operations carries the accuracy (compensated sums, argument reduction).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numba
 
 _LOG = logging.getLogger("fastvi")
 
-JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (a setting made at run time)
 
 
 def _source_stamp() -> tuple[tuple[str, int, int], ...]:
@@ -42,8 +42,9 @@ def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
         _LOG.info("compiled code of %s is not kept on disk: %s", function.__name__, error)
         return numba.njit(**settings)(function)
     if not JIT_DISABLED:
-        # Numba asks only whether the kernel's own file has changed, not those it calls into (measured: an edited scalar
-        # function went on in its old form); so the stamp is that of all kernel files. Private, hence tested.
+        # Numba asks only whether the kernel's own file has changed, not those it calls into (measured: an
+        # edited scalar function went on in its old form); so the stamp is that of all kernel files.
+        # Private, hence tested.
         compiled._cache._cache_file._source_stamp = _STAMP
     return compiled
 

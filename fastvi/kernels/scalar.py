@@ -1,7 +1,9 @@
-"""Scalar numerics, written once: CPU kernels inline them, and loops over them vectorise (no branches, no table look-ups).
+"""Scalar numerics, written once: CPU kernels inline them, and loops over them vectorise (no branches, no
+table look-ups).
 
-``exp_fast`` and ``log_fast`` are there because LLVM vectorises a loop only where it can see into the function; a call of the
-system's ``exp`` stays a call. Both are within 2 units in the last place of the true value.
+``exp_fast`` and ``log_fast`` are there because LLVM vectorises a loop only where it can see into the
+function; a call of the system's ``exp`` stays a call. Both are within 2 units in the last place of the true
+value.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def exp_fast(x):
     """e^x; 0 below -708 (where results would be denormal), inf above 709.78; nan stays nan."""
     inside = x if x > _EXP_LOWEST else _EXP_LOWEST  # a comparison and a choice; min and max do not vectorise
     inside = inside if inside < _EXP_HIGHEST else _EXP_HIGHEST
-    shifted = inside * _LOG2_E + _ROUNDER  # the nearest integer, in the low bits: AVX2 has no conversion of 64-bit integers
+    shifted = (
+        inside * _LOG2_E + _ROUNDER
+    )  # the nearest integer, in the low bits: AVX2 has no conversion of 64-bit integers
     n = shifted - _ROUNDER
     r = (inside - n * _LN2_HIGH) - n * _LN2_LOW
     # Taylor series to r^13: |r| <= 0.3466, so the first term left out is below 5e-18

@@ -106,16 +106,17 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     means += [(f"weighted bound, K = {size:,}", bound.value) for size, bound in weighted.items()]
     means += [("log p(x)", truth)]
     rows = [(name, float(value.mean()), float((truth - value).mean())) for name, value in means]
+    summary = rows_to_table(("bound", "mean", "gap"), rows)
     return StudyResult(
         name="bounds",
         tables={
             "images": images,
             "decompositions": decompositions,
-            "means": rows_to_table(("bound", "mean", "gap"), rows),
+            "means": summary,
         },
         findings=_findings(rows, images, kl),
         figures=figures,
-        shown=("means",),
+        shown={"means": summary},
         timings={},
         models={},
         arrays={},

@@ -108,12 +108,13 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         )
     progress("enumerated", len(sweep), len(sweep))
     columns = ("num_latents", "num_states", "mean_log_marginal", *(_difference_name(m) for m in METHODS[:-1]))
+    table = rows_to_table(columns, agreement)
     return StudyResult(
         name="enumeration",
-        tables={"agreement": rows_to_table(columns, agreement)},
+        tables={"agreement": table},
         findings=_findings(seconds, [row[3:] for row in agreement]),
         figures=figures,
-        shown=("agreement", "seconds"),
+        shown={"agreement": table, f"seconds for {len(x)} images (~: extrapolated)": _by_method(seconds)},
         timings={"seconds": rows_to_table(_TIMED, seconds)},
         models={},
         arrays={},
@@ -122,6 +123,15 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
 
 def _difference_name(method: str) -> str:
     return f"max_abs_difference_{method.lower().replace(' ', '_')}"
+
+
+def _by_method(seconds: list[tuple[str, int, int, float, bool, float]]) -> dict[str, list[str]]:
+    """Seconds as text, a row for each d and a column for each method."""
+    table = {"d": [str(row[1]) for row in seconds if row[0] == "fastvi"]}
+    for method in METHODS:
+        own = [(value, guessed) for name, _, _, value, guessed, _ in seconds if name == method]
+        table[method] = [f"{'~' if guessed else ''}{value:.2g}" for value, guessed in own]
+    return table
 
 
 def _findings(

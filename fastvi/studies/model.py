@@ -93,15 +93,16 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         f"{settings.num_latents} binary latents explain held-out digits {gain:.2f} nats an image better than "
         f"independent pixels ({rows[-1][2]:.2f} against {rows[0][2]:.2f})"
     )
+    fit = rows_to_table(("num_latents", "mean_log_marginal_train", "mean_log_marginal_test"), rows)
     return StudyResult(
         name="model",
         tables={
-            "fit": rows_to_table(("num_latents", "mean_log_marginal_train", "mean_log_marginal_test"), rows),
+            "fit": fit,
             "learning_curves": rows_to_table(("num_latents", "epoch", "mean_log_marginal"), curves),
         },
         findings=(Finding(text),),
         figures=figures,
-        shown=("fit",),
+        shown={"fit": fit},
         timings={},
         models=models,
         arrays={"held_out": {"x": parts.test, "labels": parts.test_labels}},

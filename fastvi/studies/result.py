@@ -39,8 +39,8 @@ class StudyResult:
         All that holds seconds; kept apart because no two runs agree on it.
     findings : tuple of Finding
         What the tables show, one line each.
-    shown : tuple of str
-        Names of the tables that a terminal shows.
+    shown : mapping of str to table
+        What a terminal shows: some of the tables, by title, or a shorter form of them.
     figures : function
         Given the result, draws its pictures: file name without suffix -> matplotlib figure.
     models : mapping of str to model
@@ -53,7 +53,7 @@ class StudyResult:
     tables: Mapping[str, Table]
     findings: tuple[Finding, ...]
     figures: Callable[[StudyResult], dict[str, Figure]]
-    shown: tuple[str, ...]
+    shown: Mapping[str, Table]
     timings: Mapping[str, Table]
     models: Mapping[str, SigmoidBeliefNetwork]
     arrays: Mapping[str, Mapping[str, Any]]

@@ -105,12 +105,13 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         progress(f"{num_latents} latents", done, len(settings.fitted_latents))
         sweep += [score(smaller, proposal, settings.samples_in_sweep, seeds) for proposal in PROPOSALS]
     progress("sampled", 1, 1)
+    tables = {"by_samples": rows_to_table(COLUMNS, rows), "by_latents": rows_to_table(COLUMNS, sweep)}
     return StudyResult(
         name="sampling",
-        tables={"by_samples": rows_to_table(COLUMNS, rows), "by_latents": rows_to_table(COLUMNS, sweep)},
+        tables=tables,
         findings=_findings(rows, settings.num_latents),
         figures=figures,
-        shown=("by_samples", "by_latents"),
+        shown=tables,
         timings={"seconds": rows_to_table(("proposal", "num_samples", "seconds"), seconds)},
         models={},
         arrays={},
@@ -122,7 +123,12 @@ def _findings(rows: list[tuple[Any, ...]], num_latents: int) -> tuple[Finding, .
     counts = sorted({row[2] for row in rows})
     nearest = min(counts, key=lambda count: abs(math.log(count) - num_latents * math.log(2)))
     errors = ", ".join(f"{row[3]:.2g} nats ({row[0]})" for row in rows if row[2] == nearest)
+    most = [row for row in rows if row[2] == counts[-1]]
+    held = ", ".join(f"{row[9]:.0%} ({row[0]})" for row in most)
     return (
         Finding(f"mean absolute error of log p(x) at K = {nearest:,}: {errors}"),
         Finding(f"exact enumeration visits 2^{num_latents} = {1 << num_latents:,} states and has no error"),
+        Finding(
+            f"at K = {counts[-1]:,} the truth lies within 2 stated standard errors (95 % if normal) in {held}"
+        ),
     )

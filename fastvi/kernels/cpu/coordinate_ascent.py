@@ -1,9 +1,9 @@
 """Mean-field coordinate ascent on the exact ELBO, datum by datum.
 
-For factorised q the ELBO is linear in each q_i, so its optimum given the others is
-logit q_i = t_i + E_q[L | z_i = 1] - E_q[L | z_i = 0], with log p(x, z) = c + <t, z> + L(z). The states are a matrix (row bits,
-column bits): averaging it over the columns leaves a small table in which all row bits are updated in turn, and the same the other
-way round. A sweep over all d bits costs two products of the matrix with a vector.
+For factorised q the ELBO is linear in each q_i, so its optimum given the others is logit q_i = t_i + E_q[L
+| z_i = 1] - E_q[L | z_i = 0], with log p(x, z) = c + <t, z> + L(z). The states are a matrix (row bits,
+column bits): averaging it over the columns leaves a small table in which all row bits are updated in turn,
+and the same the other way round. A sweep over all d bits costs two products of the matrix with a vector.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def _ascend(values, linear, logits, scratch):
 
 
 @kernel
-def fit_mean_field(table, linear, constant, num_row_bits, max_sweeps, tolerance, logits, history, objective, converged):
+def fit_mean_field(
+    table, linear, constant, num_row_bits, max_sweeps, tolerance, logits, history, objective, converged
+):
     """Coordinate ascent for each datum from ``logits`` (N, d), which it overwrites.
 
     ``table`` (2^row bits, 2^column bits) is L(z); history (N, max_sweeps) holds the ELBO after each sweep.

@@ -1,7 +1,8 @@
-"""Four random bits for each of a few samples at once, written in LLVM IR with vector types, and its plain-loop twin.
+"""Four random bits for each of a few samples at once, written in LLVM IR with vector types, and its
+plain-loop twin.
 
-LLVM does not vectorise a loop over ``philox``: it takes the 64-bit multiplication for a slow one and does not see that its
-factors have 32 bits (RATES).
+LLVM does not vectorise a loop over ``philox``: it takes the 64-bit multiplication for a slow one and does
+not see that its factors have 32 bits (RATES).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _VECTOR = ir.VectorType(_I64, LANES)
 
 
 def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
-    """Or the bits (word w of the generator < threshold h_w), moved up by ``shift``, into words[at : at + LANES].
+    """Or the bits (word w of the generator < threshold h_w), moved up by ``shift``, into words[at : at +
+    LANES].
 
     Lane c is sample ``sample + c``. Returns other than 0 where a word equals its threshold.
     """

@@ -1,13 +1,14 @@
 """Random bits and numbers for given data and samples, as pure functions of (seed, datum, sample).
 
-The key of the generator is the seed (its low and high 32 bits), the counter (block, low 32 bits of the sample, high 32 bits of
-the sample, datum): latent i takes word i % 4 of block i // 4. Hence a draw is the same for any tiling, any split of data or
-samples, any number of threads, and on any device.
+The key of the generator is the seed (its low and high 32 bits), the counter (block, low 32 bits of the
+sample, high 32 bits of the sample, datum): latent i takes word i % 4 of block i // 4. Hence a draw is the
+same for any tiling, any split of data or samples, any number of threads, and on any device.
 
-A bit is 1 when u < T, with u uniform on 0 ... 2^64 - 1 and T = p * 2^64 rounded down for p = sigmoid(logit) <= 1/2, and
-2^64 - (1 - p) * 2^64, the second term rounded down, above: probabilities are right to 2^-64, 0 is never and 1 always drawn. Only
-the high 32 bits of u are drawn. Where they tie with those of T (once in 2^32 draws) the low 32 bits decide: word
-i % 4 of block 2^31 + i // 4. (Two words a latent would cost twice the generator's time.)
+A bit is 1 when u < T, with u uniform on 0 ... 2^64 - 1 and T = p * 2^64 rounded down for p = sigmoid(logit)
+<= 1/2, and 2^64 - (1 - p) * 2^64, the second term rounded down, above: probabilities are right to 2^-64, 0
+is never and 1 always drawn. Only the high 32 bits of u are drawn. Where they tie with those of T (once in
+2^32 draws) the low 32 bits decide: word i % 4 of block 2^31 + i // 4. (Two words a latent would cost twice
+the generator's time.)
 
 Limits: datum < 2^32, sample < 2^63, fewer than 2^33 latents.
 """
@@ -44,7 +45,9 @@ def bernoulli_thresholds(logits, high, low):
 
 @kernel
 def draw_states(high, low, key_low, key_high, datum, first_sample, words):
-    """Fill ``words`` (num_words, num) int64: bit i % 32 of words[i // 32, k] is latent i of sample first_sample + k."""
+    """Fill ``words`` (num_words, num) int64: bit i % 32 of words[i // 32, k] is latent i of sample
+    first_sample + k.
+    """
     num_latents, num = high.size, words.shape[1]
     for w in range(words.shape[0]):
         row = words[w]
@@ -77,9 +80,7 @@ def _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last,
         words = philox(block, sample & WORD, sample >> 32, datum, key_low, key_high)
         for i in range(first, min(first + 4, last)):
             if words[i - first] == high[i]:
-                seconds = philox(
-                    block | _SECOND_WORDS, sample & WORD, sample >> 32, datum, key_low, key_high
-                )
+                seconds = philox(block | _SECOND_WORDS, sample & WORD, sample >> 32, datum, key_low, key_high)
                 if seconds[i - first] < low[i]:
                     row[k] |= 1 << (i & 31)
 
@@ -117,7 +118,8 @@ def thresholds(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def bernoulli_draws(
     logits: np.ndarray, num: int, seed: int, first_datum: int = 0, first_sample: int = 0
 ) -> np.ndarray:
-    """Draws (num, N, d) as uint8 for logits (N, d) float64; they depend on (seed, datum, sample) and the logits alone.
+    """Draws (num, N, d) as uint8 for logits (N, d) float64; they depend on (seed, datum, sample) and the
+    logits alone.
 
     Row n of ``logits`` is datum first_datum + n, draw k is sample first_sample + k.
     """

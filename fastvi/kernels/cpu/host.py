@@ -1,11 +1,11 @@
 """Shapes of the register tiles, chosen from the vector unit of the host.
 
-A register tile is ``rows x COLUMNS`` numbers that stay in vector registers while a kernel runs over the reduction
-axis; ``COLUMNS`` is one number for all kernels, so that what one writes the next can read.
+A register tile is ``rows x COLUMNS`` numbers that stay in vector registers while a kernel runs over the
+reduction axis; ``COLUMNS`` is one number for all kernels, so that what one writes the next can read.
 
-Measured on a Zen 1 core (AVX2 in two 128-bit halves), 10^9 factors a second of the product kernel, rows x vectors x lanes:
-2x4x2 8.1, 4x3x4 7.5, 6x2x2 7.1, 4x2x2 7.0, 2x4x4 6.8, 4x2x4 6.3, 8x1x4 5.5, 4x4x2 (spills) 4.1. For the matrix
-product: 6x2x4 9.6-10.9, 4x2x4 9.5-9.9, 4x3x4 9.2-10.0, 4x2x2 7.8-9.3.
+Measured on a Zen 1 core (AVX2 in two 128-bit halves), 10^9 factors a second of the product kernel, rows x
+vectors x lanes: 2x4x2 8.1, 4x3x4 7.5, 6x2x2 7.1, 4x2x2 7.0, 2x4x4 6.8, 4x2x4 6.3, 8x1x4 5.5, 4x4x2 (spills)
+4.1. For the matrix product: 6x2x4 9.6-10.9, 4x2x4 9.5-9.9, 4x3x4 9.2-10.0, 4x2x2 7.8-9.3.
 """
 
 from __future__ import annotations

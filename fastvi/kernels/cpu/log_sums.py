@@ -35,7 +35,9 @@ def add_log_term(largest, total, n, scale, term):
 
 @kernel
 def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, bound):
-    """Add the tiles of a wave to each datum's running sum; ``bound`` keeps the largest scale that any tile had."""
+    """Add the tiles of a wave to each datum's running sum; ``bound`` keeps the largest scale that any tile
+    had.
+    """
     for n in range(base.size):
         for t in range(tile_scales.size):
             scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[t]
@@ -72,8 +74,12 @@ def _tile_log_sum(tile, rows, columns, padded_rows):
 
 
 @kernel
-def log_space_sums(log_tiles, first_tile, linear, num_outer, num_row_bits, padded_rows, base, negligible, largest, total):
-    """Tiles summed in log space, datum by datum; one whose every term is below exp(negligible[n]) is passed over."""
+def log_space_sums(
+    log_tiles, first_tile, linear, num_outer, num_row_bits, padded_rows, base, negligible, largest, total
+):
+    """Tiles summed in log space, datum by datum; one whose every term is below exp(negligible[n]) is passed
+    over.
+    """
     num_column_bits = linear.shape[1] - num_outer - num_row_bits
     column_panels = log_tiles.shape[1] // (padded_rows * COLUMNS)
     rows = np.empty(1 << num_row_bits)

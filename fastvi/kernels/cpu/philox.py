@@ -1,10 +1,13 @@
-"""Philox4x32-10, a random number generator without state: 128 random bits as a function of a counter and a key.
+"""Philox4x32-10, a random number generator without state: 128 random bits as a function of a counter and a
+key.
 
-J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011), section 3.
+J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11
+(2011), section 3.
 
-Words are 32-bit numbers held in 64-bit integers. The product of two of them may wrap around in a signed integer; its bits are
-the right ones all the same, also for Python's own integers under NUMBA_DISABLE_JIT=1 (mixing uint64 with int64 would
-give floats in Numba). The masks tell LLVM that factors have 32 bits, so that a loop over counters is vectorised.
+Words are 32-bit numbers held in 64-bit integers. The product of two of them may wrap around in a signed
+integer; its bits are the right ones all the same, also for Python's own integers under NUMBA_DISABLE_JIT=1
+(mixing uint64 with int64 would give floats in Numba). The masks tell LLVM that factors have 32 bits, so
+that a loop over counters is vectorised.
 """
 
 from __future__ import annotations

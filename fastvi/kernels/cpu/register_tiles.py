@@ -1,15 +1,19 @@
 """Micro-kernels written in LLVM IR, and their plain-loop twins.
 
-Numba's own vectoriser picks the reduction axis here (measured: 1.3-2.2 against 13-18 * 10^9 factors a second), so the inner
-loop is emitted with vector types: accumulators as phi nodes, one broadcast scalar per row, one load per vector.
-LLVM lowers the vectors to whatever the host has. No instruction is flagged but for ``contract``.
+Numba's own vectoriser picks the reduction axis here (measured: 1.3-2.2 against 13-18 * 10^9 factors a
+second), so the inner loop is emitted with vector types: accumulators as phi nodes, one broadcast scalar per
+row, one load per vector. LLVM lowers the vectors to whatever the host has. No instruction is flagged but
+for ``contract``.
 
 Two loops come out of one generator, over k = 0 .. length - 1:
 
-- ``product_block``:  acc[r, c] *= left[k, r] + right[k, c], then the exponent of acc[r, c] moves to exponent[r, c]
-- ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r] += acc[r, :] * weight[r, :] lane by lane
+- ``product_block``:  acc[r, c] *= left[k, r] + right[k, c], then the exponent of acc[r, c] moves to
+  exponent[r, c]
+- ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r] += acc[r, :] * weight[r, :] lane
+  by lane
 
-The twins do the same with loops. They are the oracle of the emitted code and the path under NUMBA_DISABLE_JIT=1.
+The twins do the same with loops. They are the oracle of the emitted code and the path under
+NUMBA_DISABLE_JIT=1.
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 class _Emitter:
     """Vector loads, stores and broadcasts for one register tile."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, tile: RegisterTile, element: Any):
+    def __init__(
+        self, context: Any, builder: Any, signature: Any, args: Any, tile: RegisterTile, element: Any
+    ):
         self.context, self.builder, self.signature, self.args = context, builder, signature, args
         self.tile, self.element = tile, element
         self.vector = ir.VectorType(element, tile.lanes)
@@ -117,7 +123,9 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
             old = builder.load(where)
             old.align = emit.bytes
             # the numbers are positive, so a logical shift will do; AVX2 has no arithmetic one for 64 bits
-            power = builder.sub(builder.lshr(bits, constant(fraction)), constant((1 << (width - fraction - 2)) - 1))
+            power = builder.sub(
+                builder.lshr(bits, constant(fraction)), constant((1 << (width - fraction - 2)) - 1)
+            )
             builder.store(builder.add(old, power), where).align = emit.bytes
             one = ((1 << (width - fraction - 2)) - 1) << fraction
             kept = builder.or_(builder.and_(bits, constant((1 << fraction) - 1)), constant(one))
@@ -187,7 +195,9 @@ def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at
 
 
 @intrinsic
-def _matmul_emitted(typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, length):
+def _matmul_emitted(
+    typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, length
+):
     n = types.intp
     signature = types.void(total, n, left, n, right, n, weight, n, n)
     return signature, _emit_matmul(MATMUL_64, ir.DoubleType())

@@ -1,25 +1,28 @@
 """Tiles of A(z) = sum_j softplus(eta_j(z)), eta = W z + b, as products: no transcendental function per term.
 
-A state is split in three groups of bits, z = (outer, row, column). One tile holds all rows and columns of one outer state.
-With alpha_j = b_j + W_j outer + W_j row + s_j and beta_j = W_j column - s_j (s_j centres beta_j),
+A state is split in three groups of bits, z = (outer, row, column). One tile holds all rows and columns of
+one outer state. With alpha_j = b_j + W_j outer + W_j row + s_j and beta_j = W_j column - s_j (s_j centres
+beta_j),
 
     softplus(alpha + beta) = beta + log(exp(-beta) + exp(alpha)),
 
-so a tile is a product over pixels of (left[row, j] + right[column, j]), one addition and one multiplication a term,
-and the sum of beta_j is linear in the column's bits. (The textbook form 1 + exp(alpha) exp(beta) takes a fused
-multiply-add and a multiplication: both want the multiplier, and on cores with adders of their own, as all Zen, that is 1.6 times
-slower: 4.8 against 8.1 * 10^9 terms a second measured on one core.) The running product is split in mantissa and exponent
-before it can leave the range of its type; where that is, follows from bounds on every factor in the tile.
+so a tile is a product over pixels of (left[row, j] + right[column, j]), one addition and one multiplication
+a term, and the sum of beta_j is linear in the column's bits. (The textbook form 1 + exp(alpha) exp(beta)
+takes a fused multiply-add and a multiplication: both want the multiplier, and on cores with adders of their
+own, as all Zen, that is 1.6 times slower: 4.8 against 8.1 * 10^9 terms a second measured on one core.) The
+running product is split in mantissa and exponent before it can leave the range of its type; where that is,
+follows from bounds on every factor in the tile.
 
 A pixel is of one of four kinds in a tile, by the range of its logits there:
 
 - product: |log left| and |log right| are within ``limit``; the form above.
 - off: all logits below -SATURATED; softplus is zero to the last digit.
 - on: all logits above SATURATED; softplus is the logit, linear in the bits.
-- direct: none of these; max(eta, 0) is summed and 1 + exp(-|eta|) multiplied in, with an exponential per term.
+- direct: none of these; max(eta, 0) is summed and 1 + exp(-|eta|) multiplied in, with an exponential per
+  term.
 
-Only the left panel differs from tile to tile. A pixel that is not "product" has left = 0 there; what right then contributes,
--beta_j, is taken back by the linear part.
+Only the left panel differs from tile to tile. A pixel that is not "product" has left = 0 there; what right
+then contributes, -beta_j, is taken back by the linear part.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvi.kernels.bits import power_of_two
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.register_tiles import product_block
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.bits import power_of_two
 from fastvi.kernels.scalar import exp_fast, log_fast
 
 SATURATED = 42.0  # exp(-42) = 6e-19: 784 saturated pixels move A by less than 5e-16
@@ -43,7 +46,9 @@ PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3
 
 
 class SoftplusTables(NamedTuple):
-    """What all tiles of one model share; d = outer + row + column bits. Panels are packed as the register tiles read them."""
+    """What all tiles of one model share; d = outer + row + column bits. Panels are packed as the register
+    tiles read them.
+    """
 
     left: Any  # (row panels * D * panel_rows,) float64: exp of the centred row sums
     right: Any  # (column panels * D * COLUMNS,) float32 or float64: exp(-beta)
@@ -89,7 +94,9 @@ def subset_sums(coefficients, out):
 
 @kernel
 def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, panel):
-    """Left panel, pixel kinds, blocks [first, last) and linear parts of one tile; returns (blocks, constant, direct pixels)."""
+    """Left panel, pixel kinds, blocks [first, last) and linear parts of one tile; returns (blocks,
+    constant, direct pixels).
+    """
     num_pixels = tables.bias.size
     rows = tables.panel_rows
     for i in range(row_linear.size):
@@ -219,7 +226,9 @@ def _split_log(values, scales, powers):
 
 @kernel
 def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out):
-    """out = exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two; returns the log of that power."""
+    """out = exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two; returns the log of that
+    power.
+    """
     num_rows, num_columns = 1 << row_linear.size, 1 << column_linear.size
     padded_columns = mantissa.size // padded_rows
     row_scale, row_power = np.empty(num_rows), np.empty(num_rows, np.int64)
@@ -252,7 +261,9 @@ def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out
 
 @kernel
 def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows, constant, out):
-    """out = linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile; what pads it is 0."""
+    """out = linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile; what pads it is
+    0.
+    """
     row_log, column_log = np.empty(1 << row_linear.size), np.empty(1 << column_linear.size)
     subset_sums(row_linear, row_log)
     subset_sums(column_linear, column_log)

@@ -42,7 +42,9 @@ def _log_ratio(log_p, log_q):
 
 @inline
 def _divergence(log_p, log_q):
-    """p - q - q log(p / q) >= 0: summed over states of two distributions it is KL(q || p), and no term cancels another."""
+    """p - q - q log(p / q) >= 0: summed over states of two distributions it is KL(q || p), and no term
+    cancels another.
+    """
     p, q = exp_fast(log_p), exp_fast(log_q)
     if q == 0.0:
         return p
@@ -61,9 +63,11 @@ def state_sums(
     log_tiles, first_tile, num_outer, num_row_bits, padded_rows,
     linear, constant, log_zero, log_one, divergence, values,
 ):  # fmt: skip
-    """Add to values[n] the sum over the states of these tiles of one function of log p(x_n, z) and log q_n(z).
+    """Add to values[n] the sum over the states of these tiles of one function of log p(x_n, z) and log
+    q_n(z).
 
-    log p(x_n, z) = constant[n] + <linear[n], z> + log_tiles; the function is ``_divergence`` or ``_log_ratio``.
+    log p(x_n, z) = constant[n] + <linear[n], z> + log_tiles; the function is ``_divergence`` or
+    ``_log_ratio``.
     """
     num_latents = linear.shape[1]
     num_column_bits = num_latents - num_outer - num_row_bits
@@ -95,10 +99,11 @@ def state_sums(
 
 @kernel
 def unpack_tiles(tiles, num_row_bits, padded_rows, first_tile, num_tiles, table):
-    """Packed tiles into the rows of ``table``: row index = tile + num_tiles * row of the tile, column index as in the tile."""
+    """Packed tiles into the rows of ``table``: row index = tile + num_tiles * row of the tile, column index
+    as in the tile.
+    """
     for t in range(tiles.shape[0]):
         for a in range(1 << num_row_bits):
             for b in range(table.shape[1]):
                 at = ((b // COLUMNS) * padded_rows + a) * COLUMNS + b % COLUMNS
                 table[first_tile + t + num_tiles * a, b] = tiles[t, at]
-

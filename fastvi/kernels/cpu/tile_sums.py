@@ -1,7 +1,9 @@
-"""Sums over tiles for a batch of data: u_n^T E v_n for all n, as one matrix product with its dot product fused.
+"""Sums over tiles for a batch of data: u_n^T E v_n for all n, as one matrix product with its dot product
+fused.
 
-For datum n, u_n holds a number per row of a tile and v_n one per column; both are products of d/2 factors, so they are
-built by doubling. U E is never stored. Row n's arithmetic does not depend on which data stand beside it.
+For datum n, u_n holds a number per row of a tile and v_n one per column; both are products of d/2 factors,
+so they are built by doubling. U E is never stored. Row n's arithmetic does not depend on which data stand
+beside it.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ def exponential_factors(linear, if_zero, if_one):
 
 @kernel
 def pack_exponentials(linear, num_row_bits, column_panels, rows, columns, scales):
-    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry (log in ``scales``)."""
+    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
+    (log in ``scales``).
+    """
     num_column_bits = linear.shape[1] - num_row_bits
     row_table = np.empty(1 << num_row_bits)
     column_table = np.empty(1 << num_column_bits)
@@ -79,7 +83,9 @@ def pack_exponentials(linear, num_row_bits, column_panels, rows, columns, scales
 
 @kernel
 def pack_probabilities(if_zero, if_one, num_row_bits, column_panels, rows, columns):
-    """Tables of q_n(row bits) and q_n(column bits) of factorised distributions with bit probabilities ``if_one``."""
+    """Tables of q_n(row bits) and q_n(column bits) of factorised distributions with bit probabilities
+    ``if_one``.
+    """
     row_table = np.empty(1 << num_row_bits)
     column_table = np.empty(1 << (if_one.shape[1] - num_row_bits))
     for n in range(if_one.shape[0]):
@@ -91,7 +97,9 @@ def pack_probabilities(if_zero, if_one, num_row_bits, column_panels, rows, colum
 
 @kernel
 def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_panel, out):
-    """out[n, t] = sum over a, b of u_n[a] tiles[t, a, b] v_n[b] for the data of panels first_panel .. last_panel - 1."""
+    """out[n, t] = sum over a, b of u_n[a] tiles[t, a, b] v_n[b] for the data of panels first_panel ..
+    last_panel - 1.
+    """
     column_panels = tiles.shape[1] // (padded_rows * COLUMNS)
     lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
     for t in range(tiles.shape[0]):

@@ -1,0 +1,331 @@
+"""The command line: what it prints and writes, and how it refuses wrong use."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import fastvi
+from fastvi.cli.commands import cli
+from fastvi.cli.terminal import cell
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="fastvi")
+
+
+def one_line(result, status=2):
+    """The only line of a refusal; nothing goes to standard output."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def network(tmp_path):
+    generator = np.random.default_rng(0)
+    model = fastvi.SigmoidBeliefNetwork(
+        generator.normal(size=(4, 3)), generator.normal(size=4), generator.normal(size=3)
+    )
+    model.save(tmp_path / "model.npz")
+    return model
+
+
+X = np.array([[0, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=np.uint8)
+
+
+def idx(array):
+    head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.tobytes()
+
+
+# ---- help ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["info"]])
+def test_help_has_examples(command):
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:\n" in result.stdout
+    assert f"fastvi {' '.join(command)}" in result.stdout
+    assert invoke(*command, "-h").stdout == result.stdout
+
+
+def test_without_arguments_help_and_version():
+    assert invoke().stdout == invoke("--help").stdout
+    assert invoke().exit_code == 0
+    assert fastvi.__version__ in invoke("--version").stdout
+
+
+def test_help_is_cheap():
+    code = (
+        "import sys\n"
+        "sys.argv = ['fastvi', 'study', '--help']\n"
+        "from fastvi.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "print({'numba', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", ["click", "rich", "matplotlib"])
+def test_without_the_extra_one_line_says_what_to_install(name):
+    code = (
+        "import importlib.util\n"
+        "found = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {name!r} else found(name, *rest)\n"
+        "from fastvi.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"fastvi: the command line needs {name}: pip install 'fastvi[cli]'\n"
+    assert done.stdout == ""
+
+
+# ---- wrong use -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["stud"], "No such command 'stud'"),
+        (["--wrong"], "No such option"),
+        (["study", "nothing"], "'nothing' is not one of 'enumeration', 'sampling', 'bounds'"),
+        (["study", "--seed", "-1"], "-1 is not in the range"),
+        (["study", "--seed", "x"], "'x' is not a valid integer range"),
+        (["study", "--num-images", "1000"], "1000 is not in the range 2<=x<=297"),
+        (["study", "--num-latents", "1"], "1 is not in the range 2<=x<=14"),
+        (["evaluate"], "Missing argument 'MODEL'"),
+        (["evaluate", "model.npz"], "Missing argument 'DATA'"),
+        (["evaluate", "a", "b", "--limit", "0"], "0 is not in the range x>=1"),
+        (["evaluate", "a", "b", "--threshold", "x"], "'x' is not a valid float"),
+        (["info", "more"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(arguments, words):
+    line = one_line(invoke(*arguments))
+    assert words in line
+    assert line.startswith("fastvi")
+    assert "--help'" in line
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        (None, [], "No such file or directory"),
+        (b"text, not numbers", [], "must name an IDX file"),
+        (b"", [], "must name an IDX file"),
+        (idx(X)[:-1], [], "truncated"),
+        (gzip.compress(idx(X))[:-2], [], "truncated or damaged"),
+        (X * 2, [], "x must contain only 0 and 1, got 2"),
+        (X[:, :3], [], "x must have shape (num_data, 4), got shape (3, 3)"),
+        (X[0], [], "pass x[None] for one datum"),
+        (np.array("word"), [], "DATA must hold one datum a row"),
+        (X.astype(str), [], "x must be an array of 0 and 1"),
+        (np.array([{}], dtype=object), [], "DATA must be a whole NumPy file"),
+        (X.astype(str), ["--threshold", "1"], "DATA must hold numbers"),
+        (X, ["--key", "x"], "--key is for .npz files"),
+        ({"a": X, "b": X}, [], "choose one of a, b by --key"),
+        ({"a": X}, ["--key", "b"], "no array 'b': choose one of a by --key"),
+    ],
+)
+def test_wrong_data_is_one_line_and_status_2(tmp_path, network, data, options, words):
+    path = tmp_path / "data"
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    elif data is not None:
+        with path.open("wb") as file:
+            np.savez(file, **data) if isinstance(data, dict) else np.save(file, data)
+    assert words in one_line(invoke("evaluate", tmp_path / "model.npz", path, *options))
+
+
+def test_wrong_models_are_one_line_and_status_2(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    assert "No such file" in one_line(invoke("evaluate", tmp_path / "none", tmp_path / "x.npy"))
+    assert "not an .npz file" in one_line(invoke("evaluate", tmp_path / "x.npy", tmp_path / "x.npy"))
+    assert "is a directory" in one_line(invoke("evaluate", tmp_path, tmp_path / "x.npy"))
+    fastvi.Bernoulli([0.0]).save(tmp_path / "q.npz")
+    assert "MODEL must hold a model" in one_line(invoke("evaluate", tmp_path / "q.npz", tmp_path / "x.npy"))
+
+
+def test_places_that_cannot_be_written(tmp_path, network):
+    (tmp_path / "file").write_text("")
+    np.save(tmp_path / "x.npy", X)
+    line = one_line(invoke("study", "bounds", "--quick", "--out", tmp_path / "file" / "below"))
+    assert "Not a directory" in line
+    result = invoke(
+        "evaluate", tmp_path / "model.npz", tmp_path / "x.npy", "--csv", tmp_path / "none" / "a.csv"
+    )
+    assert "No such file or directory" in one_line(result)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_interrupt_in_a_command_is_status_130(monkeypatch, error):
+    def stop():
+        raise error
+
+    monkeypatch.setattr("fastvi.cli.info.show_info", stop)
+    result = invoke("info")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "fastvi: interrupted"
+
+
+def test_ctrl_c_during_a_study(tmp_path):
+    command = [sys.executable, "-m", "fastvi", "study", "enumeration", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60.0
+    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the fit, which takes more than ten seconds
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip() == "fastvi: interrupted"
+    assert stdout == ""
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# ---- evaluate --------------------------------------------------------------------------------------------
+
+
+def _save(path, kind):
+    if kind == "npy":
+        np.save(path, X)
+    elif kind == "npz":
+        np.savez(path, x=X, labels=np.arange(3))
+    elif kind == "only":
+        np.savez(path, digits=X)
+    else:
+        content = idx(X.reshape(3, 2, 2))
+        path.write_bytes(gzip.compress(content) if kind == "idx.gz" else content)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "only", "idx", "idx.gz"])
+def test_evaluate_agrees_with_the_library(tmp_path, network, kind):
+    # numpy.save would add a suffix to other names; what a file is follows from its content, not its name
+    path = tmp_path / f"data.{'npz' if kind == 'only' else kind}"
+    _save(path, kind)
+    result = invoke("evaluate", tmp_path / "model.npz", path, "--csv", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    expected = fastvi.log_marginal(network, X)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == [0, 1, 2]
+    assert [float(row["log_marginal"]) for row in rows] == expected.tolist()
+    for name, value in (
+        ("mean", expected.mean()),
+        ("smallest", expected.min()),
+        ("median", np.median(expected)),
+    ):
+        line = next(line for line in result.stdout.splitlines() if line.startswith(name))
+        assert float(line.split()[-1]) == pytest.approx(value, abs=6e-7)
+
+
+def test_evaluate_threshold_limit_and_key(tmp_path, network):
+    np.savez(tmp_path / "grey.npz", a=X * 200, b=1 - X)
+    model, data, out = tmp_path / "model.npz", tmp_path / "grey.npz", tmp_path / "out.csv"
+    arguments = ["evaluate", model, data, "--csv", out]
+    assert invoke(*arguments, "--key", "a", "--threshold", "128", "--limit", "2").exit_code == 0
+    assert _values(out) == fastvi.log_marginal(network, X[:2]).tolist()
+    assert invoke(*arguments, "--key", "b").exit_code == 0
+    assert _values(out) == fastvi.log_marginal(network, 1 - X).tolist()
+
+
+def _values(path):
+    with Path(path).open(newline="") as file:
+        return [float(row["log_marginal"]) for row in csv.DictReader(file)]
+
+
+def test_evaluate_without_data(tmp_path, network):
+    np.save(tmp_path / "x.npy", X[:0])
+    result = invoke("evaluate", tmp_path / "model.npz", tmp_path / "x.npy", "--csv", tmp_path / "out.csv")
+    assert result.exit_code == 0
+    assert "0 data" in result.stdout
+    assert (tmp_path / "out.csv").read_text() == "index,log_marginal\n"
+
+
+def test_evaluate_a_table(tmp_path):
+    fastvi.JointTable([[0.1, 0.2], [0.3, 0.4]]).save(tmp_path / "table.npz")
+    np.save(tmp_path / "x.npy", np.array([0, 1, 1]))
+    result = invoke("evaluate", tmp_path / "table.npz", tmp_path / "x.npy", "--csv", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(_values(tmp_path / "out.csv"), np.log([0.3, 0.7, 0.7]), rtol=1e-14)
+
+
+# ---- info and study --------------------------------------------------------------------------------------
+
+
+def test_info(monkeypatch):
+    monkeypatch.setenv("FASTVI_NUM_THREADS", "3")
+    lines = dict(line.split(maxsplit=1) for line in invoke("info").stdout.splitlines())
+    assert lines["fastvi"] == fastvi.__version__
+    assert lines["numpy"] == np.__version__
+    assert lines["threads"].startswith("3 ")
+    assert lines["GPU"] == "not built yet"
+    assert {"python", "numba", "scipy", "processor", "cores", "caches"} <= set(lines)
+    monkeypatch.setenv("FASTVI_NUM_THREADS", "many")
+    assert "FASTVI_NUM_THREADS must be" in one_line(invoke("info"))
+
+
+def test_quick_study_of_everything(tmp_path):
+    result = invoke("study", "--quick", "--seed", 5, "--out", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""  # no progress bar where there is no terminal
+    folders = {path.name for path in (tmp_path / "results").iterdir()}
+    assert folders == {"model", "enumeration", "sampling", "bounds"}
+    for name in folders:
+        content = json.loads((tmp_path / "results" / name / "result.json").read_text())
+        assert content["settings"]["seed"] == 5
+        assert content["settings"]["num_latents"] == 4
+        assert all(f"  * {text}" in result.stdout for text in content["findings"])
+    for words in (
+        "enumeration: agreement",
+        "compiled loop",
+        "sampling: by samples",
+        "learned q",
+        "bounds: means",
+    ):
+        assert words in result.stdout
+    # the first command of the README leads to the second
+    model, held_out = (
+        tmp_path / "results" / "model" / name for name in ("model_4_latents.npz", "held_out.npz")
+    )
+    assert "297 data" in invoke("evaluate", model, held_out).stdout
+
+
+def test_one_quick_study_with_sizes(tmp_path):
+    arguments = ("study", "bounds", "--quick", "--num-images", 3, "--num-latents", 2, "--out", tmp_path)
+    assert invoke(*arguments).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["bounds"]
+    with (tmp_path / "bounds" / "images.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    content = json.loads((tmp_path / "bounds" / "result.json").read_text())
+    assert content["settings"]["num_latents"] == 2
+
+
+def test_cells():
+    assert [cell(v) for v in (None, True, 1234, -1.5, 1 / 3, "x")] == [
+        "-",
+        "yes",
+        "1,234",
+        "-1.5",
+        "0.3333",
+        "x",
+    ]
