@@ -185,7 +185,7 @@ def test_log_space_path_passes_over_only_what_is_negligible():
 
 def unlikely_case():
     """Strong weights and data that contradict them: no state of large u, v and E has a large product."""
-    model = random_network(30, 9, scale=60.0)
+    model = random_network(30, 9, scale=150.0)
     return model, random_data(5, 30)
 
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastvi.kernels.cpu import register_tiles
+from fastvi.kernels.cpu import denormals, register_tiles
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED, kernel
 
@@ -76,3 +76,18 @@ def test_product_block_is_vectorised():
     (code,) = fresh.inspect_llvm().values()
     tile = register_tiles.PRODUCT_64
     assert f"fmul <{tile.lanes} x double>" in code
+
+
+@kernel
+def run_flushed(a, b):
+    before = denormals.begin_flushing()
+    product = a[0] * b[0]
+    denormals.end_flushing(before)
+    return product
+
+
+def test_flushing_ends_with_the_kernel():
+    """Flushed inside or not (not every host does), a denormal product is one again afterwards."""
+    small = np.array([1e-200])
+    assert run_flushed(small, np.array([1e-115])) in (0.0, 1e-200 * 1e-115)
+    assert float(small[0] * np.array([1e-115])[0]) == 1e-200 * 1e-115 > 0.0

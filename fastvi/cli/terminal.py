@@ -36,15 +36,15 @@ def cell(value: Any) -> str:
 
 def print_table(title: str, columns: Mapping[str, list[Any]]) -> None:
     """A table of columns on standard output; text to the left, numbers to the right."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", header_style="", box=None, pad_edge=False
-    )
+    screen = console()
+    screen.print(title, style="bold")  # a title of the table itself would wrap at the table's width
+    table = Table(header_style="", box=None, pad_edge=False)
     for name, values in columns.items():
         text = any(isinstance(value, str) for value in values)
         table.add_column(name.replace("_", " "), justify="left" if text else "right", overflow="fold")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*(cell(value) for value in row))
-    console().print(table)
+    screen.print(table)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """log p(x_n) = log sum_z exp(c_n + <t_n, z> - A(z)) for a batch, certified.
 
-The fast path sums products of three scaled factors; a factor below 2^-510 of its tile's largest is dropped.
-What that can lose is bounded: at most 16 * 2^-510 per state, relative to the largest scale of any tile. A
-datum for which the bound exceeds 2^-53 of its sum is summed again in log space, where a tile is passed over
-only if all its states together are below 2^-53 of the sum already certain.
+The fast path sums products of three scaled factors; a factor below 2^-1020 of its tile's largest is
+dropped, and a product below 2^-1022. What that can lose is bounded: at most 16 * 2^-1020 per state,
+relative to the largest scale of any tile. A datum for which the bound exceeds 2^-53 of its sum is summed
+again in log space, where a tile is passed over only if all its states together are below 2^-53 of the sum
+already certain.
 """
 
 from __future__ import annotations

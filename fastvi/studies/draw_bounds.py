@@ -56,8 +56,8 @@ def _images(result: StudyResult) -> Figure:
     axes.axvline(0.0, color=BLACK, linewidth=2)
     label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 12))
     axes.set_ylim(-0.6, top + 0.8)
-    span = f"{gap.min():.2f} to {gap.max():.2f}"
-    title = f"The ELBO stops {gap.mean():.2f} nats short of log p(x) on average ({span})"
+    span = f"{gap.min():.2g} to {gap.max():.2g}"
+    title = f"The ELBO stops {gap.mean():.2g} nats short of log p(x) on average ({span})"
     dress(
         axes,
         f"{title}; importance weighting closes part of the gap",

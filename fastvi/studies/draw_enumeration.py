@@ -66,7 +66,7 @@ def _title(rows: list[tuple[str, int, int, float, bool, float]], last: int) -> s
     common = max(set.intersection(*measured))
     ratio = {method: r for method, d, _, _, _, r in rows if d == common}
     loop, numpy = (_rounded(ratio[name]) for name in fast)
-    return f"{text} At d = {common} a compiled loop takes {loop}x as long, NumPy {numpy}x"
+    return f"{text}\nMeasured at d = {common}: a compiled loop takes {loop}x as long, NumPy {numpy}x"
 
 
 def _rounded(value: float) -> str:

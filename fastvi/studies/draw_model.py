@@ -36,8 +36,8 @@ def _digits(result: StudyResult) -> Figure:
     real = result.arrays["held_out"]["x"]
     z, drawn = model.sample(_ROWS * _COLUMNS, 0)
     chance = sigmoid(z @ model.weights.T + model.bias)
-    figure = new_figure(12, 3.9)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1.6, 1.0])
+    figure = new_figure(12, 3.6)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.55, 1.0])
     top, bottom = parts
     panels = (
         ("Held-out digits, made binary", real),

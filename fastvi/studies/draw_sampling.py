@@ -35,11 +35,12 @@ def _lines(
         color = _COLORS[proposal]
         axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=4.5, linewidth=2)
         if label_start:
-            label_line(axes, *points[0], proposal, color, xytext=(9, -3))
+            label_line(axes, *points[0], proposal, color, xytext=(-8, 0), ha="right")
         ends.append((*points[-1], proposal, color))
-    if label_start:
-        return
     low, high = min(table[x]), max(table[x])
+    if label_start:
+        axes.set_xlim(left=low * (low / high) ** 0.24)
+        return
     if axes.get_xscale() == "log":
         axes.set_xlim(right=high * (high / low) ** 0.24)
     else:

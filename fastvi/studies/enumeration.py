@@ -19,7 +19,7 @@ _TIMED = ("method", "num_latents", "num_images", "seconds", "extrapolated", "tim
 METHODS = ("Python loop", "NumPy", "compiled loop", "fastvi")
 
 _FEWEST_RUNS, _MOST_RUNS = 2, 7
-_ENOUGH_SECONDS = 0.3  # no further run beyond the fewest once a method has taken as much at one d
+_ENOUGH_SECONDS = 0.6  # no further run beyond the fewest once a method has taken as much at one d
 
 
 def widened(model: SigmoidBeliefNetwork, num_latents: int, seed: int) -> SigmoidBeliefNetwork:

@@ -40,7 +40,7 @@ from fastvi.kernels.scalar import exp_fast, log_fast
 
 SATURATED = 42.0  # exp(-42) = 6e-19: 784 saturated pixels move A by less than 5e-16
 LOG_TWO = math.log(2.0)
-FLUSH_EXPONENT = -510  # weights below 2^-510 of their tile's largest become 0: no product of two is denormal
+FLUSH_EXPONENT = -1020  # weights below 2^-1020 of their tile's largest become 0
 
 PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3
 

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.register_tiles import matmul_block
 from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
@@ -102,6 +103,7 @@ def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_pan
     """
     column_panels = tiles.shape[1] // (padded_rows * COLUMNS)
     lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
+    before = begin_flushing()
     for t in range(tiles.shape[0]):
         lanes[:] = 0.0
         for column_panel in range(column_panels):
@@ -117,3 +119,4 @@ def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_pan
             for lane in range(LANES):
                 total += lanes[i * LANES + lane]
             out[first_panel * DATA_ROWS + i, t] = total
+    end_flushing(before)

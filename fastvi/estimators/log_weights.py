@@ -1,0 +1,195 @@
+"""What given importance weights say: log mean, effective sample size, importance-weighted bound."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.engine.threads import parallel_map
+from fastvi.kernels.cpu.log_weights import mean_block_bounds, weight_sums
+
+_TASK_ENTRIES = 1 << 17  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
+_CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
+
+
+def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndarray:
+    """Real numbers of any dtype and strides, as they came; K, the last axis or any other, is checked later."""
+    array = validation._number_array(log_w, "log_w", "an array of real numbers")
+    if ndim is not None:
+        validation._check_shape(array, "log_w", ndim, None)
+    elif array.ndim == 0:
+        raise ValueError("log_w must have at least 1 axis, got shape ()")
+    return array
+
+
+def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an int, got {validation.shown(axis)}") from None
+    if not -array.ndim <= index < array.ndim:
+        raise ValueError(f"axis must lie in {-array.ndim} ... {array.ndim - 1}, got {index}")
+    last = np.moveaxis(array, index, -1)
+    if last.shape[-1] == 0:
+        raise ValueError(f"log_w must hold at least 1 weight along axis {index}, got shape {array.shape}")
+    return last.reshape(-1, last.shape[-1]), last.shape[:-1]
+
+
+def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *, float32: bool) -> None:
+    """Call ``function(part, where)`` for parts of ``rows``, in threads: part = rows[where], C-contiguous and read-only.
+
+    Only a part that is not contiguous, or of another dtype than float64 (or float32 where ``float32``), is copied.
+    """
+    dtype = np.float32 if float32 and rows.dtype == np.float32 else np.float64
+    step = max(_TASK_ENTRIES // rows.shape[1], 1 if rows.flags.c_contiguous else _CACHE_LINE_ENTRIES)
+
+    def task(first: int) -> None:
+        where = slice(first, first + step)
+        # wrong input: a long double may overflow, and uncompiled kernels meet inf - inf
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.require(rows[where], dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
+            part.flags.writeable = False  # one compiled kernel for arrays that are writeable and those that are not
+            function(part, where)
+
+    parallel_map(task, range(0, len(rows), step))
+
+
+def refuse(array: np.ndarray) -> None:
+    """Raise the ValueError that names the first NaN or +inf."""
+    with np.errstate(over="ignore"):
+        clean = array.astype(np.float64)
+    validation.require(clean, clean < np.inf, "log_w must be finite or -inf")
+
+
+def _sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple[int, ...]]:
+    rows, shape = weight_rows(array, axis)
+    largest, total, squares = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+
+    def task(part: np.ndarray, where: slice) -> None:
+        weight_sums(part, largest[where], total[where], squares[where])
+
+    map_rows(task, rows, float32=True)
+    if np.isnan(total).any():
+        refuse(array)
+    return largest, total, squares, rows.shape[1], shape
+
+
+def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+    r"""Logarithm of the mean weight, the importance sampling estimate of log p(x).
+
+    .. math:: \log \frac{1}{K} \sum_{k=1}^K w_k
+
+    The array is read once, rows in parallel. It is not copied where ``axis`` is the last one and contiguous; else 1 MiB (or 8
+    rows) at a time and thread is. The result has the same bits for any number of threads.
+
+    Parameters
+    ----------
+    log_w : array_like
+        Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are read as they are;
+        sums are float64. DLPack arrays in CPU memory are taken without a copy.
+    axis
+        The axis of the K samples.
+
+    Returns
+    -------
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis. -inf where all weights are 0.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf (the first one's index is named), no entries along ``axis``, an axis that ``log_w`` lacks.
+    TypeError
+        Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+    """
+    largest, total, _, num, shape = _sums(log_weight_array(log_w), axis)
+    with np.errstate(divide="ignore"):
+        return (largest + np.log(total / num)).reshape(shape)[()]
+
+
+def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+    r"""Kish's effective sample size of importance weights.
+
+    .. math:: \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
+
+    Between 1 and K, K for equal weights. It is 0 where all weights are 0: such samples say nothing.
+
+    Parameters
+    ----------
+    log_w : array_like
+        Log weights in nats, as for :func:`log_mean_exp`.
+    axis
+        The axis of the K samples.
+
+    Returns
+    -------
+    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar for one axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`log_mean_exp`.
+
+    References
+    ----------
+    Kish (1965), Survey Sampling; Owen (2013), Monte Carlo theory, methods and examples, section 9.3.
+    """
+    _, total, squares, num, shape = _sums(log_weight_array(log_w), axis)
+    # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
+    ess = np.clip(total * total / np.where(total > 0.0, squares, 1.0), np.where(total > 0.0, 1.0, 0.0), num)
+    return ess.reshape(shape)[()]
+
+
+def importance_weighted_bound(log_w: ArrayLike, num_particles: int) -> np.ndarray:
+    r"""Importance-weighted lower bound on log p(x) with ``num_particles`` = k samples, estimated without bias from K >= k.
+
+    .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i, \qquad B = \lfloor K / k \rfloor
+
+    the average over disjoint consecutive blocks of k samples. Its expectation is L_k of Burda et al. (2016), eq. 8: the ELBO
+    for k = 1, rising to log p(x) with k. The K - B k samples that fill no block are not used.
+
+    Parameters
+    ----------
+    log_w : array_like
+        (N, K) log weights in nats of independent samples, as for :func:`log_mean_exp`.
+    num_particles
+        k, in 1 ... K.
+
+    Returns
+    -------
+    (N,) float64 in nats; -inf where all weights of a block are 0.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf, also among samples that are not used, for K = 0, another number of axes than 2, or
+        ``num_particles`` outside 1 ... K.
+    TypeError
+        Where ``log_w`` is not an array of real numbers or ``num_particles`` not an int.
+
+    References
+    ----------
+    Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders, ICLR; eq. 8.
+    """
+    array = log_weight_array(log_w, (2,))
+    rows, _ = weight_rows(array)
+    size = validation.positive_int(num_particles, "num_particles")
+    if size > rows.shape[1]:
+        raise ValueError(f"num_particles must be at most K = {rows.shape[1]}, got {size}")
+    bound = np.empty(len(rows))
+    unused = rows.shape[1] % size
+
+    def task(part: np.ndarray, where: slice) -> None:
+        mean_block_bounds(part, size, bound[where])
+        if unused:
+            bound[where][~(part[:, -unused:] < np.inf).all(axis=1)] = np.nan
+
+    map_rows(task, rows, float32=True)
+    if np.isnan(bound).any():
+        refuse(array)
+    return bound
