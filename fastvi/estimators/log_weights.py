@@ -13,12 +13,14 @@ from fastvi import validation
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.log_weights import mean_block_bounds, weight_sums
 
-_TASK_ENTRIES = 1 << 17  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
+_TASK_ENTRIES = (
+    1 << 17
+)  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
 _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
 
 
 def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndarray:
-    """Real numbers of any dtype and strides, as they came; K, the last axis or any other, is checked later."""
+    """Real numbers of any dtype and strides, as they came; the sizes of axes are checked later."""
     array = validation._number_array(log_w, "log_w", "an array of real numbers")
     if ndim is not None:
         validation._check_shape(array, "log_w", ndim, None)
@@ -42,9 +44,10 @@ def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[in
 
 
 def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *, float32: bool) -> None:
-    """Call ``function(part, where)`` for parts of ``rows``, in threads: part = rows[where], C-contiguous and read-only.
+    """Call ``function(part, where)`` for parts rows[where] in threads; ``part`` is contiguous and read-only.
 
-    Only a part that is not contiguous, or of another dtype than float64 (or float32 where ``float32``), is copied.
+    Only a part that is not contiguous, or of another dtype than float64 (or float32 where ``float32``), is
+    copied.
     """
     dtype = np.float32 if float32 and rows.dtype == np.float32 else np.float64
     step = max(_TASK_ENTRIES // rows.shape[1], 1 if rows.flags.c_contiguous else _CACHE_LINE_ENTRIES)
@@ -54,7 +57,9 @@ def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *,
         # wrong input: a long double may overflow, and uncompiled kernels meet inf - inf
         with np.errstate(over="ignore", invalid="ignore"):
             part = np.require(rows[where], dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
-            part.flags.writeable = False  # one compiled kernel for arrays that are writeable and those that are not
+            part.flags.writeable = (
+                False  # one compiled kernel for arrays that are writeable and those that are not
+            )
             function(part, where)
 
     parallel_map(task, range(0, len(rows), step))
@@ -85,25 +90,27 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^K w_k
 
-    The array is read once, rows in parallel. It is not copied where ``axis`` is the last one and contiguous; else 1 MiB (or 8
-    rows) at a time and thread is. The result has the same bits for any number of threads.
+    The array is read once, rows in parallel. It is not copied where ``axis`` is the last one and contiguous;
+    else 1 MiB (or 8 rows) at a time and thread is. The result has the same bits for any number of threads.
 
     Parameters
     ----------
     log_w : array_like
-        Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are read as they are;
-        sums are float64. DLPack arrays in CPU memory are taken without a copy.
+        Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are
+        read as they are; sums are float64. DLPack arrays in CPU memory are taken without a copy.
     axis
         The axis of the K samples.
 
     Returns
     -------
-    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis. -inf where all weights are 0.
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis. -inf where all
+    weights are 0.
 
     Raises
     ------
     ValueError
-        For NaN or +inf (the first one's index is named), no entries along ``axis``, an axis that ``log_w`` lacks.
+        For NaN or +inf (the first one's index is named), no entries along ``axis``, an axis that ``log_w``
+        lacks.
     TypeError
         Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
     """
@@ -146,12 +153,13 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.f
 
 
 def importance_weighted_bound(log_w: ArrayLike, num_particles: int) -> np.ndarray:
-    r"""Importance-weighted lower bound on log p(x) with ``num_particles`` = k samples, estimated without bias from K >= k.
+    r"""Importance-weighted lower bound on log p(x), estimated without bias from K samples.
 
-    .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i, \qquad B = \lfloor K / k \rfloor
+    .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i
 
-    the average over disjoint consecutive blocks of k samples. Its expectation is L_k of Burda et al. (2016), eq. 8: the ELBO
-    for k = 1, rising to log p(x) with k. The K - B k samples that fill no block are not used.
+    with k = ``num_particles`` and B = floor(K / k): the average over disjoint consecutive blocks of k
+    samples. Its expectation is L_k of Burda et al. (2016), eq. 8: the ELBO for k = 1, rising to log p(x) with
+    k. The K - B k samples that fill no block are not used.
 
     Parameters
     ----------

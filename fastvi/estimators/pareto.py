@@ -16,9 +16,10 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
 
     .. math:: M = \lceil \min(K / 5, 3 \sqrt{K}) \rceil,
 
-    by the method of Zhang and Stephens (2009), with the paper's weakly informative prior: k is averaged with 1/2, which counts as
-    10 observations. The weights have 1/k finite moments: below 0.5 their variance is finite; above
-    min(1 - 1 / log10(K), 0.7) an importance sampling estimate is not to be relied on. Samples are taken as independent.
+    by the method of Zhang and Stephens (2009), with the paper's weakly informative prior: k is averaged with
+    1/2, which counts as 10 observations. The weights have 1/k finite moments: below 0.5 their variance is
+    finite; above min(1 - 1 / log10(K), 0.7) an importance sampling estimate is not to be relied on. Samples
+    are taken as independent.
 
     Parameters
     ----------
@@ -29,11 +30,13 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
     -------
     (N,) float64, or a scalar for (K,).
 
-    - inf where fewer than 5 weights lie above the cutoff, as for equal weights or K <= 20, and where the fit overflows: there is
-      nothing to judge by. Weights that are all equal are no alarm: look at :func:`effective_sample_size`, which is then K.
+    - inf where fewer than 5 weights lie above the cutoff, as for equal weights or K <= 20, and where the fit
+      overflows: there is nothing to judge by. Weights that are all equal are no alarm: look at
+      :func:`effective_sample_size`, which is then K.
     - nan where all weights are 0.
 
-    Weights equal to the cutoff are not in the tail (as in ArviZ 0.x), nor are those below 2.2e-308 of the largest.
+    Weights equal to the cutoff are not in the tail (as in ArviZ 0.x), nor are those below 2.2e-308 of the
+    largest.
 
     Raises
     ------
@@ -44,8 +47,9 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
 
     References
     ----------
-    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72).
-    Zhang, Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution, Technometrics 51(3).
+    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72). Zhang,
+    Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution,
+    Technometrics 51(3).
     """
     array = log_weight_array(log_w, (1, 2))
     rows, shape = weight_rows(array)
@@ -63,10 +67,11 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
 def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
     r"""Pareto smoothed log weights, and k-hat.
 
-    The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the fitted distribution at
-    (i - 1/2) / M, i = 1 ... M, none larger than the row's largest weight. The other weights stay as they are, and nothing is
-    normalised: ``log_mean_exp(smoothed_log_w)`` is the smoothed estimate of log p(x), and ArviZ's weights are
-    ``smoothed_log_w`` minus its log-sum-exp. Equal weights in the tail are ranked by position.
+    The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the
+    fitted distribution at (i - 1/2) / M, i = 1 ... M, none larger than the row's largest weight. The other
+    weights stay as they are, and nothing is normalised: ``log_mean_exp(smoothed_log_w)`` is the smoothed
+    estimate of log p(x), and ArviZ's weights are ``smoothed_log_w`` minus its log-sum-exp. Equal weights in
+    the tail are ranked by position.
 
     Parameters
     ----------
@@ -86,7 +91,8 @@ def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
 
     References
     ----------
-    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72), algorithm 1.
+    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72), algorithm
+    1.
     """
     array = log_weight_array(log_w, (1, 2))
     rows, shape = weight_rows(array)

@@ -1,7 +1,8 @@
 """Sums of importance weights, row by row, relative to the row's largest weight.
 
-A row is read once: block by block the maximum, then the weights relative to the largest so far, while the block is in the
-first-level cache (512 float64 are 4 KiB). Where a block has a new maximum, the sums so far are scaled to it.
+A row is read once: block by block the maximum, then the weights relative to the largest so far, while the
+block is in the first-level cache (512 float64 are 4 KiB). Where a block has a new maximum, the sums so far
+are scaled to it.
 
 NaN and +inf are not looked for: they make the row's sum NaN, and the caller looks at that.
 """
@@ -21,7 +22,7 @@ LANES = 16
 
 @inline
 def _block_max(block, largest, lanes):
-    """The largest of ``largest`` and the block; lane by lane, since a single running maximum does not vectorise."""
+    """The largest of ``largest`` and the block, lane by lane: a single running maximum does not vectorise."""
     for c in range(LANES):
         lanes[c] = largest
     panels = block.size // LANES
@@ -41,7 +42,8 @@ def _block_max(block, largest, lanes):
 def _block_sums(block, shift):
     """Sums of w and w^2 for w = exp(block - shift).
 
-    The loop begins at 0: from an unknown start, an index could be negative, and Numba's wrapping of those makes gathers.
+    The loop begins at 0: from an unknown start, an index could be negative, and Numba's wrapping of those
+    makes gathers.
     """
     total = squares = 0.0
     for i in range(block.size):
@@ -53,7 +55,7 @@ def _block_sums(block, shift):
 
 @inline
 def segment_sums(row, first, last, lanes):
-    """(largest, sum of w, sum of w^2) for w = exp(row[first:last] - largest); (-inf, 0, 0) where all are -inf.
+    """(largest, sum of w, sum of w^2) for w = exp(row[first:last] - largest); (-inf, 0, 0) if all are -inf.
 
     ``lanes`` is scratch of LANES float64.
     """
@@ -77,9 +79,9 @@ def segment_sums(row, first, last, lanes):
 def weight_sums(log_w, largest, total, squares):
     """Per row of (N, K): the largest log weight, and the sums of w and w^2 for w = exp(log_w - largest).
 
-    From these: log mean = largest + log(total / K), effective sample size = total^2 / squares, the largest weight's
-    share = 1 / total (the largest weight is 1 here), and squared relative error of the mean
-    = (squares / total^2 - 1 / K) K / (K - 1).
+    From these: log mean = largest + log(total / K), effective sample size = total^2 / squares, the largest
+    weight's share = 1 / total (the largest weight is 1 here), and squared relative error of the mean =
+    (squares / total^2 - 1 / K) K / (K - 1).
     """
     lanes = np.empty(LANES)
     for n in range(log_w.shape[0]):

@@ -1,0 +1,67 @@
+"""Slow references for importance weights in pure Python: lists, ``math`` only, nothing from fastvi."""
+
+from __future__ import annotations
+
+import math
+
+
+def weights(log_w):
+    """(largest log weight, weights relative to it)."""
+    top = max(log_w)
+    return top, [math.exp(v - top) if top > -math.inf else 0.0 for v in log_w]
+
+
+def log_mean_exp(log_w):
+    top, w = weights(log_w)
+    return top + math.log(math.fsum(w) / len(w)) if top > -math.inf else -math.inf
+
+
+def effective_sample_size(log_w):
+    top, w = weights(log_w)
+    return math.fsum(w) ** 2 / math.fsum(v * v for v in w) if top > -math.inf else 0.0
+
+
+def importance_weighted_bound(log_w, k):
+    blocks = [log_w[i : i + k] for i in range(0, len(log_w) - k + 1, k)]
+    return sum(log_mean_exp(block) for block in blocks) / len(blocks)
+
+
+def fit_generalised_pareto(x):
+    """(k, sigma) of ascending x > 0 by Zhang and Stephens (2009), prior on k of Vehtari et al. (2024)."""
+    n = len(x)
+    m = 30 + int(math.sqrt(n))
+    quartile = x[int(n / 4 + 0.5) - 1]
+    bs = [1 / x[-1] + (1 - math.sqrt(m / (j - 0.5))) / (3 * quartile) for j in range(1, m + 1)]
+
+    def shape(b):
+        return math.fsum(math.log1p(-b * v) for v in x) / n
+
+    scores = [n * (math.log(-b / shape(b)) - shape(b) - 1) for b in bs]
+    posterior = [1 / math.fsum(math.exp(min(other - score, 700)) for other in scores) for score in scores]
+    kept = [(p, b) for p, b in zip(posterior, bs, strict=True) if p >= 10 * 2.0**-52]
+    b = math.fsum(p * b for p, b in kept) / math.fsum(p for p, _ in kept)
+    return (n * shape(b) + 5) / (n + 10), -shape(b) / b
+
+
+def psis(log_w):
+    """(smoothed log weights, k); k is inf where fewer than 5 lie above the cutoff, nan where all are -inf."""
+    num, top = len(log_w), max(log_w)
+    if top == -math.inf:
+        return list(log_w), math.nan
+    length = math.ceil(min(num / 5, 3 * math.sqrt(num)))
+    relative = [v - top for v in log_w]
+    order = sorted(range(num), key=lambda i: (relative[i], i))
+    cutoff = max(relative[order[-length - 1]], math.log(2.0**-1022)) if length < num else 0.0
+    tail = [i for i in order if relative[i] > cutoff]
+    if len(tail) < 5:
+        return list(log_w), math.inf
+    # exp(v) - exp(cutoff), without its cancellation where the two are close
+    k, sigma = fit_generalised_pareto(
+        [-math.exp(relative[i]) * math.expm1(cutoff - relative[i]) for i in tail]
+    )
+    smoothed = list(log_w)
+    for rank, i in enumerate(tail):
+        p = (rank + 0.5) / len(tail)
+        value = math.exp(cutoff) + sigma * math.expm1(min(-k * math.log1p(-p), 700)) / k
+        smoothed[i] = top + min(math.log(value), 0.0)
+    return smoothed, k
