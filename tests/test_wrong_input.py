@@ -187,6 +187,23 @@ FIT_POSTERIOR = [
     ("seed of 0.5", lambda: fastvi.fit_posterior(NETWORK, X, seed=0.5), TypeError, r"^seed must be"),
     ("25 latents", lambda: fastvi.fit_posterior(network(np.zeros((4, 25)), prior_logits=np.zeros(25)), X), ValueError, r"^model must have at most 24 latents to be fitted, got 25"),
 ]
+ESTIMATES = [
+    ("model None", lambda: fastvi.estimate_log_marginal(None, X), TypeError, r"^model must be a SigmoidBeliefNetwork or JointTable, got None"),
+    ("x of 2", lambda: fastvi.estimate_log_marginal(NETWORK, X * 2), ValueError, r"^x must contain only 0 and 1, got 2"),
+    ("num_samples of 0", lambda: fastvi.estimate_log_marginal(NETWORK, X, num_samples=0), ValueError, r"^num_samples must be an int >= 1, got 0"),
+    ("num_samples of 1.5", lambda: fastvi.estimate_log_marginal(NETWORK, X, num_samples=1.5), TypeError, r"^num_samples must be an int >= 1, got 1.5"),
+    ("seed of -1", lambda: fastvi.estimate_log_marginal(NETWORK, X, seed=-1), ValueError, r"^seed must be"),
+    ("unknown proposal", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal="q"), ValueError, r"^proposal must be one of 'uniform', 'prior', got 'q'"),
+    ("proposal an array", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=np.zeros(3)), TypeError, r"^proposal must be 'uniform', 'prior' or a Bernoulli, got an array"),
+    ("proposal of other data", lambda: fastvi.estimate_log_marginal(NETWORK, X[:1], proposal=Q), ValueError, r"^proposal must have logits of shape \(3,\) or \(1, 3\), got shape \(2, 3\)"),
+    ("proposal of other latents", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=fastvi.Uniform(4)), ValueError, r"^proposal must have logits of shape \(3,\)"),
+    ("no CUDA", lambda: fastvi.estimate_log_marginal(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+    ("target", lambda: fastvi.estimate_log_marginal(NETWORK, X, target_ess=5), NotImplementedError, r"^target_ess must be None"),
+    ("executor", lambda: fastvi.estimate_log_marginal(NETWORK, X, executor=5), NotImplementedError, r"^executor must be None"),
+    ("progress of 1", lambda: fastvi.estimate_log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
+    ("table with a Bernoulli", lambda: fastvi.estimate_log_marginal(TABLE, [0], proposal=Q), TypeError, r"^proposal must be one of 'uniform', 'prior'"),
+    ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
+]
 # fmt: on
 TABLES = {
     "SigmoidBeliefNetwork": SIGMOID_BELIEF_NETWORK,
@@ -196,6 +213,7 @@ TABLES = {
     "log_marginal": LOG_MARGINAL,
     "bounds": BOUNDS,
     "fit_posterior": FIT_POSTERIOR,
+    "estimates": ESTIMATES,
     "storage": STORAGE,
     "validation": VALIDATION,
 }

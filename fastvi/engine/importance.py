@@ -1,8 +1,8 @@
 """Importance sampling of a sigmoid belief network: which way the weights are computed, one datum a task.
 
-Three ways give log p(x, z) of a sampled state. A table of all 2^d states, made by the exact engine, where there are more samples than a
-quarter of the states; products of byte tables else; sums of their logarithms where a product of exponentials could leave
-the range of a double.
+Three ways give log p(x, z) of a sampled state. A table of all 2^d states, made by the exact engine, where
+there are more samples than a quarter of the states; products of byte tables else; sums of their logarithms
+where a product of exponentials could leave the range of a double.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def log_weight_rows(
     seed: int,
     consume: Callable[[int, Array], None],
 ) -> None:
-    """Call ``consume(n, log_w)`` for each datum with its ``num_samples`` log weights log p(x_n, z) - log q_n(z).
+    """Call ``consume(n, log_w)`` for each datum with its ``num_samples`` log weights log p(x_n, z) - log
+    q_n(z).
 
     The draw of (seed, datum, sample) is the same however the work is cut; one row a thread is held.
     """

@@ -15,9 +15,16 @@ Array = NDArray[Any]
 
 
 def table_log_weight_rows(
-    probabilities: Array, x: Array, proposal: str, num_samples: int, seed: int, consume: Callable[[int, Array], None]
+    probabilities: Array,
+    x: Array,
+    proposal: str,
+    num_samples: int,
+    seed: int,
+    consume: Callable[[int, Array], None],
 ) -> None:
-    """Call ``consume(n, log_w)`` for each datum with log p(x_n, z) - log q(z), z from the uniform distribution or the prior."""
+    """Call ``consume(n, log_w)`` for each datum with log p(x_n, z) - log q(z), z from the uniform
+    distribution or the prior.
+    """
     num_z = probabilities.shape[1]
     column_sums = probabilities.sum(axis=0)
     q = np.full(num_z, 1.0 / num_z) if proposal == "uniform" else column_sums / column_sums.sum()

@@ -8,7 +8,9 @@ import numpy as np
 
 from fastvi import validation
 
-UNRELIABLE_K = 0.7  # Vehtari et al. (2024), section 3.2.4: above, the error is not described by the standard error
+UNRELIABLE_K = (
+    0.7  # Vehtari et al. (2024), section 3.2.4: above, the error is not described by the standard error
+)
 _FEW = 10.0  # an effective sample size below which a normal interval means little
 
 
@@ -21,13 +23,14 @@ class Estimate:
     log_marginal
         log of the mean weight: its exponential is unbiased for p(x), itself it is too small on average.
     std_error
-        Standard error of log_marginal by the delta method, sqrt((sum w^2 / (sum w)^2 - 1 / K) K / (K - 1)): 0 for equal weights,
-        inf for one sample and where only one of the weights is not 0, nan where all are 0.
+        Standard error of log_marginal by the delta method, sqrt((sum w^2 / (sum w)^2 - 1 / K) K / (K - 1)):
+        0 for equal weights, inf for one sample and where only one of the weights is not 0, nan where all
+        are 0.
     ess
         Kish's effective sample size (sum w)^2 / sum w^2; 0 where all weights are 0.
     pareto_k
-        Shape of the generalised Pareto distribution of the largest weights; above 0.7 the rest is not to be trusted. inf or nan where
-        the tail is too short to be fitted.
+        Shape of the generalised Pareto distribution of the largest weights; above 0.7 the rest is not to be
+        trusted. inf or nan where the tail is too short to be fitted.
     max_weight_share
         Largest weight over the sum of all; nan where all are 0.
     num_samples

@@ -37,9 +37,11 @@ def estimate_log_marginal(
     r"""Importance sampling estimate of log p(x), each datum with its error and its diagnosis.
 
     .. math::
-        \log \hat p(x_n) = \log \frac{1}{K} \sum_{k=1}^K \frac{p(x_n, z_{nk})}{q_n(z_{nk})}, \quad z_{nk} \sim q_n
+        \log \hat p(x_n) = \log \frac{1}{K} \sum_{k=1}^K \frac{p(x_n, z_{nk})}{q_n(z_{nk})}, \quad z_{nk}
+        \sim q_n
 
-    A state that q never draws is missing from the estimate, whatever its mass under p; no diagnosis can see that.
+    A state that q never draws is missing from the estimate, whatever its mass under p; no diagnosis can see
+    that.
 
     Parameters
     ----------
@@ -48,12 +50,13 @@ def estimate_log_marginal(
     x : array_like
         (N, D) of 0 and 1; for a table (N,) integers.
     proposal
-        q: "uniform" over all states, "prior" p(z), or a :class:`~fastvi.Bernoulli` with logits (d,) or (N, d) (not for a table).
+        q: "uniform" over all states, "prior" p(z), or a :class:`~fastvi.Bernoulli` with logits (d,) or (N,
+        d) (not for a table).
     num_samples
         K, at least 1.
     seed
-        0 <= seed < 2**64. A draw depends on (seed, datum, sample) alone: more data or samples change none of those before, and the
-        result has the same bits for any number of threads.
+        0 <= seed < 2**64. A draw depends on (seed, datum, sample) alone: more data or samples change none
+        of those before, and the result has the same bits for any number of threads.
     target_std_error, target_ess, executor
         Not built yet: anything but None raises NotImplementedError.
     device
@@ -70,15 +73,12 @@ def estimate_log_marginal(
     ValueError, TypeError
         For wrong input.
 
-    Notes
-    -----
-    Memory: the K weights of one datum a thread, never N x K; 8 MiB for a table of all states where d <= 20 and N K is at least a
-    quarter of 2^d.
+    Notes ----- Memory: the K weights of one datum a thread, never N x K; 8 MiB for a table of all states
+    where d <= 20 and N K is at least a quarter of 2^d.
 
-    References
-    ----------
-    Kahn and Marshall (1953), Methods of reducing sample size in Monte Carlo computations. Salmon, Moraes, Dror, Shaw (2011), Parallel
-    random numbers: as easy as 1, 2, 3 (the draws).
+    References ---------- Kahn and Marshall (1953), Methods of reducing sample size in Monte Carlo
+    computations. Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3 (the
+    draws).
 
     Examples
     --------
@@ -93,7 +93,11 @@ def estimate_log_marginal(
     requests.check_device(device)
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)
-    for name, value in (("target_std_error", target_std_error), ("target_ess", target_ess), ("executor", executor)):
+    for name, value in (
+        ("target_std_error", target_std_error),
+        ("target_ess", target_ess),
+        ("executor", executor),
+    ):
         if value is not None:
             raise NotImplementedError(f"{name} must be None: it is not built yet")
     if not callable(progress):
@@ -108,7 +112,14 @@ def estimate_log_marginal(
     logits = _proposal_logits(model, len(data), proposal)
     summary, report = Summary(len(data), num_samples), Reporter(progress, len(data), "data")
     log_weight_rows(
-        model.weights, model.bias, model.prior_logits, data, logits, num_samples, seed, _consumer(summary, report)
+        model.weights,
+        model.bias,
+        model.prior_logits,
+        data,
+        logits,
+        num_samples,
+        seed,
+        _consumer(summary, report),
     )
     return summary.estimate()
 
@@ -127,7 +138,9 @@ def _proposal_logits(model: SigmoidBeliefNetwork, num_data: int, proposal: Any) 
         uniform = validation.choice(proposal, "proposal", PROPOSALS) == "uniform"
         return np.zeros(model.num_latents) if uniform else model.prior_logits
     if not isinstance(proposal, Bernoulli):
-        raise TypeError(f"proposal must be 'uniform', 'prior' or a Bernoulli, got {validation.shown(proposal)}")
+        raise TypeError(
+            f"proposal must be 'uniform', 'prior' or a Bernoulli, got {validation.shown(proposal)}"
+        )
     allowed = ((model.num_latents,), (num_data, model.num_latents))
     if proposal.logits.shape not in allowed:
         raise ValueError(

@@ -24,7 +24,7 @@ class Summary:
         weight_sums(row, self._largest[one], self._total[one], self._squares[one])
         if np.isnan(self._total[n]):
             raise ValueError(f"log weights must not contain NaN or +inf, got one for datum {n}")
-        if log_w.max() - log_w.min() <= _EQUAL:
+        if log_w.min() >= log_w.max() - _EQUAL:
             self._pareto_k[n] = -np.inf
         else:
             pareto_k_rows(row, self._pareto_k[one])

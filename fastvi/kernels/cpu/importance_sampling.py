@@ -1,9 +1,10 @@
 """Log importance weights of sampled states, one datum at a time, without a transcendental function per pixel.
 
-The bits of z are read in bytes. For each byte g and its 256 values there is a row of exp(W_g z_g) over a block of pixels, so that
-exp(eta) of a sampled state is a product of d / 8 table entries, and sum_j softplus(eta_j) the logarithm of
-prod_j (1 + exp(eta_j)): d / 8 multiplications, an addition and a multiplication a pixel. Pixels are blocked so that a block's
-tables stay in cache while all samples pass over it.
+The bits of z are read in bytes. For each byte g and its 256 values there is a row of exp(W_g z_g) over a
+block of pixels, so that exp(eta) of a sampled state is a product of d / 8 table entries, and sum_j
+softplus(eta_j) the logarithm of prod_j (1 + exp(eta_j)): d / 8 multiplications, an addition and a
+multiplication a pixel. Pixels are blocked so that a block's tables stay in cache while all samples pass
+over it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def _split(value):
 
 @kernel
 def byte_tables(weights, bias, width, in_log_space, tables):
-    """Rows of eta's part from each byte, or of its exponential: (pixel blocks, bytes, 256, width); byte 0 has the bias.
+    """Rows of eta's part from each byte, or of its exponential: (pixel blocks, bytes, 256, width); byte 0
+    has the bias.
 
     What pads the last block is exp(-inf) = 0, which multiplies the product by 1.
     """
@@ -57,7 +59,9 @@ def byte_tables(weights, bias, width, in_log_space, tables):
 
 @kernel
 def linear_tables(if_zero, if_one, tables):
-    """Sums over the bits of each byte of one number where the bit is 0 and another where it is 1: (bytes, 256)."""
+    """Sums over the bits of each byte of one number where the bit is 0 and another where it is 1: (bytes,
+    256).
+    """
     for g in range(tables.shape[0]):
         for value in range(256):
             total = 0.0
@@ -90,7 +94,9 @@ def _product_of_rows(tables, words, k, out):
 
 @kernel
 def subtract_softplus(tables, words, steps, log_w):
-    """log_w[k] -= sum_j softplus(eta_j); ``steps`` rows of LANES factors cannot leave the range of a double."""
+    """log_w[k] -= sum_j softplus(eta_j); ``steps`` rows of LANES factors cannot leave the range of a
+    double.
+    """
     width = tables.shape[3]
     row = np.empty(width)
     lanes = np.empty(LANES)
