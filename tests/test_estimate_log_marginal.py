@@ -47,8 +47,9 @@ def proposals(model, num_data):
 
 @pytest.mark.parametrize("way", ["table", "bytes"])
 @pytest.mark.parametrize("name", ["uniform", "prior", "shared", "per datum"])
-@pytest.mark.parametrize(("num_pixels", "num_latents", "scale"), [(5, 1, 1.0), (0, 3, 1.0), (37, 9, 1.0), (6, 4, 200.0), (20, 17, 3.0)])  # fmt: skip
-def test_every_number_is_that_of_the_same_draws(monkeypatch, way, name, num_pixels, num_latents, scale):
+@pytest.mark.parametrize("case", [(5, 1, 1.0), (0, 3, 1.0), (37, 9, 1.0), (6, 4, 200.0), (20, 17, 3.0)])
+def test_every_number_is_that_of_the_same_draws(monkeypatch, way, name, case):
+    num_pixels, num_latents, scale = case
     monkeypatch.setattr(importance, "_TABLE_LATENTS", 9 if way == "table" else 0)
     model, x = random_network(num_pixels, num_latents, scale=scale), random_data(3, num_pixels)
     proposal, logits = proposals(model, 3)[name]
@@ -131,7 +132,7 @@ def test_defined_answers_where_weights_are_degenerate():
     assert "WARNING: pareto_k > 0.7 for 3 of 4" in text
     assert "WARNING: ess < 10 for 4 of 4" in text
     for bad in (inf, np.nan):
-        with pytest.raises(ValueError, match="must not contain NaN or \\+inf, got one for datum 1"):
+        with pytest.raises(ValueError, match=r"must not contain NaN or \+inf, got one for datum 1"):
             summary_of([[0.0, 1.0], [0.0, bad]])
 
 
@@ -140,7 +141,7 @@ def test_interval():
     low, high = estimate.interval()
     assert np.allclose((high - low) / estimate.std_error, 2 * 1.959963984540054, rtol=1e-12)
     for level, error in ((0.0, ValueError), (1.0, ValueError), (np.nan, ValueError), ("a", TypeError)):
-        with pytest.raises(error, match="^level must"):
+        with pytest.raises(error, match=r"^level must"):
             estimate.interval(level)
 
 

@@ -38,5 +38,5 @@ class Reporter:
         left = (self._total - self._done) / rate
         end = "\n" if self._done >= self._total else "\r"
         share = self._done / self._total
-        text = f"fastvi: {share:6.1%} of {self._total:.3g} {self._unit}, {rate:.3g} {self._unit}/s, {left:.1f} s left   "
+        text = f"fastvi: {share:6.1%} of {self._total:.3g} {self._unit}, {rate:.3g}/s, {left:.1f} s left   "
         print(text, end=end, file=sys.stderr, flush=True)

@@ -68,9 +68,10 @@ class Estimate:
         num = self.log_marginal.size
         if num == 0:
             return f"Estimate(num_data=0, num_samples={self.num_samples})"
+        error = np.nanmax([*self.std_error, 0.0])
         text = (
             f"Estimate(num_data={num}, num_samples={self.num_samples}, "
-            f"mean log_marginal={self.log_marginal.mean():.6g}, largest std_error={np.nanmax([*self.std_error, 0]):.3g}, "
+            f"mean log_marginal={self.log_marginal.mean():.6g}, largest std_error={error:.3g}, "
             f"smallest ess={self.ess.min():.1f}"
         )
         wide, few = int((~(self.pareto_k <= UNRELIABLE_K)).sum()), int((self.ess < _FEW).sum())

@@ -144,6 +144,7 @@ def _proposal_logits(model: SigmoidBeliefNetwork, num_data: int, proposal: Any) 
     allowed = ((model.num_latents,), (num_data, model.num_latents))
     if proposal.logits.shape not in allowed:
         raise ValueError(
-            f"proposal must have logits of shape {allowed[0]} or {allowed[1]}, got shape {proposal.logits.shape}"
+            f"proposal must have logits of shape {allowed[0]} or {allowed[1]}, "
+            f"got shape {proposal.logits.shape}"
         )
     return proposal.logits

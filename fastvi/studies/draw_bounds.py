@@ -54,7 +54,7 @@ def _images(result: StudyResult) -> Figure:
             if height == top:
                 label_line(axes, value, top, name, tint, xytext=(0, 12), ha="center")
     axes.axvline(0.0, color=BLACK, linewidth=2)
-    label_line(axes, 0.0, top, "log p(x)", BLACK, xytext=(5, 12))
+    label_line(axes, 0.0, -0.4, "log p(x)", BLACK)
     axes.set_ylim(-0.6, top + 0.8)
     span = f"{gap.min():.2g} to {gap.max():.2g}"
     title = f"The ELBO stops {gap.mean():.2g} nats short of log p(x) on average ({span})"

@@ -16,7 +16,7 @@ _COLORS = dict(zip(PROPOSALS, (RED, ORANGE, BLUE), strict=True))
 
 
 def figures(result: StudyResult) -> dict[str, Figure]:
-    """``error``: against K and against d. ``diagnosis``: effective sample size, bias and Pareto k."""
+    """``error``: against K and against d. ``diagnosis``: what an estimate says about itself, against K."""
     return {"error": _error(result), "diagnosis": _diagnosis(result)}
 
 
@@ -102,25 +102,35 @@ def _first_samples(table: Table) -> str:
 
 def _diagnosis(result: StudyResult) -> Figure:
     table = result.table("by_samples")
-    most = max(table["num_samples"])
-    figure = new_figure(13, 4.4)
-    axes = figure.subplots(1, 3)
-    for part in axes:
-        part.set_xscale("log")
-    axes[0].set_yscale("log")
     counts = sorted(set(table["num_samples"]))
-    axes[0].plot(counts, counts, ":", color=GREY)
-    middle = counts[len(counts) // 2]
-    label_line(
-        axes[0], middle, middle, "draws from\nthe posterior", GREY, xytext=(-8, 8), ha="right", fontsize=8.5
-    )
-    worth = _series(table, "uniform", "num_samples", "mean_ess")[-1][1]
-    dress(axes[0], f"{most:,} uniform samples are worth {worth:,.3g}", "samples K", "effective sample size")
-    _lines(axes[0], table, "num_samples", "mean_ess")
-    axes[1].axhline(0.0, color=GREY, linewidth=1)
-    dress(axes[1], "Too few samples: log p(x) comes out too low", "samples K", "mean error of log p(x), nats")
-    _lines(axes[1], table, "num_samples", "bias", label_start=True)
-    axes[2].set_ylim(-3, 103)
-    dress(axes[2], "Estimates that Pareto k flags", "samples K", "k > 0.7 or too few samples to tell, %")
-    _lines(axes[2], table, "num_samples", "share_pareto_k_above_0.7", scale=100.0)
+    figure = new_figure(12, 8)
+    (worth, bias), (coverage, tail) = figure.subplots(2, 2)
+    for axes in (worth, bias, coverage, tail):
+        axes.set_xscale("log")
+
+    worth.set_yscale("log")
+    worth.plot(counts, counts, ":", color=GREY)
+    middle, text = counts[len(counts) // 2], "draws from\nthe posterior"
+    label_line(worth, middle, middle, text, GREY, xytext=(-8, 8), ha="right", fontsize=8.5)
+    size = _series(table, "uniform", "num_samples", "mean_ess")[-1][1]
+    title = f"{counts[-1]:,} uniform samples are worth {size:,.2g}"
+    dress(worth, title, "samples K", "effective sample size")
+    _lines(worth, table, "num_samples", "mean_ess")
+
+    bias.axhline(0.0, color=GREY, linewidth=1)
+    dress(bias, "Too few samples: log p(x) comes out too low", "samples K", "mean error of log p(x), nats")
+    _lines(bias, table, "num_samples", "bias", label_start=True)
+
+    name = "share_within_2_std_errors"
+    coverage.axhline(95.0, color=GREY, linewidth=1, linestyle=":")
+    label_line(coverage, counts[0], 95.0, "95 %", GREY, xytext=(0, 7), fontsize=8.5)
+    held = _series(table, "learned q", "num_samples", name)[-1][1]
+    title = f"Stated errors hold for {held:.0%} of the estimates from a learned q"
+    dress(coverage, title, "samples K", "truth within 2 standard errors, %")
+    coverage.set_ylim(-3, 105)
+    _lines(coverage, table, "num_samples", name, scale=100.0)
+
+    dress(tail, "Estimates that Pareto k flags", "samples K", "k > 0.7 or too few samples to tell, %")
+    tail.set_ylim(-3, 105)
+    _lines(tail, table, "num_samples", "share_pareto_k_above_0.7", scale=100.0)
     return figure
