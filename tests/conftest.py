@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import hypothesis
+import pytest
 
 # no deadline: the first example of a test compiles kernels
 hypothesis.settings.register_profile("fastvi", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("fastvi")
+
+
+@pytest.fixture
+def set_threads(monkeypatch):
+    """Set the number of threads, and have the smallest task worth one."""
+    from fastvi.engine import threads
+
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
+    return lambda count: monkeypatch.setenv("FASTVI_NUM_THREADS", str(count))

@@ -96,12 +96,12 @@ def test_small_divergences_keep_their_digits():
         assert np.allclose(found, expected, rtol=1e-13 / step + 1e-13, atol=0)
 
 
-def test_same_bits_for_any_number_of_threads(monkeypatch):
+def test_same_bits_for_any_number_of_threads(set_threads):
     model, x = random_network(20, 10), random_data(17, 20)
     q = fastvi.Bernoulli(np.random.default_rng(0).normal(size=(17, 10)))
     seen = set()
     for threads in ("1", "2", "5"):
-        monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
+        set_threads(threads)
         bounds = [
             fastvi.elbo(model, x, q, decomposition=name).value for name in ("reconstruction", "log_ratio")
         ]

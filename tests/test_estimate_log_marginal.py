@@ -145,11 +145,11 @@ def test_interval():
             estimate.interval(level)
 
 
-def test_same_bits_for_any_number_of_threads(monkeypatch):
+def test_same_bits_for_any_number_of_threads(set_threads):
     model, x = random_network(20, 11), random_data(9, 20)
     seen = set()
     for threads in ("1", "2", "5"):
-        monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
+        set_threads(threads)
         estimate = fastvi.estimate_log_marginal(model, x, proposal="prior", num_samples=30, seed=5)
         seen.add(b"".join(getattr(estimate, name).tobytes() for name in ("log_marginal", "std_error", "ess")))
     assert len(seen) == 1

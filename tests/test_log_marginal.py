@@ -219,11 +219,11 @@ def test_an_easy_case_is_certified_at_once(caplog):
 
 
 @pytest.mark.parametrize("case", ["easy", "repaired"])
-def test_same_bits_for_any_number_of_threads(monkeypatch, case):
+def test_same_bits_for_any_number_of_threads(set_threads, case):
     model, x = unlikely_case() if case == "repaired" else (random_network(30, 9), random_data(19, 30))
     results = []
     for threads in ("1", "2", "3", "7"):
-        monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
+        set_threads(threads)
         results.append(fastvi.log_marginal(model, x).tobytes())
     assert len(set(results)) == 1
 

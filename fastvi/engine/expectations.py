@@ -92,7 +92,7 @@ def _add_wave(
             bits.log_zero[part], bits.log_one[part], divergence, values[part],
         )  # fmt: skip
 
-    parallel_map(task, data_slices(len(values)))
+    parallel_map(task, data_slices(len(values)), 40.0 * len(values) * log_tiles.size)
 
 
 def _sum_states(form: SoftplusForm, x: Array, logits: Array, less: Array, *, divergence: bool) -> Array:

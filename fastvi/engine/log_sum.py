@@ -69,7 +69,7 @@ def data_terms(form: SoftplusForm, x: Array) -> Terms:
             x[part], form.weights, form.bias, form.log_constant, form.offset, linear[part], constant[part]
         )
 
-    parallel_map(task, data_slices(len(x)))
+    parallel_map(task, data_slices(len(x)), 1.0 * x.size * (form.order.size + 4))
     return Terms(linear, constant)
 
 
@@ -121,7 +121,7 @@ def _add_log_space_wave(form: SoftplusForm, terms: Terms, negligible: Array, fir
             terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
         )  # fmt: skip
 
-    parallel_map(task, data_slices(len(negligible)))
+    parallel_map(task, data_slices(len(negligible)), 20.0 * len(negligible) * log_tiles.size)
 
 
 def _uncertain(form: SoftplusForm, sums: Sums, result: Array) -> Array:

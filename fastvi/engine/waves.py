@@ -52,7 +52,7 @@ def fill_wave(form: SoftplusForm, first: int, *, in_log_space: bool = False) -> 
         part = slice(start, start + group)
         form.fill(first + start, tiles[part], scales[part], in_log_space=in_log_space)
 
-    parallel_map(fill, range(0, count, group))
+    parallel_map(fill, range(0, count, group), count * form.tiling.tile_states * (form.bias.size + 16))
     return tiles, scales
 
 
@@ -86,7 +86,7 @@ class PackedBatch:
                 self.columns[first * column_step : last * column_step],
             )
 
-        parallel_map(task, self.panels())
+        parallel_map(task, self.panels(), 2.0 * (self.rows.size + self.columns.size))
 
     def sums(self, tiles: Array) -> Array:
         """(N, T): u_n^T tile v_n for each datum and tile of a wave."""
@@ -96,5 +96,5 @@ class PackedBatch:
         def task(part: tuple[int, int]) -> None:
             tile_sums(tiles, self.rows, self.columns, num_rows, padded_rows, part[0], part[1], out)
 
-        parallel_map(task, self.panels())
+        parallel_map(task, self.panels(), 1.0 * self.num_data * len(tiles) * self.form.tiling.tile_states)
         return out[: self.num_data]

@@ -82,7 +82,8 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     by_samples, by_latents
         proposal, num_latents, num_samples, and over images and seeds: mean_abs_error, median_abs_error, bias
         (mean error) and rms_error in nats, mean_ess, share_pareto_k_above_0.7 (too few samples to tell count
-        as above), share_within_2_std_errors (95 % where the stated error is right).
+        as above), share_within_2_std_errors (95 % where the stated error is right). There are only 2^d
+        distinct weights here, and ties among the largest make k large: it errs on the side of warning.
     seconds (timed)
         proposal, num_samples, seconds for all images and seeds.
     """
