@@ -53,7 +53,7 @@ def test_number_of_threads(monkeypatch):
     assert threads.num_threads() == 5
     for wrong in ("0", "-1", "two", "1.5", ""):
         monkeypatch.setenv("FASTVI_NUM_THREADS", wrong)
-        with pytest.raises(ValueError, match=r"^FASTVI_NUM_THREADS must be a whole number of at least 1, got"):
+        with pytest.raises(ValueError, match=r"^FASTVI_NUM_THREADS must be a whole number >= 1, got"):
             threads.num_threads()
     monkeypatch.delenv("FASTVI_NUM_THREADS")
     assert threads.num_threads() >= 1

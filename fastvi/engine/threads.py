@@ -21,7 +21,7 @@ def num_threads() -> int:
     asked = os.environ.get("FASTVI_NUM_THREADS")
     if asked is not None:
         if not asked.isdecimal() or int(asked) < 1:
-            raise ValueError(f"FASTVI_NUM_THREADS must be a whole number of at least 1, got {asked!r}")
+            raise ValueError(f"FASTVI_NUM_THREADS must be a whole number >= 1, got {asked!r}")
         return int(asked)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -29,7 +29,7 @@ class Tiling(NamedTuple):
         return 1 << (self.row_bits + self.column_bits)
 
 
-_FEWEST_TILES_BITS = 4  # from about 2^14 states on, 16 tiles keep several cores busy
+_FEWEST_TILES_BITS = 3  # from about 2^12 states on, 8 tiles keep several cores busy
 
 
 def choose_tiling(num_latents: int, columns: int) -> Tiling:

@@ -1,24 +1,38 @@
-"""What one datum contributes: t(x) = W^T x, c(x) = b . x. Own loops, since BLAS sums in another order for
-other thread counts.
+"""What one datum contributes: t(x) = W^T x, c(x) = b . x. Own loops: BLAS sums in another order for other
+thread counts.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from fastvi.kernels.jit import kernel
 
 
 @kernel
 def linear_terms(x, weights, bias, constant, offset, linear, values):
-    """linear[n] = offset + sum of the rows of ``weights`` where x[n] is 1; values[n] = constant + the same
-    of ``bias``.
+    """linear[n] = offset + sum of the rows of ``weights`` where x[n] is 1; values[n] = constant + that of
+    ``bias``.
     """
+    ones = np.empty(x.shape[1] + 1, np.int64)
     for n in range(x.shape[0]):
+        # their places first, without a branch that is mispredicted half of the time, then four rows at a time:
+        # 4.1 against 7.1 ms for 1,000 data of 784 random pixels under 20 latents, 5.9 against 6.8 under 16
+        count = 0
+        for j in range(x.shape[1]):
+            ones[count] = j
+            count += x[n, j]
         value = constant
+        for k in range(count):
+            value += bias[ones[k]]
+        values[n] = value
         for i in range(offset.size):  # a slice assignment would do the same and take 5 s more to compile
             linear[n, i] = offset[i]
-        for j in range(x.shape[1]):
-            if x[n, j] != 0:
-                value += bias[j]
-                for i in range(weights.shape[1]):
-                    linear[n, i] += weights[j, i]
-        values[n] = value
+        whole = count - count % 4
+        for k in range(0, whole, 4):
+            a, b, c, d = ones[k], ones[k + 1], ones[k + 2], ones[k + 3]
+            for i in range(offset.size):
+                linear[n, i] += (weights[a, i] + weights[b, i]) + (weights[c, i] + weights[d, i])
+        for k in range(whole, count):
+            for i in range(offset.size):
+                linear[n, i] += weights[ones[k], i]
