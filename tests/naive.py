@@ -140,3 +140,37 @@ def sbn_kl_to_posterior(weights, bias, prior_logits, x, q_logits, observed=None)
         if log_q > -math.inf:
             total.append(times(math.exp(log_q), log_q - log_p))
     return math.fsum(total)
+
+
+# ---- random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, section 3.3) ----------------------
+
+
+def philox(counter, key):
+    """Ten rounds on four 32-bit words with a key of two."""
+    word = 2**32 - 1
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        first, second = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1 = (second >> 32) ^ c1 ^ k0, second & word
+        c2, c3 = (first >> 32) ^ c3 ^ k1, first & word
+        k0, k1 = (k0 + 0x9E3779B9) & word, (k1 + 0xBB67AE85) & word
+    return c0, c1, c2, c3
+
+
+def bernoulli_draw(logits, seed, datum, sample):
+    """One z: bit i is 1 when a 64-bit number is below p_i 2^64; only its high half is drawn unless they tie."""
+    word = 2**32 - 1
+    key = (seed & word, seed >> 32)
+    z = []
+    for i, logit in enumerate(logits):
+        small = math.exp(-abs(logit))
+        unlikely = int(small / (1 + small) * 2**64)  # rounded down
+        threshold = unlikely if logit <= 0 else 2**64 - unlikely
+        counter = [i // 4, sample & word, sample >> 32, datum]
+        number = philox(counter, key)[i % 4] << 32
+        if number >> 32 == threshold >> 32:
+            counter[0] |= 1 << 31
+            number |= philox(counter, key)[i % 4]
+        z.append(int(number < threshold))
+    return z

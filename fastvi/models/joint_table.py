@@ -61,6 +61,9 @@ class JointTable(Model):
     0.99
     >>> table.probabilities.sum(axis=1).round(2)
     array([0.19, 0.37, 0.43])
+    >>> import numpy as np
+    >>> np.exp(fastvi.log_marginal(table)).round(2)
+    array([0.19, 0.37, 0.43])
     >>> table.log_joint([0, 0], [4, 7])
     array([-2.65926004,        -inf])
     """
