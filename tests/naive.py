@@ -159,7 +159,7 @@ def philox(counter, key):
 
 
 def bernoulli_draw(logits, seed, datum, sample):
-    """One z: bit i is 1 when a 64-bit number is below p_i 2^64; only its high half is drawn unless they tie."""
+    """One z: bit i is 1 when a 64-bit number is below p_i 2^64; its low half is drawn where the high ones tie."""
     word = 2**32 - 1
     key = (seed & word, seed >> 32)
     z = []

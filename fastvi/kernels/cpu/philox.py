@@ -38,7 +38,7 @@ def _next_key(k0, k1):
 @inline
 def philox(c0, c1, c2, c3, k0, k1):
     """The four words that counter (c0, c1, c2, c3) and key (k0, k1) give; all words in [0, 2^32)."""
-    # ten rounds spelt out: with a loop here, a loop over counters is not vectorised (UNROLLED)
+    # ten rounds spelt out, so that nothing is left of the key schedule in a loop over counters
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
     k0, k1 = _next_key(k0, k1)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
