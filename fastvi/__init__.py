@@ -18,6 +18,8 @@ _HOME = {
     "Bernoulli": "fastvi.distributions.bernoulli",
     "Uniform": "fastvi.distributions.uniform",
     "log_marginal": "fastvi.exact.log_marginal",
+    "exact_posterior": "fastvi.exact.exact_posterior",
+    "ExactPosterior": "fastvi.exact.exact_posterior",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
     "Estimate": "fastvi.estimators.estimate",
     "log_mean_exp": "fastvi.estimators.log_weights",
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from fastvi.estimators.log_weights import log_mean_exp as log_mean_exp
     from fastvi.estimators.pareto import pareto_k as pareto_k
     from fastvi.estimators.pareto import psis as psis
+    from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
+    from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal
     from fastvi.fitting.fit import Fit as Fit
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior

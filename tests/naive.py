@@ -159,7 +159,7 @@ def philox(counter, key):
 
 
 def bernoulli_draw(logits, seed, datum, sample):
-    """One z: bit i is 1 when a 64-bit number is below p_i 2^64; its low half is drawn where the high ones tie."""
+    """One z: bit i is 1 when a 64-bit number is below p_i 2^64. Its low half is drawn only on a tie."""
     word = 2**32 - 1
     key = (seed & word, seed >> 32)
     z = []

@@ -76,6 +76,7 @@ def test_one_sample_is_one_weight(case, seed):
     assert np.isinf(estimate.std_error).all()
 
 
+@pytest.mark.slow_without_jit
 def test_estimates_are_within_their_errors_of_the_truth():
     model = random_network(16, 6)
     x = model.sample(40, 2)[1]

@@ -204,6 +204,20 @@ ESTIMATES = [
     ("table with a Bernoulli", lambda: fastvi.estimate_log_marginal(TABLE, [0], proposal=Q), TypeError, r"^proposal must be one of 'uniform', 'prior'"),
     ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
 ]
+EXACT_POSTERIOR = [
+    ("model a table", lambda: fastvi.exact_posterior(TABLE, X), TypeError, r"^model must be a SigmoidBeliefNetwork"),
+    ("x of 2", lambda: fastvi.exact_posterior(NETWORK, X * 2), ValueError, r"^x must contain only 0 and 1, got 2"),
+    ("top_k of -1", lambda: fastvi.exact_posterior(NETWORK, X, top_k=-1), ValueError, r"^top_k must be an int >= 0, got -1"),
+    ("top_k of 9", lambda: fastvi.exact_posterior(NETWORK, X, top_k=9), ValueError, r"^top_k must be at most 2\^3, the number of states, got 9"),
+    ("pairwise of 1", lambda: fastvi.exact_posterior(NETWORK, X, pairwise=1), TypeError, r"^pairwise must be True or False, got 1"),
+    ("mask too long", lambda: fastvi.exact_posterior(NETWORK, X, observed=np.ones(5, bool)), ValueError, r"^observed must have shape"),
+    ("no CUDA", lambda: fastvi.exact_posterior(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
+    ("no memory", lambda: fastvi.exact_posterior(NETWORK, X, memory_limit=1), ValueError, r"^memory_limit is 1 bytes"),
+    ("z of other data", lambda: fastvi.exact_posterior(NETWORK, X).log_prob(np.zeros((3, 3))), ValueError, r"^z must have shape \(2, \.\.\., 3\), got shape \(3, 3\)"),
+    ("z of 2", lambda: fastvi.exact_posterior(NETWORK, X).log_prob(np.full((2, 3), 2)), ValueError, r"^z must contain only 0 and 1"),
+    ("num of -1", lambda: fastvi.exact_posterior(NETWORK, X).sample(-1, 0), ValueError, r"^num must be an int >= 0"),
+    ("seed of -1", lambda: fastvi.exact_posterior(NETWORK, X).sample(1, -1), ValueError, r"^seed must be"),
+]
 # fmt: on
 TABLES = {
     "SigmoidBeliefNetwork": SIGMOID_BELIEF_NETWORK,
@@ -214,6 +228,7 @@ TABLES = {
     "bounds": BOUNDS,
     "fit_posterior": FIT_POSTERIOR,
     "estimates": ESTIMATES,
+    "exact_posterior": EXACT_POSTERIOR,
     "storage": STORAGE,
     "validation": VALIDATION,
 }

@@ -142,13 +142,13 @@ def log_sums(
             batch, base = _pack(form, terms)
             for first in wave_starts(form):
                 sums.merge(wave_sums(form, terms, batch, base, first))
-                _tell(report, form)
+                tell(report, form)
         else:
             futures = [executor.submit(_remote_wave, form, terms, first) for first in wave_starts(form)]
             try:
                 for future in futures:
                     sums.merge(future.result())
-                    _tell(report, form)
+                    tell(report, form)
             finally:
                 for future in futures:
                     future.cancel()
@@ -161,6 +161,7 @@ def log_sums(
     return result
 
 
-def _tell(report: Report | None, form: SoftplusForm) -> None:
+def tell(report: Report | None, form: SoftplusForm) -> None:
+    """Report a finished wave."""
     if report is not None:
         report(min(1 << form.order.size, form.tiling.tile_states * wave_starts(form).step))

@@ -20,10 +20,10 @@ class Summary:
 
     def add(self, n: int, log_w: np.ndarray) -> None:
         """Take the log weights (K,) of datum ``n``."""
+        if not log_w.max() < np.inf:
+            raise ValueError(f"log weights must not contain NaN or +inf, got one for datum {n}")
         row, one = log_w[None], slice(n, n + 1)
         weight_sums(row, self._largest[one], self._total[one], self._squares[one])
-        if np.isnan(self._total[n]):
-            raise ValueError(f"log weights must not contain NaN or +inf, got one for datum {n}")
         if log_w.min() >= log_w.max() - _EQUAL:
             self._pareto_k[n] = -np.inf
         else:
