@@ -89,6 +89,7 @@ def test_moments_are_consistent():
     assert np.linalg.eigvalsh(covariance).min() >= -1e-13
 
 
+@pytest.mark.slow_without_jit
 def test_samples_are_the_posterior():
     model, x = random_network(12, 9), random_data(3, 12)
     posterior = fastvi.exact_posterior(model, x, pairwise=True)

@@ -98,7 +98,7 @@ def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: i
     num_data = len(x)
     uniforms, key = np.empty((num_data, num)), split_seed(seed)
     for n in range(num_data):
-        fill_uniforms(*key, members[n], 0, uniforms[n])
+        fill_uniforms(*key, int(members[n]), 0, uniforms[n])
     order = np.argsort(uniforms, axis=1, kind="stable")
     ascending = np.take_along_axis(uniforms, order, axis=1)
     taken, cumulative = np.zeros(num_data, np.int64), np.zeros(num_data)
