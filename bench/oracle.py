@@ -49,6 +49,17 @@ class Enumeration:
             totals.append(largest + math.log(math.fsum(np.exp(rest - largest).tolist())) + datum @ self.bias)
         return np.array(totals)
 
+    def posterior_mean(self, x: np.ndarray) -> np.ndarray:
+        """p(z_i = 1 | x_n), (N, d), for networks without ties."""
+        (states_a, eta_a, _), (states_b, eta_b, _) = self.halves
+        means = []
+        for datum in x:
+            log_joint = (eta_a @ datum)[:, None] + eta_b @ datum - self.cost
+            p = np.exp(log_joint - log_joint.max())
+            ordered = np.concatenate([p.sum(axis=1) @ states_a, p.sum(axis=0) @ states_b]) / p.sum()
+            means.append(ordered[self.group])
+        return np.array(means)
+
     def elbo(self, x: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """E_q log p(x_n, z) + H(q), q factorised with these logits (N, d); for networks without ties."""
         values = []

@@ -10,7 +10,7 @@ import numpy as np
 import oracle
 import peers
 import pytest
-from problems import Problem, Shape, Size, image_problem, random_problem
+from problems import Problem, Shape, Size, image_problem, mild_problem, random_problem
 
 import fastvi
 
@@ -112,3 +112,27 @@ def test_elbo_beside_log_marginal(record: Any, size: Size) -> None:
     record.describe(f"exact ELBO, {shape}", "fastvi.log_marginal, exact", shape.terms)
     values = record.run(lambda: fastvi.log_marginal(model, problem.x), size.rounds)
     record.check(values, oracle.log_marginal(*problem))
+
+
+POSTERIORS = {"concentrated": random_problem, "spread over all states": mild_problem}
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_posterior(record: Any, size: Size, kind: str) -> None:
+    """Means, entropy and mode of each datum; its peer is log_marginal on the same problem."""
+    shape = size.thousand_data
+    problem = POSTERIORS[kind](shape)
+    model = fastvi.SigmoidBeliefNetwork(*problem[:3])
+    record.describe(f"exact posterior, {kind}, {shape}", "fastvi", shape.terms)
+    values = record.run(lambda: fastvi.exact_posterior(model, problem.x).mean, size.rounds)
+    record.check(values[:50], oracle.enumeration(*problem[:3]).posterior_mean(problem.x[:50]))
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_posterior_beside_log_marginal(record: Any, size: Size, kind: str) -> None:
+    shape = size.thousand_data
+    problem = POSTERIORS[kind](shape)
+    model = fastvi.SigmoidBeliefNetwork(*problem[:3])
+    record.describe(f"exact posterior, {kind}, {shape}", "fastvi.log_marginal, exact", shape.terms)
+    values = record.run(lambda: fastvi.log_marginal(model, problem.x), size.rounds)
+    record.check(values[:50], oracle.log_marginal(*problem[:3], problem.x[:50]))
