@@ -73,12 +73,17 @@ def estimate_log_marginal(
     ValueError, TypeError
         For wrong input.
 
-    Notes ----- Memory: the K weights of one datum a thread, never N x K; 8 MiB for a table of all states
-    where d <= 20 and N K is at least a quarter of 2^d.
+    Notes
+    -----
+    Memory: a thread holds the K weights of one datum (of several where K is below 2048), never N x K. A table
+    of all states takes 8 MiB where d <= 20 and N K is at least a quarter of 2^d; otherwise tables of D d / 8
+    rows of up to 2^8 numbers are made, 2 MB at D = 784, d = 20 and 19 MB at d = 100.
 
-    References ---------- Kahn and Marshall (1953), Methods of reducing sample size in Monte Carlo
-    computations. Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3 (the
-    draws).
+    References
+    ----------
+    Kahn and Marshall (1953), Methods of reducing sample size in Monte Carlo computations.
+
+    Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3 (the draws).
 
     Examples
     --------

@@ -1,154 +1,175 @@
-"""Log importance weights of sampled states, one datum at a time, without a transcendental function per pixel.
+"""Log importance weights of sampled states, without a transcendental function per pixel.
 
-The bits of z are read in bytes. For each byte g and its 256 values there is a row of exp(W_g z_g) over a
-block of pixels, so that exp(eta) of a sampled state is a product of d / 8 table entries, and sum_j
-softplus(eta_j) the logarithm of prod_j (1 + exp(eta_j)): d / 8 multiplications, an addition and a
-multiplication a pixel. Pixels are blocked so that a block's tables stay in cache while all samples pass
-over it.
+The bits of z are cut into groups of up to 8. For each group and each of its values there is a row: of
+exp(W_g z_g) over the pixels, or of whatever else is a sum over bits. A sample is then a row number per
+group; exp(eta) is a product of d / 8 entries, and sum_j softplus(eta_j) the logarithm of prod_j (1 +
+exp(eta_j)): d / 8 multiplications and an addition a pixel. Tables are cut in tiles of pixels, so that a
+tile's rows stay in cache while all samples pass over it.
+
+Pixels whose logits could carry a product out of the range of a double (``direct``) are summed in log space.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.kernels.bits import bits_to_float, float_to_bits
-from fastvi.kernels.jit import inline, kernel
+from fastvi.kernels.cpu.row_products import LANES, WIDTH, multiply_rows
+from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
 
-LANES = 16  # pixels that are multiplied up side by side; blocks of pixels are multiples of it
 LOG_TWO = math.log(2.0)
 _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 
-@inline
-def _byte(words, g, k):
-    """Byte g of the state of sample k: latents 8 g ... 8 g + 7."""
-    return (words[g >> 2, k] >> (8 * (g & 3))) & 255
+class Groups(NamedTuple):
+    """Groups of bits, none across the boundary of a 32-bit word; (G,) int64 each."""
 
-
-@inline
-def _split(value):
-    """(mantissa in [1, 2), exponent) of a positive number."""
-    bits = float_to_bits(value)
-    return bits_to_float((bits & _MANTISSA) | _ONE), (bits >> 52) - 1023
+    first_bit: Any
+    num_bits: Any
+    first_row: Any  # rows of a group are first_row ... first_row + 2^num_bits - 1
 
 
 @kernel
-def byte_tables(weights, bias, width, in_log_space, tables):
-    """Rows of eta's part from each byte, or of its exponential: (pixel blocks, bytes, 256, width); byte 0
-    has the bias.
+def pick_rows(words, groups, rows):
+    """Row of each group for each sample: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
+    num_groups = groups.first_bit.size
+    for g in range(num_groups):
+        word = words[groups.first_bit[g] >> 5]
+        shift, mask, first = groups.first_bit[g] & 31, (1 << groups.num_bits[g]) - 1, groups.first_row[g]
+        for k in range(word.size):
+            rows[k * num_groups + g] = first + ((word[k] >> shift) & mask)
 
-    What pads the last block is exp(-inf) = 0, which multiplies the product by 1.
+
+@kernel
+def subset_rows(if_zero, if_one, groups, table):
+    """table[row] = sum over the group's bits of ``if_zero`` or ``if_one``, by the bits of the row's value."""
+    for g in range(groups.first_bit.size):
+        first = groups.first_row[g]
+        table[first] = 0
+        for bit in range(groups.num_bits[g]):
+            i, half = groups.first_bit[g] + bit, 1 << bit
+            for row in range(first, first + half):
+                table[row + half] = table[row] + if_one[i]
+                table[row] += if_zero[i]
+
+
+@kernel
+def exponential_rows(weights, bias, pixels, groups, first_tile, table):
+    """table[t, row, p] = exp(W_g z_g), times exp(bias) in group 0, for tiles ``first_tile``, ...
+
+    Pixel p of tile t is pixels[t * WIDTH + p]; what pads the last tile is 0, so that its factor is 1.
     """
-    num_pixels, num_latents = weights.shape
-    for block in range(tables.shape[0]):
-        for g in range(tables.shape[1]):
-            for value in range(256):
-                for c in range(width):
-                    j = block * width + c
-                    total = bias[j] if j < num_pixels and g == 0 else 0.0
-                    for i in range(8 * g, min(8 * g + 8, num_latents)):
-                        if j < num_pixels and (value >> (i - 8 * g)) & 1:
-                            total += weights[j, i]
-                    if j >= num_pixels:
-                        total = -np.inf if g == 0 else 0.0
-                    tables[block, g, value, c] = total if in_log_space else math.exp(total)
+    ratios = np.empty(WIDTH)
+    for t in range(table.shape[0]):
+        num_inside = min(WIDTH, pixels.size - (first_tile + t) * WIDTH)
+        inside = pixels[(first_tile + t) * WIDTH :]
+        for g in range(groups.first_bit.size):
+            first = groups.first_row[g]
+            for p in range(WIDTH):
+                ratios[p] = 1.0
+                table[t, first, p] = 1.0
+                if g == 0:
+                    table[t, first, p] = math.exp(bias[inside[p]]) if p < num_inside else 0.0
+            for bit in range(groups.num_bits[g]):
+                half = 1 << bit
+                for p in range(num_inside):
+                    ratios[p] = math.exp(weights[inside[p], groups.first_bit[g] + bit])
+                for row in range(first, first + half):
+                    for p in range(WIDTH):
+                        table[t, row + half, p] = table[t, row, p] * ratios[p]
 
 
 @kernel
-def linear_tables(if_zero, if_one, tables):
-    """Sums over the bits of each byte of one number where the bit is 0 and another where it is 1: (bytes,
-    256).
-    """
-    for g in range(tables.shape[0]):
-        for value in range(256):
-            total = 0.0
-            for i in range(8 * g, min(8 * g + 8, if_zero.size)):
-                total += if_one[i] if (value >> (i - 8 * g)) & 1 else if_zero[i]
-            tables[g, value] = total
+def logit_rows(weights, bias, pixels, groups, table):
+    """table[row, c] = W_g z_g of pixel pixels[c], with the bias in group 0."""
+    for g in range(groups.first_bit.size):
+        first = groups.first_row[g]
+        for c in range(pixels.size):
+            table[first, c] = bias[pixels[c]] if g == 0 else 0.0
+        for bit in range(groups.num_bits[g]):
+            i, half = groups.first_bit[g] + bit, 1 << bit
+            for row in range(first, first + half):
+                for c in range(pixels.size):
+                    table[row + half, c] = table[row, c] + weights[pixels[c], i]
 
 
 @kernel
-def add_linear(words, tables, constant, log_w):
-    """log_w[k] = constant + the sum over bytes of ``tables``."""
+def sum_rows(rows, table, constant, log_w):
+    """log_w[k] = constant + the sum of the rows that sample k picks."""
+    num_groups = rows.size // log_w.size
     for k in range(log_w.size):
         total = constant
-        for g in range(tables.shape[0]):
-            total += tables[g, _byte(words, g, k)]
+        for g in range(num_groups):
+            total += table[rows[k * num_groups + g]]
         log_w[k] = total
 
 
+@kernel
+def add_looked_up(rows, positions, table, log_w):
+    """log_w[k] += table[position], where the position of a state is a sum over its groups."""
+    num_groups = rows.size // log_w.size
+    for k in range(log_w.size):
+        position = np.int64(0)
+        for g in range(num_groups):
+            position += positions[rows[k * num_groups + g]]
+        log_w[k] += table[position]
+
+
 @inline
-def _product_of_rows(tables, words, k, out):
-    """out[c] = product over bytes of the rows that sample k picks."""
-    first = tables[0, _byte(words, 0, k)]
-    for c in range(out.size):
-        out[c] = first[c]
-    for g in range(1, tables.shape[0]):
-        row = tables[g, _byte(words, g, k)]
-        for c in range(out.size):
-            out[c] *= row[c]
+def _split(bits, powers):
+    """Move the exponents of positive numbers, given by their bits, to ``powers``."""
+    for i in range(powers.size):
+        powers[i] += (bits[i] >> 52) - 1023
+        bits[i] = (bits[i] & _MANTISSA) | _ONE
 
 
 @kernel
-def subtract_softplus(tables, words, steps, log_w):
-    """log_w[k] -= sum_j softplus(eta_j); ``steps`` rows of LANES factors cannot leave the range of a
-    double.
+def subtract_products(table, num_tiles, tile_size, splits, rows, products, bits, powers, log_w):
+    """log_w[k] -= log prod_j (1 + exp(eta_j)) over all tiles of ``table``.
+
+    ``splits[t]`` says that the running products could overflow in tile t. ``products``, its integer view
+    ``bits`` and ``powers`` are scratch of LANES a sample.
     """
-    width = tables.shape[3]
-    row = np.empty(width)
-    lanes = np.empty(LANES)
-    mantissas, exponents = np.ones(log_w.size), np.zeros(log_w.size, np.int64)
-    for block in range(tables.shape[0]):
-        for k in range(log_w.size):
-            _product_of_rows(tables[block], words, k, row)
-            for first in range(0, width, LANES * steps):
-                for c in range(LANES):
-                    lanes[c] = 1.0
-                for start in range(first, min(first + LANES * steps, width), LANES):
-                    for c in range(LANES):
-                        lanes[c] *= 1.0 + row[start + c]
-                exponent = np.int64(0)
-                for c in range(LANES):
-                    lanes[c], power = _split(lanes[c])
-                    exponent += power
-                product = 1.0
-                for c in range(LANES):
-                    product *= lanes[c]
-                mantissas[k], power = _split(mantissas[k] * product)
-                exponents[k] += exponent + power
-    for k in range(log_w.size):
-        log_w[k] -= log_fast(mantissas[k]) + exponents[k] * LOG_TWO
+    num, num_groups = log_w.size, rows.size // max(log_w.size, 1)
+    for i in range(products.size):
+        products[i] = 1.0
+        powers[i] = 0
+    for t in range(num_tiles):
+        if splits[t]:
+            _split(bits, powers)
+        for k in range(num):
+            multiply_rows(products, k * LANES, table, t * tile_size, rows, k * num_groups, num_groups)
+    _split(bits, powers)
+    for k in range(num):
+        product, power = 1.0, 0
+        for lane in range(LANES):
+            product *= products[k * LANES + lane]
+            power += powers[k * LANES + lane]
+        log_w[k] -= log_fast(product) + power * LOG_TWO
+
+
+@reducing_kernel
+def _softplus_sum(eta):
+    total = 0.0
+    for c in range(eta.size):
+        above = eta[c] if eta[c] > 0.0 else 0.0
+        total += above + log_fast(1.0 + exp_fast(-abs(eta[c])))
+    return total
 
 
 @kernel
-def subtract_softplus_in_log_space(tables, words, log_w):
-    """The same from tables of logarithms, for logits that a product of exponentials cannot hold."""
+def subtract_softplus(table, rows, log_w):
+    """log_w[k] -= sum over the columns of ``table`` of softplus(eta), in log space."""
+    num_groups = rows.size // max(log_w.size, 1)
+    eta = np.empty(table.shape[1])
     for k in range(log_w.size):
-        total, product, exponent = 0.0, 1.0, np.int64(0)
-        for block in range(tables.shape[0]):
-            for c in range(tables.shape[3]):
-                eta = 0.0
-                for g in range(tables.shape[1]):
-                    eta += tables[block, g, _byte(words, g, k), c]
-                total += max(eta, 0.0)
-                product *= 1.0 + exp_fast(-abs(eta))
-            product, power = _split(product)
-            exponent += power
-        log_w[k] -= total + (math.log(product) + exponent * LOG_TWO)
-
-
-@kernel
-def add_looked_up(words, table, latents, num_rows_bits, log_w):
-    """log_w[k] += table[row, column], the state's bits in the order ``latents`` (row bits first)."""
-    for k in range(log_w.size):
-        row, column = 0, 0
-        for i in range(latents.size):
-            bit = (words[latents[i] >> 5, k] >> (latents[i] & 31)) & 1
-            if i < num_rows_bits:
-                row |= bit << i
-            else:
-                column |= bit << (i - num_rows_bits)
-        log_w[k] += table[row, column]
+        for c in range(eta.size):
+            eta[c] = table[rows[k * num_groups], c]
+        for g in range(1, num_groups):
+            picked = table[rows[k * num_groups + g]]
+            for c in range(eta.size):
+                eta[c] += picked[c]
+        log_w[k] -= _softplus_sum(eta)

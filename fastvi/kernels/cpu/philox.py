@@ -6,8 +6,7 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as
 
 Words are 32-bit numbers held in 64-bit integers. The product of two of them may wrap around in a signed
 integer; its bits are the right ones all the same, also for Python's own integers under NUMBA_DISABLE_JIT=1
-(mixing uint64 with int64 would give floats in Numba). The masks tell LLVM that factors have 32 bits, so
-that a loop over counters is vectorised.
+(mixing uint64 with int64 would give floats in Numba).
 """
 
 from __future__ import annotations
