@@ -92,8 +92,10 @@ def elbo(
     ValueError, TypeError
         For wrong input.
 
-    References ---------- Jordan, Ghahramani, Jaakkola, Saul (1999), An introduction to variational methods
-    for graphical models, eq. 41.
+    References
+    ----------
+    Jordan, Ghahramani, Jaakkola, Saul (1999), An introduction to variational methods for graphical models,
+    eq. 41.
 
     Examples
     --------

@@ -110,8 +110,8 @@ def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: i
         for first in wave_starts(form):
             sums = (ascending[data], taken[data], cumulative[data], states[data])
             _sample_wave(form, terms, offset, first, sums)
-    for n in np.flatnonzero(taken < num):
-        states[n, taken[n] :] = states[n, taken[n] - 1]
+    for short in np.flatnonzero(taken < num):
+        states[short, taken[short] :] = states[short, taken[short] - 1]
     unsorted = np.empty_like(states)
     np.put_along_axis(unsorted, order, states, axis=1)
     return unpack_states(form, unsorted)
@@ -142,5 +142,5 @@ def log_joint(form: SoftplusForm, x: Array, z: Array) -> Array:
         eta = np.einsum("...i,ji->...j", bits, form.weights) + form.bias
         signed = np.where(x[n] == 1, -eta, eta)
         prior = form.offset + form.centre
-        out[n] = bits @ prior + form.log_constant - np.logaddexp(0.0, signed).sum(axis=-1)
+        out[n] = (bits * prior).sum(axis=-1) + form.log_constant - np.logaddexp(0.0, signed).sum(axis=-1)
     return out

@@ -62,8 +62,10 @@ def fit_posterior(
     NotImplementedError
         For an objective that is not built yet.
 
-    References ---------- Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola,
-    Jordan (1996), Mean field theory for sigmoid belief networks.
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola, Jordan (1996), Mean
+    field theory for sigmoid belief networks.
     """
     validation.instance(model, "model", SigmoidBeliefNetwork)
     data = validation.binary_matrix(x, "x", model.num_pixels)
