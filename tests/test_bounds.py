@@ -96,6 +96,7 @@ def test_small_divergences_keep_their_digits():
         assert np.allclose(found, expected, rtol=1e-13 / step + 1e-13, atol=0)
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_number_of_threads(set_threads):
     model, x = random_network(20, 10), random_data(17, 20)
     q = fastvi.Bernoulli(np.random.default_rng(0).normal(size=(17, 10)))

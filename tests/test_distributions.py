@@ -116,6 +116,7 @@ def test_draws_follow_the_means():
     assert (np.abs(z.mean(axis=0) - q.mean) <= 5 * error).all()
 
 
+@pytest.mark.slow_without_jit
 def test_draws_of_different_latents_and_data_are_independent():
     z = fastvi.Bernoulli(np.zeros((3, 4))).sample(20_000, seed=11).reshape(20_000, 12)
     correlation = np.corrcoef(z.T) - np.eye(12)

@@ -173,6 +173,7 @@ def test_progress_counts_data():
     assert seen[-1] == (4, 4)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("proposal", ["uniform", "prior"])
 def test_tables(proposal):
     table = fastvi.JointTable([[0.1, 0.2, 0.0], [0.3, 0.4, 0.0]])

@@ -107,6 +107,7 @@ def test_scale_of_the_weights_does_not_enter(log_w, shift):
     np.testing.assert_array_equal(fastvi.pareto_k(shifted), fastvi.pareto_k(log_w))
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("shape", [0.2, 0.5, 1.0])
 def test_shape_of_pareto_weights_is_found(shape):
     """log w = -shape log u has Pareto weights; the fit's standard error: (1 + k) / sqrt(M), M = 671."""
