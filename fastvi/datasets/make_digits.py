@@ -21,7 +21,7 @@ DESTINATION = Path(__file__).parent / "data" / "digits.npz"
 
 def main() -> None:
     """Write data/digits.npz: packed_images (1797, 8) uint8, one byte a row of pixels, and labels (1797,)."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     packed = np.packbits(data.data >= INKED_CELLS, axis=1)
