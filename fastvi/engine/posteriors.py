@@ -66,7 +66,7 @@ def posterior(
         offset = terms.constant - evidence[data]
         sums = (mean[data], pairs[data], entropy[data], log_probs[data], states[data])
         for first in wave_starts(form):
-            _add_wave(form, terms, offset, first, sums)
+            _run_wave(posterior_sums, form, terms, offset, first, sums)
             tell(report, form)
     inverse = np.argsort(form.order)
     second = None
@@ -77,13 +77,16 @@ def posterior(
     return Posterior(evidence, mean[:, inverse], second, entropy, unpack_states(form, states), log_probs)
 
 
-def _add_wave(form: SoftplusForm, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]) -> None:
+def _run_wave(
+    kernel: Any, form: SoftplusForm, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]
+) -> None:
+    """Run ``posterior_sums`` or ``sample_states`` over one wave; ``sums`` are the kernel's own arrays."""
     log_tiles, peaks = _log_wave(form, first)
     outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
     negligible = _negligible(form)
 
     def task(part: slice) -> None:
-        posterior_sums(
+        kernel(
             log_tiles, peaks, first, outer, row_bits, padded_rows, terms.linear[part], offset[part],
             negligible, *(array[part] for array in sums),
         )  # fmt: skip
@@ -109,28 +112,12 @@ def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: i
         offset = terms.constant - evidence[data]
         for first in wave_starts(form):
             sums = (ascending[data], taken[data], cumulative[data], states[data])
-            _sample_wave(form, terms, offset, first, sums)
+            _run_wave(sample_states, form, terms, offset, first, sums)
     for short in np.flatnonzero(taken < num):
         states[short, taken[short] :] = states[short, taken[short] - 1]
     unsorted = np.empty_like(states)
     np.put_along_axis(unsorted, order, states, axis=1)
     return unpack_states(form, unsorted)
-
-
-def _sample_wave(
-    form: SoftplusForm, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]
-) -> None:
-    log_tiles, peaks = _log_wave(form, first)
-    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
-    negligible = _negligible(form)
-
-    def task(part: slice) -> None:
-        sample_states(
-            log_tiles, peaks, first, outer, row_bits, padded_rows, terms.linear[part], offset[part],
-            negligible, *(array[part] for array in sums),
-        )  # fmt: skip
-
-    parallel_map(task, data_slices(len(offset)), 8.0 * len(offset) * log_tiles.size)
 
 
 def log_joint(form: SoftplusForm, x: Array, z: Array) -> Array:
