@@ -12,12 +12,23 @@ __version__ = "0.1.0"
 
 # public name -> module that defines it
 _HOME = {
+    "BinarySparseCoding": "fastvi.models.binary_sparse_coding",
+    "BoltzmannMachine": "fastvi.models.boltzmann_machine",
     "JointTable": "fastvi.models.joint_table",
+    "LinearGaussian": "fastvi.models.linear_gaussian",
+    "LogJoint": "fastvi.models.log_joint",
+    "NeuralDecoder": "fastvi.models.neural_decoder",
+    "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
     "load": "fastvi.models.storage",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
     "log_marginal": "fastvi.exact.log_marginal",
+    "log_partition": "fastvi.exact.log_partition",
+    "log_marginal_gradient": "fastvi.exact.log_marginal_gradient",
+    "plan": "fastvi.exact.plan",
+    "Plan": "fastvi.exact.plan",
     "exact_posterior": "fastvi.exact.exact_posterior",
     "ExactPosterior": "fastvi.exact.exact_posterior",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
@@ -60,6 +71,7 @@ if TYPE_CHECKING:
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
+    from fastvi.distributions.normal import Normal as Normal
     from fastvi.distributions.uniform import Uniform as Uniform
     from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
@@ -71,8 +83,20 @@ if TYPE_CHECKING:
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal
+    from fastvi.exact.log_marginal_gradient import log_marginal_gradient as log_marginal_gradient
+    from fastvi.exact.log_partition import log_partition as log_partition
+    from fastvi.exact.plan import Plan as Plan
+    from fastvi.exact.plan import plan as plan
     from fastvi.fitting.fit import Fit as Fit
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior
+    from fastvi.models.binary_sparse_coding import BinarySparseCoding as BinarySparseCoding
+    from fastvi.models.boltzmann_machine import BoltzmannMachine as BoltzmannMachine
     from fastvi.models.joint_table import JointTable as JointTable
+    from fastvi.models.linear_gaussian import LinearGaussian as LinearGaussian
+    from fastvi.models.log_joint import LogJoint as LogJoint
+    from fastvi.models.neural_decoder import NeuralDecoder as NeuralDecoder
+    from fastvi.models.restricted_boltzmann_machine import (
+        RestrictedBoltzmannMachine as RestrictedBoltzmannMachine,
+    )
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork as SigmoidBeliefNetwork
     from fastvi.models.storage import load as load

@@ -7,13 +7,18 @@ and its index).
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 MAX_SEED = 2**64 - 1
+
+# the words for what an array may hold
+_BITS, _REALS = "an array of 0 and 1", "an array of real numbers"
 
 
 def shown(value: Any) -> str:
@@ -93,6 +98,12 @@ def _check_shape(
         raise ValueError(f"{name} must have shape {_shape_text(shape)}, got shape {array.shape}")
 
 
+def _doubles(array: np.ndarray) -> np.ndarray:
+    """C-contiguous float64; a long double beyond the doubles becomes inf, which the caller judges."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
 def float_array(
     value: Any,
     name: str,
@@ -106,14 +117,12 @@ def float_array(
     ``ndim`` is one number of axes or several allowed ones; ``shape`` holds the sizes, None where any size
     will do.
     """
-    array = _number_array(value, name, "an array of real numbers")
+    array = _number_array(value, name, _REALS)
     _check_shape(array, name, ndim, shape)
-    with np.errstate(over="ignore"):  # a long double beyond the doubles becomes inf, which is judged below
-        clean = np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
-    if allow_infinite:
-        require(clean, ~np.isnan(clean), f"{name} must not contain NaN")
-    else:
-        require(clean, np.isfinite(clean), f"{name} must be finite")
+    if not allow_infinite:
+        return _finite_numbers(array, name, None)
+    clean = _doubles(array)
+    require(clean, ~np.isnan(clean), f"{name} must not contain NaN")
     return clean
 
 
@@ -137,6 +146,30 @@ def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None) -
     return np.where(observed, array, 0).astype(np.uint8, order="C")
 
 
+def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
+    clean = _doubles(array)
+    good = np.isfinite(clean)
+    must = f"{name} must be finite"
+    if observed is None:
+        require(clean, good, must)
+        return clean
+    require(clean, good | ~observed, f"{must} where it is observed")
+    return np.ascontiguousarray(np.where(observed, clean, 0.0))
+
+
+def _data_matrix(value: Any, name: str, num_columns: int, kind: str) -> np.ndarray:
+    """Numbers of shape (N, ``num_columns``) as they came; ``kind`` says what they have to be."""
+    wanted = f"(num_data, {num_columns})"
+    array = _number_array(value, name, f"{kind} of shape {wanted}")
+    if array.ndim == 1 and array.shape[0] == num_columns:
+        raise ValueError(
+            f"{name} must have shape {wanted}, got shape {array.shape}: pass {name}[None] for one datum"
+        )
+    if array.ndim != 2 or array.shape[1] != num_columns:
+        raise ValueError(f"{name} must have shape {wanted}, got shape {array.shape}")
+    return array
+
+
 def binary_matrix(
     value: Any, name: str, num_columns: int, *, observed: np.ndarray | None = None
 ) -> np.ndarray:
@@ -145,23 +178,34 @@ def binary_matrix(
     Where ``observed`` (from :func:`observed_mask`) is False anything goes, NaN too, and 0 is stored. A single
     datum is not promoted: (D,) against (N, D) is the caller's decision, and the error says how to state it.
     """
-    wanted = f"(num_data, {num_columns})"
-    array = _number_array(value, name, f"an array of 0 and 1 of shape {wanted}")
-    if array.ndim == 1 and array.shape[0] == num_columns:
-        raise ValueError(
-            f"{name} must have shape {wanted}, got shape {array.shape}: pass {name}[None] for one datum"
-        )
-    if array.ndim != 2 or array.shape[1] != num_columns:
-        raise ValueError(f"{name} must have shape {wanted}, got shape {array.shape}")
-    return _zeros_and_ones(array, name, observed)
+    return _zeros_and_ones(_data_matrix(value, name, num_columns, _BITS), name, observed)
+
+
+def real_matrix(value: Any, name: str, num_columns: int, *, observed: np.ndarray | None = None) -> np.ndarray:
+    """Data of finite real numbers as float64 of shape (N, ``num_columns``), C-contiguous.
+
+    Where ``observed`` (from :func:`observed_mask`) is False anything goes, NaN too, and 0.0 is stored. It may
+    share memory with ``value``; a single datum is not promoted, as in :func:`binary_matrix`.
+    """
+    return _finite_numbers(_data_matrix(value, name, num_columns, _REALS), name, observed)
+
+
+def _with_last_axis(value: Any, name: str, last_axis: int, kind: str) -> np.ndarray:
+    """Numbers of shape (..., ``last_axis``) as they came; ``kind`` says what they have to be."""
+    array = _number_array(value, name, f"{kind} of shape (..., {last_axis})")
+    if array.ndim < 1 or array.shape[-1] != last_axis:
+        raise ValueError(f"{name} must have shape (..., {last_axis}), got shape {array.shape}")
+    return array
 
 
 def binary_array(value: Any, name: str, last_axis: int) -> np.ndarray:
     """Zeros and ones as uint8 with any leading axes: shape (..., ``last_axis``)."""
-    array = _number_array(value, name, f"an array of 0 and 1 of shape (..., {last_axis})")
-    if array.ndim < 1 or array.shape[-1] != last_axis:
-        raise ValueError(f"{name} must have shape (..., {last_axis}), got shape {array.shape}")
-    return _zeros_and_ones(array, name, None)
+    return _zeros_and_ones(_with_last_axis(value, name, last_axis, _BITS), name, None)
+
+
+def real_array(value: Any, name: str, last_axis: int) -> np.ndarray:
+    """Finite real numbers as float64 with any leading axes: shape (..., ``last_axis``)."""
+    return _finite_numbers(_with_last_axis(value, name, last_axis, _REALS), name, None)
 
 
 def index_array(value: Any, name: str, num_values: int) -> np.ndarray:
@@ -200,14 +244,26 @@ def observed_mask(observed: Any, num_data: int, num_pixels: int) -> np.ndarray |
     return np.ascontiguousarray(array)
 
 
-def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
+def _data_and_mask(
+    x: Any, observed: Any, num_pixels: int, kind: str, matrix: Callable[..., np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Data (N, D) that ``matrix`` has checked together with the mask that says where they were observed."""
     if observed is None:
-        return binary_matrix(x, "x", num_pixels), None
-    array = _number_array(x, "x", f"an array of 0 and 1 of shape (num_data, {num_pixels})")
+        return matrix(x, "x", num_pixels), None
+    array = _number_array(x, "x", f"{kind} of shape (num_data, {num_pixels})")
     num_data = array.shape[0] if array.ndim == 2 else 0
     mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
-    return binary_matrix(array, "x", num_pixels, observed=mask), mask
+    return matrix(array, "x", num_pixels, observed=mask), mask
+
+
+def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
+    return _data_and_mask(x, observed, num_pixels, _BITS, binary_matrix)
+
+
+def observed_real_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Data of real numbers (N, D) as float64 together with the mask that says where they were observed."""
+    return _data_and_mask(x, observed, num_pixels, _REALS, real_matrix)
 
 
 def _integer(value: Any) -> int | None:
@@ -237,6 +293,21 @@ def positive_int(value: Any, name: str, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be an int >= {minimum}, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be an int >= {minimum}, got {shown(number)}")
+    return number
+
+
+def positive_float(value: Any, name: str) -> float:
+    """A finite float > 0; arrays without axes are taken, booleans are not."""
+    must = f"{name} must be a finite number > 0"
+    scalar = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(scalar, bool | np.bool_) or not isinstance(scalar, numbers.Real):
+        raise TypeError(f"{must}, got {shown(scalar)}")
+    try:
+        number = float(scalar)
+    except OverflowError:  # an int beyond the doubles
+        number = math.inf
+    if not 0 < number < math.inf:
+        raise ValueError(f"{must}, got {shown(scalar)}")
     return number
 
 

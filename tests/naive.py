@@ -174,3 +174,138 @@ def bernoulli_draw(logits, seed, datum, sample):
             number |= philox(counter, key)[i % 4]
         z.append(int(number < threshold))
     return z
+
+
+# ---- Boltzmann machines ----------------------------------------------------------------------------------
+
+
+def agrees(z, x, observed):
+    """Whether z has the value of x in every unit that is observed (all where ``observed`` is None)."""
+    seen = [True] * len(z) if observed is None else observed
+    return all(a == b for a, b, keep in zip(z, x, seen, strict=True) if keep)
+
+
+def bm_log_joint(couplings, bias, z):
+    """The unnormalised log p~(z) = z^T J z / 2 + h^T z for one z (d,); a pair that is off counts 0."""
+    d = len(bias)
+    pairs = [times(z[i] * z[j], couplings[i][j]) / 2 for i in range(d) for j in range(d)]
+    return math.fsum([*pairs, *(h * bit for h, bit in zip(bias, z, strict=True))])
+
+
+def bm_log_partition(couplings, bias):
+    """log Z, by enumeration of all 2^d states."""
+    return log_sum_exp(bm_log_joint(couplings, bias, z) for z in states(len(bias)))
+
+
+def bm_log_marginal(couplings, bias, x, observed=None, normalized=False):
+    """log p~ of the observed units of x, summed over the others; minus log Z where ``normalized``."""
+    clamped = log_sum_exp(
+        bm_log_joint(couplings, bias, z) for z in states(len(bias)) if agrees(z, x, observed)
+    )
+    return clamped - bm_log_partition(couplings, bias) if normalized else clamped
+
+
+def bm_log_posterior(couplings, bias, x, observed=None):
+    """log p(z | observed units of x) for all z, in the order of ``states``; -inf where z is not x there.
+
+    NaN where the observed units exclude each other: what is impossible has no posterior.
+    """
+    evidence = bm_log_marginal(couplings, bias, x, observed)
+    return [
+        bm_log_joint(couplings, bias, z) - evidence if agrees(z, x, observed) else -math.inf
+        for z in states(len(bias))
+    ]
+
+
+# ---- restricted Boltzmann machines -----------------------------------------------------------------------
+
+
+def rbm_log_joint(weights, visible_bias, hidden_bias, v, h):
+    """The unnormalised v^T W h + b^T v + c^T h for one v (D,) and one h (d,)."""
+    pairs = [w * a * b for row, a in zip(weights, v, strict=True) for w, b in zip(row, h, strict=True)]
+    alone = [w * bit for w, bit in zip([*visible_bias, *hidden_bias], [*v, *h], strict=True)]
+    return math.fsum([*pairs, *alone])
+
+
+def rbm_log_sum_over_hidden(weights, visible_bias, hidden_bias, v):
+    """b^T v + sum_k softplus(c_k + sum_j W_jk v_j): the other layer is summed unit by unit."""
+    total = [b * bit for b, bit in zip(visible_bias, v, strict=True)]
+    for k, c in enumerate(hidden_bias):
+        total.append(softplus(math.fsum([c, *(row[k] * bit for row, bit in zip(weights, v, strict=True))])))
+    return math.fsum(total)
+
+
+def rbm_log_partition(weights, visible_bias, hidden_bias):
+    """log Z, by enumeration of the smaller layer."""
+    if len(hidden_bias) < len(visible_bias):  # the same machine with its layers exchanged
+        weights = [[row[k] for row in weights] for k in range(len(hidden_bias))]
+        visible_bias, hidden_bias = hidden_bias, visible_bias
+    return log_sum_exp(
+        rbm_log_sum_over_hidden(weights, visible_bias, hidden_bias, v) for v in states(len(visible_bias))
+    )
+
+
+def rbm_log_partition_of_all_states(weights, visible_bias, hidden_bias):
+    """log Z, by enumeration of all 2^(D + d) pairs: for tiny machines."""
+    return log_sum_exp(
+        rbm_log_joint(weights, visible_bias, hidden_bias, v, h)
+        for v in states(len(visible_bias))
+        for h in states(len(hidden_bias))
+    )
+
+
+def rbm_log_marginal(weights, visible_bias, hidden_bias, x, observed=None, normalized=False):
+    """log p~ of the observed pixels of x, summed over the others and all h; minus log Z if ``normalized``."""
+    total = log_sum_exp(
+        rbm_log_joint(weights, visible_bias, hidden_bias, v, h)
+        for v in states(len(visible_bias))
+        if agrees(v, x, observed)
+        for h in states(len(hidden_bias))
+    )
+    return total - rbm_log_partition(weights, visible_bias, hidden_bias) if normalized else total
+
+
+def rbm_log_posterior(weights, visible_bias, hidden_bias, x, observed=None):
+    """log p(h | observed pixels of x) for all h, in the order of ``states``."""
+    visible = [v for v in states(len(visible_bias)) if agrees(v, x, observed)]
+    evidence = rbm_log_marginal(weights, visible_bias, hidden_bias, x, observed)
+    return [
+        log_sum_exp(rbm_log_joint(weights, visible_bias, hidden_bias, v, h) for v in visible) - evidence
+        for h in states(len(hidden_bias))
+    ]
+
+
+# ---- binary sparse coding --------------------------------------------------------------------------------
+
+
+def normal_log_density(x, mean, std):
+    return -(((x - mean) / std) ** 2) / 2 - math.log(std) - math.log(2 * math.pi) / 2
+
+
+def bsc_log_joint(weights, bias, noise_std, prior_logits, x, z, observed=None):
+    """log p(x, z) of the pixels that are observed, for one x (D,) and one z (d,)."""
+    means = sbn_logits(weights, bias, z)
+    seen = [True] * len(means) if observed is None else observed
+    likelihood = [
+        normal_log_density(value, mean, noise_std)
+        for value, mean, keep in zip(x, means, seen, strict=True)
+        if keep
+    ]
+    return math.fsum(likelihood) + bernoulli_log_prob(z, prior_logits)
+
+
+def bsc_log_marginal(weights, bias, noise_std, prior_logits, x, observed=None):
+    """log p(x) of one x, by enumeration of all 2^d states."""
+    return log_sum_exp(
+        bsc_log_joint(weights, bias, noise_std, prior_logits, x, z, observed)
+        for z in states(len(prior_logits))
+    )
+
+
+def bsc_log_posterior(weights, bias, noise_std, prior_logits, x, observed=None):
+    """log p(z | x) for all z, in the order of ``states``."""
+    evidence = bsc_log_marginal(weights, bias, noise_std, prior_logits, x, observed)
+    return [
+        bsc_log_joint(weights, bias, noise_std, prior_logits, x, z, observed) - evidence
+        for z in states(len(prior_logits))
+    ]

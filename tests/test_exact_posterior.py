@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_log_marginal import random_data, random_network, rounding
 
 import fastvi
-from fastvi.engine import waves
+from fastvi.engine import form as forms
 
 
 def reference(model, x, observed=None):
@@ -112,7 +112,7 @@ def test_samples_are_the_posterior():
 def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
     model, x = random_network(12, 9), random_data(5, 12)
     draws = fastvi.exact_posterior(model, x).sample(20, 1)
-    monkeypatch.setattr(waves, "CHUNK_DATA", 2)
+    monkeypatch.setattr(forms, "CHUNK_DATA", 2)
     set_threads(3)
     posterior = fastvi.exact_posterior(model, x)
     assert np.array_equal(posterior.sample(20, 1), draws)
@@ -136,6 +136,8 @@ def test_progress_counts_both_passes():
     model, x = random_network(5, 9), random_data(2, 5)
     seen = []
     fastvi.exact_posterior(model, x, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (512, 512)
+    fastvi.exact_posterior(model, x, top_k=1, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (1024, 1024)
 
 

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.engine import log_sum, waves
+from fastvi.engine import form as forms
+from fastvi.engine import log_sum
+from fastvi.engine.runs import Run
 from fastvi.engine.softplus_form import softplus_form
 
 EPS = np.finfo(float).eps
@@ -170,7 +172,7 @@ def test_log_space_path_equals_the_fast_one():
     model = random_network(20, 9)
     x = random_data(7, 20)
     form = softplus_form(model.weights, model.bias, model.prior_logits)
-    slow = log_sum._log_space(form, log_sum.data_terms(form, x), np.full(7, -np.inf))
+    slow = log_sum.log_space_sums_of(form, form.data.terms(x), np.full(7, -np.inf), Run())
     assert np.abs(slow - fastvi.log_marginal(model, x)).max(initial=0) <= rounding(model)
 
 
@@ -179,7 +181,7 @@ def test_log_space_path_passes_over_only_what_is_negligible():
     x = random_data(7, 20)
     form = softplus_form(model.weights, model.bias, model.prior_logits)
     truth = fastvi.log_marginal(model, x)
-    slow = log_sum._log_space(form, log_sum.data_terms(form, x), truth)
+    slow = log_sum.log_space_sums_of(form, form.data.terms(x), truth, Run())
     assert np.abs(slow - truth).max(initial=0) <= rounding(model)
 
 
@@ -192,16 +194,14 @@ def unlikely_case():
 def test_guard_catches_what_underflows_and_repairs_it(caplog):
     model, x = unlikely_case()
     form = softplus_form(model.weights, model.bias, model.prior_logits)
-    terms = log_sum.data_terms(form, x)
-    batch, base = log_sum._pack(form, terms)
-    sums = log_sum.Sums.zero(len(x))
-    for first in waves.wave_starts(form):
-        sums.merge(log_sum.wave_sums(form, terms, batch, base, first))
+    batch, sums = form.batch(form.data.terms(x)), forms.Sums.zero(len(x))
+    for first in form.wave_starts():
+        sums.merge(batch.sums(first))
     truth = np.array(naive_log_marginal(model, x))
     wrong = np.abs(sums.log() - truth) > rounding(model)
     assert wrong.any(), "the case no longer underflows: choose a harder one"
     caught = np.zeros(len(x), bool)
-    caught[log_sum._uncertain(form, sums, sums.log())] = True
+    caught[log_sum.uncertain(form, sums.bound, sums.log())] = True
     assert (caught | ~wrong).all()
     with caplog.at_level(logging.INFO, logger="fastvi"):
         assert np.abs(fastvi.log_marginal(model, x) - truth).max(initial=0) <= rounding(model)
@@ -238,7 +238,7 @@ def test_same_bits_for_a_datum_in_any_batch():
 def test_same_bits_for_chunks_and_waves_of_any_number_of_workers(monkeypatch):
     model, x = random_network(12, 9), random_data(11, 12)
     whole = fastvi.log_marginal(model, x)
-    monkeypatch.setattr(waves, "CHUNK_DATA", 4)
+    monkeypatch.setattr(forms, "CHUNK_DATA", 4)
     assert fastvi.log_marginal(model, x).tobytes() == whole.tobytes()
     with ThreadPoolExecutor(3) as executor:
         assert fastvi.log_marginal(model, x, executor=executor).tobytes() == whole.tobytes()
@@ -256,7 +256,7 @@ def test_same_bits_from_a_pool_of_processes(monkeypatch):
 def test_waves_of_any_size_agree_to_rounding(monkeypatch):
     model, x = random_network(12, 13), random_data(11, 12)
     whole = fastvi.log_marginal(model, x)
-    monkeypatch.setattr(waves, "WAVE_TILES", 3)
+    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
     assert np.abs(fastvi.log_marginal(model, x) - whole).max(initial=0) <= rounding(model)
 
 

@@ -67,6 +67,63 @@ def test_matmul_block(length):
     assert np.allclose(found, expected, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
 
 
+@kernel
+def run_mass(total, total_at, left, right, weight, weight_at, scale, mass, mass_at, length):
+    register_tiles.mass_block(
+        total, total_at, left, 0, right, 0, weight, weight_at, scale, 1, mass, mass_at, length
+    )
+
+
+@kernel
+def run_store(out, out_at, left, right, length):
+    register_tiles.store_block(out, out_at, left, 0, right, 0, length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 64])
+def test_mass_block(length):
+    rng = np.random.default_rng(length)
+    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    left, right = rng.normal(size=64 * rows), rng.normal(size=64 * COLUMNS)
+    weight, scale = rng.normal(size=rows * COLUMNS + 1), rng.normal(size=rows + 1)
+    total, mass = np.ones(rows * lanes + 2), np.ones(rows * COLUMNS + 2)
+    run_mass(total, 1, left, right, weight, 1, scale, mass, 1, length)
+    products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(
+        length, COLUMNS
+    )
+    parts = products * weight[1:].reshape(rows, COLUMNS)
+    size = np.abs(left).max() * np.abs(right).max() * np.abs(weight).max() * max(1, np.abs(scale).max())
+    close = {"rtol": 0, "atol": 4 * (length + 2) * COLUMNS * np.finfo(float).eps * size}
+    assert np.allclose((total[1:-1] - 1).reshape(rows, lanes).sum(axis=1), parts.sum(axis=1), **close)
+    assert np.allclose(mass[1:-1].reshape(rows, COLUMNS) - 1, parts * scale[1:, None], **close)
+    assert (mass[[0, -1]] == 1).all()
+    assert (total[[0, -1]] == 1).all()
+    same = np.ones_like(total)  # sums have the bits that matmul_block gives
+    run_matmul(same, 1, left, 0, right, 0, weight, 1, length)
+    assert np.array_equal(total, same)
+    twin_total, twin_mass = np.ones_like(total), np.ones_like(mass)
+    register_tiles.mass_loops(twin_total, 1, left, 0, right, 0, weight, 1, scale, 1, twin_mass, 1, length)
+    assert np.allclose(total, twin_total, **close)
+    assert np.allclose(mass, twin_mass, **close)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 64])
+def test_store_block(length):
+    rng = np.random.default_rng(length)
+    rows = MATMUL_64.rows
+    left, right = rng.normal(size=64 * rows), rng.normal(size=64 * COLUMNS)
+    out, twin = np.ones(rows * COLUMNS + 2), np.ones(rows * COLUMNS + 2)
+    run_store(out, 1, left, right, length)
+    register_tiles.store_loops(twin, 1, left, 0, right, 0, length)
+    products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(
+        length, COLUMNS
+    )
+    size = np.abs(left).max() * np.abs(right).max()
+    close = {"rtol": 0, "atol": 4 * (length + 2) * np.finfo(float).eps * (1 + size)}
+    assert np.allclose(out[1:-1].reshape(rows, COLUMNS) - 1, products, **close)
+    assert np.allclose(out, twin, **close)
+    assert (out[[0, -1]] == 1).all()
+
+
 @pytest.mark.needs_jit
 def test_product_block_is_vectorised():
     assert not JIT_DISABLED

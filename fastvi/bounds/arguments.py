@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine import requests
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.models.sigmoid_belief_network import factorised
 
 
 def model_data_q(
     model: Any, x: ArrayLike, q: Any, memory_limit: int | None, max_states: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clean data (N, D) and the logits (d,) or (N, d) of q, checked against the model and the limits."""
-    validation.instance(model, "model", SigmoidBeliefNetwork)
+    factorised(model)
     data = validation.binary_matrix(x, "x", model.num_pixels)
     validation.instance(q, "q", Bernoulli)
     logits = q.logits

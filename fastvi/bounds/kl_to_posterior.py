@@ -10,6 +10,7 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine import requests
 from fastvi.engine.expectations import divergence_to_posterior
 from fastvi.engine.log_sum import log_sums
+from fastvi.engine.runs import Run
 from fastvi.engine.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
@@ -56,4 +57,4 @@ def kl_to_posterior(
     data, logits = model_data_q(model, x, q, memory_limit, max_states)
     requests.check_device(device)
     form = softplus_form(model.weights, model.bias, model.prior_logits)
-    return divergence_to_posterior(form, data, logits, log_sums(form, data))
+    return divergence_to_posterior(form, data, logits, log_sums(form, data, Run()))

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.log_sum import Terms, data_terms
-from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Form, chunks
 from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.engine.waves import PackedBatch, chunk_slices, fill_wave, wave_starts
+from fastvi.engine.tile_batch import PackedBatch
 from fastvi.kernels.cpu.state_sums import merge_expectations, state_sums
 from fastvi.kernels.cpu.tile_sums import pack_probabilities
 
@@ -30,7 +30,7 @@ class Bits(NamedTuple):
     log_one: Array
 
 
-def ordered_bits(form: SoftplusForm, logits: Array, num_data: int) -> Bits:
+def ordered_bits(form: Form, logits: Array, num_data: int) -> Bits:
     """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
     is.
     """
@@ -48,9 +48,9 @@ def ordered_bits(form: SoftplusForm, logits: Array, num_data: int) -> Bits:
     )
 
 
-def _chunk_expectation(form: SoftplusForm, terms: Terms, bits: Bits) -> Array:
+def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
-    batch = PackedBatch(form, len(terms.constant))
+    batch = PackedBatch.of(form, len(terms.constant))
     inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
 
     def fill(data: slice, rows: Array, columns: Array) -> None:
@@ -58,32 +58,32 @@ def _chunk_expectation(form: SoftplusForm, terms: Terms, bits: Bits) -> Array:
 
     batch.pack(fill)
     values = terms.constant + (bits.one * terms.linear).sum(axis=1)
-    for first in wave_starts(form):
-        log_tiles, _ = fill_wave(form, first, in_log_space=True)
+    for first in form.filled_starts():
+        log_tiles, _ = form.fill_wave(first, in_log_space=True)
         merge_expectations(batch.sums(log_tiles), first, bits.zero[:, :outer], bits.one[:, :outer], values)
     return values
 
 
-def expected_log_likelihood(form: SoftplusForm, x: Array, logits: Array) -> Array:
+def expected_log_likelihood(form: Form, x: Array, logits: Array) -> Array:
     """E_q[c + <t, z> - A(z)] for each datum: with the prior if the form has it folded in, else without.
 
     Without the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].
     """
     result = np.empty(len(x))
-    for data in chunk_slices(len(x)):
-        terms = data_terms(form, x[data])
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
         result[data] = _chunk_expectation(form, terms, _chunk_bits(form, logits, data))
     return result
 
 
-def _chunk_bits(form: SoftplusForm, logits: Array, data: slice) -> Bits:
+def _chunk_bits(form: Form, logits: Array, data: slice) -> Bits:
     return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
 
 
 def _add_wave(
-    form: SoftplusForm, terms: Terms, bits: Bits, constant: Array, divergence: bool, first: int, values: Array
+    form: Form, terms: Terms, bits: Bits, constant: Array, divergence: bool, first: int, values: Array
 ) -> None:
-    log_tiles, _ = fill_wave(form, first, in_log_space=True)
+    log_tiles, _ = form.fill_wave(first, in_log_space=True)
     outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
 
     def task(part: slice) -> None:
@@ -95,20 +95,20 @@ def _add_wave(
     parallel_map(task, data_slices(len(values)), 40.0 * len(values) * log_tiles.size)
 
 
-def _sum_states(form: SoftplusForm, x: Array, logits: Array, less: Array, *, divergence: bool) -> Array:
+def _sum_states(form: Form, x: Array, logits: Array, less: Array, *, divergence: bool) -> Array:
     result = np.zeros(len(x))
-    for data in chunk_slices(len(x)):
-        terms, bits = data_terms(form, x[data]), _chunk_bits(form, logits, data)
-        for first in wave_starts(form):
+    for data in chunks(len(x)):
+        terms, bits = form.data.terms(x[data]), _chunk_bits(form, logits, data)
+        for first in form.filled_starts():
             _add_wave(form, terms, bits, terms.constant - less[data], divergence, first, result[data])
     return result
 
 
-def log_ratio(form: SoftplusForm, x: Array, logits: Array) -> Array:
+def log_ratio(form: Form, x: Array, logits: Array) -> Array:
     """E_q[log p(x, z) - log q(z)], state by state."""
     return _sum_states(form, x, logits, np.zeros(len(x)), divergence=False)
 
 
-def divergence_to_posterior(form: SoftplusForm, x: Array, logits: Array, log_marginal: Array) -> Array:
+def divergence_to_posterior(form: Form, x: Array, logits: Array, log_marginal: Array) -> Array:
     """KL(q || p(z | x)) as a sum of non-negative terms, state by state."""
     return _sum_states(form, x, logits, log_marginal, divergence=True)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.log_sum import data_terms
 from fastvi.engine.mean_field import state_table
 from fastvi.engine.softplus_form import SoftplusForm, softplus_form
 from fastvi.engine.threads import data_slices, num_threads, parallel_map
@@ -162,7 +161,7 @@ def log_weight_rows(
     if in_table:  # the table has the prior and a linear function in it
         form = softplus_form(weights, bias, prior_logits)
         table, positions = state_table(form).reshape(-1), _state_positions(form, groups, num_rows)
-        terms = data_terms(form, x)
+        terms = form.data.terms(x)
         linear, constant = terms.linear[:, np.argsort(form.order)], terms.constant
         if_zero, if_one = -log_zero, linear - log_one
     else:

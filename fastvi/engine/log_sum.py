@@ -11,109 +11,30 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Form, Moments, Sums, chunks
+from fastvi.engine.posteriors import details_of, silent
+from fastvi.engine.runs import Run
 from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.engine.waves import PackedBatch, chunk_slices, fill_wave, wave_starts
-from fastvi.kernels.cpu.data_terms import linear_terms
-from fastvi.kernels.cpu.log_sums import log_space_sums, merge_log_sums, merge_tile_sums
+from fastvi.kernels.cpu.log_sums import log_space_sums
 from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
-from fastvi.kernels.cpu.tile_sums import pack_exponentials
 
 Array = NDArray[Any]
-Report = Callable[[int], None]  # called with the number of states of a finished wave
 
 _LOG = logging.getLogger("fastvi")
 _ROUNDING = 53 * math.log(2.0)
 
 
-class Sums(NamedTuple):
-    """Per datum: the sum is total * exp(largest); no tile had a scale above exp(bound)."""
-
-    largest: Array
-    total: Array
-    bound: Array
-
-    @classmethod
-    def zero(cls, num_data: int) -> Sums:
-        return cls(np.full(num_data, -np.inf), np.zeros(num_data), np.full(num_data, -np.inf))
-
-    def merge(self, part: Sums) -> None:
-        merge_log_sums(self.largest, self.total, part.largest, part.total)
-        np.maximum(self.bound, part.bound, out=self.bound)
-
-    def log(self) -> Array:
-        with np.errstate(divide="ignore"):
-            return self.largest + np.log(self.total)
-
-
-class Terms(NamedTuple):
-    """t(x) less the centre, in the form's order of latents, and c(x)."""
-
-    linear: Array  # (N, d)
-    constant: Array  # (N,)
-
-
-def data_terms(form: SoftplusForm, x: Array) -> Terms:
-    """Terms of the data ``x`` (N, D) in {0, 1}."""
-    linear, constant = np.empty((len(x), form.order.size)), np.empty(len(x))
-
-    def task(part: slice) -> None:
-        linear_terms(
-            x[part], form.weights, form.bias, form.log_constant, form.offset, linear[part], constant[part]
-        )
-
-    parallel_map(task, data_slices(len(x)), 1.0 * x.size * (form.order.size + 4))
-    return Terms(linear, constant)
-
-
-def _pack(form: SoftplusForm, terms: Terms) -> tuple[PackedBatch, Array]:
-    """Packed tables, and per datum the log of what they and c(x) were divided by."""
-    outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
-    batch = PackedBatch(form, len(terms.constant))
-    scales = np.empty(batch.num_data)
-
-    def fill(data: slice, rows: Array, columns: Array) -> None:
-        linear = terms.linear[data, outer:]
-        pack_exponentials(linear, row_bits, form.column_panels, rows, columns, scales[data])
-
-    batch.pack(fill)
-    return batch, terms.constant + scales
-
-
-def wave_sums(form: SoftplusForm, terms: Terms, batch: PackedBatch, base: Array, first: int) -> Sums:
-    """One wave's part of each datum's sum."""
-    tiles, scales = fill_wave(form, first)
-    sums = Sums.zero(batch.num_data)
-    outer = np.ascontiguousarray(terms.linear[:, : form.tiling.outer_bits])
-    merge_tile_sums(batch.sums(tiles), scales, first, outer, base, *sums)
-    return sums
-
-
-def _remote_wave(form: SoftplusForm, terms: Terms, first: int) -> Sums:
-    """One wave on a worker of an executor, which packs the batch for itself."""
-    batch, base = _pack(form, terms)
-    return wave_sums(form, terms, batch, base, first)
-
-
-def _log_space(form: SoftplusForm, terms: Terms, certain: Array) -> Array:
-    """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
-    negligible = certain - _ROUNDING - form.order.size * math.log(2.0)
-    sums = Sums.zero(len(certain))
-    for first in wave_starts(form):
-        _add_log_space_wave(form, terms, negligible, first, sums)
-    return sums.log()
-
-
-def _add_log_space_wave(form: SoftplusForm, terms: Terms, negligible: Array, first: int, sums: Sums) -> None:
-    log_tiles, _ = fill_wave(form, first, in_log_space=True)
+def _log_space_wave(form: Form, terms: Terms, negligible: Array, first: int) -> Sums:
+    log_tiles, _ = form.fill_wave(first, in_log_space=True)
     outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
+    sums = Sums.zero(len(negligible))
 
     def task(part: slice) -> None:
         log_space_sums(
@@ -122,46 +43,68 @@ def _add_log_space_wave(form: SoftplusForm, terms: Terms, negligible: Array, fir
         )  # fmt: skip
 
     parallel_map(task, data_slices(len(negligible)), 20.0 * len(negligible) * log_tiles.size)
+    return sums
 
 
-def _uncertain(form: SoftplusForm, sums: Sums, result: Array) -> Array:
+def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Array:
+    """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
+    negligible = certain - _ROUNDING - form.num_latents * math.log(2.0)
+    work = partial(_log_space_wave, form, terms, negligible)
+    return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, silent).log()
+
+
+def uncertain(form: Form, bound: Array, result: Array) -> Array:
     """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum."""
-    dropped = sums.bound + (4 + form.order.size + FLUSH_EXPONENT) * math.log(2.0)
-    return np.flatnonzero(~(dropped <= result - _ROUNDING))
+    dropped = bound + (4 + form.num_latents + FLUSH_EXPONENT) * math.log(2.0)
+    again = np.flatnonzero(~(dropped <= result - _ROUNDING))
+    if again.size:
+        _LOG.info("%d of %d data are summed again in log space", again.size, result.size)
+    return again
 
 
-def log_sums(
-    form: SoftplusForm, x: Array, *, executor: Executor | None = None, report: Report | None = None
-) -> Array:
+def log_sums(form: Form, x: Array, run: Run) -> Array:
     """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
     result = np.empty(len(x))
-    for data in chunk_slices(len(x)):
-        terms = data_terms(form, x[data])
-        sums = Sums.zero(len(terms.constant))
-        if executor is None:
-            batch, base = _pack(form, terms)
-            for first in wave_starts(form):
-                sums.merge(wave_sums(form, terms, batch, base, first))
-                tell(report, form)
-        else:
-            futures = [executor.submit(_remote_wave, form, terms, first) for first in wave_starts(form)]
-            try:
-                for future in futures:
-                    sums.merge(future.result())
-                    tell(report, form)
-            finally:
-                for future in futures:
-                    future.cancel()
-        result[data] = sums.log()
-        again = _uncertain(form, sums, result[data])
-        if again.size:
-            _LOG.info("%d of %d data are summed again in log space", again.size, len(terms.constant))
-            part = Terms(np.ascontiguousarray(terms.linear[again]), terms.constant[again])
-            result[data.start + again] = _log_space(form, part, result[data.start + again])
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
+        sums = run.reduce(
+            Sums.zero(len(terms.constant)), form.wave_starts(), form.batch(terms).sums, form.wave_states
+        )
+        result[data] = _certified(form, terms, sums.bound, sums.log(), run)
     return result
 
 
-def tell(report: Report | None, form: SoftplusForm) -> None:
-    """Report a finished wave."""
-    if report is not None:
-        report(min(1 << form.order.size, form.tiling.tile_states * wave_starts(form).step))
+def _certified(form: Form, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
+    again = uncertain(form, bound, found)
+    if again.size:
+        found[again] = log_space_sums_of(form, _part(terms, again), found[again], run)
+    return found
+
+
+def _part(terms: Terms, members: Array) -> Terms:
+    return Terms(np.ascontiguousarray(terms.linear[members]), terms.constant[members])
+
+
+def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
+    """log p(x_n) with the bits that ``log_sums`` gives, and p(z_i = 1 | x_n), (N, d) in the form's order."""
+    result, means = np.empty(len(x)), np.empty((len(x), form.num_latents))
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
+        moments = run.reduce(
+            Moments.zero(len(terms.constant), form.num_latents), form.wave_starts(),
+            form.batch(terms).moments, form.wave_states,
+        )  # fmt: skip
+        evidence = Sums(*moments[:3]).log()
+        again = uncertain(form, moments.bound, evidence)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = moments.ones * np.exp(moments.bound - evidence)[:, None]
+        if again.size:
+            part = _part(terms, again)
+            evidence[again] = log_space_sums_of(form, part, evidence[again], run)
+            mean[again] = details_of(form, part, evidence[again], 1, run, report=False).mean
+        # a datum of probability 0 has no posterior
+        result[data], means[data] = (
+            evidence,
+            np.where(np.isneginf(evidence)[:, None], np.nan, np.minimum(mean, 1.0)),
+        )
+    return result, means

@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.log_sum import data_terms
-from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.engine.form import Form
 from fastvi.engine.threads import num_threads, parallel_map
-from fastvi.engine.waves import fill_wave, wave_starts
 from fastvi.kernels.cpu.coordinate_ascent import fit_mean_field
 from fastvi.kernels.cpu.state_sums import unpack_tiles
 
@@ -26,20 +24,20 @@ class MeanFieldFit(NamedTuple):
     converged: Array
 
 
-def state_table(form: SoftplusForm) -> Array:
+def state_table(form: Form) -> Array:
     """Log weights of all states as a matrix (2^(outer + row bits), 2^column bits)."""
     tiling = form.tiling
     table = np.empty((1 << (tiling.outer_bits + tiling.row_bits), 1 << tiling.column_bits))
-    for first in wave_starts(form):
-        log_tiles, _ = fill_wave(form, first, in_log_space=True)
+    for first in form.filled_starts():
+        log_tiles, _ = form.fill_wave(first, in_log_space=True)
         unpack_tiles(log_tiles, tiling.row_bits, form.padded_rows, first, tiling.num_tiles, table)
     return table
 
 
-def fit(form: SoftplusForm, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
+def fit(form: Form, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
     """The best fit of each datum over the starting logits ``starts``, each (N, d) in the model's order."""
     table = state_table(form)
-    terms = data_terms(form, x)
+    terms = form.data.terms(x)
     num_rows = form.tiling.outer_bits + form.tiling.row_bits
     best: MeanFieldFit | None = None
     step = max(1, -(-len(x) // (8 * num_threads())))

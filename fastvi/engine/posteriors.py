@@ -1,100 +1,99 @@
-"""Exact posteriors for a batch: one pass for the evidence, one for what the posterior is asked."""
+"""Exact posteriors for a batch: what takes the probability of single states, in log space, wave by wave."""
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.log_sum import Report, Terms, data_terms, log_sums, tell
-from fastvi.engine.softplus_form import SoftplusForm
-from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.engine.waves import chunk_slices, fill_wave, wave_starts
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Form, chunks
+from fastvi.engine.runs import Run
 from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
-from fastvi.kernels.cpu.posterior_sums import posterior_sums, row_peaks, sample_states
+from fastvi.kernels.cpu.posterior_sums import merge_largest, posterior_sums, sample_states
 
 Array = NDArray[Any]
 
-_DROPPED = 60 * math.log(2.0)  # the mass of all rows that are passed over is below 2^-60
 
+class Details(NamedTuple):
+    """Sums over states of p(z | x_n), and the states that have most of it; bits in the form's order."""
 
-class Posterior(NamedTuple):
-    """Per datum, in the model's order of latents."""
-
-    log_marginal: Array  # (N,)
     mean: Array  # (N, d)
-    second_moment: Array | None  # (N, d, d)
+    pairs: Array  # (N, d, d) or (0, d, d)
     entropy: Array  # (N,)
-    top_states: Array  # (N, k, d) uint8
-    top_log_probs: Array  # (N, k)
+    log_probs: Array  # (N, k) descending
+    states: Array  # (N, k) int64
+
+    @classmethod
+    def zero(cls, num_data: int, num_latents: int, top_k: int, *, pairwise: bool) -> Details:
+        return cls(
+            np.zeros((num_data, num_latents)),
+            np.zeros((num_data if pairwise else 0, num_latents, num_latents)),
+            np.zeros(num_data),
+            np.full((num_data, top_k), -np.inf),
+            np.zeros((num_data, top_k), np.int64),
+        )
+
+    def merge(self, part: Details) -> None:
+        for mine, other in zip(self[:3], part[:3], strict=True):
+            mine += other
+        merge_largest(self.log_probs, self.states, part.log_probs, part.states)
 
 
-def _negligible(form: SoftplusForm) -> float:
-    return -_DROPPED - form.order.size * math.log(2.0)
-
-
-def _log_wave(form: SoftplusForm, first: int) -> tuple[Array, Array]:
-    """One wave of log tiles and the largest entry of each of their rows."""
-    log_tiles, _ = fill_wave(form, first, in_log_space=True)
-    num_rows = 1 << form.tiling.row_bits
-    peaks = np.empty((len(log_tiles), num_rows))
-    row_peaks(log_tiles, num_rows, form.padded_rows, 1 << form.tiling.column_bits, peaks)
-    return log_tiles, peaks
-
-
-def unpack_states(form: SoftplusForm, states: Array) -> Array:
+def unpack_states(form: Form, states: Array) -> Array:
     """Integers, bit i the form's i-th latent, to (..., d) uint8 in the model's order."""
-    bits = np.empty((*states.shape, form.order.size), np.uint8)
+    bits = np.empty((*states.shape, form.num_latents), np.uint8)
     for i, latent in enumerate(form.order):
         bits[..., latent] = (states >> i) & 1
     return bits
 
 
-def posterior(
-    form: SoftplusForm, x: Array, top_k: int, *, pairwise: bool, report: Report | None = None
-) -> Posterior:
-    """Evidence, moments, entropy and the ``top_k`` most probable states of each row of ``x``."""
-    num_data, num_latents = len(x), form.order.size
-    evidence = log_sums(form, x, report=report)
-    mean, entropy = np.zeros((num_data, num_latents)), np.zeros(num_data)
-    pairs = np.zeros((num_data if pairwise else 0, num_latents, num_latents))
-    log_probs, states = np.full((num_data, top_k), -np.inf), np.zeros((num_data, top_k), np.int64)
-    for data in chunk_slices(num_data):
-        terms = data_terms(form, x[data])
-        offset = terms.constant - evidence[data]
-        sums = (mean[data], pairs[data], entropy[data], log_probs[data], states[data])
-        for first in wave_starts(form):
-            _run_wave(posterior_sums, form, terms, offset, first, sums)
-            tell(report, form)
-    inverse = np.argsort(form.order)
-    second = None
-    if pairwise:
-        # inner bits are paired with outer ones once: their mirror images are filled in here
-        upper = np.maximum(pairs, pairs.transpose(0, 2, 1))
-        second = upper[:, inverse][:, :, inverse]
-    return Posterior(evidence, mean[:, inverse], second, entropy, unpack_states(form, states), log_probs)
+def _details_wave(form: Form, terms: Terms, offset: Array, top_k: int, pairwise: bool, first: int) -> Details:
+    found = Details.zero(len(offset), form.num_latents, top_k, pairwise=pairwise)
+    # a slice of an empty array is empty: no pairs asked for
+    form.visit_states(posterior_sums, terms, offset, first, tuple(found))
+    return found
 
 
-def _run_wave(
-    kernel: Any, form: SoftplusForm, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]
-) -> None:
-    """Run ``posterior_sums`` or ``sample_states`` over one wave; ``sums`` are the kernel's own arrays."""
-    log_tiles, peaks = _log_wave(form, first)
-    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
-    negligible = _negligible(form)
-
-    def task(part: slice) -> None:
-        kernel(
-            log_tiles, peaks, first, outer, row_bits, padded_rows, terms.linear[part], offset[part],
-            negligible, *(array[part] for array in sums),
-        )  # fmt: skip
-
-    parallel_map(task, data_slices(len(offset)), 8.0 * len(offset) * log_tiles.size)
+def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pairwise: bool) -> Details:
+    """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order; the
+    pairs are those of the upper triangle or of the lower one.
+    """
+    parts = []
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
+        parts.append(details_of(form, terms, evidence[data], top_k, run, pairwise=pairwise))
+    if not parts:
+        return Details.zero(0, form.num_latents, top_k, pairwise=pairwise)
+    return Details(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: int, seed: int) -> Array:
+def details_of(
+    form: Form, terms: Terms, evidence: Array, top_k: int, run: Run, *, pairwise: bool = False,
+    report: bool = True,
+) -> Details:  # fmt: skip
+    """The same for the data of one chunk."""
+    with np.errstate(invalid="ignore"):
+        offset = terms.constant - evidence
+    offset[np.isnan(offset)] = -np.inf  # data of probability 0
+    zero = Details.zero(len(offset), form.num_latents, top_k, pairwise=pairwise)
+    work = partial(_details_wave, form, terms, offset, top_k, pairwise)
+    return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else silent)
+
+
+def silent(task: int) -> int:
+    """For what no progress is told of: work that is rarely needed and was not planned."""
+    return 0
+
+
+def second_moments(pairs: Array) -> Array:
+    """Both triangles: inner bits are paired with outer ones once, and their mirror images are filled in."""
+    return np.maximum(pairs, pairs.transpose(0, 2, 1))
+
+
+def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed: int) -> Array:
     """Exact draws (N, num, d); the uniform number of draw k of datum members[n] is keyed by (seed,
     members[n], k).
     """
@@ -107,12 +106,12 @@ def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: i
     taken, cumulative = np.zeros(num_data, np.int64), np.zeros(num_data)
     # rounding may leave the total just below a number close to 1: that draw is then the last state visited
     states = np.full((num_data, num), -1, np.int64)
-    for data in chunk_slices(num_data):
-        terms = data_terms(form, x[data])
+    for data in chunks(num_data):
+        terms = form.data.terms(x[data])
         offset = terms.constant - evidence[data]
-        for first in wave_starts(form):
+        for first in form.filled_starts():
             sums = (ascending[data], taken[data], cumulative[data], states[data])
-            _run_wave(sample_states, form, terms, offset, first, sums)
+            form.visit_states(sample_states, terms, offset, first, sums)
     for short in np.flatnonzero(taken < num):
         states[short, taken[short] :] = states[short, taken[short] - 1]
     unsorted = np.empty_like(states)
@@ -120,14 +119,9 @@ def sample(form: SoftplusForm, x: Array, evidence: Array, members: Array, num: i
     return unpack_states(form, unsorted)
 
 
-def log_joint(form: SoftplusForm, x: Array, z: Array) -> Array:
-    """log p(x_n, z) of given states z (N, ..., d) in the model's order, (N, ...); by the definition."""
-    out = np.empty(z.shape[:-1])
-    for n in range(len(x)):
-        bits = z[n][..., form.order]
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        eta = np.einsum("...i,ji->...j", bits, form.weights) + form.bias
-        signed = np.where(x[n] == 1, -eta, eta)
-        prior = form.offset + form.centre
-        out[n] = (bits * prior).sum(axis=-1) + form.log_constant - np.logaddexp(0.0, signed).sum(axis=-1)
-    return out
+def sample_form(form: Form, num: int, seed: int) -> Array:
+    """Exact draws (num, d) of the latents of a form without data, in the model's order."""
+    from fastvi.engine.log_sum import log_sums
+
+    nothing = np.empty((1, 0), np.uint8)
+    return sample(form, nothing, log_sums(form, nothing, Run()), np.zeros(1, np.int64), num, seed)[0]

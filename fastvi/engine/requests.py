@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi import validation
+from fastvi.engine.form import CHUNK_DATA, Form
 from fastvi.engine.tiling import Tiling, choose_tiling
-from fastvi.engine.waves import CHUNK_DATA, WAVE_TILES
 from fastvi.kernels.cpu.host import COLUMNS
 
 Array = NDArray[Any]
@@ -36,24 +36,27 @@ def check_dtype(dtype: Any) -> str:
     return validation.choice(dtype, "dtype", ("float64", "float32"))
 
 
-def predicted_bytes(tiling: Tiling, num_data: int, num_pixels: int) -> int:
+def predicted_bytes(form_tiling: Tiling, num_data: int, num_pixels: int) -> int:
     """Peak memory of an enumeration beyond its arguments: waves, tables of a chunk of data, panels."""
-    rows, columns = max(8, 1 << tiling.row_bits), max(16, 1 << tiling.column_bits)
+    rows, columns = max(8, 1 << form_tiling.row_bits), max(16, 1 << form_tiling.column_bits)
     tile = rows * columns * 8
     chunk = min(num_data, CHUNK_DATA) + 16
-    wave = min(WAVE_TILES, tiling.num_tiles)
+    wave = min(Form.wave_tiles, form_tiling.num_tiles)
     panels = (
         8 * num_pixels * (4 * rows + 4 * columns)
     )  # log sums, exponentials and their packed copies, at most
     return wave * tile + chunk * 8 * (rows + columns + wave + 64) + panels + 64 * tile
 
 
-def check_size(num_latents: int, num_data: int, num_pixels: int, memory_limit: Any, max_states: Any) -> None:
+def check_size(
+    num_latents: int, num_data: int, num_pixels: int, memory_limit: Any, max_states: Any, *, what: str = ""
+) -> None:
     """Refuse what is too large, with its plan in the text."""
     limit = validation.positive_int(max_states, "max_states")
     tiling = choose_tiling(num_latents, COLUMNS)
     need = predicted_bytes(tiling, num_data, num_pixels)
-    text = f"{num_data} data under 2^{num_latents} states of {num_pixels} pixels would take {need:,} bytes"
+    data = what or f"{num_data} data"
+    text = f"{data} under 2^{num_latents} states of {num_pixels} pixels would take {need:,} bytes"
     if (1 << num_latents) > limit:
         raise ValueError(
             f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}"

@@ -1,4 +1,7 @@
-"""A sigmoid belief network as the kernels read it: log p(x, z) = c(x) + <t(x), z> - A(z).
+"""Models with softplus sums as the kernels read them: log p(x, z) = c(x) + <t(x), z> - A(z).
+
+Of a sigmoid belief network, A(z) = sum_j softplus(eta_j(z)) - log p(z). Of a restricted Boltzmann machine whose
+visible units are summed out the sum has the other sign: a tile is then the product itself, not its inverse.
 
 A linear function <centre, z> is moved from t to A, with centre = E[t(x)] for x at the model's mean logits:
 what is left of t is small for data like the model's, so that the weights of a tile span less of the range
@@ -8,12 +11,16 @@ in any company.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.tiling import Tiling, choose_tiling
+from fastvi.engine.data_terms import BinaryData
+from fastvi.engine.form import Form
+from fastvi.engine.tiling import choose_tiling
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.register_tiles import product_tile
 from fastvi.kernels.cpu.softplus_product import (
@@ -26,6 +33,7 @@ from fastvi.kernels.cpu.softplus_product import (
     tile_log_weights,
     tile_weights,
 )
+from fastvi.kernels.cpu.tile_logs import add_table, exponentiate
 
 Array = NDArray[Any]
 
@@ -34,19 +42,19 @@ Array = NDArray[Any]
 _RANGES = {"float64": (340.0, 700.0), "float32": (35.0, 85.0)}
 
 
-class SoftplusForm(NamedTuple):
-    """Tables of A, and what takes data to t(x) and c(x)."""
+@dataclass(frozen=True, eq=False)
+class SoftplusForm(Form):
+    """Tables of sum_j softplus(eta_j), eta = W z + b, and of what is linear in z."""
 
-    tiling: Tiling
     tables: SoftplusTables
     layout: Any
     dtype: str
-    order: Array  # (d,) latents from the outermost bit to the last column bit
-    weights: Array  # (D, d) columns in that order
+    weights: Array  # (D, d) columns in the form's order: those of the softplus sum
     bias: Array  # (D,)
-    centre: Array  # (d,) in that order: what is linear in z in the tiles
-    offset: Array  # (d,) in that order: what is added to W^T x
-    log_constant: float  # what is added to b . x: log p(z = 0), or 0 without the prior
+    sign: float  # -1: the sum is in A, +1: in -A
+    log_prior: (
+        Array | None
+    )  # (2^d,) of a prior that is a model, at the number of each state in the form's order
 
     @property
     def padded_rows(self) -> int:
@@ -54,21 +62,10 @@ class SoftplusForm(NamedTuple):
         return -(-(1 << self.tiling.row_bits) // panel_rows) * panel_rows
 
     @property
-    def column_panels(self) -> int:
-        return -(-(1 << self.tiling.column_bits) // COLUMNS)
-
-    @property
-    def tile_size(self) -> int:
-        """Numbers in one packed tile."""
-        return self.padded_rows * self.column_panels * COLUMNS
+    def operations(self) -> int:
+        return self.bias.size + 16
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to
-        exp(scales[t]).
-
-        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as
-        (column panels, padded rows, COLUMNS); what pads it is 0.
-        """
         tables, padded_rows, num_pixels = self.tables, self.padded_rows, self.bias.size
         mantissa = np.empty(self.tile_size, self.dtype)
         bits = mantissa.view(np.int64 if self.dtype == "float64" else np.int32)
@@ -87,28 +84,120 @@ class SoftplusForm(NamedTuple):
             )  # fmt: skip
             if direct:
                 multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)
-            if in_log_space:
-                tile_log_weights(mantissa, exponent, rows, columns, padded_rows, constant, tiles[t])
+            if self.sign > 0:  # the linear parts were kept with the sign of A
+                constant = -constant
+                np.negative(rows, out=rows)
+                np.negative(columns, out=columns)
+            if in_log_space or self.log_prior is not None:
+                tile_log_weights(
+                    mantissa, exponent, rows, columns, padded_rows, constant, self.sign, tiles[t]
+                )
                 scales[t] = 0.0
+                if self.log_prior is not None:
+                    outer, row_bits, column_bits, _ = self.tiling
+                    add_table(self.log_prior, first + t, outer, row_bits, column_bits, padded_rows, tiles[t])
+                    if not in_log_space:
+                        scales[t] = exponentiate(tiles[t], 1 << row_bits, padded_rows, 1 << column_bits)
             else:
-                scales[t] = constant + tile_weights(mantissa, exponent, rows, columns, padded_rows, tiles[t])
+                scales[t] = constant + tile_weights(
+                    mantissa, exponent, rows, columns, padded_rows, self.sign, tiles[t]
+                )
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        out = np.empty(z.shape[:-1])
+        linear = self.data.offset + self.centre
+        data: Any = self.data
+        for n in range(len(x)):
+            # einsum, not BLAS, so that the bits of a result do not depend on threads
+            eta = np.einsum("...i,ji->...j", z[n], self.weights) + self.bias
+            out[n] = (z[n] * linear).sum(axis=-1) + data.constant
+            if self.sign < 0:  # pixel by pixel: nothing cancels
+                out[n] -= np.logaddexp(0.0, np.where(x[n] == 1, -eta, eta)).sum(axis=-1)
+            else:
+                ones = x[n] == 1
+                out[n] += data.bias[ones].sum() + z[n] @ data.weights[ones].sum(axis=0)
+                out[n] += np.logaddexp(0.0, eta).sum(axis=-1)
+            if self.log_prior is not None:
+                out[n] += self.log_prior[z[n].astype(np.int64) @ (1 << np.arange(self.num_latents))]
+        return out
 
 
 def softplus_form(
-    weights: Array, bias: Array, prior_logits: Array, *, dtype: str = "float64", fold_prior: bool = True
+    weights: Array,
+    bias: Array,
+    prior_logits: Array,
+    *,
+    dtype: str = "float64",
+    fold_prior: bool = True,
+    log_prior: Callable[[Array], Array] | None = None,
 ) -> SoftplusForm:
-    """Tables for all tiles; ``fold_prior=False`` leaves the prior out of the tiles (and the centre at 0)."""
-    num_latents = weights.shape[1]
+    """A sigmoid belief network: tables for all tiles.
+
+    ``fold_prior=False`` leaves the prior out of the tiles (and the centre at 0). ``log_prior`` takes states
+    (2^d, d) of a prior that is a model to their log p(z), in place of ``prior_logits``, which then only help
+    to choose a centre.
+    """
     # the latents that move the logits most go outermost: the states of a tile are then alike, and little
     # underflows
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(prior_logits), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
     prior_logits = np.ascontiguousarray(prior_logits[order])
-    centre = np.zeros(num_latents)
+    centre, linear, constant = np.zeros(order.size), np.zeros(order.size), 0.0
     if fold_prior:
         mean_logits = _row_sums(weights * _sigmoid(prior_logits)) + bias
-        centre = prior_logits + (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
-    tiling = choose_tiling(num_latents, COLUMNS)
+        centre = (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
+        if log_prior is None:
+            linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
+            centre = centre + prior_logits
+    table = None if log_prior is None else _prior_table(order, log_prior)
+    data = BinaryData(weights, np.ascontiguousarray(bias), linear - centre, constant)
+    return _build(order, weights, bias, centre, data, -1.0, dtype, table)
+
+
+def softplus_sum_form(
+    weights: Array,
+    bias: Array,
+    linear: Array,
+    data_weights: Array,
+    data_bias: Array,
+    *,
+    dtype: str = "float64",
+) -> SoftplusForm:
+    """sum_z exp(<linear + W_x^T x, z> + b_x . x + sum_j softplus(eta_j(z))): a restricted Boltzmann machine whose
+    visible units were seen, ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
+    """
+    order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
+    weights = np.ascontiguousarray(weights[:, order])
+    # the slope of the softplus sum at z = 1/2, with its sign turned: that makes the tiles flat
+    slope = _sigmoid(_row_sums(weights) / 2 + bias)
+    centre = -(weights * slope[:, None]).sum(axis=0)
+    data = BinaryData(
+        np.ascontiguousarray(data_weights[:, order]),
+        np.ascontiguousarray(data_bias),
+        linear[order] - centre,
+        0.0,
+    )
+    return _build(order, weights, bias, centre, data, 1.0, dtype, None)
+
+
+def _prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
+    """log p(z) of all states, at their numbers in the form's order."""
+    table = np.empty(1 << order.size)
+    step = min(table.size, 1 << 16)
+    states = np.empty((step, order.size), np.uint8)
+    for first in range(0, table.size, step):
+        numbers = np.arange(first, first + step)
+        for i, latent in enumerate(order):
+            states[:, latent] = (numbers >> i) & 1
+        table[first : first + step] = log_prior(states)
+    return table
+
+
+def _build(
+    order: Array, weights: Array, bias: Array, centre: Array, data: BinaryData, sign: float, dtype: str,
+    log_prior: Array | None,
+) -> SoftplusForm:  # fmt: skip
+    tiling = choose_tiling(order.size, COLUMNS)
     limit, block_limit = _RANGES[dtype]
     outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
     groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer, row], axis=1)]
@@ -118,6 +207,7 @@ def softplus_form(
     with np.errstate(over="ignore"):  # entries beyond the range are not used
         left = _pack(np.exp(left_sums), panel_rows, 0.0)
         right = _pack(np.exp(np.where(right_spread <= limit, -right_sums, 0.0)), COLUMNS, 1.0)
+    signed = -sign * centre  # kernels keep linear parts with the sign of A
     tables = SoftplusTables(
         left=left,
         right=right.astype(dtype),
@@ -129,21 +219,17 @@ def softplus_form(
         row_weights=groups[1],
         column_weights=groups[2],
         bias=np.ascontiguousarray(bias),
-        outer_linear=centre[:outer].copy(),
-        row_linear=centre[outer:row].copy(),
-        column_linear=centre[row:].copy(),
+        outer_linear=signed[:outer].copy(),
+        row_linear=signed[outer:row].copy(),
+        column_linear=signed[row:].copy(),
         limit=limit,
         block_limit=block_limit,
         longest_block=tiling.longest_block,
         panel_rows=panel_rows,
     )
     layout = BITS_64 if dtype == "float64" else BITS_32
-    if fold_prior:
-        offset, log_constant = prior_logits - centre, -float(np.logaddexp(0.0, prior_logits).sum())
-    else:
-        offset, log_constant = np.zeros(num_latents), 0.0
     return SoftplusForm(
-        tiling, tables, layout, dtype, order, weights, tables.bias, centre, offset, log_constant
+        tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
     )
 
 

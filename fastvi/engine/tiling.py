@@ -46,3 +46,20 @@ def choose_tiling(num_latents: int, columns: int) -> Tiling:
     column_bits = min(column_bits, num_latents)
     row_bits = min(row_bits, num_latents - column_bits)
     return Tiling(num_latents - row_bits - column_bits, row_bits, column_bits, longest_block)
+
+
+# rows of the product, at least: making the tile (10 ns a state) is then a small part of multiplying by it
+_FEWEST_ROWS_BITS = 8
+
+
+def choose_pair_tiling(num_latents: int) -> Tiling:
+    """Cut for one tile that serves all outer states: twice the second-level cache, streamed once for a task.
+
+    Larger tiles have fewer tables to pack (2^row + 2^column numbers for 2^(row + column) states).
+    """
+    _, level2 = caches()
+    bits = max(8, (2 * level2 // 8).bit_length() - 1)
+    bits = max(min(bits, num_latents - _FEWEST_ROWS_BITS), 9)
+    bits = min(bits, num_latents)
+    column_bits = -(-bits // 2)
+    return Tiling(num_latents - bits, bits - column_bits, column_bits, 0)

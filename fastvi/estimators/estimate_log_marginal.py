@@ -16,7 +16,7 @@ from fastvi.engine.table_samples import table_log_weight_rows
 from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.summary import Summary
 from fastvi.models.joint_table import JointTable
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork, factorised
 
 PROPOSALS = ("uniform", "prior")
 
@@ -95,6 +95,8 @@ def estimate_log_marginal(
     True
     """
     validation.instance(model, "model", (SigmoidBeliefNetwork, JointTable))
+    if not isinstance(model, JointTable):
+        factorised(model)
     requests.check_device(device)
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)

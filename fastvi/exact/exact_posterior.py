@@ -2,57 +2,112 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import posteriors, requests
-from fastvi.engine.progress import Progress, Reporter
-from fastvi.engine.softplus_form import SoftplusForm, softplus_form
-from fastvi.engine.waves import num_chunks
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.engine.form import num_chunks
+from fastvi.engine.log_sum import log_sums_and_means
+from fastvi.engine.progress import Progress
+from fastvi.engine.runs import Run
+from fastvi.exact.question import Group, Options, Question, ask, partition_form
+from fastvi.models.enumerable import Enumerable, log_partition_of
+
+if TYPE_CHECKING:
+    from fastvi.engine.form import Form
+
+
+class _Part(NamedTuple):
+    """One group of data, its form, and where the latents that were not observed stand."""
+
+    group: Group
+    form: Form
+    known: np.ndarray  # (members, d) uint8: the latents that were observed, 0 elsewhere
+
+    def states(self, free: np.ndarray) -> np.ndarray:
+        """States (members, k, free latents) as states of all latents."""
+        out = np.repeat(self.known[:, None], free.shape[1], axis=1)
+        out[..., self.group.free] = free
+        return out
+
+
+class _States(NamedTuple):
+    """What takes the probability of single states, (N, ...) each."""
+
+    entropy: np.ndarray
+    top_states: np.ndarray
+    top_log_probs: np.ndarray
+    second_moment: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
 class ExactPosterior:
     """Exact posteriors of N data over d binary latents.
 
+    ``log_marginal``, ``mean`` and what was asked for are there at once. ``entropy``, ``mode`` and ``mode_log_prob``
+    take a second pass over the states; where ``top_k`` or ``pairwise`` have not caused it, it runs when one of
+    them is first used, in this process.
+
     Attributes
     ----------
     log_marginal : ndarray, (N,)
-        log p(x_n) in nats.
+        log p(x_n) in nats; without - log Z where ``normalized=False`` left that out.
     mean : ndarray, (N, d)
-        p(z_i = 1 | x_n).
-    second_moment : ndarray, (N, d, d), or None
-        p(z_i = 1, z_j = 1 | x_n), the mean on its diagonal; None unless it was asked for.
-    entropy : ndarray, (N,)
-        H(p(z | x_n)) in nats.
-    top_states : ndarray, (N, k, d), uint8
-        The k most probable states in descending order.
-    top_log_probs : ndarray, (N, k)
-        Their log p(z | x_n).
+        p(z_i = 1 | x_n). Units of a Boltzmann machine that were observed have their value. NaN where p(x_n) is 0.
     """
 
     log_marginal: np.ndarray
     mean: np.ndarray
-    second_moment: np.ndarray | None
-    entropy: np.ndarray
-    top_states: np.ndarray
-    top_log_probs: np.ndarray
-    _mode: tuple[np.ndarray, np.ndarray] = field(repr=False)
-    _parts: tuple[tuple[SoftplusForm, np.ndarray, np.ndarray], ...] = field(repr=False)
+    _log_partition: float = field(repr=False)
+    _parts: tuple[_Part, ...] = field(repr=False)
+    _top_k: int = field(repr=False)
+    _asked: _States | None = field(repr=False)
+
+    @property
+    def _evidence(self) -> np.ndarray:
+        """What the parts' forms sum to."""
+        return self.log_marginal + self._log_partition
+
+    @cached_property
+    def _states(self) -> _States:
+        return _sum_states(self, 1, False, Run()) if self._asked is None else self._asked
+
+    @property
+    def second_moment(self) -> np.ndarray | None:
+        """p(z_i = 1, z_j = 1 | x_n), (N, d, d), the mean on its diagonal; None unless it was asked for."""
+        return None if self._asked is None else self._asked.second_moment
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """H(p(z | x_n)) in nats, (N,)."""
+        return self._states.entropy
+
+    @property
+    def top_states(self) -> np.ndarray:
+        """The k most probable states in descending order, (N, k, d) uint8."""
+        return self._states.top_states[:, : self._top_k]
+
+    @property
+    def top_log_probs(self) -> np.ndarray:
+        """Their log p(z | x_n), (N, k)."""
+        return self._states.top_log_probs[:, : self._top_k]
 
     @property
     def mode(self) -> np.ndarray:
         """Most probable state of each datum, (N, d) uint8."""
-        return self._mode[0]
+        return self._states.top_states[:, 0]
 
     @property
     def mode_log_prob(self) -> np.ndarray:
         """log p(mode | x_n), (N,)."""
-        return self._mode[1]
+        return self._states.top_log_probs[:, 0]
 
     def __repr__(self) -> str:
         num_data, num_latents = self.mean.shape
@@ -76,9 +131,15 @@ class ExactPosterior:
         if states.ndim < 2 or len(states) != num_data:
             raise ValueError(f"z must have shape ({num_data}, ..., {num_latents}), got shape {states.shape}")
         out = np.empty(states.shape[:-1])
-        for form, members, x in self._parts:
-            out[members] = posteriors.log_joint(form, x, states[members])
-        return out - self.log_marginal.reshape(-1, *[1] * (out.ndim - 1))
+        for part in self._parts:
+            form, (_, members, x, free) = part.form, part.group
+            asked = states[members]
+            value = form.log_joint(x, np.ascontiguousarray(asked[..., free][..., form.order]))
+            known = part.known.reshape(len(members), *[1] * (asked.ndim - 2), num_latents)
+            others = np.delete(np.arange(num_latents), free)
+            value[(asked[..., others] != known[..., others]).any(axis=-1)] = -np.inf
+            out[members] = value
+        return out - self._evidence.reshape(-1, *[1] * (out.ndim - 1))
 
     def sample(self, num: int, seed: int) -> np.ndarray:
         """Exact, independent draws from p(z | x_n).
@@ -97,19 +158,55 @@ class ExactPosterior:
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         num_data, num_latents = self.mean.shape
         out = np.empty((num_data, num, num_latents), np.uint8)
-        for form, members, x in self._parts:
-            out[members] = posteriors.sample(form, x, self.log_marginal[members], members, num, seed)
+        for part in self._parts:
+            members = part.group.members
+            free = posteriors.sample(part.form, part.group.x, self._evidence[members], members, num, seed)
+            out[members] = part.states(free)
         return out
 
 
+def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run) -> _States:
+    """The second pass: entropy, the most probable states, second moments."""
+    num_data, num_latents = posterior.mean.shape
+    entropy, log_probs = np.empty(num_data), np.full((num_data, top_k), -np.inf)
+    states = np.zeros((num_data, top_k, num_latents), np.uint8)
+    second = np.empty((num_data, num_latents, num_latents)) if pairwise else None
+    for part in posterior._parts:
+        form, (_, members, x, free) = part.form, part.group
+        kept = min(top_k, 1 << free.size)
+        evidence = posterior._evidence[members]
+        found = posteriors.details(form, x, evidence, kept, run, pairwise=pairwise)
+        # states of probability 0 leave rounding below 0 where the posterior is one state
+        entropy[members] = np.where(np.isneginf(evidence), np.nan, np.maximum(found.entropy, 0.0))
+        log_probs[members, :kept] = found.log_probs
+        states[members, :kept] = part.states(posteriors.unpack_states(form, found.states))
+        if second is not None:
+            second[members] = _all_pairs(
+                part, posteriors.second_moments(found.pairs), posterior.mean[members]
+            )
+    return _States(entropy, states, log_probs, second)
+
+
+def _all_pairs(part: _Part, pairs: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Second moments of the free latents in the form's order as those of all latents."""
+    where = part.group.free[part.form.order]
+    out = mean[:, :, None] * part.known[:, None, :]  # a latent that was observed is its own moment
+    out = np.maximum(out, out.transpose(0, 2, 1))
+    out[:, where[:, None], where[None]] = pairs
+    return out
+
+
 def exact_posterior(
-    model: SigmoidBeliefNetwork,
-    x: ArrayLike,
+    model: Enumerable,
+    x: ArrayLike | None = None,
     *,
     observed: ArrayLike | None = None,
     top_k: int = 0,
     pairwise: bool = False,
+    normalized: bool = True,
     device: str = "cpu",
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
     max_states: int = requests.MAX_STATES,
@@ -118,24 +215,30 @@ def exact_posterior(
 
     .. math:: p(z|x_n) = p(x_n, z) / \sum_{z'} p(x_n, z')
 
-    A first pass gives log p(x_n) (see :func:`~fastvi.log_marginal`), a second one the probability of each
-    state that matters: rows of states whose total is certain to be below 2^-60 are passed over, so that a
-    concentrated posterior costs little more than its evidence, and one that is spread over all states an
-    exponential a state.
+    A first pass gives log p(x_n) and the means as matrix products, at two to three times the cost of
+    :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of states
+    whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs little more
+    than its evidence, and one that is spread over all states an exponential a state. It runs at once where
+    ``top_k`` or ``pairwise`` ask for it, else when the entropy or the mode is first used.
 
     Parameters
     ----------
     model
-        A :class:`~fastvi.SigmoidBeliefNetwork`.
+        Any model with binary latents. Of a deep network the latents are those of its lowest layer; the others
+        are summed out. Of a Boltzmann machine they are all units, those observed among them.
     x : array_like
-        (N, D) of 0 and 1.
+        (N, D) of 0 and 1, or real numbers where the model's pixels are real; None for a Boltzmann machine of
+        which nothing was observed, which gives the moments of the model itself.
     observed : array_like of bool, optional
         (D,) or (N, D), True where a pixel was seen.
     top_k
         How many of the most probable states to keep, 0 <= top_k <= 2^d; the mode is always there.
     pairwise
         Whether to compute second moments.
-    device, progress, memory_limit, max_states
+    normalized
+        False leaves - log Z out of ``log_marginal``, as in :func:`~fastvi.log_marginal`: where Z is out of
+        reach, for the posterior does not need it.
+    device, executor, checkpoint, progress, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
     Returns
@@ -157,36 +260,46 @@ def exact_posterior(
     >>> posterior.mode
     array([[1]], dtype=uint8)
     """
-    validation.instance(model, "model", SigmoidBeliefNetwork)
-    requests.check_device(device)
-    data, mask = validation.observed_data(x, observed, model.num_pixels)
+    validation.instance(model, "model", Enumerable)
     top_k = validation.positive_int(top_k, "top_k", 0)
-    num_data, num_latents = len(data), model.num_latents
-    if num_latents < 63 and top_k > 1 << num_latents:
-        raise ValueError(f"top_k must be at most 2^{num_latents}, the number of states, got {top_k}")
     pairwise = validation.flag(pairwise, "pairwise")
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
-    requests.check_size(num_latents, num_data, model.num_pixels, memory_limit, max_states)
-    groups = requests.distinct_masks(mask, *data.shape)
-    chunks = sum(num_chunks(len(group.members)) for group in groups)
-    report = Reporter(progress, 2 * chunks << num_latents)
-    kept = max(top_k, 1)
-    evidence, entropy = np.empty(num_data), np.empty(num_data)
-    mean = np.empty((num_data, num_latents))
-    second = np.empty((num_data, num_latents, num_latents)) if pairwise else None
-    states, log_probs = np.empty((num_data, kept, num_latents), np.uint8), np.empty((num_data, kept))
+    normalized = validation.flag(normalized, "normalized")
+    options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
+    question = ask(model, x, observed, options)
+    num_data, num_latents = question.num_data, model.num_latents
+    fewest = min((group.free.size for group in question.groups), default=num_latents)
+    if fewest < 63 and top_k > 1 << fewest:
+        raise ValueError(f"top_k must be at most 2^{fewest}, the number of states, got {top_k}")
+    passes = 2 if top_k or pairwise else 1
+    partition = partition_form(model, options) if normalized else None
+    states = passes * _states(question) + (0 if partition is None else 1 << partition.num_latents)
+    run = question.run("exact_posterior", states, top_k, pairwise, normalized)
+    evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
     parts = []
-    for pixels, members in groups:
-        form = softplus_form(model.weights[pixels], model.bias[pixels], model.prior_logits)
-        part = np.ascontiguousarray(data[members][:, pixels])
-        found = posteriors.posterior(form, part, kept, pairwise=pairwise, report=report)
-        evidence[members], mean[members], entropy[members] = found.log_marginal, found.mean, found.entropy
-        states[members], log_probs[members] = found.top_states, found.top_log_probs
-        if second is not None:
-            second[members] = found.second_moment
-        parts.append((form, members, part))
-    mode = (states[:, 0].copy(), log_probs[:, 0].copy())
-    return ExactPosterior(
-        evidence, mean, second, entropy, states[:, :top_k], log_probs[:, :top_k], mode, tuple(parts)
-    )
+    for group in question.groups:
+        form = question.form(group)
+        known = _known(model, group)
+        found, means = log_sums_and_means(form, group.x, run)
+        evidence[group.members] = found
+        part_mean = known.astype(np.float64)
+        part_mean[:, group.free[form.order]] = means
+        mean[group.members] = part_mean
+        parts.append(_Part(group, form, known))
+    log_z = log_partition_of(model, run) if normalized else 0.0
+    posterior = ExactPosterior(evidence - log_z, mean, log_z, tuple(parts), top_k, None)
+    if passes == 1:
+        return posterior
+    return replace(posterior, _asked=_sum_states(posterior, max(top_k, 1), pairwise, run))
+
+
+def _states(question: Question) -> int:
+    """States of one pass; here a closed form of log p(x) saves nothing."""
+    return sum(num_chunks(len(group.members)) << group.free.size for group in question.groups)
+
+
+def _known(model: Any, group: Group) -> np.ndarray:
+    """(members, d): latents that were observed, 0 where they were not."""
+    known = np.zeros((len(group.members), model.num_latents), np.uint8)
+    if group.free.size < model.num_latents:  # a model whose pixels are its latents
+        known[:, group.pixels] = group.x
+    return known

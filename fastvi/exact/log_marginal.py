@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Executor
 
 import numpy as np
@@ -10,22 +11,22 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.engine import requests
 from fastvi.engine.log_sum import log_sums
-from fastvi.engine.progress import Progress, Reporter
-from fastvi.engine.softplus_form import softplus_form
-from fastvi.engine.waves import num_chunks
+from fastvi.engine.progress import Progress
+from fastvi.exact.question import Options, ask, partition_form
+from fastvi.models.enumerable import Enumerable, log_marginal_of
 from fastvi.models.joint_table import JointTable
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 
 def log_marginal(
-    model: SigmoidBeliefNetwork | JointTable,
+    model: Enumerable | JointTable,
     x: ArrayLike | None = None,
     *,
     observed: ArrayLike | None = None,
+    normalized: bool = True,
     device: str = "cpu",
     dtype: str = "float64",
     executor: Executor | None = None,
-    checkpoint: None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
     max_states: int = requests.MAX_STATES,
@@ -41,12 +42,16 @@ def log_marginal(
     Parameters
     ----------
     model
-        A :class:`~fastvi.SigmoidBeliefNetwork` or a :class:`~fastvi.JointTable`.
+        Any model of this package, or a :class:`~fastvi.JointTable`.
     x : array_like
-        (N, D) of 0 and 1; for a table (N,) integers, or None for every value of x in order.
+        (N, D): 0 and 1, or real numbers where the model's pixels are real. For a table (N,) integers, or None
+        for every value of x in order. For a Boltzmann machine (N, d), or None where nothing was observed.
     observed : array_like of bool, optional
         (D,) or (N, D), True where a pixel was seen; the others are summed out and may hold anything. Data
         are grouped by distinct mask, and each mask costs an enumeration of its own. For a table D is 1.
+    normalized
+        False leaves out - log Z of a Boltzmann machine or a restricted one, for when Z is out of reach; other
+        models are normalised as they stand.
     device
         "cpu", or "auto", which picks it. "cuda" raises: it is not built yet.
     dtype
@@ -56,7 +61,9 @@ def log_marginal(
     executor
         A :class:`concurrent.futures.Executor` whose workers take one wave of states each.
     checkpoint
-        Not built yet: anything but None raises NotImplementedError.
+        A file that keeps what is finished, every few seconds and when the run ends or is interrupted: the same
+        call goes on from it, with the same bits. A file of another model, data or options is refused and left
+        as it was.
     progress
         True for a line on standard error, or a function of (states done, states in all).
     memory_limit
@@ -92,29 +99,21 @@ def log_marginal(
     >>> fastvi.log_marginal(model, [[1, 0]], observed=[True, False]).round(6)
     array([-0.370486])
     """
-    validation.instance(model, "model", (SigmoidBeliefNetwork, JointTable))
-    requests.check_device(device)
-    dtype = requests.check_dtype(dtype)
-    if executor is not None:
-        validation.instance(executor, "executor", Executor)
-    if checkpoint is not None:
-        raise NotImplementedError("checkpoint must be None: checkpoints are not built yet")
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
+    validation.instance(model, "model", (Enumerable, JointTable))
+    normalized = validation.flag(normalized, "normalized")
+    options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(model, JointTable):
+        options.checked()
         return _table_log_marginal(model, x, observed)
-    if x is None:
-        raise TypeError(f"x must be an array of 0 and 1 of shape (num_data, {model.num_pixels}), got None")
-    data, mask = validation.observed_data(x, observed, model.num_pixels)
-    requests.check_size(model.num_latents, len(data), model.num_pixels, memory_limit, max_states)
-    groups = requests.distinct_masks(mask, *data.shape)
-    chunks = sum(num_chunks(len(group.members)) for group in groups)
-    report = Reporter(progress, chunks << model.num_latents)
-    result = np.empty(len(data))
-    for pixels, members in groups:
-        form = softplus_form(model.weights[pixels], model.bias[pixels], model.prior_logits, dtype=dtype)
-        part = np.ascontiguousarray(data[members][:, pixels])
-        result[members] = log_sums(form, part, executor=executor, report=report)
+    question = ask(model, x, observed, options)
+    partition = partition_form(model, options) if normalized else None
+    log_z_states = 0 if partition is None else 1 << partition.num_latents
+    run = question.run("log_marginal", question.states() + log_z_states, normalized)
+    result = np.empty(question.num_data)
+    for group in question.groups:
+        result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
+    if partition is not None:
+        result -= log_sums(partition, np.empty((1, 0), np.uint8), run)
     return result
 
 

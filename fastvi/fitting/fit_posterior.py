@@ -10,7 +10,7 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine import mean_field
 from fastvi.engine.softplus_form import softplus_form
 from fastvi.fitting.fit import Fit
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork, factorised
 
 OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
@@ -67,7 +67,7 @@ def fit_posterior(
     Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola, Jordan (1996), Mean
     field theory for sigmoid belief networks.
     """
-    validation.instance(model, "model", SigmoidBeliefNetwork)
+    factorised(model)
     data = validation.binary_matrix(x, "x", model.num_pixels)
     if validation.choice(objective, "objective", OBJECTIVES) != "reverse_kl":
         raise NotImplementedError(f"objective={objective!r} is not built yet: use 'reverse_kl'")

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
-from fastvi.models.base import Model
+from fastvi.models.enumerable import Enumerable, log_prior
 
 # numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
 _BLOCK = 1 << 20
 
+# what a prior may be, by the name that a file keeps; imported when it is needed
+_PRIORS = {
+    "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
+    "BoltzmannMachine": "fastvi.models.boltzmann_machine",
+}
 
-class SigmoidBeliefNetwork(Model):
+
+class SigmoidBeliefNetwork(Enumerable):
     """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Bernoulli(x_j; eta_j), eta = W z + b.
 
     With softplus(t) = log(1 + exp(t)),
 
         log p(x, z) = sum_j [x_j eta_j - softplus(eta_j)] + sum_i [z_i c_i - softplus(c_i)], c = prior_logits.
+
+    A deep network has another model of binary units as its prior: with ``prior=`` a network whose pixels, or
+    a Boltzmann machine whose units, are the d latents,
+
+        log p(x, z) = sum_j [x_j eta_j - softplus(eta_j)] + log p(z),
+
+    where log p(z) is the log marginal of that model: its own latents are summed out, exactly. The latents of
+    a deep network are those of its lowest layer.
 
     Parameters
     ----------
@@ -28,20 +45,27 @@ class SigmoidBeliefNetwork(Model):
         b, finite.
     prior_logits : array_like, (d,)
         Log odds of z_i = 1 before anything is seen, finite.
+    prior : SigmoidBeliefNetwork or BoltzmannMachine
+        In place of ``prior_logits``: the distribution of z. Its ``num_pixels`` (of a network, which may be
+        deep itself) or ``num_units`` (of a Boltzmann machine) is d.
 
     Attributes
     ----------
-    weights, bias, prior_logits : ndarray, float64, read-only
+    weights, bias : ndarray, float64, read-only
+    prior_logits : ndarray, (d,), float64, read-only, or None
+        None where the network is deep.
     num_pixels, num_latents : int
         D and d.
-    prior : Bernoulli
+    prior : Bernoulli, SigmoidBeliefNetwork or BoltzmannMachine
         p(z).
+    is_deep : bool
+        Whether ``prior`` is a model rather than a Bernoulli distribution.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit, for values that are not finite, and for weights so large that a logit
-        overflows.
+        For shapes that do not fit, for values that are not finite, for weights so large that a logit
+        overflows, and unless exactly one of ``prior_logits`` and ``prior`` is given.
 
     References
     ----------
@@ -53,21 +77,35 @@ class SigmoidBeliefNetwork(Model):
     >>> model = fastvi.SigmoidBeliefNetwork([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], [0.0, 0.0])
     >>> model.log_joint([1, 0], [[0, 0], [1, 1]])
     array([-3.05351853, -1.98729936])
+    >>> deep = fastvi.SigmoidBeliefNetwork([[1.0, 3.0], [0.0, -1.0]], [0.0, 0.0], prior=model)
+    >>> deep.is_deep, deep.num_latents
+    (True, 2)
     """
 
     weights: np.ndarray
     bias: np.ndarray
-    prior_logits: np.ndarray
+    prior_logits: Any  # an array, or None where the network is deep
     num_pixels: int
     num_latents: int
+    _deep_prior: Any  # None, or the model that is the prior
 
-    def __init__(self, weights: ArrayLike, bias: ArrayLike, prior_logits: ArrayLike) -> None:
+    def __init__(
+        self, weights: ArrayLike, bias: ArrayLike, prior_logits: ArrayLike | None = None, *, prior: Any = None
+    ) -> None:
         w = validation.float_array(weights, "weights", ndim=2)
         num_pixels, num_latents = w.shape
         if num_latents < 1:
             raise ValueError(f"weights must have shape (num_pixels, num_latents >= 1), got shape {w.shape}")
         b = validation.float_array(bias, "bias", ndim=1, shape=(num_pixels,))
-        prior = validation.float_array(prior_logits, "prior_logits", ndim=1, shape=(num_latents,))
+        if (prior_logits is None) == (prior is None):
+            came = "neither" if prior is None else "both"
+            raise TypeError(f"prior_logits or prior must be given, exactly one of them, got {came}")
+        if prior is None:
+            logits = validation.float_array(prior_logits, "prior_logits", ndim=1, shape=(num_latents,))
+            logits = validation.frozen_array(logits)
+        else:
+            logits = None
+            _check_prior(prior, num_latents)
         with np.errstate(over="ignore"):
             reach = np.abs(w).sum(axis=1) + np.abs(b)
         validation.require(
@@ -76,21 +114,66 @@ class SigmoidBeliefNetwork(Model):
         self._set(
             weights=validation.frozen_array(w),
             bias=validation.frozen_array(b),
-            prior_logits=validation.frozen_array(prior),
+            prior_logits=logits,
             num_pixels=num_pixels,
             num_latents=num_latents,
+            _deep_prior=prior,
         )
 
     def __repr__(self) -> str:
-        return f"SigmoidBeliefNetwork(num_pixels={self.num_pixels}, num_latents={self.num_latents})"
+        prior = f", prior={self._deep_prior!r}" if self.is_deep else ""
+        return f"SigmoidBeliefNetwork(num_pixels={self.num_pixels}, num_latents={self.num_latents}{prior})"
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {"weights": self.weights, "bias": self.bias, "prior_logits": self.prior_logits}
+        arrays = {"weights": self.weights, "bias": self.bias}
+        if not self.is_deep:
+            return {**arrays, "prior_logits": self.prior_logits}
+        kind = type(self._deep_prior)
+        if _PRIORS.get(kind.__name__) != kind.__module__:  # what comes back would be of another class
+            raise TypeError(
+                f"prior must be one of {', '.join(_PRIORS)} to be saved or pickled, got a {kind.__name__} of "
+                f"{kind.__module__}"
+            )
+        nested = {f"prior_{name}": array for name, array in self._deep_prior._arrays().items()}
+        return {**arrays, "prior_kind": np.array(kind.__name__), **nested}
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        if "prior_kind" not in arrays:
+            return cls(**arrays)
+        rest = dict(arrays)
+        kind = validation.choice(str(rest.pop("prior_kind")), "prior_kind", _PRIORS)
+        inner = {name: rest.pop(name) for name in arrays if name in rest and name.startswith("prior_")}
+        home = getattr(importlib.import_module(_PRIORS[kind]), kind)
+        prior = home._from_arrays({name.removeprefix("prior_"): array for name, array in inner.items()})
+        return cls(**rest, prior=prior)
 
     @property
-    def prior(self) -> Bernoulli:
-        """p(z), a factorised Bernoulli distribution."""
-        return Bernoulli(self.prior_logits)
+    def is_deep(self) -> bool:
+        """Whether the prior of the latents is a model with parameters of its own."""
+        return self._deep_prior is not None
+
+    @property
+    def prior(self) -> Any:
+        """p(z): a factorised Bernoulli distribution, or the model that a deep network was given."""
+        return self._deep_prior if self.is_deep else Bernoulli(self.prior_logits)
+
+    def _log_prior(self, z: np.ndarray) -> np.ndarray:
+        """log p(z) in nats of bits (..., d), the last axis summed."""
+        if not self.is_deep:
+            return np.asarray(bernoulli_log_prob(z, self.prior_logits).sum(axis=-1))
+        return np.reshape(log_prior(self._deep_prior, z.reshape(-1, self.num_latents)), z.shape[:-1])
+
+    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.softplus_form import softplus_form
+
+        weights, bias = self.weights[pixels], self.bias[pixels]
+        if not self.is_deep:
+            return softplus_form(weights, bias, self.prior_logits, dtype=dtype)
+        return softplus_form(
+            weights, bias, np.zeros(self.num_latents), dtype=dtype,
+            log_prior=lambda z: log_prior(self._deep_prior, z),
+        )  # fmt: skip
 
     def _logits(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
@@ -114,7 +197,7 @@ class SigmoidBeliefNetwork(Model):
         pixels = validation.binary_array(x, "x", self.num_pixels)
         latents = validation.binary_array(z, "z", self.num_latents)
         shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
-        out = np.broadcast_to(bernoulli_log_prob(latents, self.prior_logits).sum(axis=-1), shape).copy()
+        out = np.broadcast_to(self._log_prior(latents), shape).copy()
         self._add_log_likelihood(pixels, latents, out)
         return out
 
@@ -130,6 +213,10 @@ class SigmoidBeliefNetwork(Model):
     def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw z from the prior and x given z.
 
+        The stream of numbers is Philox keyed by ``seed``. In a deep network it serves x alone; the prior
+        draws z with a seed of its own, the first 64-bit word of
+        ``numpy.random.SeedSequence(seed, spawn_key=(1,))``, so that each layer has an independent stream.
+
         Parameters
         ----------
         num
@@ -143,18 +230,31 @@ class SigmoidBeliefNetwork(Model):
         x : ndarray, (num, D), uint8
         """
         num = validation.positive_int(num, "num", 0)
-        generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
+        seed = validation.seed(seed)
+        generator = np.random.Generator(np.random.Philox(key=seed))
         z = np.empty((num, self.num_latents), dtype=np.uint8)
         x = np.empty((num, self.num_pixels), dtype=np.uint8)
         rows = max(1, _BLOCK // max(self.num_pixels, self.num_latents))
         blocks = [slice(start, start + rows) for start in range(0, num, rows)]
         # all of z before any x: the stream is then read in an order that does not depend on the size of a
         # block
-        for block in blocks:
-            z[block] = generator.random(z[block].shape) < sigmoid(self.prior_logits)
+        if self.is_deep:
+            inner_seed = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]
+            z[...] = self._deep_prior.sample(num, int(inner_seed))[1]
+        else:
+            for block in blocks:
+                z[block] = generator.random(z[block].shape) < sigmoid(self.prior_logits)
         for block in blocks:
             x[block] = generator.random(x[block].shape) < sigmoid(self._logits(z[block]))
         return z, x
+
+
+def factorised(model: Any) -> SigmoidBeliefNetwork:
+    """The argument ``model`` where it is a network with a factorised prior."""
+    validation.instance(model, "model", SigmoidBeliefNetwork)
+    if model.is_deep:
+        raise ValueError(f"model must have a factorised prior (prior_logits) here, got {model!r}")
+    return model
 
 
 def _cut(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
@@ -164,3 +264,18 @@ def _cut(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
     index: list[slice] = [slice(None)] * array.ndim
     index[axis] = part
     return array[tuple(index)]
+
+
+def _check_prior(prior: Any, num_latents: int) -> None:
+    """``prior`` is a model over exactly ``num_latents`` binary units."""
+    if isinstance(prior, SigmoidBeliefNetwork):
+        size, name = prior.num_pixels, "num_pixels"
+    else:
+        from fastvi.models.boltzmann_machine import BoltzmannMachine
+
+        validation.instance(prior, "prior", (SigmoidBeliefNetwork, BoltzmannMachine))
+        size, name = prior.num_units, "num_units"
+    if size != num_latents:
+        raise ValueError(
+            f"prior must have {name} {num_latents}, the latents that weights have, got {name} {size}"
+        )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-import secrets
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from fastvi import validation
+from fastvi.files import write_whole
 from fastvi.models.base import Frozen
 
 FORMAT_VERSION = 1
@@ -20,30 +19,18 @@ FORMAT_VERSION = 1
 # what a file may hold -> module that defines it; nothing else is ever built from a file
 _HOME = {
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
+    "BinarySparseCoding": "fastvi.models.binary_sparse_coding",
+    "BoltzmannMachine": "fastvi.models.boltzmann_machine",
     "JointTable": "fastvi.models.joint_table",
+    "LinearGaussian": "fastvi.models.linear_gaussian",
+    "NeuralDecoder": "fastvi.models.neural_decoder",
+    "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
 }
 
 _CLASS, _VERSION = "fastvi_class", "fastvi_format_version"
-
-
-def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
-    """Let ``write`` fill a new file beside ``path``, and rename it to ``path`` once it is on the disk."""
-    target = os.path.realpath(os.fspath(path))
-    folder, name = os.path.split(target)
-    # not tempfile: its files are readable by the owner only, and the rename would keep that
-    unfinished = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(unfinished, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, target)
-    except BaseException:
-        if os.path.exists(unfinished):
-            os.unlink(unfinished)
-        raise
 
 
 def _path(path: Any) -> str:

@@ -37,3 +37,32 @@ def linear_terms(x, weights, bias, constant, offset, linear, values):
         for k in range(whole, count):
             for i in range(offset.size):
                 linear[n, i] += weights[ones[k], i]
+
+
+@kernel
+def pair_terms(x, couplings, values):
+    """values[n] += sum over i < j of couplings[i, j] where x[n, i] and x[n, j] are 1."""
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            if x[n, i] == 1:
+                for j in range(i):
+                    if x[n, j] == 1:
+                        values[n] += couplings[i, j]
+
+
+@kernel
+def real_terms(x, weights, bias, noise_std, constant, offset, linear, values):
+    """linear[n] = offset + W^T (x[n] - b) / s^2; values[n] = constant - |x[n] - b|^2 / (2 s^2)."""
+    for n in range(x.shape[0]):
+        for i in range(offset.size):
+            linear[n, i] = 0.0
+        square = 0.0
+        for j in range(x.shape[1]):
+            # scaled once before and once after: its square may leave the range where x / s does not
+            scaled = (x[n, j] - bias[j]) / noise_std
+            square += scaled * scaled
+            for i in range(offset.size):
+                linear[n, i] += scaled * weights[j, i]
+        for i in range(offset.size):
+            linear[n, i] = offset[i] + linear[n, i] / noise_std
+        values[n] = constant - 0.5 * square

@@ -36,11 +36,12 @@ def add_log_term(largest, total, n, scale, term):
 @kernel
 def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, bound):
     """Add the tiles of a wave to each datum's running sum; ``bound`` keeps the largest scale that any tile
-    had.
+    had. ``tile_scales`` (1 or N, T) are the tiles' own, or those of each datum.
     """
     for n in range(base.size):
-        for t in range(tile_scales.size):
-            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[t]
+        row = n if tile_scales.shape[0] > 1 else 0
+        for t in range(tile_scales.shape[1]):
+            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
             bound[n] = max(bound[n], scale)
             add_log_term(largest, total, n, scale, sums[n, t])
 
@@ -50,6 +51,20 @@ def merge_log_sums(largest, total, part_largest, part_total):
     """Add one shard's running sums to those so far."""
     for n in range(total.size):
         add_log_term(largest, total, n, part_largest[n], part_total[n])
+
+
+@kernel
+def merge_moments(largest, total, bound, ones, part_largest, part_total, part_bound, part_ones):
+    """The same for sums with moments; ``ones`` are relative to exp(bound)."""
+    for n in range(total.size):
+        add_log_term(largest, total, n, part_largest[n], part_total[n])
+        if part_bound[n] == -math.inf:
+            continue
+        high = max(bound[n], part_bound[n])
+        old, new = math.exp(bound[n] - high), math.exp(part_bound[n] - high)
+        bound[n] = high
+        for i in range(ones.shape[1]):
+            ones[n, i] = ones[n, i] * old + part_ones[n, i] * new
 
 
 @inline

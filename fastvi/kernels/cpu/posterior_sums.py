@@ -11,6 +11,7 @@ import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.softplus_product import subset_sums
+from fastvi.kernels.cpu.tile_masses import bit_masses
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast
 
@@ -26,21 +27,6 @@ def row_peaks(log_tiles, num_rows, padded_rows, num_columns, peaks):
             for b in range(num_columns):
                 best = max(best, log_tiles[t, ((b // COLUMNS) * padded_rows + a) * COLUMNS + b % COLUMNS])
             peaks[t, a] = best
-
-
-@inline
-def _bit_masses(table, scratch, out):
-    """out[i] = sum of the entries whose index has bit i."""
-    size = table.size
-    for s in range(size):
-        scratch[s] = table[s]
-    for i in range(out.size - 1, -1, -1):
-        half = 1 << i
-        total = 0.0
-        for s in range(half):
-            total += scratch[half + s]
-            scratch[s] += scratch[half + s]
-        out[i] = total
 
 
 @inline
@@ -105,6 +91,24 @@ def _keep_largest(row_log, num_columns, base_state, shift, log_probs, states):
 
 
 @kernel
+def merge_largest(log_probs, states, part_log_probs, part_states):
+    """Insert each datum's states of one shard into the descending list of those so far."""
+    last = log_probs.shape[1] - 1
+    for n in range(log_probs.shape[0]):
+        for k in range(part_log_probs.shape[1]):
+            value = part_log_probs[n, k]
+            if not value > log_probs[n, last]:
+                break
+            place = last
+            while place > 0 and log_probs[n, place - 1] < value:
+                log_probs[n, place] = log_probs[n, place - 1]
+                states[n, place] = states[n, place - 1]
+                place -= 1
+            log_probs[n, place] = value
+            states[n, place] = part_states[n, k]
+
+
+@kernel
 def posterior_sums(
     log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
     mean, pairs, entropy, log_probs, states,
@@ -160,8 +164,8 @@ def posterior_sums(
                     _keep_largest(row_log, num_columns, state, column, log_probs[n], states[n])
             if not touched:
                 continue
-            _bit_masses(row_mass, scratch, row_bits)
-            _bit_masses(column_mass, scratch, column_bits)
+            bit_masses(row_mass, scratch, row_bits)
+            bit_masses(column_mass, scratch, column_bits)
             total = 0.0
             for a in range(num_rows):
                 total += row_mass[a]
@@ -198,8 +202,8 @@ def _add_inner_pairs(joint, row, column, scratch, row_mass, column_mass, column_
                 for b in range(num_columns):
                     column_mass[b] += joint[a, b]
                     row_mass[a] += joint[a, b]
-        _bit_masses(row_mass, scratch, row_bits)
-        _bit_masses(column_mass, scratch, column_bits)
+        bit_masses(row_mass, scratch, row_bits)
+        bit_masses(column_mass, scratch, column_bits)
         for j in range(row_bits.size):
             pairs[row + i, row + j] += row_bits[j]
         for j in range(column_bits.size):
@@ -210,7 +214,7 @@ def _add_inner_pairs(joint, row, column, scratch, row_mass, column_mass, column_
             if (b >> i) & 1:
                 for a in range(num_rows):
                     column_mass[b] += joint[a, b]
-        _bit_masses(column_mass, scratch, column_bits)
+        bit_masses(column_mass, scratch, column_bits)
         for j in range(column_bits.size):
             pairs[column + i, column + j] += column_bits[j]
 

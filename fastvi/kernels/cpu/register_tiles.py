@@ -5,12 +5,14 @@ second), so the inner loop is emitted with vector types: accumulators as phi nod
 row, one load per vector. LLVM lowers the vectors to whatever the host has. No instruction is flagged but
 for ``contract``.
 
-Two loops come out of one generator, over k = 0 .. length - 1:
+Four loops come out of one generator, over k = 0 .. length - 1:
 
 - ``product_block``:  acc[r, c] *= left[k, r] + right[k, c], then the exponent of acc[r, c] moves to
   exponent[r, c]
 - ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r] += acc[r, :] * weight[r, :] lane
   by lane
+- ``mass_block``:     the same acc; mass[r, c] += acc[r, c] * weight[r, c] * scale[r], and total as above
+- ``store_block``:    the same acc; out[r, c] += acc[r, c]
 
 The twins do the same with loops. They are the oracle of the emitted code and the path under
 NUMBA_DISABLE_JIT=1.
@@ -135,22 +137,61 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
     return codegen
 
 
+def _multiply_add(builder: Any) -> Any:
+    def step(held: Any, row: Any, column: Any) -> Any:
+        return builder.fadd(held, builder.fmul(row, column, flags=("contract",)), flags=("contract",))
+
+    return step
+
+
+def _zeros(emit: _Emitter) -> dict:
+    zero = ir.Constant(emit.vector, [ir.Constant(emit.element, 0.0)] * emit.tile.lanes)
+    return dict.fromkeys(emit.cells, zero)
+
+
 def _emit_matmul(tile: RegisterTile, element: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, tile, element)
         total, left, right, weight = (emit.pointer(i) for i in (0, 2, 4, 6))
-        zero = ir.Constant(emit.vector, [ir.Constant(element, 0.0)] * tile.lanes)
-
-        def step(held: Any, row: Any, column: Any) -> Any:
-            product = builder.fmul(row, column, flags=("contract",))
-            return builder.fadd(held, product, flags=("contract",))
-
-        sums = emit.loop(left, right, args[8], dict.fromkeys(emit.cells, zero), step)
+        step = _multiply_add(builder)
+        sums = emit.loop(left, right, args[8], _zeros(emit), step)
         for r in range(tile.rows):
             lanes = emit.load(total, r * tile.lanes)
             for v in range(tile.vectors):
                 lanes = step(lanes, sums[r, v], emit.load(weight, emit.cell(r, v)))
             emit.store(lanes, total, r * tile.lanes)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _emit_mass(tile: RegisterTile, element: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, tile, element)
+        total, left, right, weight, scale, mass = (emit.pointer(i) for i in (0, 2, 4, 6, 8, 10))
+        step = _multiply_add(builder)
+        sums = emit.loop(left, right, args[12], _zeros(emit), step)
+        for r in range(tile.rows):
+            lanes, factor = emit.load(total, r * tile.lanes), emit.broadcast(scale, r)
+            for v in range(tile.vectors):
+                column = emit.load(weight, emit.cell(r, v))
+                lanes = step(lanes, sums[r, v], column)  # the same bits as matmul_block's
+                # not (sum * column) * scale: LLVM would share that product and not contract the line above
+                part = builder.fmul(sums[r, v], factor)
+                emit.store(step(emit.load(mass, emit.cell(r, v)), part, column), mass, emit.cell(r, v))
+            emit.store(lanes, total, r * tile.lanes)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _emit_store(tile: RegisterTile, element: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, tile, element)
+        out, left, right = (emit.pointer(i) for i in (0, 2, 4))
+        start = {cell: emit.load(out, emit.cell(*cell)) for cell in emit.cells}
+        for cell, value in emit.loop(left, right, args[6], start, _multiply_add(builder)).items():
+            emit.store(value, out, emit.cell(*cell))
         return context.get_dummy_value()
 
     return codegen
@@ -186,6 +227,32 @@ def matmul_loops(total, total_at, left, left_at, right, right_at, weight, weight
             total[total_at + r * lanes + c % lanes] += acc * weight[weight_at + r * COLUMNS + c]
 
 
+def mass_loops(
+    total, total_at, left, left_at, right, right_at, weight, weight_at, scale, scale_at, mass, mass_at, length
+):
+    """Plain-loop twin of ``mass_block``."""
+    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    for r in range(rows):
+        for c in range(COLUMNS):
+            acc = 0.0
+            for k in range(length):
+                acc += left[left_at + k * rows + r] * right[right_at + k * COLUMNS + c]
+            column = weight[weight_at + r * COLUMNS + c]
+            total[total_at + r * lanes + c % lanes] += acc * column
+            mass[mass_at + r * COLUMNS + c] += acc * scale[scale_at + r] * column
+
+
+def store_loops(out, out_at, left, left_at, right, right_at, length):
+    """Plain-loop twin of ``store_block``."""
+    rows = MATMUL_64.rows
+    for r in range(rows):
+        for c in range(COLUMNS):
+            acc = out[out_at + r * COLUMNS + c]
+            for k in range(length):
+                acc += left[left_at + k * rows + r] * right[right_at + k * COLUMNS + c]
+            out[out_at + r * COLUMNS + c] = acc
+
+
 @intrinsic
 def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length, exponent):
     element = ir.DoubleType() if acc.dtype == types.float64 else ir.FloatType()
@@ -203,5 +270,23 @@ def _matmul_emitted(
     return signature, _emit_matmul(MATMUL_64, ir.DoubleType())
 
 
+@intrinsic
+def _mass_emitted(
+    typing_context,
+    total, total_at, left, left_at, right, right_at, weight, weight_at, scale, scale_at, mass, mass_at, length,
+):  # fmt: skip
+    n = types.intp
+    signature = types.void(total, n, left, n, right, n, weight, n, scale, n, mass, n, n)
+    return signature, _emit_mass(MATMUL_64, ir.DoubleType())
+
+
+@intrinsic
+def _store_emitted(typing_context, out, out_at, left, left_at, right, right_at, length):
+    n = types.intp
+    return types.void(out, n, left, n, right, n, n), _emit_store(MATMUL_64, ir.DoubleType())
+
+
 product_block = product_loops if JIT_DISABLED else _product_emitted
 matmul_block = matmul_loops if JIT_DISABLED else _matmul_emitted
+mass_block = mass_loops if JIT_DISABLED else _mass_emitted
+store_block = store_loops if JIT_DISABLED else _store_emitted

@@ -1,0 +1,128 @@
+"""Factorised normal distribution over continuous latents."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.base import Distribution
+
+_LOG_TWO_PI = math.log(2.0 * math.pi)
+
+
+def normal_log_prob(value: np.ndarray, mean: np.ndarray, std: np.ndarray | float) -> np.ndarray:
+    """log density of each ``value`` in nats, elementwise, shapes broadcast; -inf where a square overflows."""
+    with np.errstate(over="ignore"):
+        return -0.5 * np.square((value - mean) / std) - (np.log(std) + 0.5 * _LOG_TWO_PI)
+
+
+class Normal(Distribution):
+    """q(z) = prod_i N(z_i; mean_i, std_i^2), z in R^d.
+
+    Parameters
+    ----------
+    mean : array_like, (d,) or (N, d)
+        Finite. d >= 1, N >= 0.
+    std : array_like, the shape of mean
+        Standard deviations, finite and > 0.
+
+    Attributes
+    ----------
+    mean, std : ndarray, (d,) or (N, d), float64, read-only
+    num_latents : int
+        d.
+    num_data : int or None
+        N, or None where the parameters are (d,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that differ, for values that are not finite, for std <= 0, and where a draw could overflow.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> q = fastvi.Normal([[0.0, 1.0]], [[1.0, 0.5]])
+    >>> q.log_prob([[0.0, 1.0], [1.0, 2.0]])
+    array([-1.14472989, -3.64472989])
+    >>> q.entropy()
+    array([2.14472989])
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
+        centre = validation.float_array(mean, "mean", ndim=(1, 2))
+        if centre.shape[-1] < 1:
+            raise ValueError(f"mean must have at least 1 latent in the last axis, got shape {centre.shape}")
+        spread = validation.float_array(std, "std", ndim=(1, 2))
+        if spread.shape != centre.shape:
+            raise ValueError(f"std must have the shape of mean, {centre.shape}, got shape {spread.shape}")
+        validation.require(spread, spread > 0, "std must be > 0")
+        with np.errstate(over="ignore"):
+            reach = np.abs(centre) + 9.0 * spread  # beyond every draw
+        validation.require(reach, np.isfinite(reach), "mean and std must keep |mean| + 9 std finite")
+        self._set(
+            mean=validation.frozen_array(centre),
+            std=validation.frozen_array(spread),
+            num_latents=centre.shape[-1],
+            num_data=centre.shape[0] if centre.ndim == 2 else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"Normal(num_latents={self.num_latents}, num_data={self.num_data})"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean, "std": self.std}
+
+    def sample(self, num: int, seed: int) -> np.ndarray:
+        """Draw from q.
+
+        Parameters
+        ----------
+        num
+            Draws for each datum, at least 0.
+        seed
+            0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its mean and std
+            and nothing else.
+
+        Returns
+        -------
+        ndarray, (num, N, d), float64
+            N = 1 where the parameters are (d,).
+        """
+        num = validation.positive_int(num, "num", 0)
+        seed = validation.seed(seed)
+        # imported here, so that distributions do not import numba
+        from fastvi.kernels.cpu.normal_draws import standard_normals
+
+        mean, std = np.atleast_2d(self.mean), np.atleast_2d(self.std)
+        draws = standard_normals(num, mean.shape[0], self.num_latents, seed)
+        draws *= std
+        draws += mean
+        return draws
+
+    def log_prob(self, z: ArrayLike) -> np.ndarray:
+        """log q(z), a density, in nats.
+
+        Parameters
+        ----------
+        z : array_like of real numbers, (..., d)
+            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape without the last axis. -inf where the density is below every double's log.
+        """
+        points = validation.real_array(z, "z", self.num_latents)
+        validation.broadcasting("z", points.shape, "mean", self.mean.shape)
+        return np.asarray(normal_log_prob(points, self.mean, self.std).sum(axis=-1))
+
+    def entropy(self) -> np.ndarray:
+        """H(q) = sum_i log(std_i sqrt(2 pi e)) in nats, shape (N,); N = 1 where the parameters are (d,)."""
+        return (np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + _LOG_TWO_PI)).sum(axis=-1)

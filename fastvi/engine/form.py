@@ -1,0 +1,202 @@
+"""What every model is to the engine: log p(x, z) = c(x) + <t(x), z> - A(z), A in tiles of 2^row x 2^column
+states.
+
+A form knows its tiles (``fill``) and what data become (``data``). How a batch is summed over the tiles is
+its ``batch``: tile after tile, or, where all tiles are one tile times a function linear in the inner bits,
+over that one tile.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.data_terms import Data, Terms
+from fastvi.engine.threads import data_slices, num_threads, parallel_map
+from fastvi.engine.tiling import Tiling
+from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.log_sums import merge_log_sums, merge_moments
+from fastvi.kernels.cpu.posterior_sums import row_peaks
+
+if TYPE_CHECKING:
+    from fastvi.engine.tile_batch import TileBatch
+
+Array = NDArray[Any]
+
+
+# data that are worked on together: 43 MB of tables at 2^6 rows and 2^8 columns; the tiles, made anew for
+# each chunk, are then 5 % of the work
+CHUNK_DATA = 16384
+
+
+def num_chunks(num_data: int) -> int:
+    """How many slices ``chunks`` gives."""
+    return -(-num_data // CHUNK_DATA)
+
+
+def chunks(num_data: int) -> Iterator[slice]:
+    """Data that are worked on together."""
+    for first in range(0, num_data, CHUNK_DATA):
+        yield slice(first, min(first + CHUNK_DATA, num_data))
+
+
+def small_slices(num_data: int) -> list[slice]:
+    """Slices for tasks of an exponential a state and datum, each done in well under a second under one wave:
+    Ctrl-C waits for it.
+    """
+    return [
+        slice(first, min(first + 64, part.stop))
+        for part in data_slices(num_data)
+        for first in range(part.start, part.stop, 64)
+    ]
+
+
+class Sums(NamedTuple):
+    """Per datum: the sum is total * exp(largest); no tile had a scale above exp(bound)."""
+
+    largest: Array
+    total: Array
+    bound: Array
+
+    @classmethod
+    def zero(cls, num_data: int) -> Sums:
+        return cls(np.full(num_data, -np.inf), np.zeros(num_data), np.full(num_data, -np.inf))
+
+    def merge(self, part: Sums) -> None:
+        merge_log_sums(self.largest, self.total, part.largest, part.total)
+        np.maximum(self.bound, part.bound, out=self.bound)
+
+    def log(self) -> Array:
+        with np.errstate(divide="ignore"):
+            return self.largest + np.log(self.total)
+
+
+class Moments(NamedTuple):
+    """Sums, and per latent the part of the sum whose states have its bit: ones * exp(bound)."""
+
+    largest: Array  # (N,)
+    total: Array  # (N,)
+    bound: Array  # (N,)
+    ones: Array  # (N, d) in the form's order
+
+    @classmethod
+    def zero(cls, num_data: int, num_latents: int) -> Moments:
+        return cls(*Sums.zero(num_data), np.zeros((num_data, num_latents)))
+
+    def merge(self, part: Moments) -> None:
+        merge_moments(*self, *part)
+
+
+@dataclass(frozen=True, eq=False)
+class Form(ABC):
+    """Tiles of exp(<centre, z> - A(z)), and what takes data to t(x) and c(x)."""
+
+    tiling: Tiling
+    order: Array  # (d,) latents from the outermost bit to the last column bit
+    centre: Array  # (d,) in that order: what is linear in z in the tiles
+    data: Data
+
+    wave_tiles = 64  # tiles of a wave: 8 MiB of weights at 2^14 states a tile
+    filled_tiles = 64  # the same where a batch has no say: all tiles are filled
+
+    @property
+    def num_latents(self) -> int:
+        return self.order.size
+
+    @property
+    def padded_rows(self) -> int:
+        return 1 << self.tiling.row_bits
+
+    @property
+    def column_panels(self) -> int:
+        return -(-(1 << self.tiling.column_bits) // COLUMNS)
+
+    @property
+    def tile_size(self) -> int:
+        """Numbers in one packed tile."""
+        return self.padded_rows * self.column_panels * COLUMNS
+
+    @property
+    @abstractmethod
+    def operations(self) -> int:
+        """Operations a state that filling a tile takes."""
+
+    @abstractmethod
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to
+        exp(scales[t]).
+
+        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as
+        (column panels, padded rows, COLUMNS); what pads it is 0.
+        """
+
+    @abstractmethod
+    def log_joint(self, x: Array, z: Array) -> Array:
+        """log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
+
+    def batch(self, terms: Terms) -> TileBatch:
+        """What sums these data over the states."""
+        from fastvi.engine.tile_batch import TileBatch
+
+        return TileBatch(self, terms)
+
+    def wave_starts(self) -> range:
+        """First tile of each wave of a batch."""
+        return range(0, self.tiling.num_tiles, self.wave_tiles)
+
+    def wave_states(self, first: int) -> int:
+        """States of the wave that begins with tile ``first``."""
+        return min(self.wave_tiles, self.tiling.num_tiles - first) * self.tiling.tile_states
+
+    def filled_starts(self) -> range:
+        """First tile of each wave of filled tiles."""
+        return range(0, self.tiling.num_tiles, self.filled_tiles)
+
+    def filled_states(self, first: int) -> int:
+        """States of the wave of filled tiles that begins with tile ``first``."""
+        return min(self.filled_tiles, self.tiling.num_tiles - first) * self.tiling.tile_states
+
+    def fill_wave(
+        self, first: int, *, most: int | None = None, in_log_space: bool = False
+    ) -> tuple[Array, Array]:
+        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logarithms of their scales."""
+        count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        tiles, scales = np.empty((count, self.tile_size)), np.empty(count)
+        group = max(1, count // (8 * num_threads()))
+
+        def fill(start: int) -> None:
+            part = slice(start, start + group)
+            self.fill(first + start, tiles[part], scales[part], in_log_space=in_log_space)
+
+        parallel_map(fill, range(0, count, group), count * self.tiling.tile_states * self.operations)
+        return tiles, scales
+
+    def visit_states(
+        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]
+    ) -> None:
+        """Run ``posterior_sums`` or ``sample_states`` over one wave of filled tiles; log p(z | x_n) =
+        offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
+        """
+        log_tiles, _ = self.fill_wave(first, in_log_space=True)
+        outer, row_bits, column_bits, _ = self.tiling
+        peaks = np.empty((len(log_tiles), 1 << row_bits))
+        row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
+
+        def task(part: slice) -> None:
+            kernel(
+                log_tiles, peaks, first, outer, row_bits, self.padded_rows, terms.linear[part], offset[part],
+                self.negligible, *(array[part] for array in sums),
+            )  # fmt: skip
+
+        parallel_map(task, small_slices(len(offset)), 8.0 * len(offset) * log_tiles.size)
+
+    @property
+    def negligible(self) -> float:
+        """Log probability below which a state is passed over: the mass of all of them is below 2^-60."""
+        return -(60 + self.num_latents) * math.log(2.0)

@@ -1,0 +1,164 @@
+"""A batch of data summed under a pair form: each datum and outer state is a row of one matrix product.
+
+A task packs the tables of some rows and multiplies them by the form's one tile. What it needs beside the tile is
+as large as the tables of those rows; nothing grows with 2^d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Moments, Sums
+from fastvi.engine.pair_form import PairForm
+from fastvi.engine.threads import parallel_map
+from fastvi.engine.tile_batch import flipped_tiles
+from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.log_sums import merge_tile_sums
+from fastvi.kernels.cpu.tile_masses import (
+    add_bit_masses,
+    add_outer_masses,
+    add_shared_rows,
+    tile_masses,
+    tile_shares,
+)
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, tile_sums
+
+Array = NDArray[Any]
+
+_TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
+_MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
+
+
+class PairBatch:
+    """Data of one chunk under a pair form."""
+
+    def __init__(self, form: PairForm, terms: Terms) -> None:
+        self.form = form
+        self.terms = terms
+
+    def __getstate__(self) -> tuple[PairForm, Terms]:
+        return self.form, self.terms
+
+    def __setstate__(self, state: tuple[PairForm, Terms]) -> None:
+        self.form, self.terms = state
+
+    @property
+    def num_data(self) -> int:
+        return len(self.terms.constant)
+
+    @cached_property
+    def _outer(self) -> Array:
+        return np.ascontiguousarray(self.terms.linear[:, : self.form.tiling.outer_bits])
+
+    def _rows(self, first: int) -> tuple[int, Array, Array]:
+        """Outer states of a wave, and what they add to inner coefficients and to the constant."""
+        count = min(self.form.wave_tiles, self.form.tiling.num_tiles - first)
+        return count, *self.form.outer_terms(first, count)
+
+    def _each_task(self, count: int, task: Callable[[slice, Array, Array], None], cost: float) -> None:
+        """Call ``task(rows, data, outer states)`` for some rows (datum, outer state) at a time."""
+        total = self.num_data * count
+
+        def run(start: int) -> None:
+            rows = np.arange(start, min(start + _TASK_ROWS, total))
+            task(slice(start, start + rows.size), rows // count, rows % count)
+
+        parallel_map(run, range(0, total, _TASK_ROWS), cost * total * self.form.tiling.tile_states)
+
+    def _pack(self, linear: Array, *, flipped: bool = False) -> tuple[Array, Array, Array]:
+        """Tables of one task's rows (left, weights) and the logs of their scales."""
+        row_bits, column_bits = self.form.tiling.row_bits, self.form.tiling.column_bits
+        if flipped:
+            linear = np.concatenate([linear[:, row_bits:], linear[:, :row_bits]], axis=1)
+            row_bits, column_bits = column_bits, row_bits
+        panels, column_panels = -(-len(linear) // DATA_ROWS), -(-(1 << column_bits) // COLUMNS)
+        left = np.zeros((panels << row_bits) * DATA_ROWS)
+        weights = np.zeros(panels * column_panels * COLUMNS * DATA_ROWS)
+        scales = np.empty(len(linear))
+        pack_exponentials(linear, row_bits, column_panels, left, weights, scales)
+        return left, weights, scales
+
+    def _parts(self) -> Iterator[PairBatch]:
+        """The data, some at a time."""
+        step = max(1, _MOST_ROWS // min(self.form.wave_tiles, self.form.tiling.num_tiles))
+        if step >= self.num_data:
+            yield self
+            return
+        for start in range(0, self.num_data, step):
+            part = slice(start, start + step)
+            yield PairBatch(self.form, Terms(self.terms.linear[part], self.terms.constant[part]))
+
+    def sums(self, first: int) -> Sums:
+        """One wave's part of each datum's sum."""
+        parts = [part._sums(first) for part in self._parts()]
+        return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def moments(self, first: int) -> Moments:
+        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
+        flipped = flipped_tiles(self.form, self.form.tile[None])
+        parts = [part._moments(first, flipped) for part in self._parts()]
+        return Moments(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _sums(self, first: int) -> Sums:
+        form = self.form
+        count, outer_linear, outer_constant = self._rows(first)
+        inner = self.terms.linear[:, form.tiling.outer_bits :]
+        totals, scales = np.empty((2, self.num_data * count))
+        tile, num_rows = form.tile[None], 1 << form.tiling.row_bits
+
+        def task(part: slice, data: Array, outer: Array) -> None:
+            left, weights, scale = self._pack(inner[data] + outer_linear[outer])
+            out = np.empty((-(-data.size // DATA_ROWS) * DATA_ROWS, 1))
+            tile_sums(tile, left, weights, num_rows, form.padded_rows, 0, len(out) // DATA_ROWS, out)
+            totals[part], scales[part] = out[: data.size, 0], scale
+
+        self._each_task(count, task, 1.0)
+        sums = Sums.zero(self.num_data)
+        merge_tile_sums(
+            totals.reshape(-1, count), self._scales(scales, outer_constant), first, self._outer,
+            self.terms.constant, *sums,
+        )  # fmt: skip
+        return sums
+
+    def _scales(self, scales: Array, outer_constant: Array) -> Array:
+        """(N, T): log of what a row was divided by, less the datum's own terms."""
+        return scales.reshape(-1, outer_constant.size) + (outer_constant + self.form.tile_scale)
+
+    def _moments(self, first: int, flipped: Array) -> Moments:
+        form = self.form
+        num_outer, row_bits, column_bits, _ = form.tiling
+        count, outer_linear, outer_constant = self._rows(first)
+        inner = self.terms.linear[:, num_outer:]
+        totals, scales = np.empty((2, self.num_data * count))
+        inner_ones = np.zeros((self.num_data * count, row_bits + column_bits))
+        tile = form.tile[None]
+
+        def task(part: slice, data: Array, outer: Array) -> None:
+            linear, ones = inner[data] + outer_linear[outer], inner_ones[part]
+            panels = -(-data.size // DATA_ROWS)
+            shares, out = np.ones((1, panels * DATA_ROWS)), np.empty((panels * DATA_ROWS, 1))
+            left, weights, _ = self._pack(linear, flipped=True)
+            masses, num_columns = np.zeros_like(weights), 1 << column_bits
+            tile_masses(flipped, left, weights, shares, num_columns, num_columns, 0, panels, out, masses)
+            add_bit_masses(masses, row_bits, 0, ones)
+            left, weights, scale = self._pack(linear)
+            masses = np.zeros_like(weights)
+            tile_masses(tile, left, weights, shares, 1 << row_bits, form.padded_rows, 0, panels, out, masses)
+            add_bit_masses(masses, column_bits, row_bits, ones)
+            totals[part], scales[part] = out[: data.size, 0], scale
+
+        self._each_task(count, task, 2.0)
+        found = Moments.zero(self.num_data, form.num_latents)
+        all_scales, sums = self._scales(scales, outer_constant), totals.reshape(-1, count)
+        merge_tile_sums(sums, all_scales, first, self._outer, self.terms.constant, *found[:3])
+        shares = np.zeros((count, self.num_data))
+        tile_shares(all_scales, first, self._outer, self.terms.constant, found.bound, shares)
+        add_outer_masses(sums, shares, first, num_outer, found.ones)
+        add_shared_rows(inner_ones.reshape(self.num_data, count, -1), shares, num_outer, found.ones)
+        return found

@@ -1,0 +1,130 @@
+"""What the exact questions have in common: how their arguments are checked, data grouped, runs set up."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.engine import requests
+from fastvi.engine.form import num_chunks
+from fastvi.engine.progress import Progress, Reporter
+from fastvi.models.enumerable import Enumerable
+
+if TYPE_CHECKING:
+    from fastvi.engine.form import Form
+    from fastvi.engine.runs import Run
+
+
+class Options(NamedTuple):
+    """How to run, as the caller said it."""
+
+    device: str = "cpu"
+    dtype: str = "float64"
+    executor: Executor | None = None
+    checkpoint: Any = None
+    progress: Progress = False
+    memory_limit: int | None = None
+    max_states: int = requests.MAX_STATES
+
+    def checked(self) -> Options:
+        """The same, with every value checked."""
+        requests.check_device(self.device)
+        requests.check_dtype(self.dtype)
+        if self.executor is not None:
+            validation.instance(self.executor, "executor", Executor)
+        if not callable(self.progress):
+            validation.flag(self.progress, "progress")
+        return self
+
+
+class Group(NamedTuple):
+    """Data that see the same pixels."""
+
+    pixels: np.ndarray  # (D,) bool
+    members: np.ndarray  # indices of the data
+    x: np.ndarray  # (members, pixels seen)
+    free: np.ndarray  # latents that are summed over
+
+
+class Question(NamedTuple):
+    """Checked data in groups, and what a run needs to know."""
+
+    model: Enumerable
+    num_data: int
+    groups: list[Group]
+    options: Options
+
+    def form(self, group: Group) -> Form:
+        """What is summed for one group; made when it is needed, since each mask has its own."""
+        return self.model._form(group.pixels, self.options.dtype)
+
+    def states(self) -> int:
+        """States that all chunks of all groups go through once."""
+        return sum(
+            num_chunks(len(group.members)) << group.free.size
+            for group in self.groups
+            if self.model._closed_form(group.x[:0], group.pixels) is None
+        )
+
+    def run(self, name: str, states: int, *asked: Any) -> Run:
+        """A run of ``states`` states in all, whose checkpoint belongs to this question alone."""
+        from fastvi.engine.checkpoints import Checkpoint, digest
+        from fastvi.engine.runs import Run
+
+        checkpoint = None
+        if self.options.checkpoint is not None:
+            data = [(group.pixels, group.members, group.x) for group in self.groups]
+            identity = digest(name, self.model._digest(), data, self.options.dtype, asked, _tiles())
+            checkpoint = Checkpoint.open(self.options.checkpoint, identity)
+        report = Reporter(self.options.progress, states)
+        return Run(executor=self.options.executor, checkpoint=checkpoint, report=report)
+
+
+def _tiles() -> tuple[int, ...]:
+    """Sums of another tiling have other bits, and their waves other numbers."""
+    from fastvi.engine.hardware import caches
+    from fastvi.kernels.cpu.host import COLUMNS
+
+    return (COLUMNS, *caches())
+
+
+def ask(model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, options: Options) -> Question:
+    """Check everything, group the data by mask, refuse what is too large."""
+    options = options.checked()
+    if x is None and not _may_lack_data(model):
+        raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
+    data, mask = model._check_data(x, observed)
+    groups = []
+    for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
+        part = np.ascontiguousarray(data[members][:, pixels])
+        groups.append(Group(pixels, members, part, model._free(pixels)))
+        if model._closed_form(part[:0], pixels) is None:
+            requests.check_size(
+                groups[-1].free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
+            )
+    return Question(model, len(data), groups, options)
+
+
+def _may_lack_data(model: Enumerable) -> bool:
+    """Whether x=None means something: nothing was observed of a model whose pixels are its latents."""
+    return model.num_pixels == model.num_latents and model._free(np.ones(model.num_pixels, bool)).size == 0
+
+
+def partition_form(model: Enumerable, options: Options) -> Form | None:
+    """What is summed for log Z, refused where it is too large; None of a model that is normalised."""
+    form = model._partition_form()
+    if form is not None:
+        requests.check_size(
+            form.num_latents, 1, model.num_pixels, options.memory_limit, options.max_states, what="log Z"
+        )
+    return form
+
+
+def nothing_observed(model: Enumerable, options: Options) -> tuple[Question, int]:
+    """A question about log Z, which no data enter, and how many states it has."""
+    form = partition_form(model, options.checked())
+    return Question(model, 0, [], options), 0 if form is None else 1 << form.num_latents

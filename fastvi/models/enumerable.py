@@ -1,0 +1,77 @@
+"""Models whose latents can be summed out: what each of them tells the exact questions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvi import validation
+from fastvi.models.base import Model
+
+if TYPE_CHECKING:
+    from fastvi.engine.form import Form
+    from fastvi.engine.runs import Run
+
+
+class Enumerable(Model):
+    """A model of ``num_pixels`` observed and ``num_latents`` binary latent variables.
+
+    ``pixels`` is a boolean mask (D,) of what was observed, the same for all data that are asked about
+    together; ``x`` then holds those columns only.
+    """
+
+    num_pixels: int
+    num_latents: int
+
+    @abstractmethod
+    def _form(self, pixels: np.ndarray, dtype: str) -> Form:
+        """What the engine sums over the latents that these pixels leave free."""
+
+    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Clean data (N, D) and the mask; what the arguments ``x`` and ``observed`` are allowed to be."""
+        return validation.observed_data(x, observed, self.num_pixels)
+
+    def _free(self, pixels: np.ndarray) -> np.ndarray:
+        """Which latents the form of these pixels sums over."""
+        return np.arange(self.num_latents)
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+        """log p(x), up to the normaliser, where no enumeration is needed."""
+        return None
+
+    def _partition_form(self) -> Form | None:
+        """What is summed for log Z, of a model that is not normalised."""
+        return None
+
+    def _digest(self) -> tuple[Any, ...]:
+        """What tells this model from any other."""
+        return type(self).__name__, self._arrays()
+
+
+def log_marginal_of(
+    model: Enumerable, x: np.ndarray, pixels: np.ndarray, run: Run, *, dtype: str = "float64"
+) -> np.ndarray:
+    """log of the sum over the latents, not normalised; ``x`` (N, pixels observed)."""
+    from fastvi.engine.log_sum import log_sums
+
+    found = model._closed_form(x, pixels)
+    return log_sums(model._form(pixels, dtype), x, run) if found is None else found
+
+
+def log_partition_of(model: Enumerable, run: Run) -> float:
+    """log Z; 0 of a model that is normalised."""
+    from fastvi.engine.log_sum import log_sums
+
+    form = model._partition_form()
+    return 0.0 if form is None else float(log_sums(form, np.empty((1, 0), np.uint8), run)[0])
+
+
+def log_prior(model: Enumerable, z: np.ndarray) -> np.ndarray:
+    """log p(z) of states (S, d) of the layer below ``model``, for which they are data."""
+    from fastvi.engine.runs import Run
+
+    everything = np.ones(model.num_pixels, bool)
+    states = np.ascontiguousarray(z, dtype=np.uint8)
+    return log_marginal_of(model, states, everything, Run()) - log_partition_of(model, Run())

@@ -1,0 +1,239 @@
+"""Real pixels that are linear in normal latents: the model whose log marginal has a closed form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.normal import Normal
+from fastvi.models.base import Model
+from fastvi.models.neural_decoder import NeuralDecoder
+
+_LOG_TWO_PI = math.log(2.0 * math.pi)
+# |x - b| / noise_std below it has a square that can be summed over any number of pixels
+_FARTHEST = 1e150
+
+
+class LinearGaussian(Model):
+    """p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D): probabilistic principal component analysis.
+
+    With s = noise_std,
+
+        log p(x, z) = -|x - W z - b|^2 / (2 s^2) - |z|^2 / 2 - D log s - (D + d) / 2 log(2 pi),
+
+    and x alone is normal with mean b and covariance W W^T + s^2 I_D.
+
+    Parameters
+    ----------
+    weights : array_like, (D, d)
+        W, finite. D >= 0 pixels, d >= 1 latents.
+    bias : array_like, (D,)
+        b, finite, in the unit of x.
+    noise_std : float
+        Standard deviation of a pixel given z, finite and > 0, in the unit of x.
+
+    Attributes
+    ----------
+    weights, bias : ndarray, float64, read-only
+    noise_std : float
+    num_pixels, num_latents : int
+        D and d.
+    prior : Normal
+        p(z), of mean 0 and standard deviation 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit, for values that are not finite, for noise_std <= 0, and for weights so
+        large that (weights / noise_std)^2 overflows.
+
+    References
+    ----------
+    M. E. Tipping, C. M. Bishop, "Probabilistic principal component analysis", Journal of the Royal
+    Statistical Society B 61 (1999), section 3.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.LinearGaussian([[1.0], [2.0]], [0.0, 1.0], 0.5)
+    >>> model.log_joint([0.5, 2.0], [[0.0], [0.5]])
+    array([-3.87052124, -1.49552124])
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    noise_std: float
+    num_pixels: int
+    num_latents: int
+    prior: Normal
+    _decoder: NeuralDecoder
+
+    def __init__(self, weights: ArrayLike, bias: ArrayLike, noise_std: float) -> None:
+        w = validation.float_array(weights, "weights", ndim=2)
+        num_pixels, num_latents = w.shape
+        if num_latents < 1:
+            raise ValueError(f"weights must have shape (num_pixels, num_latents >= 1), got shape {w.shape}")
+        b = validation.float_array(bias, "bias", ndim=1, shape=(num_pixels,))
+        noise_std = validation.positive_float(noise_std, "noise_std")
+        with np.errstate(over="ignore"):
+            reach = np.abs(w).sum(axis=1) + np.abs(b)
+            squares = np.square(w / noise_std).sum(axis=1)
+        validation.require(
+            reach, np.isfinite(reach), "weights and bias must keep sum |weights_j| + |bias_j| finite"
+        )
+        validation.require(
+            squares, squares < _FARTHEST**2, "weights must keep sum (weights_j / noise_std)^2 below 1e300"
+        )
+        prior = Normal(np.zeros(num_latents), np.ones(num_latents))
+        w, b = validation.frozen_array(w), validation.frozen_array(b)
+        self._set(
+            weights=w,
+            bias=b,
+            noise_std=noise_std,
+            num_pixels=num_pixels,
+            num_latents=num_latents,
+            prior=prior,
+            # one layer has no activation
+            _decoder=NeuralDecoder([(w, b)], "relu", prior, "gaussian", noise_std),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearGaussian(num_pixels={self.num_pixels}, num_latents={self.num_latents}, "
+            f"noise_std={self.noise_std})"
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"weights": self.weights, "bias": self.bias, "noise_std": np.array(self.noise_std)}
+
+    def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
+        """log p(x, z), a density, in nats.
+
+        Parameters
+        ----------
+        x : array_like of real numbers, (..., D)
+        z : array_like of real numbers, (..., d)
+            The leading axes of x and z broadcast as in NumPy: ``log_joint(x[:, None], z[None])`` gives all
+            pairs, (N, S).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape of the leading axes.
+        """
+        return self._decoder.log_joint(x, z)
+
+    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw z from the prior and x given z.
+
+        Parameters
+        ----------
+        num
+            Number of draws, at least 0.
+        seed
+            0 <= seed < 2**64; the draws are a pure function of it.
+
+        Returns
+        -------
+        z : ndarray, (num, d), float64
+        x : ndarray, (num, D), float64
+        """
+        return self._decoder.sample(num, seed)
+
+    def _solved(
+        self, x: np.ndarray, pixels: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """In units of the noise, on the pixels that are kept: A = W / s, R, posterior means m, x - b - W m.
+
+        R is the upper Cholesky factor of I + A^T A, the inverse of the posterior covariance, and
+        m_n = (I + A^T A)^-1 A^T (x_n - b) / s.
+        """
+        kept = slice(None) if pixels is None else pixels
+        scaled = self.weights[kept] / self.noise_std
+        with np.errstate(over="ignore"):
+            centred = (x[:, kept] - self.bias[kept]) / self.noise_std
+        validation.require(centred, np.abs(centred) < _FARTHEST, "(x - bias) / noise_std must be below 1e150")
+        factor = _triangle(scaled)
+        mean = _solve(factor, _solve_transposed(factor, np.einsum("nj,kj->nk", centred, scaled.T.copy())))
+        return scaled, factor, mean, centred - np.einsum("nk,jk->nj", mean, scaled)
+
+    def _log_marginal(self, x: np.ndarray, pixels: np.ndarray | None = None) -> np.ndarray:
+        """log p(x_n), (N,), of the pixels that the boolean mask ``pixels`` (D,) keeps (None: all).
+
+        By the matrix determinant lemma the covariance's determinant is s^(2 D) |I + A^T A|, A = W / s. In
+        place of Woodbury's difference of two squares, which cancels where x is close to the span of W, the
+        quadratic form is the minimum over m of |(x - b) / s - A m|^2 + |m|^2, to which an error of m adds
+        its square only.
+        """
+        scaled, factor, mean, residual = self._solved(x, pixels)
+        log_determinant = 2.0 * np.log(np.diagonal(factor)).sum()
+        constant = len(scaled) * (_LOG_TWO_PI + 2.0 * math.log(self.noise_std)) + log_determinant
+        return -0.5 * (np.square(residual).sum(axis=1) + np.square(mean).sum(axis=1) + constant)
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes).
+
+        With m_n and S the posterior's means and covariance, g_n = (x_n - b - W m_n) / s^2:
+
+            d/db = g_n,    d/dW = g_n m_n^T - W S / s^2,
+            d/ds = [|x_n - b - W m_n|^2 / s^2 + tr(W S W^T) / s^2 - D] / s.
+
+        Rows of pixels that are not kept are 0.
+        """
+        kept = slice(None) if pixels is None else pixels
+        scaled, factor, mean, residual = self._solved(x, pixels)
+        total = data_weights.sum()
+        spread = _solve_transposed(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
+        weights, bias = np.zeros_like(self.weights), np.zeros_like(self.bias)
+        pull = data_weights[:, None] * residual
+        bias[kept] = pull.sum(axis=0) / self.noise_std
+        fitted = np.einsum("jn,kn->jk", pull.T.copy(), mean.T.copy()) - total * _solve(factor, spread)
+        weights[kept] = fitted / self.noise_std
+        squares = np.square(residual).sum(axis=1) + (np.square(spread).sum() - len(scaled))
+        noise_std = (data_weights * squares).sum() / self.noise_std
+        return {"weights": weights, "bias": bias, "noise_std": np.asarray(noise_std)}
+
+
+def _triangle(scaled: np.ndarray) -> np.ndarray:
+    """R (d, d), upper triangular with a positive diagonal, R^T R = I + A^T A for A (D, d).
+
+    By Householder reflections of A over I, never forming A^T A, whose condition number is the square of A's.
+    Not by LAPACK: its last bits depend on the number of threads.
+    """
+    d = scaled.shape[1]
+    # a reflection leaves rows alone that are 0 in its column: those of the identity stay exact until they
+    # are used
+    rows = np.concatenate([np.eye(d), scaled])
+    for k in range(d):
+        column = rows[k:, k].copy()
+        size = math.sqrt(np.square(column).sum())
+        column[0] += math.copysign(size, column[0])
+        rows[k, k], rows[k + 1 :, k] = -math.copysign(size, column[0]), 0.0
+        # v (v^T rest) 2 / |v|^2, and |v|^2 = 2 size |v_0|
+        rest = rows[k:, k + 1 :]
+        rest -= column[:, None] * (np.einsum("ij,i->j", rest, column) / (size * abs(column[0])))
+    factor = rows[:d]
+    return factor * np.where(np.diagonal(factor) < 0, -1.0, 1.0)[:, None]
+
+
+def _solve_transposed(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Rows y_n with R^T y_n = right_n, that is y = right R^-1, for rows (N, d)."""
+    columns = right.T.copy()
+    for k in range(len(columns)):
+        columns[k] /= factor[k, k]
+        columns[k + 1 :] -= factor[k, k + 1 :, None] * columns[k]
+    return columns.T.copy()
+
+
+def _solve(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Rows y_n with R y_n = right_n for rows (N, d)."""
+    columns = right.T.copy()
+    for k in reversed(range(len(columns))):
+        columns[k] /= factor[k, k]
+        columns[:k] -= factor[:k, k, None] * columns[k]
+    return columns.T.copy()

@@ -1,0 +1,306 @@
+"""Pixels given latents through a feed-forward neural network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, log_sigmoid, sigmoid
+from fastvi.distributions.normal import Normal, normal_log_prob
+from fastvi.models.base import Model
+from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.sigmoid_belief_network import _cut
+
+# numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
+_BLOCK = 1 << 20
+
+
+def _relu(t: np.ndarray) -> np.ndarray:
+    return np.maximum(t, 0.0)
+
+
+def _softplus(t: np.ndarray) -> np.ndarray:
+    return -log_sigmoid(-t)
+
+
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": _relu,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "softplus": _softplus,
+}
+_LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+class NeuralDecoder(Model):
+    """p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network: the decoder of an autoencoder.
+
+    With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
+
+        h_0 = z,    h_l = f(W_l h_(l-1) + b_l) for l < L,    eta = W_L h_(L-1) + b_L.
+
+    The likelihood "bernoulli" takes eta for logits of binary pixels, "gaussian" for means of real ones:
+
+        log p(x | z) = sum_j [x_j eta_j - softplus(eta_j)],
+        log p(x | z) = sum_j [-(x_j - eta_j)^2 / (2 noise_std^2) - log(noise_std sqrt(2 pi))].
+
+    Parameters
+    ----------
+    layers : sequence of (weight, bias)
+        At least one pair of array_like (out, in) and (out,), finite. The first ``in`` is d, each other the
+        ``out`` before it, the last ``out`` is D.
+    activation : "relu", "tanh", "sigmoid" or "softplus"
+        f, after every layer but the last.
+    prior : Bernoulli or Normal
+        p(z) with parameters (d,): binary or continuous latents. The logits of a Bernoulli must be finite.
+    likelihood : "bernoulli" or "gaussian"
+    noise_std : float, > 0
+        Standard deviation of a pixel, in the unit of x; given exactly where the likelihood is "gaussian".
+
+    Attributes
+    ----------
+    layers : tuple of (weight, bias)
+        Arrays float64, read-only.
+    activation, likelihood : str
+    prior : Bernoulli or Normal
+        A Uniform is kept as the Bernoulli that it is.
+    noise_std : float or None
+    num_pixels, num_latents : int
+        D and d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit, for values that are not finite, for unknown words, for weights so large
+        that a unit overflows where all |z_i| <= 1, and for noise_std given or missing against the likelihood.
+
+    References
+    ----------
+    D. P. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR (2014), appendix C.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> layers = [([[1.0], [-1.0]], [0.0, 0.5]), ([[2.0, 1.0]], [-1.0])]
+    >>> model = fastvi.NeuralDecoder(layers, "relu", fastvi.Bernoulli([0.0]))
+    >>> model.log_joint([[1], [0]], [1])
+    array([-1.00640887, -2.00640887])
+    >>> real = fastvi.NeuralDecoder(layers, "tanh", fastvi.Normal([0.0], [1.0]), "gaussian", noise_std=0.1)
+    >>> real.log_joint([0.5], [0.2])
+    array(0)
+    """
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    activation: str
+    prior: Bernoulli | Normal
+    likelihood: str
+    noise_std: float | None
+    num_pixels: int
+    num_latents: int
+
+    def __init__(
+        self,
+        layers: Sequence[tuple[ArrayLike, ArrayLike]],
+        activation: str,
+        prior: Bernoulli | Normal,
+        likelihood: str = "bernoulli",
+        noise_std: float | None = None,
+    ) -> None:
+        activation = validation.choice(activation, "activation", _ACTIVATIONS)
+        likelihood = validation.choice(likelihood, "likelihood", _LIKELIHOODS)
+        prior = _clean_prior(prior)
+        clean = _clean_layers(layers, activation, prior.num_latents)
+        if likelihood == "bernoulli" and noise_std is not None:
+            came = validation.shown(noise_std)
+            raise TypeError(f"noise_std must be None where the likelihood is 'bernoulli', got {came}")
+        self._set(
+            layers=clean,
+            activation=activation,
+            prior=prior,
+            likelihood=likelihood,
+            noise_std=None
+            if likelihood == "bernoulli"
+            else validation.positive_float(noise_std, "noise_std"),
+            num_pixels=len(clean[-1][1]),
+            num_latents=prior.num_latents,
+        )
+
+    def __repr__(self) -> str:
+        widths = tuple(len(bias) for _, bias in self.layers[:-1])
+        return (
+            f"NeuralDecoder(num_pixels={self.num_pixels}, num_latents={self.num_latents}, widths={widths}, "
+            f"activation={self.activation!r}, prior={type(self.prior).__name__}, "
+            f"likelihood={self.likelihood!r})"
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"activation": np.array(self.activation), "likelihood": np.array(self.likelihood)}
+        for i, (weight, bias) in enumerate(self.layers):
+            arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
+        arrays.update({f"prior_{name}": array for name, array in self.prior._arrays().items()})
+        if self.noise_std is not None:
+            arrays["noise_std"] = np.array(self.noise_std)
+        return arrays
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        rest = dict(arrays)
+        activation, likelihood = str(rest.pop("activation")), str(rest.pop("likelihood"))
+        layers = [(rest.pop("layer_0_weight"), rest.pop("layer_0_bias"))]
+        while f"layer_{len(layers)}_weight" in rest:
+            i = len(layers)
+            layers.append((rest.pop(f"layer_{i}_weight"), rest.pop(f"layer_{i}_bias")))
+        prior: Bernoulli | Normal
+        if "prior_logits" in rest:
+            prior = Bernoulli(rest.pop("prior_logits"))
+        else:
+            prior = Normal(rest.pop("prior_mean"), rest.pop("prior_std"))
+        noise_std: Any = rest.pop("noise_std", None)
+        if rest:
+            raise TypeError(f"unexpected array {min(rest)!r}")
+        return cls(layers, activation, prior, likelihood, noise_std)
+
+    @property
+    def _width(self) -> int:
+        """Numbers that one z needs in the widest layer."""
+        return max(self.num_latents, *(len(bias) for _, bias in self.layers))
+
+    def _decode(self, z: np.ndarray) -> np.ndarray:
+        """eta(z), (..., D). Not by BLAS: its last bits depend on the number of threads."""
+        hidden = z.astype(np.float64)
+        activate = _ACTIVATIONS[self.activation]
+        # a z of a normal prior may be as large as it likes: what overflows is judged at the end
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i, (weight, bias) in enumerate(self.layers):
+                hidden = activate(hidden) if i else hidden
+                hidden = np.einsum("...i,ji->...j", hidden, weight)
+                hidden += bias
+        if not np.isfinite(hidden).all():
+            raise ValueError(
+                "z must keep the decoder's outputs finite, got values of z that make them overflow"
+            )
+        return hidden
+
+    def _add_log_likelihood(self, x: np.ndarray, eta: np.ndarray, out: np.ndarray) -> None:
+        """Add log p(x | z) to ``out``."""
+        if self.noise_std is None:
+            out += bernoulli_log_prob(x, eta).sum(axis=-1)
+        else:
+            out += normal_log_prob(x, eta, self.noise_std).sum(axis=-1)
+
+    def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
+        """log p(x, z) in nats.
+
+        Parameters
+        ----------
+        x : array_like, (..., D)
+            0 and 1 where the likelihood is "bernoulli", finite real numbers where it is "gaussian".
+        z : array_like, (..., d)
+            0 and 1 under a Bernoulli prior, finite real numbers under a Normal one. The leading axes of x
+            and z broadcast as in NumPy: ``log_joint(x[:, None], z[None])`` gives all pairs, (N, S). Each z
+            is decoded once, however many x it meets.
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape of the leading axes.
+        """
+        check_x = validation.binary_array if self.noise_std is None else validation.real_array
+        check_z = validation.binary_array if isinstance(self.prior, Bernoulli) else validation.real_array
+        pixels, latents = check_x(x, "x", self.num_pixels), check_z(z, "z", self.num_latents)
+        shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
+        out = np.broadcast_to(self.prior.log_prob(latents), shape).copy()
+        if out.size:
+            self._add_over_latents(pixels, latents, out)
+        return out
+
+    def _add_over_latents(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
+        """Add log p(x | z) to ``out``, halving the longest leading axis of z until a block can be decoded."""
+        rows = z.size // self.num_latents
+        if rows * self._width <= _BLOCK or rows <= 1:
+            in_blocks(self._add_log_likelihood, x, self._decode(z), out, self.num_pixels, _BLOCK)
+            return
+        axis = int(np.argmax(z.shape[:-1])) - z.ndim + 1  # counted from the right, as broadcasting does
+        for half in (slice(None, z.shape[axis - 1] // 2), slice(z.shape[axis - 1] // 2, None)):
+            self._add_over_latents(_cut(x, axis - 1, half), _cut(z, axis - 1, half), _cut(out, axis, half))
+
+    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw z from the prior and x given z.
+
+        Parameters
+        ----------
+        num
+            Number of draws, at least 0.
+        seed
+            0 <= seed < 2**64; the draws are a pure function of it.
+
+        Returns
+        -------
+        z : ndarray, (num, d)
+            uint8 under a Bernoulli prior, float64 under a Normal one.
+        x : ndarray, (num, D)
+            uint8 where the likelihood is "bernoulli", float64 where it is "gaussian".
+        """
+        num = validation.positive_int(num, "num", 0)
+        generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
+        binary = isinstance(self.prior, Bernoulli)
+        z = np.empty((num, self.num_latents), dtype=np.uint8 if binary else np.float64)
+        x = np.empty((num, self.num_pixels), dtype=np.uint8 if self.noise_std is None else np.float64)
+        rows = max(1, _BLOCK // self._width)
+        blocks = [slice(start, start + rows) for start in range(0, num, rows)]
+        # all of z before any x: the stream is then read in an order that does not depend on the size of a
+        # block
+        for block in blocks:
+            if isinstance(self.prior, Bernoulli):
+                z[block] = generator.random(z[block].shape) < sigmoid(self.prior.logits)
+            else:
+                z[block] = self.prior.mean + self.prior.std * generator.standard_normal(z[block].shape)
+        for block in blocks:
+            eta = self._decode(z[block])
+            if self.noise_std is None:
+                x[block] = generator.random(eta.shape) < sigmoid(eta)
+            else:
+                x[block] = eta + self.noise_std * generator.standard_normal(eta.shape)
+        return z, x
+
+
+def _clean_prior(prior: Any) -> Bernoulli | Normal:
+    validation.instance(prior, "prior", (Bernoulli, Normal))
+    parameters = prior.logits if isinstance(prior, Bernoulli) else prior.mean
+    if parameters.ndim != 1:
+        raise ValueError(f"prior must have parameters of shape (num_latents,), got shape {parameters.shape}")
+    if isinstance(prior, Normal):
+        return prior
+    validation.require(prior.logits, np.isfinite(prior.logits), "prior must have finite logits")
+    return prior if type(prior) is Bernoulli else Bernoulli(prior.logits)
+
+
+def _clean_layers(
+    layers: Any, activation: str, num_latents: int
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    allowed = "layers must be a sequence of at least one pair (weight, bias)"
+    if not isinstance(layers, list | tuple):
+        raise TypeError(f"{allowed}, got {validation.shown(layers)}")
+    if not layers:
+        raise ValueError(f"{allowed}, got none")
+    clean, width = [], num_latents
+    reach = np.ones(width)  # largest size of each unit where all |z_i| <= 1
+    for i, pair in enumerate(layers):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise TypeError(f"{allowed}, got {validation.shown(pair)} at index {i}")
+        weight = validation.float_array(pair[0], f"layers[{i}][0]", ndim=2, shape=(None, width))
+        width = len(weight)
+        bias = validation.float_array(pair[1], f"layers[{i}][1]", ndim=1, shape=(width,))
+        with np.errstate(over="ignore"):
+            reach = np.einsum("i,ji->j", reach, np.abs(weight)) + np.abs(bias)
+        validation.require(reach, np.isfinite(reach), f"layers[{i}] must keep every unit finite")
+        if activation in ("tanh", "sigmoid"):
+            reach = np.ones(width)
+        elif activation == "softplus":
+            reach = reach + 1.0
+        clean.append((validation.frozen_array(weight), validation.frozen_array(bias)))
+    return tuple(clean)

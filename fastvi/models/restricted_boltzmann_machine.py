@@ -1,0 +1,212 @@
+"""Binary pixels and binary latents, coupled to each other but not among themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.enumerable import Enumerable
+
+# numbers in the largest temporary array of log_joint and free_energy: 8 MiB of float64
+_BLOCK = 1 << 20
+
+
+class RestrictedBoltzmannMachine(Enumerable):
+    """p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
+
+    The pixels x are v, the latents z are h, b = visible_bias, c = hidden_bias. With
+    softplus(t) = log(1 + exp(t)), the sum over h has a closed form, the sum over v has not:
+
+        log p(v) = b^T v + sum_k softplus(c_k + (W^T v)_k) - log Z.
+
+    Parameters
+    ----------
+    weights : array_like, (D, d)
+        W, finite. D >= 1 pixels, d >= 1 latents.
+    visible_bias : array_like, (D,)
+        b, finite.
+    hidden_bias : array_like, (d,)
+        c, finite.
+
+    Attributes
+    ----------
+    weights, visible_bias, hidden_bias : ndarray, float64, read-only
+    num_pixels, num_latents : int
+        D and d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit, for values that are not finite, and for values so large that their sum
+        overflows.
+
+    References
+    ----------
+    P. Smolensky, "Information processing in dynamical systems: foundations of harmony theory", in Parallel
+    Distributed Processing, volume 1 (1986), chapter 6.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> machine = fastvi.RestrictedBoltzmannMachine([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], [0.0, 0.0])
+    >>> machine.log_joint([1, 1], [[0, 0], [1, 1]])
+    array([0.5, 1.5])
+    >>> machine.free_energy([1, 1])
+    array(-2.9401897)
+    """
+
+    weights: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+    num_pixels: int
+    num_latents: int
+
+    def __init__(self, weights: ArrayLike, visible_bias: ArrayLike, hidden_bias: ArrayLike) -> None:
+        w = validation.float_array(weights, "weights", ndim=2)
+        num_pixels, num_latents = w.shape
+        if num_pixels < 1 or num_latents < 1:
+            raise ValueError(
+                f"weights must have shape (num_pixels >= 1, num_latents >= 1), got shape {w.shape}"
+            )
+        b = validation.float_array(visible_bias, "visible_bias", ndim=1, shape=(num_pixels,))
+        c = validation.float_array(hidden_bias, "hidden_bias", ndim=1, shape=(num_latents,))
+        with np.errstate(over="ignore"):
+            reach = np.abs(w).sum() + np.abs(b).sum() + np.abs(c).sum()
+        validation.require(
+            reach,
+            np.isfinite(reach),
+            "weights, visible_bias and hidden_bias must keep the sum of their |values| finite",
+        )
+        self._set(
+            weights=validation.frozen_array(w),
+            visible_bias=validation.frozen_array(b),
+            hidden_bias=validation.frozen_array(c),
+            num_pixels=num_pixels,
+            num_latents=num_latents,
+        )
+
+    def __repr__(self) -> str:
+        return f"RestrictedBoltzmannMachine(num_pixels={self.num_pixels}, num_latents={self.num_latents})"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "weights": self.weights,
+            "visible_bias": self.visible_bias,
+            "hidden_bias": self.hidden_bias,
+        }
+
+    @property
+    def _sums_hidden(self) -> bool:
+        """log Z sums over the smaller layer; the other one is analytic."""
+        return self.num_latents <= self.num_pixels
+
+    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.softplus_form import softplus_sum_form
+
+        return softplus_sum_form(
+            self.weights[~pixels], self.visible_bias[~pixels], self.hidden_bias,
+            self.weights[pixels], self.visible_bias[pixels], dtype=dtype,
+        )  # fmt: skip
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+        return -self.free_energy(x) if pixels.all() else None
+
+    def _partition_form(self) -> Any:
+        from fastvi.engine.softplus_form import softplus_sum_form
+
+        none = np.empty((0, min(self.weights.shape))), np.empty(0)
+        if self._sums_hidden:
+            return softplus_sum_form(self.weights, self.visible_bias, self.hidden_bias, *none)
+        return softplus_sum_form(self.weights.T, self.hidden_bias, self.visible_bias, *none)
+
+    def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
+        """The unnormalised v^T W h + b^T v + c^T h in nats, x = v and z = h; log Z is not subtracted.
+
+        Parameters
+        ----------
+        x : array_like of 0 and 1, (..., D)
+        z : array_like of 0 and 1, (..., d)
+            The leading axes of x and z broadcast as in NumPy: ``log_joint(x[:, None], z[None])`` gives all
+            pairs, (N, S).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape of the leading axes.
+        """
+        pixels = validation.binary_array(x, "x", self.num_pixels)
+        latents = validation.binary_array(z, "z", self.num_latents)
+        shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
+        out = np.empty(shape)
+        in_blocks(self._log_joint_into, pixels, latents, out, self.num_pixels + self.num_latents, _BLOCK)
+        return out
+
+    def _log_joint_into(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
+        # not by BLAS: its last bits depend on the number of threads
+        fields = np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.visible_bias
+        out[...] = (x * fields).sum(axis=-1) + (z * self.hidden_bias).sum(axis=-1)
+
+    def free_energy(self, x: ArrayLike) -> np.ndarray:
+        """F(v) = -b^T v - sum_k softplus(c_k + (W^T v)_k) in nats, so that log p(v) = -F(v) - log Z.
+
+        Parameters
+        ----------
+        x : array_like of 0 and 1, (..., D)
+
+        Returns
+        -------
+        ndarray, float64
+            The shape of the leading axes.
+
+        References
+        ----------
+        G. E. Hinton, "A practical guide to training restricted Boltzmann machines", UTML TR 2010-003,
+        section 16.1.
+        """
+        pixels = validation.binary_array(x, "x", self.num_pixels)
+        rows = pixels.reshape(-1, self.num_pixels)
+        out = np.empty(len(rows))
+        step = max(1, _BLOCK // max(self.num_pixels, self.num_latents))
+        for start in range(0, len(rows), step):
+            v = rows[start : start + step].astype(np.float64)
+            fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
+            # softplus(t) = -log_sigmoid(-t)
+            out[start : start + step] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
+        return out.reshape(pixels.shape[:-1])
+
+    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw pairs exactly, by enumeration of all states of the smaller layer.
+
+        Parameters
+        ----------
+        num
+            Number of draws, at least 0.
+        seed
+            0 <= seed < 2**64; the draws are a pure function of it.
+
+        Returns
+        -------
+        z : ndarray, (num, d), uint8
+        x : ndarray, (num, D), uint8
+        """
+        num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
+        from fastvi.engine.posteriors import sample_form
+
+        # a stream apart from that of the enumerated layer
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,))))
+        first = sample_form(self._partition_form(), num, seed)
+        hidden_first = self._sums_hidden
+        weights = self.weights if hidden_first else self.weights.T
+        bias = self.visible_bias if hidden_first else self.hidden_bias
+        second = np.empty((num, bias.size), np.uint8)
+        rows = max(1, _BLOCK // bias.size)
+        for start in range(0, num, rows):
+            part = slice(start, start + rows)
+            logits = np.einsum("si,ji->sj", first[part].astype(np.float64), weights) + bias
+            second[part] = generator.random(logits.shape) < sigmoid(logits)
+        return (first, second) if hidden_first else (second, first)
