@@ -1,6 +1,6 @@
 """Slow references for neural decoders, linear Gaussian models, deep networks and normal distributions.
 
-Pure Python like ``naive``, nothing from fastvi: nested lists, nats, each function the definition written down.
+Pure Python like ``naive``, nothing from fastvi: nested lists, nats, each function the definition.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def solve(matrix, right):
 
 
 def deep_sbn_log_marginal(weights, bias, upper, x, observed=None):
-    """log p(x) of two layers, by enumeration of both; ``upper`` = (weights, bias, prior_logits) of the prior."""
+    """log p(x) of two layers, by enumeration of both; ``upper`` = (weights, bias, prior_logits)."""
     upper_weights, upper_bias, prior_logits = upper
     return naive.log_sum_exp(
         naive.sbn_log_likelihood(weights, bias, x, z, observed)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import itertools
 import math
 import pickle
 import sys
@@ -52,7 +53,7 @@ def deep_network(seed=0, sizes=(4, 3, 2), scale=1.0):
     """Layers of the given sizes, pixels first."""
     rng = np.random.default_rng(seed)
     model = None
-    for below, above in reversed(list(zip(sizes, sizes[1:], strict=False))):
+    for below, above in reversed(list(itertools.pairwise(sizes))):
         weights, bias = scale * rng.standard_normal((below, above)), scale * rng.standard_normal(below)
         prior = {"prior": model} if model else {"prior_logits": scale * rng.standard_normal(above)}
         model = fastvi.SigmoidBeliefNetwork(weights, bias, **prior)
@@ -117,7 +118,7 @@ def test_the_log_joints_of_all_latents_sum_to_the_log_marginal(model, data):
 @each_model
 def test_probabilities_of_all_pairs_sum_to_one(model):
     x, z = np.array(naive.states(model.num_pixels)), np.array(naive.states(model.num_latents))
-    x = x.reshape(-1, model.num_pixels)
+    x = x.reshape(2**model.num_pixels, model.num_pixels)
     assert np.exp(model.log_joint(x[:, None], z[None])).sum() == pytest.approx(1, rel=1e-12)
 
 

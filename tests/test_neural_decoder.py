@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 
 import naive
@@ -27,7 +28,7 @@ def decoder(sizes=(3, 4, 5), activation="tanh", prior="bernoulli", likelihood="b
     rng = np.random.default_rng(seed)
     layers = [
         (scale * rng.standard_normal((above, below)), scale * rng.standard_normal(above))
-        for below, above in zip(sizes, sizes[1:], strict=False)
+        for below, above in itertools.pairwise(sizes)
     ]
     d = sizes[0]
     if prior == "bernoulli":
@@ -77,7 +78,7 @@ def decoders_with_data(draw):
     sizes = draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
     layers = [
         (draw(strategies.floats((above, below), ORDINARY)), draw(strategies.floats(above, ORDINARY)))
-        for below, above in zip(sizes, sizes[1:], strict=False)
+        for below, above in itertools.pairwise(sizes)
     ]
     d, num_pixels = sizes[0], sizes[-1]
     if draw(st.booleans()):

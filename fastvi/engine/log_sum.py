@@ -89,22 +89,24 @@ def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
     """log p(x_n) with the bits that ``log_sums`` gives, and p(z_i = 1 | x_n), (N, d) in the form's order."""
     result, means = np.empty(len(x)), np.empty((len(x), form.num_latents))
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
-        moments = run.reduce(
-            Moments.zero(len(terms.constant), form.num_latents), form.wave_starts(),
-            form.batch(terms).moments, form.wave_states,
-        )  # fmt: skip
-        evidence = Sums(*moments[:3]).log()
-        again = uncertain(form, moments.bound, evidence)
-        with np.errstate(invalid="ignore", over="ignore"):
-            mean = moments.ones * np.exp(moments.bound - evidence)[:, None]
-        if again.size:
-            part = _part(terms, again)
-            evidence[again] = log_space_sums_of(form, part, evidence[again], run)
-            mean[again] = details_of(form, part, evidence[again], 1, run, report=False).mean
-        # a datum of probability 0 has no posterior
-        result[data], means[data] = (
-            evidence,
-            np.where(np.isneginf(evidence)[:, None], np.nan, np.minimum(mean, 1.0)),
-        )
+        result[data], means[data], _ = log_sums_and_means_of(form, x[data], run)
     return result, means
+
+
+def log_sums_and_means_of(form: Form, x: Array, run: Run) -> tuple[Array, Array, Array]:
+    """The same for the data of one chunk, and which of them were summed in log space."""
+    terms = form.data.terms(x)
+    moments = run.reduce(
+        Moments.zero(len(x), form.num_latents), form.wave_starts(), form.batch(terms).moments, form.wave_states
+    )
+    evidence = Sums(*moments[:3]).log()
+    again = uncertain(form, moments.bound, evidence)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = moments.ones * np.exp(moments.bound - evidence)[:, None]
+    if again.size:
+        part = _part(terms, again)
+        evidence[again] = log_space_sums_of(form, part, evidence[again], run)
+        mean[again] = details_of(form, part, evidence[again], 1, run, report=False).mean
+    # a datum of probability 0 has no posterior
+    mean = np.where(np.isneginf(evidence)[:, None], np.nan, np.minimum(mean, 1.0))
+    return evidence, mean, again

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,28 @@ from fastvi.kernels.cpu.log_sums import merge_tile_sums
 from fastvi.kernels.cpu.tile_masses import (
     add_bit_masses,
     add_outer_masses,
+    add_outer_pairs,
     add_shared_rows,
+    posterior_shares,
     tile_masses,
     tile_shares,
 )
+from fastvi.kernels.cpu.tile_posteriors import add_pair_moments, tile_posteriors
 from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, tile_sums
 
 Array = NDArray[Any]
 
 _TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
+_GROUPS = 16  # tiles of summed posteriors at a time
 _MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
+
+
+class RowMasses(NamedTuple):
+    """Rows (datum, outer state) of one wave."""
+
+    sums: Array  # (N, T)
+    scales: Array  # (N, T) log of what a sum was divided by
+    ones: Array  # (N, T, inner bits) part of the sum whose states have a bit
 
 
 class PairBatch:
@@ -53,7 +65,7 @@ class PairBatch:
         return len(self.terms.constant)
 
     @cached_property
-    def _outer(self) -> Array:
+    def outer(self) -> Array:
         return np.ascontiguousarray(self.terms.linear[:, : self.form.tiling.outer_bits])
 
     def _rows(self, first: int) -> tuple[int, Array, Array]:
@@ -121,7 +133,7 @@ class PairBatch:
         self._each_task(count, task, 1.0)
         sums = Sums.zero(self.num_data)
         merge_tile_sums(
-            totals.reshape(-1, count), self._scales(scales, outer_constant), first, self._outer,
+            totals.reshape(-1, count), self._scales(scales, outer_constant), first, self.outer,
             self.terms.constant, *sums,
         )  # fmt: skip
         return sums
@@ -130,7 +142,8 @@ class PairBatch:
         """(N, T): log of what a row was divided by, less the datum's own terms."""
         return scales.reshape(-1, outer_constant.size) + (outer_constant + self.form.tile_scale)
 
-    def _moments(self, first: int, flipped: Array) -> Moments:
+    def _row_masses(self, first: int, flipped: Array) -> RowMasses:
+        """Sum, scale and inner masses of each row."""
         form = self.form
         num_outer, row_bits, column_bits, _ = form.tiling
         count, outer_linear, outer_constant = self._rows(first)
@@ -154,11 +167,60 @@ class PairBatch:
             totals[part], scales[part] = out[: data.size, 0], scale
 
         self._each_task(count, task, 2.0)
-        found = Moments.zero(self.num_data, form.num_latents)
-        all_scales, sums = self._scales(scales, outer_constant), totals.reshape(-1, count)
-        merge_tile_sums(sums, all_scales, first, self._outer, self.terms.constant, *found[:3])
-        shares = np.zeros((count, self.num_data))
-        tile_shares(all_scales, first, self._outer, self.terms.constant, found.bound, shares)
-        add_outer_masses(sums, shares, first, num_outer, found.ones)
-        add_shared_rows(inner_ones.reshape(self.num_data, count, -1), shares, num_outer, found.ones)
+        ones = inner_ones.reshape(self.num_data, count, -1)
+        return RowMasses(totals.reshape(-1, count), self._scales(scales, outer_constant), ones)
+
+    def _moments(self, first: int, flipped: Array) -> Moments:
+        rows = self._row_masses(first, flipped)
+        num_outer = self.form.tiling.outer_bits
+        found = Moments.zero(self.num_data, self.form.num_latents)
+        merge_tile_sums(rows.sums, rows.scales, first, self.outer, self.terms.constant, *found[:3])
+        shares = np.zeros((rows.sums.shape[1], self.num_data))
+        tile_shares(rows.scales, first, self.outer, self.terms.constant, found.bound, shares)
+        add_outer_masses(rows.sums, shares, first, num_outer, found.ones)
+        add_shared_rows(rows.ones, shares, num_outer, found.ones)
         return found
+
+    def add_pairs(self, first: int, evidence: Array, weights: Array, values: Array) -> None:
+        """values += sum over n of weights[n] * sum over one wave's states of p(z | x_n) z z^T."""
+        flipped = flipped_tiles(self.form, self.form.tile[None])
+        start = 0
+        for part in self._parts():
+            data = slice(start, start + part.num_data)
+            part._add_pairs(first, flipped, evidence[data], weights[data], values)
+            start = data.stop
+
+    def _add_pairs(self, first: int, flipped: Array, evidence: Array, weights: Array, values: Array) -> None:
+        form = self.form
+        num_outer, row_bits, column_bits, _ = form.tiling
+        num_rows, num_columns = 1 << row_bits, 1 << column_bits
+        masses = self._row_masses(first, flipped)
+        count, outer_linear, _ = self._rows(first)
+        inner = self.terms.linear[:, num_outer:]
+        shares = np.zeros((count, self.num_data))
+        posterior_shares(
+            masses.scales, first, self.outer, self.terms.constant - evidence, weights, shares
+        )
+        add_outer_pairs(masses.sums, masses.ones, shares, first, num_outer, values)
+        by_row = np.ascontiguousarray(shares.T).reshape(-1)
+        tile = form.tile[None]
+        # a group of tasks adds to one tile of its own; how they are grouped does not depend on threads
+        group = max(1, -(-self.num_data * count // (_TASK_ROWS * _GROUPS))) * _TASK_ROWS
+
+        def task(begin: int) -> Array:
+            posterior = np.zeros((1, num_rows, num_columns))
+            for row in range(begin, min(begin + group, by_row.size), _TASK_ROWS):
+                rows = np.arange(row, min(row + _TASK_ROWS, begin + group, by_row.size))
+                linear = inner[rows // count] + outer_linear[rows % count]
+                left, right, _ = self._pack(linear)
+                tile_posteriors(
+                    tile, left, right, by_row[None, row : row + rows.size], num_rows, form.padded_rows,
+                    num_columns, rows.size, posterior,
+                )  # fmt: skip
+            own = np.zeros_like(values)
+            add_pair_moments(posterior[0], row_bits, num_outer, own)
+            return own
+
+        cost = 1.0 * by_row.size * form.tiling.tile_states
+        for own in parallel_map(task, range(0, by_row.size, group), cost):
+            values += own

@@ -44,6 +44,7 @@ class PackedBatch:
     def __init__(self, num_rows: int, column_panels: int, padded_rows: int, num_data: int) -> None:
         self.num_data = num_data
         self.num_panels = -(-num_data // DATA_ROWS)
+        self.padded_data = self.num_panels * DATA_ROWS
         self.num_rows, self.padded_rows = num_rows, padded_rows
         self.rows = np.zeros(self.num_panels * num_rows * DATA_ROWS)
         self.columns = np.zeros(self.num_panels * column_panels * COLUMNS * DATA_ROWS)
@@ -77,7 +78,7 @@ class PackedBatch:
 
     def sums(self, tiles: Array) -> Array:
         """(N, T): u_n^T tile v_n for each datum and tile of a wave."""
-        out = np.empty((self.num_panels * DATA_ROWS, len(tiles)))
+        out = np.empty((self.padded_data, len(tiles)))
 
         def task(part: tuple[int, int]) -> None:
             tile_sums(tiles, self.rows, self.columns, self.num_rows, self.padded_rows, *part, out)
@@ -87,7 +88,7 @@ class PackedBatch:
 
     def masses(self, tiles: Array, shares: Array) -> tuple[Array, Array]:
         """The same sums, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
-        out = np.empty((self.num_panels * DATA_ROWS, len(tiles)))
+        out = np.empty((self.padded_data, len(tiles)))
         masses = np.zeros_like(self.columns)
 
         def task(part: tuple[int, int]) -> None:
@@ -129,11 +130,11 @@ class TileBatch:
         return len(self.terms.constant)
 
     @cached_property
-    def _outer(self) -> Array:
+    def outer(self) -> Array:
         return np.ascontiguousarray(self.terms.linear[:, : self.form.tiling.outer_bits])
 
     @cached_property
-    def _packed(self) -> tuple[PackedBatch, Array]:
+    def packed(self) -> tuple[PackedBatch, Array]:
         """Packed tables, and per datum the log of what they and c(x) were divided by."""
         form, batch = self.form, PackedBatch.of(self.form, self.num_data)
         scales = np.empty(self.num_data)
@@ -163,9 +164,9 @@ class TileBatch:
     def sums(self, first: int) -> Sums:
         """One wave's part of each datum's sum."""
         tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
-        batch, base = self._packed
+        batch, base = self.packed
         sums = Sums.zero(self.num_data)
-        merge_tile_sums(batch.sums(tiles), scales[None], first, self._outer, base, *sums)
+        merge_tile_sums(batch.sums(tiles), scales[None], first, self.outer, base, *sums)
         return sums
 
     def moments(self, first: int) -> Moments:
@@ -173,13 +174,13 @@ class TileBatch:
         form = self.form
         outer, row_bits, column_bits, _ = form.tiling
         tiles, scales = form.fill_wave(first, most=self.form.wave_tiles)
-        batch, base = self._packed
+        batch, base = self.packed
         found = Moments.zero(self.num_data, form.num_latents)
-        shares = np.zeros((len(tiles), batch.num_panels * DATA_ROWS))
-        tile_shares(scales[None], first, self._outer, base, found.bound, shares)
+        shares = np.zeros((len(tiles), batch.padded_data))
+        tile_shares(scales[None], first, self.outer, base, found.bound, shares)
         sums, column_masses = batch.masses(tiles, shares)
         _, row_masses = self._flipped.masses(flipped_tiles(form, tiles), shares)
-        merge_tile_sums(sums, scales[None], first, self._outer, base, *found[:3])
+        merge_tile_sums(sums, scales[None], first, self.outer, base, *found[:3])
         add_outer_masses(sums, shares, first, outer, found.ones)
         add_bit_masses(row_masses, row_bits, outer, found.ones)
         add_bit_masses(column_masses, column_bits, outer + row_bits, found.ones)

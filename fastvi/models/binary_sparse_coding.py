@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -125,6 +126,34 @@ class BinarySparseCoding(Enumerable):
         from fastvi.engine.pair_form import sparse_coding_form
 
         return sparse_coding_form(self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits)
+
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros_like(array) for name, array in self._arrays().items()}
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        from fastvi.engine.state_moments import state_moments
+
+        found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
+        out, weights, precision = self._no_gradient(), self.weights[pixels], self.noise_std**-2
+        mean, moments = found.mean, found.values
+        np.fill_diagonal(moments, (data_weights[:, None] * mean).sum(axis=0))
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        residual = x - self.bias[pixels]
+        weighted = data_weights[:, None] * residual
+        predicted = np.einsum("ni,ji->nj", mean, weights)
+        cross = np.einsum("nj,ni->ji", weighted, mean)
+        explained = np.einsum("ji,ik->jk", weights, moments)
+        out["weights"][pixels] = precision * (cross - explained)
+        out["bias"][pixels] = precision * (data_weights[:, None] * (residual - predicted)).sum(axis=0)
+        # E|x - W z - b|^2
+        square = (weighted * residual).sum() - 2 * (weights * cross).sum() + (weights * explained).sum()
+        total = data_weights.sum()
+        out["noise_std"] = np.asarray(square * self.noise_std**-3 - total * pixels.sum() / self.noise_std)
+        posterior = (data_weights[:, None] * mean).sum(axis=0)
+        out["prior_logits"] = posterior - total * sigmoid(self.prior_logits)
+        return out
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
         """log p(x, z) in nats, a density in x.

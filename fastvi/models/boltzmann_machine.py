@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.enumerable import NO_DATA, Enumerable
 from fastvi.models.sigmoid_belief_network import _cut
 
 # numbers in the largest temporary array of log_joint: 8 MiB of float64
@@ -123,6 +123,33 @@ class BoltzmannMachine(Enumerable):
 
     def _partition_form(self) -> Any:
         return self._form(np.zeros(self.num_units, bool), "float64")
+
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        return {"couplings": np.zeros_like(self.couplings), "bias": np.zeros_like(self.bias)}
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        from fastvi.engine.state_moments import state_moments
+
+        free = ~pixels
+        moments = np.zeros((self.num_units, self.num_units))
+        means = np.empty((len(x), self.num_units))
+        means[:, pixels] = x
+        if free.any():
+            found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
+            means[:, free] = found.mean
+            moments[np.ix_(free, free)] = found.values
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        seen = means[:, pixels] * data_weights[:, None]
+        moments[pixels] = np.einsum("ni,nj->ij", seen, means)
+        moments[:, pixels] = moments[pixels].T
+        np.fill_diagonal(moments, 0.0)
+        # exp(z^T J z / 2): an entry of J stands for half of its pair
+        return {"couplings": 0.5 * moments, "bias": (means * data_weights[:, None]).sum(axis=0)}
+
+    def _partition_gradient(self, run: Any) -> dict[str, np.ndarray]:
+        return self._gradient(NO_DATA, np.ones(1), np.zeros(self.num_units, bool), run)
 
     def log_joint(self, x: ArrayLike | None, z: ArrayLike) -> np.ndarray:
         """The unnormalised log p~(z) = z^T J z / 2 + h^T z in nats; log Z is not subtracted.

@@ -45,6 +45,20 @@ class Enumerable(Model):
         """What is summed for log Z, of a model that is not normalised."""
         return None
 
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        """Zeros in the shapes of the parameters that can be differentiated."""
+        raise TypeError(f"model must have parameters to be differentiated, got {self!r}")
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Run
+    ) -> dict[str, np.ndarray]:
+        """Gradient of sum_n data_weights_n log p(x_n), not normalised; ``x`` as in ``log_marginal_of``."""
+        raise NotImplementedError
+
+    def _partition_gradient(self, run: Run) -> dict[str, np.ndarray]:
+        """Gradient of log Z, of a model that is not normalised."""
+        raise NotImplementedError
+
     def _digest(self) -> tuple[Any, ...]:
         """What tells this model from any other."""
         return type(self).__name__, self._arrays()
@@ -65,7 +79,10 @@ def log_partition_of(model: Enumerable, run: Run) -> float:
     from fastvi.engine.log_sum import log_sums
 
     form = model._partition_form()
-    return 0.0 if form is None else float(log_sums(form, np.empty((1, 0), np.uint8), run)[0])
+    return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
+
+
+NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing
 
 
 def log_prior(model: Enumerable, z: np.ndarray) -> np.ndarray:

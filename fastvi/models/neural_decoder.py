@@ -91,7 +91,7 @@ class NeuralDecoder(Model):
     array([-1.00640887, -2.00640887])
     >>> real = fastvi.NeuralDecoder(layers, "tanh", fastvi.Normal([0.0], [1.0]), "gaussian", noise_std=0.1)
     >>> real.log_joint([0.5], [0.2])
-    array(0)
+    array(-32.67994339)
     """
 
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]

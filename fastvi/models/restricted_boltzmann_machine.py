@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 from fastvi.models.boltzmann_machine import in_blocks
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.enumerable import NO_DATA, Enumerable
 
 # numbers in the largest temporary array of log_joint and free_energy: 8 MiB of float64
 _BLOCK = 1 << 20
@@ -123,6 +123,37 @@ class RestrictedBoltzmannMachine(Enumerable):
         if self._sums_hidden:
             return softplus_sum_form(self.weights, self.visible_bias, self.hidden_bias, *none)
         return softplus_sum_form(self.weights.T, self.hidden_bias, self.visible_bias, *none)
+
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros_like(array) for name, array in self._arrays().items()}
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        out = self._no_gradient()
+        if pixels.all():  # the hidden units are independent given all visible ones
+            mean = sigmoid(np.einsum("nj,jk->nk", x.astype(np.float64), self.weights) + self.hidden_bias)
+        else:
+            from fastvi.engine.state_moments import state_moments
+
+            found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
+            mean = found.mean
+            out["weights"][~pixels] = found.values[:, :-1]
+            out["visible_bias"][~pixels] = found.values[:, -1]
+        weighted = data_weights[:, None] * x
+        out["weights"][pixels] = np.einsum("nj,ni->ji", weighted, mean)
+        out["visible_bias"][pixels] = weighted.sum(axis=0)
+        out["hidden_bias"] = (data_weights[:, None] * mean).sum(axis=0)
+        return out
+
+    def _partition_gradient(self, run: Any) -> dict[str, np.ndarray]:
+        from fastvi.engine.state_moments import state_moments
+
+        found = state_moments(self._partition_form(), NO_DATA, np.ones(1), run)
+        weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
+        if self._sums_hidden:
+            return {"weights": weights, "visible_bias": analytic, "hidden_bias": enumerated}
+        return {"weights": weights.T, "visible_bias": enumerated, "hidden_bias": analytic}
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
         """The unnormalised v^T W h + b^T v + c^T h in nats, x = v and z = h; log Z is not subtracted.

@@ -175,6 +175,35 @@ class SigmoidBeliefNetwork(Enumerable):
             log_prior=lambda z: log_prior(self._deep_prior, z),
         )  # fmt: skip
 
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        zeros = {"weights": np.zeros_like(self.weights), "bias": np.zeros_like(self.bias)}
+        if not self.is_deep:
+            return {**zeros, "prior_logits": np.zeros_like(self.prior_logits)}
+        return {**zeros, **{f"prior_{k}": v for k, v in self._deep_prior._no_gradient().items()}}
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        from fastvi.engine.state_moments import state_moments, states_of
+
+        found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
+        out = self._no_gradient()
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        weighted = data_weights[:, None] * x
+        out["weights"][pixels] = np.einsum("nj,ni->ji", weighted, found.mean) - found.values[:, :-1]
+        out["bias"][pixels] = weighted.sum(axis=0) - found.values[:, -1]
+        if not self.is_deep:
+            posterior = (data_weights[:, None] * found.mean).sum(axis=0)
+            out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.prior_logits)
+            return out
+        states, weights = states_of(found)
+        everything = np.ones(self.num_latents, bool)
+        prior = self._deep_prior._gradient(states, weights, everything, run)
+        if self._deep_prior._partition_form() is not None:
+            for name, value in self._deep_prior._partition_gradient(run).items():
+                prior[name] = prior[name] - weights.sum() * value
+        return {**out, **{f"prior_{name}": value for name, value in prior.items()}}
+
     def _logits(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
         return np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.bias

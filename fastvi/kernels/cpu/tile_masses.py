@@ -122,3 +122,34 @@ def add_shared_rows(rows, shares, first_bit, ones):
         for t in range(rows.shape[1]):
             for i in range(rows.shape[2]):
                 ones[n, first_bit + i] += shares[t, n] * rows[n, t, i]
+
+
+@kernel
+def posterior_shares(scales, first_tile, outer, base, weights, shares):
+    """shares[t, n] = weights[n] * exp(scale of the tile in datum n), base already less the evidence."""
+    for n in range(base.size):
+        row = n if scales.shape[0] > 1 else 0
+        for t in range(scales.shape[1]):
+            scale = base[n] + scales[row, t]
+            for i in range(outer.shape[1]):
+                if ((first_tile + t) >> i) & 1:
+                    scale += outer[n, i]
+            shares[t, n] = weights[n] * math.exp(scale) if weights[n] != 0.0 else 0.0
+
+
+@kernel
+def add_outer_pairs(sums, ones, shares, first_tile, num_outer, moments):
+    """Pairs of outer bits, and of outer with inner ones: moments += share * sum, share * ones of each row."""
+    for n in range(sums.shape[0]):
+        for t in range(sums.shape[1]):
+            share = shares[t, n]
+            if share == 0.0:
+                continue
+            for i in range(num_outer):
+                if ((first_tile + t) >> i) & 1:
+                    for j in range(num_outer):
+                        if ((first_tile + t) >> j) & 1:
+                            moments[i, j] += share * sums[n, t]
+                    for j in range(ones.shape[2]):
+                        moments[i, num_outer + j] += share * ones[n, t, j]
+                        moments[num_outer + j, i] += share * ones[n, t, j]
