@@ -103,6 +103,9 @@ class Form(ABC):
     data: Data
 
     wave_tiles = 64  # tiles of a wave: 8 MiB of weights at 2^14 states a tile
+    tells_masses = (
+        False  # whether its batch has ``log_masses``: samples then visit the tiles they fall in only
+    )
     filled_tiles = 64  # the same where a batch has no say: all tiles are filled
 
     @property
@@ -178,12 +181,19 @@ class Form(ABC):
         return tiles, scales
 
     def visit_states(
-        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...]
+        self,
+        kernel: Any,
+        terms: Terms,
+        offset: Array,
+        first: int,
+        sums: tuple[Array, ...],
+        *,
+        most: int | None = None,
     ) -> None:
-        """Run ``posterior_sums`` or ``sample_states`` over one wave of filled tiles; log p(z | x_n) =
-        offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
+        """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones; log p(z |
+        x_n) = offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
         """
-        log_tiles, _ = self.fill_wave(first, in_log_space=True)
+        log_tiles, _ = self.fill_wave(first, most=most, in_log_space=True)
         outer, row_bits, column_bits, _ = self.tiling
         peaks = np.empty((len(log_tiles), 1 << row_bits))
         row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)

@@ -97,7 +97,10 @@ def log_sums_and_means_of(form: Form, x: Array, run: Run) -> tuple[Array, Array,
     """The same for the data of one chunk, and which of them were summed in log space."""
     terms = form.data.terms(x)
     moments = run.reduce(
-        Moments.zero(len(x), form.num_latents), form.wave_starts(), form.batch(terms).moments, form.wave_states
+        Moments.zero(len(x), form.num_latents),
+        form.wave_starts(),
+        form.batch(terms).moments,
+        form.wave_states,
     )
     evidence = Sums(*moments[:3]).log()
     again = uncertain(form, moments.bound, evidence)

@@ -19,7 +19,7 @@ from fastvi.engine.pair_form import PairForm
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tile_batch import flipped_tiles
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import merge_tile_sums
+from fastvi.kernels.cpu.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.tile_masses import (
     add_bit_masses,
     add_outer_masses,
@@ -117,7 +117,24 @@ class PairBatch:
         parts = [part._moments(first, flipped) for part in self._parts()]
         return Moments(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
+    def log_masses(self, first: int) -> Array:
+        """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
+        found = []
+        for part in self._parts():
+            sums, scales = part._row_sums(first)
+            out = np.empty_like(sums)
+            log_tile_masses(sums, scales, first, part.outer, part.terms.constant, out)
+            found.append(out)
+        return np.concatenate(found)
+
     def _sums(self, first: int) -> Sums:
+        rows = self._row_sums(first)
+        sums = Sums.zero(self.num_data)
+        merge_tile_sums(*rows, first, self.outer, self.terms.constant, *sums)
+        return sums
+
+    def _row_sums(self, first: int) -> tuple[Array, Array]:
+        """Sum of each row (N, T), and the log of what it was divided by."""
         form = self.form
         count, outer_linear, outer_constant = self._rows(first)
         inner = self.terms.linear[:, form.tiling.outer_bits :]
@@ -131,12 +148,7 @@ class PairBatch:
             totals[part], scales[part] = out[: data.size, 0], scale
 
         self._each_task(count, task, 1.0)
-        sums = Sums.zero(self.num_data)
-        merge_tile_sums(
-            totals.reshape(-1, count), self._scales(scales, outer_constant), first, self.outer,
-            self.terms.constant, *sums,
-        )  # fmt: skip
-        return sums
+        return totals.reshape(-1, count), self._scales(scales, outer_constant)
 
     def _scales(self, scales: Array, outer_constant: Array) -> Array:
         """(N, T): log of what a row was divided by, less the datum's own terms."""
@@ -198,9 +210,7 @@ class PairBatch:
         count, outer_linear, _ = self._rows(first)
         inner = self.terms.linear[:, num_outer:]
         shares = np.zeros((count, self.num_data))
-        posterior_shares(
-            masses.scales, first, self.outer, self.terms.constant - evidence, weights, shares
-        )
+        posterior_shares(masses.scales, first, self.outer, self.terms.constant - evidence, weights, shares)
         add_outer_pairs(masses.sums, masses.ones, shares, first, num_outer, values)
         by_row = np.ascontiguousarray(shares.T).reshape(-1)
         tile = form.tile[None]

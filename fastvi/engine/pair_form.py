@@ -39,6 +39,8 @@ class PairForm(Form):
     tile: Array  # exp(log_tile - tile_scale), packed
     tile_scale: float
 
+    tells_masses = True
+
     @property
     def wave_tiles(self) -> int:  # type: ignore[override]
         return max(1, (1 << 27) // self.tiling.tile_states)  # 7 ms for a datum, 2 minutes for a chunk

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, chunks
+from fastvi.engine.form import CHUNK_DATA, Form, chunks
 from fastvi.engine.runs import Run
 from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
 from fastvi.kernels.cpu.posterior_sums import merge_largest, posterior_sums, sample_states
@@ -103,20 +103,81 @@ def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed
         fill_uniforms(*key, int(members[n]), 0, uniforms[n])
     order = np.argsort(uniforms, axis=1, kind="stable")
     ascending = np.take_along_axis(uniforms, order, axis=1)
-    taken, cumulative = np.zeros(num_data, np.int64), np.zeros(num_data)
-    # rounding may leave the total just below a number close to 1: that draw is then the last state visited
-    states = np.full((num_data, num), -1, np.int64)
-    for data in chunks(num_data):
+    states = np.empty((num_data, num), np.int64)
+    visit = _sample_by_tile if form.tells_masses else _sample_all
+    for data in _sample_slices(form, num_data):
         terms = form.data.terms(x[data])
-        offset = terms.constant - evidence[data]
-        for first in form.filled_starts():
-            sums = (ascending[data], taken[data], cumulative[data], states[data])
-            form.visit_states(sample_states, terms, offset, first, sums)
-    for short in np.flatnonzero(taken < num):
-        states[short, taken[short] :] = states[short, taken[short] - 1]
+        visit(form, terms, evidence[data], ascending[data], states[data])
     unsorted = np.empty_like(states)
     np.put_along_axis(unsorted, order, states, axis=1)
     return unpack_states(form, unsorted)
+
+
+def _sample_slices(form: Form, num_data: int) -> list[slice]:
+    """Data whose tiles' masses are kept at a time: 2^22 numbers, 32 MiB."""
+    step = max(1, min(CHUNK_DATA, (1 << 22) // form.tiling.num_tiles))
+    return [slice(first, min(first + step, num_data)) for first in range(0, num_data, step)]
+
+
+def _sample_all(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
+    """Inverse of the cumulative distribution over all states, in the order of tiles, rows, columns."""
+    taken, cumulative = np.zeros(len(evidence), np.int64), np.zeros(len(evidence))
+    offset = terms.constant - evidence
+    states[...] = -1
+    for first in form.filled_starts():
+        form.visit_states(sample_states, terms, offset, first, (ascending, taken, cumulative, states))
+    _fill_short(taken, states)
+
+
+def _fill_short(taken: Array, states: Array) -> None:
+    """Rounding may leave the total just below a number close to 1: that draw is then the last state visited."""
+    for short in np.flatnonzero((taken < states.shape[1]) & (taken > 0)):
+        states[short, taken[short] :] = states[short, taken[short] - 1]
+
+
+def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
+    """The same distribution function, but only tiles in which a draw falls are visited state by state: the
+    masses of tiles come from a matrix product.
+    """
+    batch: Any = form.batch(terms)
+    masses = np.concatenate([batch.log_masses(first) for first in form.wave_starts()], axis=1)
+    masses = np.exp(masses - evidence[:, None])
+    # what underflowed in a product may be all there is
+    lost = np.flatnonzero(~(np.abs(masses.sum(axis=1) - 1.0) < 1e-9))
+    if lost.size:
+        part, again = Terms(terms.linear[lost], terms.constant[lost]), np.empty_like(states[lost])
+        _sample_all(form, part, evidence[lost], ascending[lost], again)
+        states[lost] = again
+    ends = np.cumsum(masses, axis=1)
+    begins = ends - masses
+    last = np.where(masses > 0, np.arange(masses.shape[1]), -1).max(axis=1)
+    found = np.full(states.shape, -1, np.int64)
+    for n in np.setdiff1d(np.arange(len(evidence)), lost):
+        found[n] = np.minimum(np.searchsorted(ends[n], ascending[n], side="right"), last[n])
+    offset = terms.constant - evidence
+    for tile in np.unique(found[found >= 0]):
+        who = np.flatnonzero((found == tile).any(axis=1))
+        hits = found[who] == tile
+        # numbers of other tiles are moved out of reach; those of this one are a run of the ascending row
+        first, count = hits.argmax(axis=1), hits.sum(axis=1)
+        width = int(count.max())
+        place = first[:, None] + np.arange(width)
+        inside = np.arange(width) < count[:, None]
+        numbers = np.take_along_axis(ascending[who], np.minimum(place, states.shape[1] - 1), axis=1)
+        # counted from the tile's beginning, so that a tile of little mass keeps its digits, and kept inside it
+        # where products and single states round apart
+        within = np.maximum(numbers - begins[who, tile][:, None], 0.0) * (1.0 - 1e-9)
+        wanted = np.where(inside, within, 2.0)
+        taken, cumulative = np.zeros(who.size, np.int64), np.zeros(who.size)
+        picked = np.full(wanted.shape, -1, np.int64)
+        part = Terms(np.ascontiguousarray(terms.linear[who]), terms.constant[who])
+        form.visit_states(
+            sample_states, part, offset[who], int(tile), (wanted, taken, cumulative, picked), most=1
+        )
+        for k, n in enumerate(who):
+            if taken[k] < count[k]:  # a tile of less than 2^-60 of the mass, whose rows are passed over
+                picked[k, taken[k] : count[k]] = picked[k, taken[k] - 1] if taken[k] else tile
+            states[n, first[k] : first[k] + count[k]] = picked[k, : count[k]]
 
 
 def sample_form(form: Form, num: int, seed: int) -> Array:

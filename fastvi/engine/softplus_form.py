@@ -56,6 +56,8 @@ class SoftplusForm(Form):
         Array | None
     )  # (2^d,) of a prior that is a model, at the number of each state in the form's order
 
+    tells_masses = True
+
     @property
     def padded_rows(self) -> int:
         panel_rows = product_tile(8 if self.dtype == "float64" else 4).rows

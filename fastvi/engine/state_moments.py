@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.form import Form, chunks
+from fastvi.engine.form import Form, Moments, Sums, chunks
 from fastvi.engine.log_sum import log_sums_and_means_of
 from fastvi.engine.pair_batch import PairBatch
 from fastvi.engine.pair_form import PairForm
@@ -71,12 +71,13 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     tiles, scales = form.fill_wave(first)
     packed, base = batch.packed
     shares = np.zeros((len(tiles), packed.padded_data))
-    posterior_shares(
-        scales[None], first, batch.outer, base - weights.evidence, weights.in_products, shares
-    )
+    posterior_shares(scales[None], first, batch.outer, base - weights.evidence, weights.in_products, shares)
     logs = form.fill_wave(first, in_log_space=True)[0] if weights.uncertain.size else None
     found = _zero(form)
     tables = form.tables
+    # all rows that are passed over hold less than 2^-60 of the sum of weights
+    total_weight = np.abs(weights.in_products).sum() + np.abs(weights.in_logs).sum()
+    negligible = 2.0**-60 * total_weight / (num_rows << outer)
 
     def task(start: int) -> Total:
         part = slice(start, min(start + _TASK_TILES, len(tiles)))
@@ -95,10 +96,12 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
         own = Total(np.zeros_like(found.values), found.states)
         add_slopes(
             posterior, first + start, tables.outer_weights, tables.row_weights, tables.column_weights,
-            form.bias, own.values,
+            form.bias, negligible, own.values,
         )  # fmt: skip
         if found.states.size:  # each state has its place: no two tasks write to the same
-            numbers = np.arange(num_columns)[None] << (outer + row_bits) | np.arange(num_rows)[:, None] << outer
+            numbers = (
+                np.arange(num_columns)[None] << (outer + row_bits) | np.arange(num_rows)[:, None] << outer
+            )
             for t in range(len(posterior)):
                 found.states[numbers | (first + start + t)] = posterior[t]
         return own
@@ -171,3 +174,11 @@ def states_of(moments: StateMoments) -> tuple[Array, Array]:
     for i, latent in enumerate(moments.order):
         states[:, latent] = (numbers >> i) & 1
     return states, moments.states
+
+
+def one_wave(form: Any, batch: Any, moments: Moments) -> None:
+    """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
+    evidence = Sums(*moments[:3]).log()
+    none = np.empty(0, np.int64)
+    weights = _Weights(evidence, np.ones(len(evidence)), none, np.empty(0))
+    (slopes_wave if isinstance(form, SoftplusForm) else pairs_wave)(batch, weights, 0)

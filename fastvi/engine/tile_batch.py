@@ -19,7 +19,7 @@ from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
 from fastvi.engine.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import merge_tile_sums
+from fastvi.kernels.cpu.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.tile_masses import (
     add_bit_masses,
     add_outer_masses,
@@ -168,6 +168,14 @@ class TileBatch:
         sums = Sums.zero(self.num_data)
         merge_tile_sums(batch.sums(tiles), scales[None], first, self.outer, base, *sums)
         return sums
+
+    def log_masses(self, first: int) -> Array:
+        """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
+        tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
+        batch, base = self.packed
+        out = np.empty((self.num_data, len(tiles)))
+        log_tile_masses(batch.sums(tiles), scales[None], first, self.outer, base, out)
+        return out
 
     def moments(self, first: int) -> Moments:
         """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""

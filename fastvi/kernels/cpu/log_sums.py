@@ -47,6 +47,16 @@ def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, 
 
 
 @kernel
+def log_tile_masses(sums, tile_scales, first_tile, outer, base, out):
+    """out[n, t] = log of the part of datum n's sum that tile t holds; ``tile_scales`` as above."""
+    for n in range(base.size):
+        row = n if tile_scales.shape[0] > 1 else 0
+        for t in range(tile_scales.shape[1]):
+            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
+            out[n, t] = scale + math.log(sums[n, t]) if sums[n, t] > 0.0 else -math.inf
+
+
+@kernel
 def merge_log_sums(largest, total, part_largest, part_total):
     """Add one shard's running sums to those so far."""
     for n in range(total.size):
