@@ -168,7 +168,9 @@ class Form(ABC):
     def fill_wave(
         self, first: int, *, most: int | None = None, in_log_space: bool = False
     ) -> tuple[Array, Array]:
-        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logarithms of their scales."""
+        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logarithms of their
+        scales.
+        """
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         tiles, scales = np.empty((count, self.tile_size)), np.empty(count)
         group = max(1, count // (8 * num_threads()))
@@ -190,8 +192,8 @@ class Form(ABC):
         *,
         most: int | None = None,
     ) -> None:
-        """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones; log p(z |
-        x_n) = offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
+        """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones; log
+        p(z | x_n) = offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
         """
         log_tiles, _ = self.fill_wave(first, most=most, in_log_space=True)
         outer, row_bits, column_bits, _ = self.tiling

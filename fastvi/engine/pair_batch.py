@@ -1,7 +1,7 @@
 """A batch of data summed under a pair form: each datum and outer state is a row of one matrix product.
 
-A task packs the tables of some rows and multiplies them by the form's one tile. What it needs beside the tile is
-as large as the tables of those rows; nothing grows with 2^d.
+A task packs the tables of some rows and multiplies them by the form's one tile. What it needs beside the tile
+is as large as the tables of those rows; nothing grows with 2^d.
 """
 
 from __future__ import annotations

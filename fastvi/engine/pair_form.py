@@ -6,8 +6,8 @@ its inner bits alone, times a function linear in the inner bits whose coefficien
     J(z) = J(outer) + J(inner) + sum_i inner_i (sum_o J_io outer_o)
 
 so all tiles are one tile. A datum and an outer state together are a datum of that tile, with t_i + sum_o J_io
-outer_o in place of t_i: a batch is one matrix product with a fixed factor, one multiply-add a state. For N = 1
-this is the split in three groups (outer, row, column) of Williams (2005), "A new algorithm for optimal
+outer_o in place of t_i: a batch is one matrix product with a fixed factor, one multiply-add a state. For N =
+1 this is the split in three groups (outer, row, column) of Williams (2005), "A new algorithm for optimal
 2-constraint satisfaction and its implications", Theoretical Computer Science 348.
 """
 
@@ -107,9 +107,9 @@ def _build(order: Array, couplings: Array, centre: Array, data: Data) -> PairFor
     """``couplings``, ``centre`` and ``data`` are in the form's order."""
     tiling = choose_pair_tiling(order.size)
     inner = tiling.outer_bits
-    column_panels_size = PairForm.tile_size.fget  # the size follows from the tiling alone
+    # sizes follow from the tiling alone
     blank = PairForm(tiling, order, centre, data, couplings, np.empty(0), np.empty(0), 0.0)
-    log_tile = np.empty(column_panels_size(blank))
+    log_tile = np.empty(blank.tile_size)
     pair_tile(
         np.ascontiguousarray(couplings[inner:, inner:]), centre[inner:].copy(), tiling.row_bits,
         blank.padded_rows, log_tile,

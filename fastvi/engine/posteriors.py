@@ -164,8 +164,8 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
         place = first[:, None] + np.arange(width)
         inside = np.arange(width) < count[:, None]
         numbers = np.take_along_axis(ascending[who], np.minimum(place, states.shape[1] - 1), axis=1)
-        # counted from the tile's beginning, so that a tile of little mass keeps its digits, and kept inside it
-        # where products and single states round apart
+        # counted from the tile's beginning, so that a tile of little mass keeps its digits, and kept inside
+        # it where products and single states round apart
         within = np.maximum(numbers - begins[who, tile][:, None], 0.0) * (1.0 - 1e-9)
         wanted = np.where(inside, within, 2.0)
         taken, cumulative = np.zeros(who.size, np.int64), np.zeros(who.size)

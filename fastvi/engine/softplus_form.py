@@ -1,7 +1,8 @@
 """Models with softplus sums as the kernels read them: log p(x, z) = c(x) + <t(x), z> - A(z).
 
-Of a sigmoid belief network, A(z) = sum_j softplus(eta_j(z)) - log p(z). Of a restricted Boltzmann machine whose
-visible units are summed out the sum has the other sign: a tile is then the product itself, not its inverse.
+Of a sigmoid belief network, A(z) = sum_j softplus(eta_j(z)) - log p(z). Of a restricted Boltzmann machine
+whose visible units are summed out the sum has the other sign: a tile is then the product itself, not its
+inverse.
 
 A linear function <centre, z> is moved from t to A, with centre = E[t(x)] for x at the model's mean logits:
 what is left of t is small for data like the model's, so that the weights of a tile span less of the range
@@ -165,8 +166,8 @@ def softplus_sum_form(
     *,
     dtype: str = "float64",
 ) -> SoftplusForm:
-    """sum_z exp(<linear + W_x^T x, z> + b_x . x + sum_j softplus(eta_j(z))): a restricted Boltzmann machine whose
-    visible units were seen, ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
+    """sum_z exp(<linear + W_x^T x, z> + b_x . x + sum_j softplus(eta_j(z))): a restricted Boltzmann machine
+    whose visible units were seen, ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
     """
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])

@@ -51,16 +51,17 @@ class _States(NamedTuple):
 class ExactPosterior:
     """Exact posteriors of N data over d binary latents.
 
-    ``log_marginal``, ``mean`` and what was asked for are there at once. ``entropy``, ``mode`` and ``mode_log_prob``
-    take a second pass over the states; where ``top_k`` or ``pairwise`` have not caused it, it runs when one of
-    them is first used, in this process.
+    ``log_marginal``, ``mean`` and what was asked for are there at once. ``entropy``, ``mode`` and
+    ``mode_log_prob`` take a second pass over the states; where ``top_k`` or ``pairwise`` have not caused it,
+    it runs when one of them is first used, in this process.
 
     Attributes
     ----------
     log_marginal : ndarray, (N,)
         log p(x_n) in nats; without - log Z where ``normalized=False`` left that out.
     mean : ndarray, (N, d)
-        p(z_i = 1 | x_n). Units of a Boltzmann machine that were observed have their value. NaN where p(x_n) is 0.
+        p(z_i = 1 | x_n). Units of a Boltzmann machine that were observed have their value. NaN where p(x_n)
+        is 0.
     """
 
     log_marginal: np.ndarray
@@ -216,10 +217,10 @@ def exact_posterior(
     .. math:: p(z|x_n) = p(x_n, z) / \sum_{z'} p(x_n, z')
 
     A first pass gives log p(x_n) and the means as matrix products, at two to three times the cost of
-    :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of states
-    whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs little more
-    than its evidence, and one that is spread over all states an exponential a state. It runs at once where
-    ``top_k`` or ``pairwise`` ask for it, else when the entropy or the mode is first used.
+    :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of
+    states whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs
+    little more than its evidence, and one that is spread over all states an exponential a state. It runs at
+    once where ``top_k`` or ``pairwise`` ask for it, else when the entropy or the mode is first used.
 
     Parameters
     ----------

@@ -61,9 +61,9 @@ def log_marginal(
     executor
         A :class:`concurrent.futures.Executor` whose workers take one wave of states each.
     checkpoint
-        A file that keeps what is finished, every few seconds and when the run ends or is interrupted: the same
-        call goes on from it, with the same bits. A file of another model, data or options is refused and left
-        as it was.
+        A file that keeps what is finished, every few seconds and when the run ends or is interrupted: the
+        same call goes on from it, with the same bits. A file of another model, data or options is refused and
+        left as it was.
     progress
         True for a line on standard error, or a function of (states done, states in all).
     memory_limit

@@ -34,9 +34,9 @@ def log_marginal_gradient(
     .. math::
         \nabla \sum_n w_n \log p(x_n) = \sum_n w_n E_{p(z|x_n)}[\nabla \log p(x_n, z)]
 
-    (Fisher's identity). A first pass gives the evidence and the posterior means; in a second one the posteriors of
-    all data are summed state by state, as a matrix product, so that what is D-dimensional is done once a state
-    and not once a state and datum.
+    (Fisher's identity). A first pass gives the evidence and the posterior means; in a second one the
+    posteriors of all data are summed state by state, as a matrix product, so that what is D-dimensional is
+    done once a state and not once a state and datum.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ def log_marginal_gradient(
     Returns
     -------
     dict
-        Parameter's name -> gradient, of the parameter's shape, in nats per unit of the parameter. The couplings of a
-        Boltzmann machine are moved one entry at a time: J_ij and J_ji each get half of the pair's gradient, so that
-        the sum over the entries of gradient times a symmetric change is the change of the result. Parameters of
-        a deep network's prior are named as ``prior_`` and their own name.
+        Parameter's name -> gradient, of the parameter's shape, in nats per unit of the parameter. The
+        couplings of a Boltzmann machine are moved one entry at a time: J_ij and J_ji each get half of the
+        pair's gradient, so that the sum over the entries of gradient times a symmetric change is the change
+        of the result. Parameters of a deep network's prior are named as ``prior_`` and their own name.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def log_marginal_gradient(
     for name, value in total.items():
         if not np.isfinite(value).all():
             raise ValueError(
-                f"x must have a positive probability for the gradient to exist, got {name} with NaN or infinity"
+                f"x must have a positive probability for the gradient to exist, got NaN or infinity in {name}"
             )
     return total
 

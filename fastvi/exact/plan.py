@@ -83,9 +83,9 @@ def plan(
 ) -> Plan:
     """States, operations, memory, shards and seconds of an exact question, from a short run on this machine.
 
-    One wave of states is summed for a few made-up data, twice, and the time of the whole is extrapolated: right
-    within a factor of two on a machine that does nothing else, for data that take the fast path (which data of the
-    model's own kind do).
+    One wave of states is summed for a few made-up data, twice, and the time of the whole is extrapolated:
+    right within a factor of two on a machine that does nothing else, for data that take the fast path (which
+    data of the model's own kind do).
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ def plan(
     num_data
         N, at least 0.
     question
-        "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior" (evidence
-        and means) or "log_marginal_gradient".
+        "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior"
+        (evidence and means) or "log_marginal_gradient".
     observed : array_like of bool, (D,), optional
         Which pixels would be seen; all where not given, none of a Boltzmann machine.
     dtype
@@ -125,7 +125,8 @@ def plan(
     if question == "log_partition":
         if model._partition_form() is None:
             raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
-        return _measured(question, model._partition_form, 1, model.num_pixels)
+        build: Callable[[], Any] = model._partition_form
+        return _measured(question, build, 1, model.num_pixels)
     if question == "log_marginal" and model._closed_form(_made_up(model, pixels, 0), pixels) is not None:
         return Plan(question, num_data, 0, 0, 0, 0, 0.0)
     prior = getattr(model, "is_deep", False) and model.prior  # type: ignore[attr-defined]

@@ -272,8 +272,8 @@ def _matmul_emitted(
 
 @intrinsic
 def _mass_emitted(
-    typing_context,
-    total, total_at, left, left_at, right, right_at, weight, weight_at, scale, scale_at, mass, mass_at, length,
+    typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, scale, scale_at, mass,
+    mass_at, length,
 ):  # fmt: skip
     n = types.intp
     signature = types.void(total, n, left, n, right, n, weight, n, scale, n, mass, n, n)

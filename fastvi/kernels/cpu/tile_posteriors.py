@@ -135,10 +135,11 @@ def _rows_that_count(q, negligible, rows):
 
 @kernel
 def add_slopes(q, first_tile, outer_weights, row_weights, column_weights, bias, negligible, slopes):
-    """slopes[j, i] += sum over z of Q(z) sigmoid(eta_j(z)) z_i; its last column is the sum of Q sigmoid(eta_j).
+    """slopes[j, i] += sum over z of Q(z) sigmoid(eta_j(z)) z_i; its last column is the sum of Q
+    sigmoid(eta_j).
 
-    ``q`` (T, rows, columns); latents in the order of bits. Rows of states that hold no more than ``negligible``
-    are passed over.
+    ``q`` (T, rows, columns); latents in the order of bits. Rows of states that hold no more than
+    ``negligible`` are passed over.
     """
     num_outer, num_row_bits, num_column_bits = (
         outer_weights.shape[1], row_weights.shape[1], column_weights.shape[1]
@@ -204,7 +205,9 @@ def add_slopes(q, first_tile, outer_weights, row_weights, column_weights, bias, 
 
 @kernel
 def add_pair_moments(q, num_row_bits, first_bit, moments):
-    """moments[i, j] += sum over s of q[s] s_i s_j, s = (row bits, column bits), for one tile q (rows, columns)."""
+    """moments[i, j] += sum over s of q[s] s_i s_j, s = (row bits, column bits), for one tile q (rows,
+    columns).
+    """
     num_rows, num_columns = q.shape
     num_column_bits = moments.shape[0] - first_bit - num_row_bits
     column = first_bit + num_row_bits
