@@ -56,7 +56,7 @@ def idx(array):
 # ---- help ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["plan"], ["info"]])
 def test_help_has_examples(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
@@ -259,6 +259,24 @@ def test_evaluate_without_data(tmp_path, network):
     assert result.exit_code == 0
     assert "0 data" in result.stdout
     assert (tmp_path / "out.csv").read_text() == "index,log_marginal\n"
+
+
+def test_evaluate_goes_on_from_a_checkpoint(tmp_path, network):
+    np.save(tmp_path / "x.npy", network.sample(3, 0)[1]) network.save(tmp_path / "model.npz") arguments =
+    ["evaluate", tmp_path / "model.npz", tmp_path / "x.npy", "--checkpoint", tmp_path / "part.npz"] first,
+    second = invoke(*arguments), invoke(*arguments) assert (tmp_path / "part.npz").exists() assert
+    first.stdout == second.stdout
+
+
+def test_plan_is_a_table(tmp_path, network):
+    network.save(tmp_path / "model.npz")
+    shown = invoke("plan", tmp_path / "model.npz", "--num-data", 7).stdout
+    assert f"{2**network.num_latents:,} (2^{network.num_latents})" in shown
+    assert "predicted time" in shown
+    fastvi.Uniform(3).save(tmp_path / "q.npz")
+    assert "MODEL must hold a model" in one_line(invoke("plan", tmp_path / "q.npz"))
+    wrong = invoke("plan", tmp_path / "model.npz", "--question", "log_partition")
+    assert "model must have a log Z" in one_line(wrong)
 
 
 def test_evaluate_a_table(tmp_path):

@@ -113,6 +113,17 @@ STORAGE = [
     ("path is a number", lambda: fastvi.load(3), TypeError, r"^path must be a str or an os.PathLike, got 3 \(int\)"),
 ]
 
+PARTITION_AND_GRADIENT = [
+    ("log Z of a network", lambda: fastvi.log_partition(NETWORK), TypeError, r"^model must be a BoltzmannMachine or RestrictedBoltzmannMachine, got SigmoidBeliefNetwork"),
+    ("log Z of 41 units", lambda: fastvi.log_partition(fastvi.BoltzmannMachine(np.zeros((41, 41)), np.zeros(41))), ValueError, r"^max_states is .*log Z under 2\^41 states"),
+    ("64 units unconditioned", lambda: fastvi.log_marginal(fastvi.BoltzmannMachine(np.zeros((64, 64)), np.zeros(64)), np.zeros((1, 64))), ValueError, r"^max_states is .*log Z under 2\^64"),
+    ("a mask without x", lambda: fastvi.log_marginal(fastvi.BoltzmannMachine([[0.0]], [0.0]), observed=[True]), TypeError, r"^x must be an array of 0 and 1"),
+    ("gradient of None", lambda: fastvi.log_marginal_gradient(None, X), TypeError, r"^model must be one with latents to sum out or a JointTable"),
+    ("weights of other data", lambda: fastvi.log_marginal_gradient(NETWORK, X, data_weights=[1.0]), ValueError, r"^data_weights must have shape \(2,\), got shape \(1,\)"),
+    ("weight of NaN", lambda: fastvi.log_marginal_gradient(NETWORK, X, data_weights=[1.0, NAN]), ValueError, r"^data_weights must be finite, got nan at index 1"),
+    ("gradient without data", lambda: fastvi.log_marginal_gradient(NETWORK), TypeError, r"^x must be an array of shape \(num_data, 4\), got None"),
+]
+
 # what the functions of the other layers pass their arguments to
 VALIDATION = [
     ("one datum", lambda: validation.binary_matrix(np.zeros(4), "x", 4), ValueError, r"^x must have shape \(num_data, 4\), got shape \(4,\): pass x\[None\]"),
@@ -134,8 +145,8 @@ VALIDATION = [
 
 
 LOG_MARGINAL = [
-    ("model None", lambda: fastvi.log_marginal(None, X), TypeError, r"^model must be a SigmoidBeliefNetwork or JointTable, got None"),
-    ("x None", lambda: fastvi.log_marginal(NETWORK), TypeError, r"^x must be an array of 0 and 1 of shape \(num_data, 4\), got None"),
+    ("model None", lambda: fastvi.log_marginal(None, X), TypeError, r"^model must be one with latents to sum out or a JointTable, got None"),
+    ("x None", lambda: fastvi.log_marginal(NETWORK), TypeError, r"^x must be an array of shape \(num_data, 4\), got None"),
     ("x of 2", lambda: fastvi.log_marginal(NETWORK, spoiled((5, 4), 2, (3, 1))), ValueError, r"^x must contain only 0 and 1, got 2.0 at index \(3, 1\)"),
     ("x of NaN", lambda: fastvi.log_marginal(NETWORK, spoiled((5, 4), NAN, (3, 1))), ValueError, r"^x .* got nan at index \(3, 1\)"),
     ("one datum", lambda: fastvi.log_marginal(NETWORK, [0, 1, 0, 1]), ValueError, r"^x must have shape \(num_data, 4\), got shape \(4,\): pass x\[None\]"),
@@ -149,7 +160,9 @@ LOG_MARGINAL = [
     ("unknown dtype", lambda: fastvi.log_marginal(NETWORK, X, dtype="float16"), ValueError, r"^dtype must be one of 'float64', 'float32', got 'float16'"),
     ("dtype as a type", lambda: fastvi.log_marginal(NETWORK, X, dtype=np.float32), TypeError, r"^dtype must be one of"),
     ("executor of 4", lambda: fastvi.log_marginal(NETWORK, X, executor=4), TypeError, r"^executor must be a Executor, got 4"),
-    ("checkpoint", lambda: fastvi.log_marginal(NETWORK, X, checkpoint="a"), NotImplementedError, r"^checkpoint must be None"),
+    ("checkpoint is a number", lambda: fastvi.log_marginal(NETWORK, X, checkpoint=3), TypeError, r"^checkpoint must be a str or an os.PathLike, got 3"),
+    ("checkpoint in no folder", lambda: fastvi.log_marginal(NETWORK, X, checkpoint="none/a"), FileNotFoundError, r"^checkpoint must"),
+    ("normalized of 0", lambda: fastvi.log_marginal(NETWORK, X, normalized=0), TypeError, r"^normalized must be True or False, got 0"),
     ("progress of 1", lambda: fastvi.log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
     ("memory_limit of 0", lambda: fastvi.log_marginal(NETWORK, X, memory_limit=0), ValueError, r"^memory_limit must be an int >= 1, got 0"),
     ("max_states of 7", lambda: fastvi.log_marginal(NETWORK, X, max_states=7), ValueError, r"^max_states is 7 .* the model has 2\^3"),
@@ -205,7 +218,7 @@ ESTIMATES = [
     ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
 ]
 EXACT_POSTERIOR = [
-    ("model a table", lambda: fastvi.exact_posterior(TABLE, X), TypeError, r"^model must be a SigmoidBeliefNetwork"),
+    ("model a table", lambda: fastvi.exact_posterior(TABLE, X), TypeError, r"^model must be one with latents to sum out, got JointTable"),
     ("x of 2", lambda: fastvi.exact_posterior(NETWORK, X * 2), ValueError, r"^x must contain only 0 and 1, got 2"),
     ("top_k of -1", lambda: fastvi.exact_posterior(NETWORK, X, top_k=-1), ValueError, r"^top_k must be an int >= 0, got -1"),
     ("top_k of 9", lambda: fastvi.exact_posterior(NETWORK, X, top_k=9), ValueError, r"^top_k must be at most 2\^3, the number of states, got 9"),
@@ -229,6 +242,7 @@ TABLES = {
     "fit_posterior": FIT_POSTERIOR,
     "estimates": ESTIMATES,
     "exact_posterior": EXACT_POSTERIOR,
+    "partition and gradient": PARTITION_AND_GRADIENT,
     "storage": STORAGE,
     "validation": VALIDATION,
 }

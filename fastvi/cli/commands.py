@@ -11,6 +11,8 @@ import fastvi
 from fastvi.cli.group import Group
 
 _STUDIES = ("enumeration", "sampling", "bounds")
+# as in fastvi.exact.plan, which would take a second to import here
+_QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -29,6 +31,7 @@ def cli(context: click.Context) -> None:
       fastvi study                              all studies on handwritten digits, about two minutes
       fastvi study bounds --quick               one of them at toy sizes, seconds
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
+      fastvi plan model.npz --num-data 10000    what that would take, before it is done
       fastvi info                               versions, processor, threads
     """
     if context.invoked_subcommand is None:
@@ -91,6 +94,8 @@ def study(
 @click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many data only.")
 @click.option("--csv", "csv_path", type=_FILE, help="Write log p(x) of each datum to this CSV file.")
+@click.option("--checkpoint", type=_FILE, help="Keep what is finished in this file, and go on from it.")
+@click.option("--unnormalized", is_flag=True, help="Leave out log Z of a Boltzmann machine.")
 def evaluate(
     model: Path,
     data: Path,
@@ -98,6 +103,8 @@ def evaluate(
     threshold: float | None,
     limit: int | None,
     csv_path: Path | None,
+    checkpoint: Path | None,
+    unnormalized: bool,
 ) -> None:
     """Exact log p(x) of a saved MODEL (.npz) on DATA (.npz, .npy, IDX or IDX.gz).
 
@@ -112,7 +119,36 @@ def evaluate(
     """
     from fastvi.cli.evaluate import evaluate_file
 
-    evaluate_file(model, data, key=key, threshold=threshold, limit=limit, csv_path=csv_path)
+    evaluate_file(
+        model, data, key=key, threshold=threshold, limit=limit, csv_path=csv_path, checkpoint=checkpoint,
+        normalized=not unnormalized,
+    )  # fmt: skip
+
+
+@cli.command()
+@click.argument("model", type=_FILE)
+@click.option("--num-data", type=click.IntRange(0), default=1, show_default=True, help="How many data.")
+@click.option(
+    "--question",
+    type=click.Choice(_QUESTIONS),
+    default=_QUESTIONS[0],
+    show_default=True,
+    help="What would be asked.",
+)
+def plan(model: Path, num_data: int, question: str) -> None:
+    """What an exact question about a saved MODEL (.npz) would take: states, memory, shards, time.
+
+    A moment of the work is measured and the rest extrapolated, right within a factor of two on a quiet
+    machine.
+
+    \b
+    Examples:
+      fastvi plan results/model/model_12_latents.npz --num-data 10000
+      fastvi plan machine.npz --question log_partition
+    """
+    from fastvi.cli.plan import show_plan
+
+    show_plan(model, num_data, question)
 
 
 @cli.command()

@@ -12,8 +12,8 @@ import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table
 from fastvi.datasets import load_idx
+from fastvi.models.enumerable import Enumerable
 from fastvi.models.joint_table import JointTable
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.models.storage import write_whole
 
 _USUAL_KEYS = ("x", "images")
@@ -57,11 +57,13 @@ def evaluate_file(
     threshold: float | None,
     limit: int | None,
     csv_path: Path | None,
+    checkpoint: Path | None = None,
+    normalized: bool = True,
 ) -> None:
     """Print a summary of log p(x); write it per datum where ``csv_path`` is given."""
     try:
         model = fastvi.load(model_path)
-        if not isinstance(model, SigmoidBeliefNetwork | JointTable):
+        if not isinstance(model, Enumerable | JointTable):
             raise WrongInput(f"MODEL must hold a model, got {model!r}")
         x = read_data(data_path, key)
         if x.ndim == 0:
@@ -73,7 +75,7 @@ def evaluate_file(
             if x.dtype.kind not in "biuf":
                 raise WrongInput(f"DATA must hold numbers for --threshold, got dtype {x.dtype}")
             x = x >= threshold
-        values = fastvi.log_marginal(model, x)
+        values = fastvi.log_marginal(model, x, checkpoint=checkpoint, normalized=normalized)
     except (ValueError, TypeError) as error:
         raise WrongInput(str(error)) from error
     if csv_path is not None:

@@ -18,7 +18,7 @@ from fastvi.engine.log_sum import log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
 from fastvi.exact.question import Group, Options, Question, ask, partition_form
-from fastvi.models.enumerable import Enumerable, log_partition_of
+from fastvi.models.enumerable import Enumerable, check_model, log_partition_of
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
@@ -261,7 +261,7 @@ def exact_posterior(
     >>> posterior.mode
     array([[1]], dtype=uint8)
     """
-    validation.instance(model, "model", Enumerable)
+    check_model(model)
     top_k = validation.positive_int(top_k, "top_k", 0)
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")

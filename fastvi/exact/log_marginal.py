@@ -13,7 +13,7 @@ from fastvi.engine import requests
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
-from fastvi.models.enumerable import Enumerable, log_marginal_of
+from fastvi.models.enumerable import Enumerable, check_model, log_marginal_of
 from fastvi.models.joint_table import JointTable
 
 
@@ -99,7 +99,7 @@ def log_marginal(
     >>> fastvi.log_marginal(model, [[1, 0]], observed=[True, False]).round(6)
     array([-0.370486])
     """
-    validation.instance(model, "model", (Enumerable, JointTable))
+    check_model(model, JointTable)
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(model, JointTable):

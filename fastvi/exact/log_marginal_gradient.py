@@ -12,7 +12,7 @@ from fastvi import validation
 from fastvi.engine import requests
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.joint_table import JointTable
 
 
@@ -74,7 +74,7 @@ def log_marginal_gradient(
     >>> gradient["prior_logits"].round(6)
     array([0.243877])
     """
-    validation.instance(model, "model", (Enumerable, JointTable))
+    check_model(model, JointTable)
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(model, JointTable):
         options.checked()

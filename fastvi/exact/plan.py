@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
-from fastvi.models.enumerable import NO_DATA, Enumerable
+from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
@@ -117,7 +117,7 @@ def plan(
     >>> fastvi.plan(model, 100).states
     4
     """
-    validation.instance(model, "model", Enumerable)
+    check_model(model)
     num_data = validation.positive_int(num_data, "num_data", 0)
     question = validation.choice(question, "question", QUESTIONS)
     requests.check_dtype(dtype)

@@ -64,6 +64,14 @@ class Enumerable(Model):
         return type(self).__name__, self._arrays()
 
 
+def check_model(model: Any, *others: type) -> Any:
+    """The argument ``model`` where its latents can be summed out, or where it is one of ``others``."""
+    if not isinstance(model, (Enumerable, *others)):
+        also = "".join(f" or a {other.__name__}" for other in others)
+        raise TypeError(f"model must be one with latents to sum out{also}, got {validation.shown(model)}")
+    return model
+
+
 def log_marginal_of(
     model: Enumerable, x: np.ndarray, pixels: np.ndarray, run: Run, *, dtype: str = "float64"
 ) -> np.ndarray:

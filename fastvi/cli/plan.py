@@ -1,0 +1,23 @@
+"""``fastvi plan``: what a question about a saved model would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import fastvi
+from fastvi.cli.group import WrongInput
+from fastvi.models.enumerable import Enumerable
+
+
+def show_plan(model_path: Path, num_data: int, question: str) -> None:
+    """Measure a moment, print the table."""
+    try:
+        model = fastvi.load(model_path)
+        if not isinstance(model, Enumerable):
+            raise WrongInput(f"MODEL must hold a model with latents to sum out, got {model!r}")
+        found = fastvi.plan(model, num_data, question=question)
+    except (ValueError, TypeError) as error:
+        raise WrongInput(str(error)) from error
+    click.echo(f"{model!r}\n{found}")
