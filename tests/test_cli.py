@@ -262,10 +262,13 @@ def test_evaluate_without_data(tmp_path, network):
 
 
 def test_evaluate_goes_on_from_a_checkpoint(tmp_path, network):
-    np.save(tmp_path / "x.npy", network.sample(3, 0)[1]) network.save(tmp_path / "model.npz") arguments =
-    ["evaluate", tmp_path / "model.npz", tmp_path / "x.npy", "--checkpoint", tmp_path / "part.npz"] first,
-    second = invoke(*arguments), invoke(*arguments) assert (tmp_path / "part.npz").exists() assert
-    first.stdout == second.stdout
+    np.save(tmp_path / "x.npy", network.sample(3, 0)[1])
+    data, kept = tmp_path / "x.npy", tmp_path / "part.npz"
+    network.save(tmp_path / "model.npz")
+    arguments = ["evaluate", tmp_path / "model.npz", data, "--checkpoint", kept]
+    first, second = invoke(*arguments), invoke(*arguments)
+    assert kept.exists()
+    assert first.stdout == second.stdout
 
 
 def test_plan_is_a_table(tmp_path, network):
