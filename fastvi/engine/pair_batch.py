@@ -30,7 +30,7 @@ from fastvi.kernels.cpu.tile_masses import (
     tile_shares,
 )
 from fastvi.kernels.cpu.tile_posteriors import add_pair_moments, tile_posteriors
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, tile_sums
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, shared_tile_sums
 
 Array = NDArray[Any]
 
@@ -137,17 +137,18 @@ class PairBatch:
         """Sum of each row (N, T), and the log of what it was divided by."""
         form = self.form
         count, outer_linear, outer_constant = self._rows(first)
-        inner = self.terms.linear[:, form.tiling.outer_bits :]
+        inner = np.ascontiguousarray(self.terms.linear[:, form.tiling.outer_bits :])
         totals, scales = np.empty((2, self.num_data * count))
-        tile, num_rows = form.tile[None], 1 << form.tiling.row_bits
+        tile = form.tile[None]
 
-        def task(part: slice, data: Array, outer: Array) -> None:
-            left, weights, scale = self._pack(inner[data] + outer_linear[outer])
-            out = np.empty((-(-data.size // DATA_ROWS) * DATA_ROWS, 1))
-            tile_sums(tile, left, weights, num_rows, form.padded_rows, 0, len(out) // DATA_ROWS, out)
-            totals[part], scales[part] = out[: data.size, 0], scale
+        def task(first_row: int) -> None:
+            last_row = min(first_row + _TASK_ROWS, totals.size)
+            shared_tile_sums(
+                tile, inner, outer_linear, first_row, last_row, form.tiling.row_bits, form.padded_rows,
+                totals, scales,
+            )  # fmt: skip
 
-        self._each_task(count, task, 1.0)
+        parallel_map(task, range(0, totals.size, _TASK_ROWS), 1.0 * totals.size * form.tiling.tile_states)
         return totals.reshape(-1, count), self._scales(scales, outer_constant)
 
     def _scales(self, scales: Array, outer_constant: Array) -> Array:

@@ -150,11 +150,14 @@ def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, 
     total = _zero(form)
     for data in chunks(len(x)):
         found, means, again = log_sums_and_means_of(form, x[data], run)
-        evidence[data], mean[data] = found, means
+        # a datum that counts for nothing may be impossible
+        evidence[data], mean[data] = found, np.where(data_weights[data, None] == 0.0, 0.0, means)
         terms = form.data.terms(x[data])
         in_products = data_weights[data].copy()
         in_products[again] = 0.0
-        weights = _Weights(found, in_products, again, data_weights[data][again])
+        # of an impossible one every state is: any finite evidence leaves each with nothing
+        possible = np.where(np.isneginf(found), 0.0, found)
+        weights = _Weights(possible, in_products, again, data_weights[data][again])
         wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
         work = partial(wave, form.batch(terms), weights)
         total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))

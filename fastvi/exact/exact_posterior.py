@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.engine import posteriors, requests
 from fastvi.engine.form import num_chunks
-from fastvi.engine.log_sum import log_sums_and_means
+from fastvi.engine.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
 from fastvi.exact.question import Group, Options, Question, ask, partition_form
-from fastvi.models.enumerable import Enumerable, check_model, log_partition_of
+from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
@@ -126,6 +126,7 @@ class ExactPosterior:
         Returns
         -------
         ndarray, (N, ...), float64
+            NaN where p(x_n) is 0.
         """
         num_data, num_latents = self.mean.shape
         states = validation.binary_array(z, "z", num_latents)
@@ -140,7 +141,8 @@ class ExactPosterior:
             others = np.delete(np.arange(num_latents), free)
             value[(asked[..., others] != known[..., others]).any(axis=-1)] = -np.inf
             out[members] = value
-        return out - self._evidence.reshape(-1, *[1] * (out.ndim - 1))
+        evidence = self._evidence.reshape(-1, *[1] * (out.ndim - 1))
+        return out - np.where(np.isneginf(evidence), np.nan, evidence)
 
     def sample(self, num: int, seed: int) -> np.ndarray:
         """Exact, independent draws from p(z | x_n).
@@ -155,8 +157,19 @@ class ExactPosterior:
         Returns
         -------
         ndarray, (N, num, d), uint8
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong input, and where p(x_n) is 0: nothing can then be drawn.
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
+        impossible = np.isneginf(self.log_marginal)
+        if impossible.any():
+            raise ValueError(
+                "x must have a positive probability for its posterior to be drawn from, got 0 at index "
+                f"{impossible.argmax()}"
+            )
         num_data, num_latents = self.mean.shape
         out = np.empty((num_data, num, num_latents), np.uint8)
         for part in self._parts:
@@ -178,13 +191,16 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
         evidence = posterior._evidence[members]
         found = posteriors.details(form, x, evidence, kept, run, pairwise=pairwise)
         # states of probability 0 leave rounding below 0 where the posterior is one state
-        entropy[members] = np.where(np.isneginf(evidence), np.nan, np.maximum(found.entropy, 0.0))
+        entropy[members] = np.maximum(found.entropy, 0.0)
         log_probs[members, :kept] = found.log_probs
         states[members, :kept] = part.states(posteriors.unpack_states(form, found.states))
         if second is not None:
             second[members] = _all_pairs(
                 part, posteriors.second_moments(found.pairs), posterior.mean[members]
             )
+    impossible = np.isneginf(posterior.log_marginal)
+    for array in (entropy, log_probs, *([] if second is None else [second])):
+        array[impossible] = np.nan
     return _States(entropy, states, log_probs, second)
 
 
@@ -281,12 +297,13 @@ def exact_posterior(
         form = question.form(group)
         known = _known(model, group)
         found, means = log_sums_and_means(form, group.x, run)
-        evidence[group.members] = found
+        closed = model._closed_form(group.x, group.pixels)  # with the bits that log_marginal has
+        evidence[group.members] = found if closed is None else closed
         part_mean = known.astype(np.float64)
         part_mean[:, group.free[form.order]] = means
         mean[group.members] = part_mean
         parts.append(_Part(group, form, known))
-    log_z = log_partition_of(model, run) if normalized else 0.0
+    log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
     posterior = ExactPosterior(evidence - log_z, mean, log_z, tuple(parts), top_k, None)
     if passes == 1:
         return posterior

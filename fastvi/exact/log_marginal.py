@@ -13,7 +13,7 @@ from fastvi.engine import requests
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
-from fastvi.models.enumerable import Enumerable, check_model, log_marginal_of
+from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of
 from fastvi.models.joint_table import JointTable
 
 
@@ -113,7 +113,7 @@ def log_marginal(
     for group in question.groups:
         result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
     if partition is not None:
-        result -= log_sums(partition, np.empty((1, 0), np.uint8), run)
+        result -= log_sums(partition, NO_DATA, run)
     return result
 
 

@@ -7,10 +7,11 @@ from concurrent.futures import Executor
 
 from fastvi import validation
 from fastvi.engine import requests
+from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, nothing_observed
 from fastvi.models.boltzmann_machine import BoltzmannMachine
-from fastvi.models.enumerable import log_partition_of
+from fastvi.models.enumerable import NO_DATA
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 
 
@@ -69,5 +70,6 @@ def log_partition(
     """
     validation.instance(model, "model", (BoltzmannMachine, RestrictedBoltzmannMachine))
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
-    question, states = nothing_observed(model, options)
-    return log_partition_of(model, question.run("log_partition", states))
+    question, form = nothing_observed(model, options)
+    run = question.run("log_partition", 1 << form.num_latents)
+    return float(log_sums(form, NO_DATA, run)[0])

@@ -124,7 +124,9 @@ def partition_form(model: Enumerable, options: Options) -> Form | None:
     return form
 
 
-def nothing_observed(model: Enumerable, options: Options) -> tuple[Question, int]:
-    """A question about log Z, which no data enter, and how many states it has."""
+def nothing_observed(model: Enumerable, options: Options) -> tuple[Question, Form]:
+    """A question about log Z, which no data enter, and what is summed for it."""
     form = partition_form(model, options.checked())
-    return Question(model, 0, [], options), 0 if form is None else 1 << form.num_latents
+    if form is None:
+        raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
+    return Question(model, 0, [], options), form

@@ -140,6 +140,8 @@ class BoltzmannMachine(Enumerable):
             found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
             means[:, free] = found.mean
             moments[np.ix_(free, free)] = found.values
+        else:  # what is impossible has no gradient
+            means[np.isneginf(self._unnormalized(x)) & (data_weights != 0.0)] = np.nan
         # einsum, not BLAS, so that the bits of a result do not depend on threads
         seen = means[:, pixels] * data_weights[:, None]
         moments[pixels] = np.einsum("ni,nj->ij", seen, means)

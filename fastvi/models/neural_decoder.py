@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, log_sigmoid, sigmoid
 from fastvi.distributions.normal import Normal, normal_log_prob
-from fastvi.models.base import Model
 from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.enumerable import Enumerable
 from fastvi.models.sigmoid_belief_network import _cut
 
 # numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
@@ -36,7 +36,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _LIKELIHOODS = ("bernoulli", "gaussian")
 
 
-class NeuralDecoder(Model):
+class NeuralDecoder(Enumerable):
     """p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network: the decoder of an autoencoder.
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
@@ -184,6 +184,21 @@ class NeuralDecoder(Model):
                 "z must keep the decoder's outputs finite, got values of z that make them overflow"
             )
         return hidden
+
+    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        check = validation.observed_data if self.noise_std is None else validation.observed_real_data
+        return check(x, observed, self.num_pixels)
+
+    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
+        if isinstance(self.prior, Normal):
+            raise TypeError(
+                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with a
+                Normal " "prior: its latents are continuous, and log_marginal integrates over them"
+            )
+        from fastvi.engine.block_form import block_form
+
+        activate = _ACTIVATIONS[self.activation]
+        return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
 
     def _add_log_likelihood(self, x: np.ndarray, eta: np.ndarray, out: np.ndarray) -> None:
         """Add log p(x | z) to ``out``."""

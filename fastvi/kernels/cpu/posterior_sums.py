@@ -55,7 +55,7 @@ def _exponentials(log_p, out):
         p = exp_fast(log_p[b])
         out[b] = p
         mass += p
-        entropy -= p * log_p[b]
+        entropy -= p * max(log_p[b], _NEVER)  # a state that cannot be adds nothing: 0 * inf is nan
     return mass, entropy
 
 

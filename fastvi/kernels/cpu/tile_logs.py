@@ -94,3 +94,21 @@ def pair_tile(couplings, linear, num_row_bits, padded_rows, tile):
         at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
         for a in range(num_rows):
             tile[at + a * COLUMNS] = rows[a] + row_pairs[a] + constant
+
+
+@kernel
+def outer_terms(couplings, centre, num_outer, first, linear, constant):
+    """What the outer states ``first`` .. add to the coefficients of inner bits, and to the constant."""
+    for t in range(constant.size):
+        value = 0.0
+        for i in range(linear.shape[1]):
+            linear[t, i] = 0.0
+        for i in range(num_outer):
+            if ((first + t) >> i) & 1:
+                value += centre[i]
+                for j in range(i):
+                    if ((first + t) >> j) & 1:
+                        value += couplings[i, j]
+                for j in range(linear.shape[1]):
+                    linear[t, j] += couplings[i, num_outer + j]
+        constant[t] = value

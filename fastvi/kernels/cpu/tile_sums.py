@@ -8,8 +8,6 @@ beside it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
@@ -17,6 +15,7 @@ from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.register_tiles import matmul_block
 from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
 from fastvi.kernels.jit import inline, kernel
+from fastvi.kernels.scalar import exp_fast
 
 DATA_ROWS = MATMUL_64.rows
 LANES = MATMUL_64.lanes
@@ -24,44 +23,69 @@ FLUSH = 2.0**FLUSH_EXPONENT
 
 
 @inline
-def _subset_products(if_zero, if_one, out):
-    """out[s] = product over bits i of if_one[i] where bit i of s is set, else if_zero[i]."""
-    out[0] = 1.0
-    for i in range(if_zero.size):
-        half = 1 << i
+def _pack_rows(if_zero, if_one, at, out):
+    """Products over bits, if_one[i, r] where bit i of s is set, else if_zero[i, r], of the data r of one
+    panel to the places where ``matmul_block`` reads its left panel: (s, r).
+
+    Built by doubling in that layout, a vector of data at a time: 1.0 against 3.3 ns a number when each
+    datum's table was made on its own and then spread.
+    """
+    # slices, since LLVM vectorises what it can prove not to count from an array's end
+    table = out[at : at + (DATA_ROWS << if_zero.shape[0])]
+    for r in range(DATA_ROWS):
+        table[r] = 1.0
+    for i in range(if_zero.shape[0]):
+        half, zero, one = 1 << i, if_zero[i], if_one[i]
+        lower, upper = table[: half * DATA_ROWS], table[half * DATA_ROWS :]
         for s in range(half):
-            out[half + s] = out[s] * if_one[i]
-            out[s] *= if_zero[i]
+            for r in range(DATA_ROWS):
+                value = lower[s * DATA_ROWS + r]
+                upper[s * DATA_ROWS + r] = value * one[r]
+                lower[s * DATA_ROWS + r] = value * zero[r]
+    for k in range(table.size):
+        table[k] = table[k] if table[k] >= FLUSH else 0.0
 
 
 @inline
-def _pack_rows(table, n, out):
-    """Entry s of datum n to the place where ``matmul_block`` reads its left panel."""
-    panel, r = n // DATA_ROWS, n % DATA_ROWS
-    for s in range(table.size):
-        value = table[s]
-        out[(panel * table.size + s) * DATA_ROWS + r] = value if value >= FLUSH else 0.0
+def _pack_columns(if_zero, if_one, r, table, at, out):
+    """The same products of datum r to the places where ``matmul_block`` reads its weights: (panel of s, r,
+    s).
+    """
+    table[0] = 1.0
+    for i in range(if_zero.shape[0]):
+        half, zero, one = 1 << i, if_zero[i, r], if_one[i, r]
+        lower, upper = table[:half], table[half:]
+        for s in range(half):
+            upper[s] = lower[s] * one
+            lower[s] *= zero
+    size = 1 << if_zero.shape[0]
+    for s in range(size, table.size):  # fewer states than a panel has places
+        table[s] = 0.0
+    places = out[at + r * COLUMNS :]
+    for p in range(table.size // COLUMNS):
+        for c in range(COLUMNS):
+            value = table[p * COLUMNS + c]
+            places[p * DATA_ROWS * COLUMNS + c] = value if value >= FLUSH else 0.0
 
 
 @inline
-def _pack_columns(table, n, column_panels, out):
-    """Entry s of datum n to the place where ``matmul_block`` reads its weights."""
-    panel, r = n // DATA_ROWS, n % DATA_ROWS
-    for s in range(table.size):
-        value = table[s]
-        at = ((panel * column_panels + s // COLUMNS) * DATA_ROWS + r) * COLUMNS + s % COLUMNS
-        out[at] = value if value >= FLUSH else 0.0
-
-
-@inline
-def exponential_factors(linear, if_zero, if_one):
-    """exp(linear * bit) relative to the larger of its two values; returns the log of the product of those."""
-    scale = 0.0
-    for i in range(linear.size):
-        if_one[i] = math.exp(min(linear[i], 0.0))
-        if_zero[i] = math.exp(min(-linear[i], 0.0))
-        scale += max(linear[i], 0.0)
-    return scale
+def _pack_panel(if_zero, if_one, num_row_bits, panel, count, column_panels, table, rows, columns):
+    """Both tables of one panel of data, ``count`` of them; what pads the panel is 0."""
+    for i in range(if_zero.shape[0]):
+        for r in range(count, DATA_ROWS):
+            if_zero[i, r], if_one[i, r] = 0.0, 0.0
+    at = (panel << num_row_bits) * DATA_ROWS
+    _pack_rows(if_zero[:num_row_bits], if_one[:num_row_bits], at, rows)
+    if num_row_bits == 0:
+        for r in range(count, DATA_ROWS):
+            rows[at + r] = 0.0
+    at = panel * column_panels * DATA_ROWS * COLUMNS
+    for r in range(count):
+        _pack_columns(if_zero[num_row_bits:], if_one[num_row_bits:], r, table, at, columns)
+    for r in range(count, DATA_ROWS):
+        for first in range(0, table.size, COLUMNS):
+            for c in range(COLUMNS):
+                columns[at + first * DATA_ROWS + r * COLUMNS + c] = 0.0
 
 
 @kernel
@@ -69,31 +93,44 @@ def pack_exponentials(linear, num_row_bits, column_panels, rows, columns, scales
     """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
     (log in ``scales``).
     """
-    num_column_bits = linear.shape[1] - num_row_bits
-    row_table = np.empty(1 << num_row_bits)
-    column_table = np.empty(1 << num_column_bits)
-    if_zero = np.empty(linear.shape[1])
-    if_one = np.empty(linear.shape[1])
-    for n in range(linear.shape[0]):
-        scales[n] = exponential_factors(linear[n], if_zero, if_one)
-        _subset_products(if_zero[:num_row_bits], if_one[:num_row_bits], row_table)
-        _subset_products(if_zero[num_row_bits:], if_one[num_row_bits:], column_table)
-        _pack_rows(row_table, n, rows)
-        _pack_columns(column_table, n, column_panels, columns)
+    num_bits = linear.shape[1]
+    table = np.empty(column_panels * COLUMNS)
+    small = np.empty(num_bits)
+    if_zero, if_one = np.empty((num_bits, DATA_ROWS)), np.empty((num_bits, DATA_ROWS))
+    for first in range(0, linear.shape[0], DATA_ROWS):
+        count = min(DATA_ROWS, linear.shape[0] - first)
+        for r in range(count):
+            scale = 0.0
+            for i in range(num_bits):
+                small[i] = exp_fast(-abs(linear[first + r, i]))
+            for i in range(num_bits):
+                likely = linear[first + r, i] >= 0.0
+                if_one[i, r] = 1.0 if likely else small[i]
+                if_zero[i, r] = small[i] if likely else 1.0
+                scale += linear[first + r, i] if likely else 0.0
+            scales[first + r] = scale
+        _pack_panel(
+            if_zero, if_one, num_row_bits, first // DATA_ROWS, count, column_panels, table, rows, columns
+        )
 
 
 @kernel
-def pack_probabilities(if_zero, if_one, num_row_bits, column_panels, rows, columns):
+def pack_probabilities(q_zero, q_one, num_row_bits, column_panels, rows, columns):
     """Tables of q_n(row bits) and q_n(column bits) of factorised distributions with bit probabilities
-    ``if_one``.
+    ``q_one``.
     """
-    row_table = np.empty(1 << num_row_bits)
-    column_table = np.empty(1 << (if_one.shape[1] - num_row_bits))
-    for n in range(if_one.shape[0]):
-        _subset_products(if_zero[n, :num_row_bits], if_one[n, :num_row_bits], row_table)
-        _subset_products(if_zero[n, num_row_bits:], if_one[n, num_row_bits:], column_table)
-        _pack_rows(row_table, n, rows)
-        _pack_columns(column_table, n, column_panels, columns)
+    num_bits = q_one.shape[1]
+    table = np.empty(column_panels * COLUMNS)
+    if_zero, if_one = np.empty((num_bits, DATA_ROWS)), np.empty((num_bits, DATA_ROWS))
+    for first in range(0, q_one.shape[0], DATA_ROWS):
+        count = min(DATA_ROWS, q_one.shape[0] - first)
+        for r in range(count):
+            for i in range(num_bits):
+                if_one[i, r] = q_one[first + r, i]
+                if_zero[i, r] = q_zero[first + r, i]
+        _pack_panel(
+            if_zero, if_one, num_row_bits, first // DATA_ROWS, count, column_panels, table, rows, columns
+        )
 
 
 @kernel
@@ -120,3 +157,33 @@ def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_pan
                 total += lanes[i * LANES + lane]
             out[first_panel * DATA_ROWS + i, t] = total
     end_flushing(before)
+
+
+_BLOCK = 64  # rows whose tables are made and multiplied at a time: half of the second-level cache
+
+
+@kernel
+def shared_tile_sums(tile, inner, outer, first, last, num_row_bits, padded_rows, totals, scales):
+    """Sums of rows ``first`` .. ``last`` - 1 over one tile (1, size), and the logs of what they were divided
+    by.
+
+    Row k is datum k // T with outer state k % T of ``outer`` (T, inner bits): its coefficients are the sum of
+    theirs. One call for many rows: what Python does between kernels was a tenth of the time.
+    """
+    num_bits, num_outer = inner.shape[1], outer.shape[0]
+    num_rows, column_panels = 1 << num_row_bits, tile.shape[1] // (padded_rows * COLUMNS)
+    linear = np.empty((_BLOCK, num_bits))
+    left = np.empty(_BLOCK * num_rows)
+    weights = np.empty(_BLOCK * column_panels * COLUMNS)
+    scale, out = np.empty(_BLOCK), np.empty((_BLOCK, 1))
+    for start in range(first, last, _BLOCK):
+        count = min(_BLOCK, last - start)
+        for k in range(count):
+            datum, state = (start + k) // num_outer, (start + k) % num_outer
+            for i in range(num_bits):
+                linear[k, i] = inner[datum, i] + outer[state, i]
+        pack_exponentials(linear[:count], num_row_bits, column_panels, left, weights, scale)
+        tile_sums(tile, left, weights, num_rows, padded_rows, 0, (count + DATA_ROWS - 1) // DATA_ROWS, out)
+        for k in range(count):
+            totals[start + k] = out[k, 0]
+            scales[start + k] = scale[k]

@@ -1,0 +1,258 @@
+"""Decoders as the engine sums them: log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z.
+
+A wave is a forward pass for its states, shared by all data (parallel over blocks of states), and a product of
+its features with the data (parallel over data), whose exponentials are added while they are in cache.
+Everything is in log space, so nothing is dropped that would have to be certified. Memory: the features of one
+wave, and t(x) for a chunk of data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Form, Moments, Sums
+from fastvi.engine.network import Block, Network, network
+from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.tiling import Tiling
+from fastvi.kernels.cpu.block_sums import add_block_sums, bit_sums, block_logs
+from fastvi.kernels.cpu.dense import ROWS, pack_bits
+from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.posterior_sums import row_peaks
+
+Array = NDArray[Any]
+
+_GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
+_TILE_BITS = 10  # states of a tile, as single states are visited
+_WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
+_WAVE_BITS = 13  # states of a wave, at most
+
+
+def block_tiling(num_latents: int) -> Tiling:
+    """Tiles for forms whose work is not in tiles: rows and columns alike."""
+    inner = min(num_latents, _TILE_BITS)
+    return Tiling(num_latents - inner, inner // 2, inner - inner // 2, 0)
+
+
+def packed_places(tiling: Tiling, padded_rows: int) -> Array:
+    """Where state s = (row bits, column bits) of a tile stands in the packed tile."""
+    states = np.arange(tiling.tile_states)
+    row, column = states & ((1 << tiling.row_bits) - 1), states >> tiling.row_bits
+    return ((column // COLUMNS) * padded_rows + row) * COLUMNS + column % COLUMNS
+
+
+@dataclass(frozen=True, eq=False)
+class BlockForm(Form):
+    """A decoder with a Bernoulli prior."""
+
+    network: Network
+    prior_logits: Array  # (d,)
+    layers: tuple[tuple[Array, Array], ...]  # of the pixels that were seen
+    activate: Any  # f, of the hidden layers
+    noise_std: float | None
+
+    @property
+    def _wave_bits(self) -> int:
+        bits = (_WAVE_NUMBERS // max(1, self.network.depth)).bit_length() - 1
+        return max(min(bits, _WAVE_BITS), self.tiling.row_bits + self.tiling.column_bits)
+
+    @property
+    def wave_tiles(self) -> int:  # type: ignore[override]
+        return 1 << (self._wave_bits - self.tiling.row_bits - self.tiling.column_bits)
+
+    @property
+    def filled_tiles(self) -> int:  # type: ignore[override]
+        return self.wave_tiles
+
+    @property
+    def operations(self) -> int:
+        return self.network.operations
+
+    @property
+    def latents(self) -> Array:
+        """Which latent bit i of (row bits, column bits, outer bits) is."""
+        outer = self.tiling.outer_bits
+        return np.concatenate([np.arange(outer, self.num_latents), np.arange(outer)])
+
+    @property
+    def group_states(self) -> int:
+        return 1 << min(_GROUP_BITS, self.tiling.row_bits + self.tiling.column_bits)
+
+    @property
+    def cut(self) -> float:
+        """Log joint, less the largest, below which a state is left out: all of them hold less than 2^-60."""
+        return self.negligible
+
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        raise TypeError("model must be linear in z given x here, got a decoder")
+
+    def block(self, first: int, count: int) -> Block:
+        """Tiles ``first`` .., ``count`` of them."""
+        net, latents = self.network, self.latents
+        begin, num_states = first * self.tiling.tile_states, count * self.tiling.tile_states
+        group = self.group_states
+        rows_of_group = -(-group // ROWS) * ROWS
+        # a group that is smaller than a panel is all there is
+        step = min(net.block_rows, num_states)
+        padded = num_states if group == rows_of_group else rows_of_group
+        features, minus = np.empty(padded * net.depth), np.full(padded, np.inf)
+        constant = float(np.logaddexp(0.0, self.prior_logits).sum())
+
+        def task(start: int) -> None:
+            size = step if padded == num_states else padded
+            bits, sums = np.empty(size * self.num_latents), np.empty(step)
+            pack_bits(begin + start, step, latents, bits)
+            part = minus[start : start + step]
+            net.forward(bits, step, features[start * net.depth : (start + size) * net.depth], sums)
+            bit_sums(begin + start, latents, self.prior_logits, constant, part)
+            part += sums
+
+        parallel_map(task, range(0, num_states, step), 1.0 * num_states * net.operations)
+        return Block(features, minus)
+
+    def batch(self, terms: Terms) -> BlockBatch:  # type: ignore[override]
+        return BlockBatch(self, terms)
+
+    def visit_states(
+        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...], *,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        block, data = self.block(first, count), packed_data(terms.linear)
+        group, depth = self.group_states, self.network.depth
+        where, linear = packed_places(self.tiling, self.padded_rows), np.zeros((1, self.num_latents))
+
+        def task(panel: int) -> None:
+            who = range(panel * COLUMNS, min((panel + 1) * COLUMNS, len(offset)))
+            tiles = np.zeros((len(who), count, self.tile_size))
+            groups = count * self.tiling.tile_states // group
+            block_logs(block.features, block.minus, group, groups, depth, data, panel, where, tiles)
+            visit_datum_tiles(self, kernel, tiles, first, linear, offset, who, sums)
+
+        num_panels = -(-len(offset) // COLUMNS)
+        parallel_map(task, range(num_panels), 1.0 * block.minus.size * len(offset) * (depth + 16))
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        out = np.empty(z.shape[:-1])
+        for n in range(len(x)):
+            hidden = z[n].astype(np.float64)
+            out[n] = _bernoulli(z[n], self.prior_logits)
+            for i, (weight, bias) in enumerate(self.layers):
+                hidden = self.activate(hidden) if i else hidden
+                # einsum, not BLAS, so that the bits of a result do not depend on threads
+                hidden = np.einsum("...i,ji->...j", hidden, weight) + bias
+            if self.noise_std is None:
+                out[n] += _bernoulli(x[n], hidden)
+            else:
+                density = math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi)
+                out[n] -= (0.5 * np.square((x[n] - hidden) / self.noise_std) + density).sum(axis=-1)
+        return out
+
+
+def _bernoulli(bits: Array, logits: Array) -> Array:
+    """log p of bits with these logits, the last axis summed: bit by bit, so that nothing cancels."""
+    return np.asarray(-np.logaddexp(0.0, np.where(bits == 1, -logits, logits)).sum(axis=-1))
+
+
+def visit_datum_tiles(
+    form: Form, kernel: Any, tiles: Array, first: int, linear: Array, offset: Array, who: range,
+    sums: tuple[Array, ...],
+) -> None:  # fmt: skip
+    """Run a kernel of ``visit_states`` for data that have log tiles of their own: tiles[k] those of who[k].
+    """
+    outer, row_bits, column_bits, _ = form.tiling
+    peaks = np.empty((tiles.shape[1], 1 << row_bits))
+    for k, n in enumerate(who):
+        row_peaks(tiles[k], 1 << row_bits, form.padded_rows, 1 << column_bits, peaks)
+        kernel(
+            tiles[k], peaks, first, outer, row_bits, form.padded_rows, linear, offset[n : n + 1],
+            form.negligible, *(array[n : n + 1] for array in sums),
+        )  # fmt: skip
+
+
+def packed_data(linear: Array) -> Array:
+    """t(x_n) in panels of COLUMNS data."""
+    from fastvi.engine.matmul import packed_columns
+
+    return packed_columns(linear.T)
+
+
+def panel_slices(num_data: int) -> list[tuple[int, int]]:
+    """Ranges of panels of data, one a task: about four tasks a thread, none of more than 64 data."""
+    panels = -(-num_data // COLUMNS)
+    size = min(max(1, 64 // COLUMNS), max(1, panels // (4 * num_threads())))
+    return [(p, min(p + size, panels)) for p in range(0, panels, size)]
+
+
+class BlockBatch:
+    """Data of one chunk under a decoder. Pickled without its tables: a worker packs them for itself."""
+
+    def __init__(self, form: BlockForm, terms: Terms) -> None:
+        self.form = form
+        self.terms = terms
+
+    def __getstate__(self) -> tuple[BlockForm, Terms]:
+        return self.form, self.terms
+
+    def __setstate__(self, state: tuple[BlockForm, Terms]) -> None:
+        self.form, self.terms = state
+
+    @property
+    def num_data(self) -> int:
+        return len(self.terms.constant)
+
+    @cached_property
+    def _packed(self) -> Array:
+        return packed_data(self.terms.linear)
+
+    def _add(self, first: int, with_ones: bool) -> Moments:
+        form = self.form
+        count = min(form.wave_tiles, form.tiling.num_tiles - first)
+        block, begin = form.block(first, count), first * form.tiling.tile_states
+        padded = -(-self.num_data // COLUMNS) * COLUMNS
+        largest, total = np.full(padded, -np.inf), np.zeros(padded)
+        ones = np.zeros((padded if with_ones else 0, form.num_latents))
+        groups, depth, latents = (
+            count * form.tiling.tile_states // form.group_states,
+            form.network.depth,
+            form.latents,
+        )
+
+        def task(part: tuple[int, int]) -> None:
+            add_block_sums(
+                block.features, block.minus, form.group_states, groups, depth, self._packed, *part, form.cut,
+                begin, latents, largest, total, ones,
+            )  # fmt: skip
+
+        self._packed  # noqa: B018 (made before threads ask for it)
+        parallel_map(task, panel_slices(self.num_data), 1.0 * block.minus.size * self.num_data * (depth + 8))
+        scale = largest[: self.num_data] + self.terms.constant
+        return Moments(scale, total[: self.num_data], scale.copy(), ones[: self.num_data])
+
+    def sums(self, first: int) -> Sums:
+        """One wave's part of each datum's sum."""
+        return Sums(*self._add(first, False)[:3])
+
+    def moments(self, first: int) -> Moments:
+        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
+        return self._add(first, True)
+
+
+def block_form(
+    layers: tuple[tuple[Array, Array], ...], activation: str, activate: Any, noise_std: float | None,
+    prior_logits: Array, pixels: Array,
+) -> BlockForm:  # fmt: skip
+    """A decoder of the pixels that were seen, in tiles of its states."""
+    num_latents = prior_logits.size
+    net, data = network(layers, activation, noise_std, pixels)
+    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
+    return BlockForm(
+        block_tiling(num_latents), np.arange(num_latents), np.zeros(num_latents), data, net, prior_logits,
+        seen, activate, noise_std,
+    )  # fmt: skip
