@@ -164,8 +164,7 @@ def visit_datum_tiles(
     form: Form, kernel: Any, tiles: Array, first: int, linear: Array, offset: Array, who: range,
     sums: tuple[Array, ...],
 ) -> None:  # fmt: skip
-    """Run a kernel of ``visit_states`` for data that have log tiles of their own: tiles[k] those of who[k].
-    """
+    """Run a kernel of ``visit_states`` for data that have log tiles of their own: tiles[k] those of who[k]."""
     outer, row_bits, column_bits, _ = form.tiling
     peaks = np.empty((tiles.shape[1], 1 << row_bits))
     for k, n in enumerate(who):

@@ -17,7 +17,7 @@ from fastvi.engine.form import num_chunks
 from fastvi.engine.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
-from fastvi.exact.question import Group, Options, Question, ask, partition_form
+from fastvi.exact.question import Group, Options, Question, always_summed, ask, partition_form
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def exact_posterior(
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
-    question = ask(model, x, observed, options)
+    question = ask(model, x, observed, options, always_summed)
     num_data, num_latents = question.num_data, model.num_latents
     fewest = min((group.free.size for group in question.groups), default=num_latents)
     if fewest < 63 and top_k > 1 << fewest:
@@ -297,8 +297,9 @@ def exact_posterior(
         form = question.form(group)
         known = _known(model, group)
         found, means = log_sums_and_means(form, group.x, run)
-        closed = model._closed_form(group.x, group.pixels)  # with the bits that log_marginal has
-        evidence[group.members] = found if closed is None else closed
+        if model._is_closed(group.pixels):  # the bits that log_marginal has
+            found = model._closed_form(group.x, group.pixels)
+        evidence[group.members] = found
         part_mean = known.astype(np.float64)
         part_mean[:, group.free[form.order]] = means
         mean[group.members] = part_mean

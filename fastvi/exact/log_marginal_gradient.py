@@ -79,7 +79,7 @@ def log_marginal_gradient(
     if isinstance(model, JointTable):
         options.checked()
         return _table_gradient(model, x, data_weights)
-    question = ask(model, x, observed, options)
+    question = ask(model, x, observed, options, type(model)._has_closed_gradient)
     weights = _weights(data_weights, question.num_data)
     partition = partition_form(model, options)
     states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))

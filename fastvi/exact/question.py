@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Group(NamedTuple):
     pixels: np.ndarray  # (D,) bool
     members: np.ndarray  # indices of the data
     x: np.ndarray  # (members, pixels seen)
-    free: np.ndarray  # latents that are summed over
+    free: np.ndarray  # latents that are summed over, none where the question has a closed form
 
 
 class Question(NamedTuple):
@@ -65,9 +66,7 @@ class Question(NamedTuple):
     def states(self) -> int:
         """States that all chunks of all groups go through once."""
         return sum(
-            num_chunks(len(group.members)) << group.free.size
-            for group in self.groups
-            if self.model._closed_form(group.x[:0], group.pixels) is None
+            num_chunks(len(group.members)) << group.free.size for group in self.groups if group.free.size
         )
 
     def run(self, name: str, states: int, *asked: Any) -> Run:
@@ -84,16 +83,27 @@ class Question(NamedTuple):
         return Run(executor=self.options.executor, checkpoint=checkpoint, report=report)
 
 
-def _tiles() -> tuple[int, ...]:
+def _tiles() -> tuple[Any, ...]:
     """Sums of another tiling have other bits, and their waves other numbers."""
+    import fastvi
+    from fastvi.engine.form import CHUNK_DATA, Form
     from fastvi.engine.hardware import caches
     from fastvi.kernels.cpu.host import COLUMNS
 
-    return (COLUMNS, *caches())
+    return (fastvi.__version__, COLUMNS, CHUNK_DATA, Form.wave_tiles, *caches())
 
 
-def ask(model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, options: Options) -> Question:
-    """Check everything, group the data by mask, refuse what is too large."""
+def ask(
+    model: Enumerable,
+    x: ArrayLike | None,
+    observed: ArrayLike | None,
+    options: Options,
+    closed: Callable[[Enumerable, np.ndarray], bool],
+) -> Question:
+    """Check everything, group the data by mask, refuse what is too large.
+
+    ``closed(model, pixels)`` says where the question is answered without summing over states.
+    """
     options = options.checked()
     if x is None and not _may_lack_data(model):
         raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
@@ -101,12 +111,18 @@ def ask(model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, opti
     groups = []
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
         part = np.ascontiguousarray(data[members][:, pixels])
-        groups.append(Group(pixels, members, part, model._free(pixels)))
-        if model._closed_form(part[:0], pixels) is None:
+        free = np.empty(0, np.int64) if closed(model, pixels) else model._free(pixels)
+        groups.append(Group(pixels, members, part, free))
+        if not closed(model, pixels):
             requests.check_size(
-                groups[-1].free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
+                free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
             )
     return Question(model, len(data), groups, options)
+
+
+def always_summed(model: Enumerable, pixels: np.ndarray) -> bool:
+    """A question that needs every state's probability."""
+    return False
 
 
 def _may_lack_data(model: Enumerable) -> bool:

@@ -37,9 +37,17 @@ class Enumerable(Model):
         """Which latents the form of these pixels sums over."""
         return np.arange(self.num_latents)
 
-    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
-        """log p(x), up to the normaliser, where no enumeration is needed."""
-        return None
+    def _is_closed(self, pixels: np.ndarray) -> bool:
+        """Whether log p(x) of these pixels takes no enumeration of the latents: ``_closed_form`` gives it."""
+        return False
+
+    def _has_closed_gradient(self, pixels: np.ndarray) -> bool:
+        """The same for ``_gradient``."""
+        return False
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """log p(x), up to the normaliser, where ``_is_closed``."""
+        raise NotImplementedError
 
     def _partition_form(self) -> Form | None:
         """What is summed for log Z, of a model that is not normalised."""
@@ -78,8 +86,9 @@ def log_marginal_of(
     """log of the sum over the latents, not normalised; ``x`` (N, pixels observed)."""
     from fastvi.engine.log_sum import log_sums
 
-    found = model._closed_form(x, pixels)
-    return log_sums(model._form(pixels, dtype), x, run) if found is None else found
+    if model._is_closed(pixels):
+        return model._closed_form(x, pixels)
+    return log_sums(model._form(pixels, dtype), x, run)
 
 
 def log_partition_of(model: Enumerable, run: Run) -> float:

@@ -192,8 +192,8 @@ class NeuralDecoder(Enumerable):
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
         if isinstance(self.prior, Normal):
             raise TypeError(
-                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with a
-                Normal " "prior: its latents are continuous, and log_marginal integrates over them"
+                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with a "
+                "Normal prior: its latents are continuous, and log_marginal integrates over them"
             )
         from fastvi.engine.block_form import block_form
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,30 @@ class RestrictedBoltzmannMachine(Enumerable):
             self.weights[pixels], self.visible_bias[pixels], dtype=dtype,
         )  # fmt: skip
 
-    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
-        return -self.free_energy(x) if pixels.all() else None
+    def _is_closed(self, pixels: np.ndarray) -> bool:
+        # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d
+        unseen = int((~pixels).sum())
+        return unseen + math.log2(self.num_latents) <= min(self.num_latents, 40)
+
+    def _has_closed_gradient(self, pixels: np.ndarray) -> bool:
+        return bool(pixels.all())
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        if pixels.all():
+            return -self.free_energy(x)
+        from fastvi.engine.log_sum import log_sums
+        from fastvi.engine.runs import Run
+        from fastvi.engine.softplus_form import softplus_sum_form
+
+        # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
+        none = np.empty((0, int((~pixels).sum()))), np.empty(0)
+        weights, bias = self.weights[~pixels].T, self.visible_bias[~pixels]
+        out = np.empty(len(x))
+        for n, v in enumerate(x):
+            fields = self.hidden_bias + self.weights[pixels][v == 1].sum(axis=0)
+            form = softplus_sum_form(weights, fields, bias, *none)
+            out[n] = log_sums(form, NO_DATA, Run())[0] + self.visible_bias[pixels][v == 1].sum()
+        return out
 
     def _partition_form(self) -> Any:
         from fastvi.engine.softplus_form import softplus_sum_form

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.register_tiles import store_block
 from fastvi.kernels.jit import inline, kernel
@@ -20,6 +21,8 @@ from fastvi.kernels.scalar import exp_fast, log_fast
 ROWS = MATMUL_64.rows
 _DEPTH = 256  # of the reduction axis at a time: a panel of B is then half of the first-level cache
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
+_LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
+_ROUNDER, _ROUNDER_BITS = 6755399441055744.0, 0x4338000000000000  # as in ``exp_fast``
 
 IDENTITY, RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3, 4
 
@@ -162,12 +165,37 @@ def hidden_layer(left, right, bias, depth, num_rows, width, activation, out):
 
 
 @inline
+def _exp_below_one(x):
+    """e^x for x <= 0 to 2^-53 of 1, which is all that 1 + e^x needs: 3.7 ns a term of the sum below on a Zen 1
+    core, with ``exp_fast`` 5.2.
+
+    The polynomial is the Chebyshev economisation of degree 11 over |r| <= log(2) / 2, within 4e-18.
+    """
+    x = x if x > -700.0 else -700.0
+    shifted = x * _LOG2_E + _ROUNDER  # the nearest integer, in the low bits
+    r = x - (shifted - _ROUNDER) * _LN2  # off by |x| 2^-53, which e^x makes small
+    r2 = r * r
+    r4 = r2 * r2
+    low = (0.99999999999999999693 + r * 0.99999999999999999976) + r2 * (
+        0.50000000000000184039 + r * 0.1666666666666668082
+    )
+    middle = (0.04166666666648795252 + r * 0.0083333333333195896163) + r2 * (
+        0.0013888888952352862866 + r * 0.00019841269890076402829
+    )
+    high = (2.4801485441561312966e-5 + r * 2.7557240887229868596e-6) + r2 * (
+        2.763265472252779189e-7 + r * 2.5110049204818659793e-8
+    )
+    value = low + r4 * (middle + r4 * high)
+    return bits_to_float(float_to_bits(value) + ((float_to_bits(shifted) - _ROUNDER_BITS) << 52))
+
+
+@inline
 def _add_softplus(eta, ones, products):
     """ones += max(eta, 0), products *= 1 + exp(-|eta|)."""
     for i in range(eta.size):
         value = eta[i]
         ones[i] += value if value > 0.0 else 0.0
-        products[i] *= 1.0 + exp_fast(-abs(value))
+        products[i] *= 1.0 + _exp_below_one(-abs(value))
 
 
 @kernel
