@@ -30,7 +30,7 @@ from fastvi.kernels.cpu.tile_posteriors import (
 
 Array = NDArray[Any]
 
-_TASK_TILES = 8  # tiles whose posteriors are kept at a time by a task: 1 MiB
+_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
 
 
 class Total(NamedTuple):
@@ -75,12 +75,13 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     logs = form.fill_wave(first, in_log_space=True)[0] if weights.uncertain.size else None
     found = _zero(form)
     tables = form.tables
+    group = max(1, len(tiles) // _TASKS)  # whatever the number of threads: sums of tasks are rounded
     # all rows that are passed over hold less than 2^-60 of the sum of weights
     total_weight = np.abs(weights.in_products).sum() + np.abs(weights.in_logs).sum()
     negligible = 2.0**-60 * total_weight / (num_rows << outer)
 
     def task(start: int) -> Total:
-        part = slice(start, min(start + _TASK_TILES, len(tiles)))
+        part = slice(start, min(start + group, len(tiles)))
         posterior = np.zeros((part.stop - start, num_rows, num_columns))
         tile_posteriors(
             tiles[part], packed.rows, packed.columns, shares[part], num_rows, form.padded_rows, num_columns,
@@ -107,7 +108,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
         return own
 
     operations = 1.0 * tiles.size * (packed.num_data + 4 * form.bias.size)
-    for own in parallel_map(task, range(0, len(tiles), _TASK_TILES), operations):
+    for own in parallel_map(task, range(0, len(tiles), group), operations):
         found.values[...] += own.values
     return found
 
