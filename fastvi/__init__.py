@@ -31,6 +31,7 @@ _HOME = {
     "Plan": "fastvi.exact.plan",
     "exact_posterior": "fastvi.exact.exact_posterior",
     "ExactPosterior": "fastvi.exact.exact_posterior",
+    "annealed_importance_sampling": "fastvi.estimators.annealed_importance_sampling",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
     "Estimate": "fastvi.estimators.estimate",
     "log_mean_exp": "fastvi.estimators.log_weights",
@@ -73,6 +74,9 @@ if TYPE_CHECKING:
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
     from fastvi.distributions.normal import Normal as Normal
     from fastvi.distributions.uniform import Uniform as Uniform
+    from fastvi.estimators.annealed_importance_sampling import (
+        annealed_importance_sampling as annealed_importance_sampling,
+    )
     from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
     from fastvi.estimators.log_weights import effective_sample_size as effective_sample_size

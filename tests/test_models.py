@@ -100,7 +100,7 @@ def test_dividing_the_work_changes_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     x, z = rng.integers(0, 2, (4, 1, 6, 5)), rng.integers(0, 2, (7, 1, 3))
     whole = model.log_joint(x, z)
-    monkeypatch.setattr(sigmoid_belief_network, "_BLOCK", 12)
+    monkeypatch.setattr(sigmoid_belief_network, "BLOCK", 12)
     divided = model.log_joint(x, z)
     assert whole.shape == (4, 7, 6)
     np.testing.assert_array_equal(divided, whole)
@@ -189,7 +189,7 @@ def test_a_sample_is_a_pure_function_of_the_seed(model):
 def test_blocks_do_not_show_in_a_sample(monkeypatch):
     model = small_network()
     whole = model.sample(100, 7)
-    monkeypatch.setattr(sigmoid_belief_network, "_BLOCK", 35)
+    monkeypatch.setattr(sigmoid_belief_network, "BLOCK", 35)
     for a, b in zip(whole, model.sample(100, 7), strict=True):
         np.testing.assert_array_equal(a, b)
 

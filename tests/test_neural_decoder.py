@@ -187,7 +187,7 @@ def test_leading_axes_broadcast(model):
 def test_dividing_the_work_changes_nothing(model, monkeypatch):
     x, z = draws(model, 4, 1, 6)[0], draws(model, 7, 1, seed=2)[1]
     whole, drawn = model.log_joint(x, z), model.sample(50, 7)
-    monkeypatch.setattr(neural_decoder, "_BLOCK", 12)
+    monkeypatch.setattr(neural_decoder, "BLOCK", 12)
     assert whole.shape == (4, 7, 6)
     np.testing.assert_array_equal(model.log_joint(x, z), whole)
     for a, b in zip(model.sample(50, 7), drawn, strict=True):

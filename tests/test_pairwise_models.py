@@ -269,7 +269,7 @@ def test_dividing_the_work_changes_nothing(module, model, block, monkeypatch):
         return model.log_joint(x, z), free, alone
 
     whole = results()
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK", block)
     for divided, together in zip(results(), whole, strict=True):
         np.testing.assert_array_equal(divided, together)
     assert whole[0].shape == (4, 7, 6)
@@ -382,7 +382,7 @@ def test_a_sample_is_a_pure_function_of_the_seed():
 def test_blocks_do_not_show_in_a_sample(block, monkeypatch):
     model = small_coding()
     whole = model.sample(100, 7)
-    monkeypatch.setattr(binary_sparse_coding, "_BLOCK", block)
+    monkeypatch.setattr(binary_sparse_coding, "BLOCK", block)
     for a, b in zip(whole, model.sample(100, 7), strict=True):
         np.testing.assert_array_equal(a, b)
 

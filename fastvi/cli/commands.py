@@ -10,7 +10,7 @@ import click
 import fastvi
 from fastvi.cli.group import Group
 
-_STUDIES = ("enumeration", "sampling", "bounds")
+_STUDIES = ("enumeration", "sampling", "bounds", "missing")
 # as in fastvi.exact.plan, which would take a second to import here
 _QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -39,7 +39,7 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@click.argument("which", nargs=-1, type=click.Choice(_STUDIES), metavar="[enumeration|sampling|bounds]...")
+@click.argument("which", nargs=-1, type=click.Choice(_STUDIES), metavar=f"[{'|'.join(_STUDIES)}]...")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Same seed, same numbers."
 )
@@ -64,6 +64,7 @@ def study(
       enumeration  what exact log p(x) costs as latents are added, against Python, NumPy and a compiled loop
       sampling     how far Monte Carlo estimates are from the truth, as samples and latents grow
       bounds       ELBO <= importance-weighted bound <= log p(x), and the gap is the KL divergence
+      missing      the upper half of an image from its lower half: all 2^32 ways to fill it in, summed
 
     Without a name all of them run. Tables go to the terminal; CSV, JSON and pictures to the folder --out.
     Numbers repeat with the seed; all that holds seconds is in files of its own.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
-from fastvi.engine.network import Block, Network, network
-from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.network import Block, Network, block_part, empty_block, network
+from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.block_sums import add_block_sums, bit_sums, block_logs
 from fastvi.kernels.cpu.dense import ROWS, pack_bits
@@ -32,6 +32,9 @@ _GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
 _TILE_BITS = 10  # states of a tile, as single states are visited
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
 _WAVE_BITS = 13  # states of a wave, at most
+_PART_GROUPS = 8  # groups of a task's states: their features stay in the caches
+_PART_PANELS = 64 // COLUMNS  # panels of a task's data
+NO_LATENTS = np.empty(0, np.int64)
 
 
 def block_tiling(num_latents: int) -> Tiling:
@@ -96,25 +99,21 @@ class BlockForm(Form):
         """Tiles ``first`` .., ``count`` of them."""
         net, latents = self.network, self.latents
         begin, num_states = first * self.tiling.tile_states, count * self.tiling.tile_states
-        group = self.group_states
-        rows_of_group = -(-group // ROWS) * ROWS
-        # a group that is smaller than a panel is all there is
         step = min(net.block_rows, num_states)
-        padded = num_states if group == rows_of_group else rows_of_group
-        features, minus = np.empty(padded * net.depth), np.full(padded, np.inf)
+        # a tile of fewer states than a panel has is all there is
+        out = empty_block(num_states, net.depth)
         constant = float(np.logaddexp(0.0, self.prior_logits).sum())
 
         def task(start: int) -> None:
-            size = step if padded == num_states else padded
-            bits, sums = np.empty(size * self.num_latents), np.empty(step)
+            part = block_part(out, start, step, net.depth)
+            bits, prior = np.empty(-(-step // ROWS) * ROWS * self.num_latents), np.empty(step)
             pack_bits(begin + start, step, latents, bits)
-            part = minus[start : start + step]
-            net.forward(bits, step, features[start * net.depth : (start + size) * net.depth], sums)
-            bit_sums(begin + start, latents, self.prior_logits, constant, part)
-            part += sums
+            net.forward(bits, step, part)
+            bit_sums(begin + start, latents, self.prior_logits, constant, prior)
+            part.minus[:step] += prior
 
         parallel_map(task, range(0, num_states, step), 1.0 * num_states * net.operations)
-        return Block(features, minus)
+        return out
 
     def batch(self, terms: Terms) -> BlockBatch:  # type: ignore[override]
         return BlockBatch(self, terms)
@@ -132,7 +131,7 @@ class BlockForm(Form):
             who = range(panel * COLUMNS, min((panel + 1) * COLUMNS, len(offset)))
             tiles = np.zeros((len(who), count, self.tile_size))
             groups = count * self.tiling.tile_states // group
-            block_logs(block.features, block.minus, group, groups, depth, data, panel, where, tiles)
+            block_logs(*block, group, groups, depth, data, panel, where, tiles)
             visit_datum_tiles(self, kernel, tiles, first, linear, offset, who, sums)
 
         num_panels = -(-len(offset) // COLUMNS)
@@ -182,11 +181,50 @@ def packed_data(linear: Array) -> Array:
     return packed_columns(linear.T)
 
 
-def panel_slices(num_data: int) -> list[tuple[int, int]]:
-    """Ranges of panels of data, one a task: about four tasks a thread, none of more than 64 data."""
-    panels = -(-num_data // COLUMNS)
-    size = min(max(1, 64 // COLUMNS), max(1, panels // (4 * num_threads())))
-    return [(p, min(p + size, panels)) for p in range(0, panels, size)]
+def sum_block(
+    block: Block, group_states: int, depth: int, data: Array, num_data: int, cut: float,
+    first: int = 0, latents: Array = NO_LATENTS, *, with_ones: bool = False,
+) -> Moments:  # fmt: skip
+    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data; with the parts of
+    latents as ``add_block_sums`` has them.
+
+    Tasks are of a fixed shape, some groups of states and some data, and merged in order of states.
+    """
+    groups = block.counts.size // -(-group_states // ROWS)
+    num_panels = -(-num_data // COLUMNS)
+    parts = [_of_groups(block, g, min(_PART_GROUPS, groups - g), depth, groups) for g in range(0, groups, _PART_GROUPS)]
+    num_ones = num_panels * COLUMNS if with_ones else 0
+    found = []
+    for _ in parts:
+        sums = Sums.zero(num_panels * COLUMNS)
+        found.append(Moments(*sums, np.zeros((num_ones, latents.size))))
+
+    def task(which: tuple[int, int]) -> None:
+        number, panel = which
+        own = found[number]
+        add_block_sums(
+            *parts[number], group_states, parts[number].counts.size * groups // block.counts.size, depth, data,
+            panel, min(panel + _PART_PANELS, num_panels), cut, first + number * _PART_GROUPS * group_states,
+            latents, own.largest, own.total, own.ones,
+        )  # fmt: skip
+
+    tasks = [(part, panel) for part in range(len(parts)) for panel in range(0, num_panels, _PART_PANELS)]
+    parallel_map(task, tasks, 1.0 * block.minus.size * num_data * (depth + 8))
+    total = found[0]
+    total.bound[...] = total.largest
+    for part in found[1:]:
+        part.bound[...] = part.largest
+        if with_ones:
+            total.merge(part)
+        else:
+            Sums(*total[:3]).merge(Sums(*part[:3]))
+    return Moments(*(array[:num_data] for array in total))
+
+
+def _of_groups(block: Block, first: int, count: int, depth: int, groups: int) -> Block:
+    """Views of some groups."""
+    rows = block.minus.size // groups
+    return block_part(block, first * rows, count * rows, depth)
 
 
 class BlockBatch:
@@ -212,27 +250,13 @@ class BlockBatch:
 
     def _add(self, first: int, with_ones: bool) -> Moments:
         form = self.form
-        count = min(form.wave_tiles, form.tiling.num_tiles - first)
-        block, begin = form.block(first, count), first * form.tiling.tile_states
-        padded = -(-self.num_data // COLUMNS) * COLUMNS
-        largest, total = np.full(padded, -np.inf), np.zeros(padded)
-        ones = np.zeros((padded if with_ones else 0, form.num_latents))
-        groups, depth, latents = (
-            count * form.tiling.tile_states // form.group_states,
-            form.network.depth,
-            form.latents,
-        )
-
-        def task(part: tuple[int, int]) -> None:
-            add_block_sums(
-                block.features, block.minus, form.group_states, groups, depth, self._packed, *part, form.cut,
-                begin, latents, largest, total, ones,
-            )  # fmt: skip
-
-        self._packed  # noqa: B018 (made before threads ask for it)
-        parallel_map(task, panel_slices(self.num_data), 1.0 * block.minus.size * self.num_data * (depth + 8))
-        scale = largest[: self.num_data] + self.terms.constant
-        return Moments(scale, total[: self.num_data], scale.copy(), ones[: self.num_data])
+        block = form.block(first, min(form.wave_tiles, form.tiling.num_tiles - first))
+        found = sum_block(
+            block, form.group_states, form.network.depth, self._packed, self.num_data, form.cut,
+            first * form.tiling.tile_states, form.latents, with_ones=with_ones,
+        )  # fmt: skip
+        scale = found.largest + self.terms.constant
+        return Moments(scale, found.total, scale.copy(), found.ones)
 
     def sums(self, first: int) -> Sums:
         """One wave's part of each datum's sum."""
@@ -249,9 +273,20 @@ def block_form(
 ) -> BlockForm:  # fmt: skip
     """A decoder of the pixels that were seen, in tiles of its states."""
     num_latents = prior_logits.size
+    tiling, order = block_tiling(num_latents), _order(layers[0][0])
+    first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
+    layers = (first, *layers[1:])
     net, data = network(layers, activation, noise_std, pixels)
     seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
     return BlockForm(
-        block_tiling(num_latents), np.arange(num_latents), np.zeros(num_latents), data, net, prior_logits,
-        seen, activate, noise_std,
-    )  # fmt: skip
+        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
+    )
+
+
+def _order(weights: Array) -> Array:
+    """The latents that move the first layer least are the first bits inside a tile: a panel's states are then
+    alike, and units that are off are off in all of them.
+    """
+    outer = block_tiling(weights.shape[1]).outer_bits
+    ascending = np.argsort(np.abs(weights).sum(axis=0), kind="stable")
+    return np.concatenate([ascending[ascending.size - outer :], ascending[: ascending.size - outer]])

@@ -25,7 +25,7 @@ from fastvi.kernels.cpu.log_sums import merge_log_sums, merge_moments
 from fastvi.kernels.cpu.posterior_sums import row_peaks
 
 if TYPE_CHECKING:
-    from fastvi.engine.tile_batch import TileBatch
+    from fastvi.engine.batch import Batch
 
 Array = NDArray[Any]
 
@@ -143,7 +143,7 @@ class Form(ABC):
     def log_joint(self, x: Array, z: Array) -> Array:
         """log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
 
-    def batch(self, terms: Terms) -> TileBatch:
+    def batch(self, terms: Terms) -> Batch:
         """What sums these data over the states."""
         from fastvi.engine.tile_batch import TileBatch
 

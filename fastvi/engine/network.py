@@ -23,6 +23,7 @@ from fastvi.kernels.cpu.dense import (
     SIGMOID,
     SOFTPLUS,
     TANH,
+    compress,
     hidden_layer,
     softplus_sums,
     square_sums,
@@ -37,7 +38,9 @@ _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
 class Block(NamedTuple):
     """What a block of states is to every datum."""
 
-    features: Array  # h packed as rows
+    features: Array  # h packed as rows, compressed
+    index: Array  # (panels * depth,) units that are left
+    counts: Array  # (panels,)
     minus: Array  # (padded rows,) A, inf where a row is padding
 
 
@@ -49,6 +52,7 @@ class Network(NamedTuple):
     last: Packed
     activation: int
     gaussian: bool
+    last_matrix: Array  # of real pixels: A = |last_matrix h|^2; else (0, 0)
 
     @property
     def depth(self) -> int:
@@ -67,30 +71,51 @@ class Network(NamedTuple):
         widest = max(layer.depth for layer in (*self.hidden, self.last))
         return max(32, 1 << (row_block(widest).bit_length() - 1))
 
-    def forward(self, rows: Array, num_rows: int, features: Array, minus: Array) -> None:
-        """From packed latents to packed features and A without the prior's part."""
-        left = rows
-        for i, layer in enumerate(self.hidden):
-            size = -(-num_rows // ROWS) * ROWS * layer.num_columns
-            out = features if i + 1 == len(self.hidden) else np.empty(size)
+    def forward(self, rows: Array, num_rows: int, out: Block) -> None:
+        """From packed latents to the features and A, without the prior's part, of ``num_rows`` states."""
+        panels, last, minus = -(-num_rows // ROWS), self.last, out.minus[:num_rows]
+        left = _compressed(rows, panels, self.num_latents)
+        for layer in self.hidden:
+            values = np.empty(panels * ROWS * layer.num_columns)
             hidden_layer(
-                left,
-                layer.columns,
-                layer.bias,
-                layer.depth,
-                num_rows,
-                layer.num_columns,
-                self.activation,
-                out,
-            )
-            left = out
-        if not self.hidden:
-            features[...] = rows
-        last = self.last
+                *left, layer.columns, layer.bias, layer.depth, num_rows, layer.num_columns, self.activation,
+                values,
+            )  # fmt: skip
+            left = _compressed(values, panels, layer.num_columns)
+        for mine, found in zip(out[:3], left, strict=True):
+            mine[...] = found
         if self.gaussian:
-            square_sums(left, last.columns, last.depth, num_rows, last.num_columns, minus)
+            square_sums(*left, last.columns, last.depth, num_rows, last.num_columns, minus)
         else:
-            softplus_sums(left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
+            softplus_sums(*left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
+
+
+def empty_block(num_rows: int, depth: int) -> Block:
+    """Room for states in whole panels; all of it is padding."""
+    panels = -(-num_rows // ROWS)
+    return Block(
+        np.zeros(panels * depth * ROWS),
+        np.empty(panels * depth, np.int32),
+        np.zeros(panels, np.int64),
+        np.full(panels * ROWS, np.inf),
+    )
+
+
+def block_part(block: Block, first: int, num_rows: int, depth: int) -> Block:
+    """Views of the panels that hold ``num_rows`` states from ``first``, the first of a panel."""
+    begin, end = first // ROWS, -(-(first + num_rows) // ROWS)
+    return Block(
+        block.features[begin * depth * ROWS : end * depth * ROWS],
+        block.index[begin * depth : end * depth],
+        block.counts[begin:end],
+        block.minus[begin * ROWS : end * ROWS],
+    )
+
+
+def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Array, Array]:
+    index, counts = np.empty(num_panels * depth, np.int32), np.empty(num_panels, np.int64)
+    compress(panels, depth, index, counts)
+    return panels, index, counts
 
 
 def _triangle(a: Array) -> Array:
@@ -120,11 +145,13 @@ def network(
     num_latents, depth = layers[0][0].shape[1], weights.shape[1]
     hidden = tuple(Packed(weight.T, offset) for weight, offset in layers[:-1])
     data: Data
+    matrix = np.empty((0, 0))
     if noise_std is None:
         last = Packed(weights.T, bias, padding=_OFF)
         data = BinaryData(weights, bias, np.zeros(depth), 0.0)
     else:
-        scaled = weights / (noise_std * math.sqrt(2.0))
-        last = Packed((_triangle(scaled) if len(scaled) > depth else scaled).T)
+        matrix = weights / (noise_std * math.sqrt(2.0))
+        matrix = _triangle(matrix) if len(matrix) > depth else matrix
+        last = Packed(matrix.T)
         data = RealData(weights, bias, noise_std, np.zeros(depth), 0.0)
-    return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None), data
+    return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None, matrix), data

@@ -7,15 +7,14 @@ is as large as the tables of those rows; nothing grows with 2^d.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Moments, Sums
-from fastvi.engine.pair_form import PairForm
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tile_batch import flipped_tiles
 from fastvi.kernels.cpu.host import COLUMNS
@@ -47,26 +46,8 @@ class RowMasses(NamedTuple):
     ones: Array  # (N, T, inner bits) part of the sum whose states have a bit
 
 
-class PairBatch:
+class PairBatch(Batch):
     """Data of one chunk under a pair form."""
-
-    def __init__(self, form: PairForm, terms: Terms) -> None:
-        self.form = form
-        self.terms = terms
-
-    def __getstate__(self) -> tuple[PairForm, Terms]:
-        return self.form, self.terms
-
-    def __setstate__(self, state: tuple[PairForm, Terms]) -> None:
-        self.form, self.terms = state
-
-    @property
-    def num_data(self) -> int:
-        return len(self.terms.constant)
-
-    @cached_property
-    def outer(self) -> Array:
-        return np.ascontiguousarray(self.terms.linear[:, : self.form.tiling.outer_bits])
 
     def _rows(self, first: int) -> tuple[int, Array, Array]:
         """Outer states of a wave, and what they add to inner coefficients and to the constant."""
@@ -107,12 +88,10 @@ class PairBatch:
             yield PairBatch(self.form, Terms(self.terms.linear[part], self.terms.constant[part]))
 
     def sums(self, first: int) -> Sums:
-        """One wave's part of each datum's sum."""
         parts = [part._sums(first) for part in self._parts()]
         return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def moments(self, first: int) -> Moments:
-        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
         flipped = flipped_tiles(self.form, self.form.tile[None])
         parts = [part._moments(first, flipped) for part in self._parts()]
         return Moments(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

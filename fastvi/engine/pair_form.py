@@ -90,7 +90,7 @@ class PairForm(Form):
             out[n][bad | (bits * barred).any(axis=-1)] = -np.inf
         return out
 
-    def batch(self, terms: Terms) -> PairBatch:  # type: ignore[override]
+    def batch(self, terms: Terms) -> PairBatch:
         from fastvi.engine.pair_batch import PairBatch
 
         return PairBatch(self, terms)

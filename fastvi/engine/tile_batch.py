@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
+from fastvi.engine.batch import Batch
 from fastvi.engine.form import Form, Moments, Sums
 from fastvi.engine.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.host import COLUMNS
@@ -112,26 +112,8 @@ def flipped_tiles(form: Form, tiles: Array) -> Array:
     return out
 
 
-class TileBatch:
-    """Data of one chunk. Pickled without its tables: a worker packs them for itself."""
-
-    def __init__(self, form: Form, terms: Terms) -> None:
-        self.form = form
-        self.terms = terms
-
-    def __getstate__(self) -> tuple[Form, Terms]:
-        return self.form, self.terms
-
-    def __setstate__(self, state: tuple[Form, Terms]) -> None:
-        self.form, self.terms = state
-
-    @property
-    def num_data(self) -> int:
-        return len(self.terms.constant)
-
-    @cached_property
-    def outer(self) -> Array:
-        return np.ascontiguousarray(self.terms.linear[:, : self.form.tiling.outer_bits])
+class TileBatch(Batch):
+    """Data of one chunk, tile after tile."""
 
     @cached_property
     def packed(self) -> tuple[PackedBatch, Array]:
@@ -162,7 +144,6 @@ class TileBatch:
         return batch
 
     def sums(self, first: int) -> Sums:
-        """One wave's part of each datum's sum."""
         tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
         batch, base = self.packed
         sums = Sums.zero(self.num_data)
@@ -178,7 +159,6 @@ class TileBatch:
         return out
 
     def moments(self, first: int) -> Moments:
-        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
         form = self.form
         outer, row_bits, column_bits, _ = form.tiling
         tiles, scales = form.fill_wave(first, most=self.form.wave_tiles)

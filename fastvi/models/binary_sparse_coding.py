@@ -10,11 +10,8 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
-from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import Enumerable
-
-# numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
-_BLOCK = 1 << 20
 
 
 class BinarySparseCoding(Enumerable):
@@ -175,7 +172,7 @@ class BinarySparseCoding(Enumerable):
         latents = validation.binary_array(z, "z", self.num_latents)
         shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
         out = np.broadcast_to(bernoulli_log_prob(latents, self.prior_logits).sum(axis=-1), shape).copy()
-        in_blocks(self._add_log_likelihood, pixels, latents, out, self.num_pixels, _BLOCK)
+        in_blocks(self._add_log_likelihood, pixels, latents, out, self.num_pixels, BLOCK)
         return out
 
     def _add_log_likelihood(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
@@ -202,7 +199,7 @@ class BinarySparseCoding(Enumerable):
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
         z = np.empty((num, self.num_latents), dtype=np.uint8)
         x = np.empty((num, self.num_pixels))
-        rows = max(1, _BLOCK // max(self.num_pixels, self.num_latents))
+        rows = max(1, BLOCK // max(self.num_pixels, self.num_latents))
         blocks = [slice(start, start + rows) for start in range(0, num, rows)]
         # all of z before any x: the stream is then read in an order that does not depend on the size of a
         # block

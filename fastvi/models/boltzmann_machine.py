@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
+from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import NO_DATA, Enumerable
-from fastvi.models.sigmoid_belief_network import _cut
-
-# numbers in the largest temporary array of log_joint: 8 MiB of float64
-_BLOCK = 1 << 20
 
 
 class BoltzmannMachine(Enumerable):
@@ -178,7 +174,7 @@ class BoltzmannMachine(Enumerable):
         copies = validation.binary_array(x, "x", self.num_units)
         shape = validation.broadcasting("x[..., 0]", copies.shape[:-1], "z[..., 0]", states.shape[:-1])
         out = np.broadcast_to(values, shape).copy()
-        in_blocks(_exclude_differences, copies, states, out, self.num_units, _BLOCK)
+        in_blocks(_exclude_differences, copies, states, out, self.num_units, BLOCK)
         return out
 
     def _unnormalized(self, z: np.ndarray) -> np.ndarray:
@@ -188,7 +184,7 @@ class BoltzmannMachine(Enumerable):
         exclusive = np.tril(np.isneginf(self.couplings)).astype(np.float64)
         any_exclusive = bool(exclusive.any())
         out = np.empty(len(z))
-        rows = max(1, _BLOCK // self.num_units)
+        rows = max(1, BLOCK // self.num_units)
         for start in range(0, len(z), rows):
             block = z[start : start + rows].astype(np.float64)
             fields = np.einsum("si,ji->sj", block, below) + self.bias
@@ -229,25 +225,3 @@ def _finite_part(couplings: np.ndarray) -> np.ndarray:
 def _exclude_differences(x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
     """-inf to ``out`` where x is not z."""
     out[(x != z).any(axis=-1)] = -np.inf
-
-
-def in_blocks(
-    update: Callable[[np.ndarray, np.ndarray, np.ndarray], None],
-    x: np.ndarray,
-    z: np.ndarray,
-    out: np.ndarray,
-    width: int,
-    block: int,
-) -> None:
-    """``update(x, z, out)``, whose temporaries hold ``width`` numbers for each of ``out``.
-
-    The longest leading axis is halved until the temporaries hold ``block`` numbers or fewer.
-    """
-    if out.size * width <= block or out.size <= 1:
-        update(x, z, out)
-        return
-    axis = int(np.argmax(out.shape)) - out.ndim  # counted from the right, as broadcasting does
-    for half in (slice(None, out.shape[axis] // 2), slice(out.shape[axis] // 2, None)):
-        in_blocks(
-            update, _cut(x, axis - 1, half), _cut(z, axis - 1, half), _cut(out, axis, half), width, block
-        )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.normal import Normal
-from fastvi.models.base import Model
+from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
@@ -17,7 +18,7 @@ _LOG_TWO_PI = math.log(2.0 * math.pi)
 _FARTHEST = 1e150
 
 
-class LinearGaussian(Model):
+class LinearGaussian(Enumerable):
     """p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D): probabilistic principal component analysis.
 
     With s = noise_std,
@@ -143,6 +144,35 @@ class LinearGaussian(Model):
         """
         return self._decoder.sample(num, seed)
 
+    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        return validation.observed_real_data(x, observed, self.num_pixels)
+
+    def _form(self, pixels: np.ndarray, dtype: str) -> NoReturn:
+        raise TypeError(
+            "model must have binary latents for its states to be enumerated, got a LinearGaussian: its latents are "
+            "continuous, and log_marginal has a closed form"
+        )
+
+    def _is_closed(self, pixels: np.ndarray) -> bool:
+        return True
+
+    def _has_closed_gradient(self, pixels: np.ndarray) -> bool:
+        return True
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        return self._log_marginal(self._spread(x, pixels), pixels)
+
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros_like(array) for name, array in self._arrays().items()}
+
+    def _spread(self, x: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
+        """Data (N, D), those of the seen pixels in their places."""
+        if pixels is None or x.shape[1] == self.num_pixels:
+            return x
+        out = np.zeros((len(x), self.num_pixels))
+        out[:, pixels] = x
+        return out
+
     def _solved(
         self, x: np.ndarray, pixels: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -174,9 +204,10 @@ class LinearGaussian(Model):
         return -0.5 * (np.square(residual).sum(axis=1) + np.square(mean).sum(axis=1) + constant)
 
     def _gradient(
-        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray | None = None
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray | None = None, run: Any = None
     ) -> dict[str, np.ndarray]:
-        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes).
+        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes), for data
+        with all columns or those of the seen pixels.
 
         With m_n and S the posterior's means and covariance, g_n = (x_n - b - W m_n) / s^2:
 
@@ -186,7 +217,7 @@ class LinearGaussian(Model):
         Rows of pixels that are not kept are 0.
         """
         kept = slice(None) if pixels is None else pixels
-        scaled, factor, mean, residual = self._solved(x, pixels)
+        scaled, factor, mean, residual = self._solved(self._spread(x, pixels), pixels)
         total = data_weights.sum()
         spread = _solve_transposed(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
         weights, bias = np.zeros_like(self.weights), np.zeros_like(self.bias)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.models.base import Model
+from fastvi.models.enumerable import Enumerable
 
 
-class LogJoint(Model):
+class LogJoint(Enumerable):
     """p(x, z) of binary z as a function that the caller wrote: log p(x) = log sum_z exp fn(x, z).
 
     Parameters
@@ -91,6 +92,29 @@ class LogJoint(Model):
     def _arrays(self) -> NoReturn:
         raise TypeError("a LogJoint cannot be saved: its fn is a function, not an array; pickle it instead")
 
+    @property
+    def num_pixels(self) -> int:  # type: ignore[override]
+        """1: a datum, whatever its shape, is observed as a whole."""
+        return 1
+
+    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, None]:
+        if observed is not None:
+            raise TypeError(
+                f"observed must be None where model is a LogJoint, got {validation.shown(observed)}: its fn takes "
+                "whole data"
+            )
+        return self._data(x)[:, None], None
+
+    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.user_form import user_form
+
+        return user_form(self)
+
+    def _digest(self) -> NoReturn:
+        raise TypeError(
+            "checkpoint must be None where model is a LogJoint: its fn cannot be told from one that was changed"
+        )
+
     def _data(self, x: ArrayLike) -> np.ndarray:
         """Data as float64, the first axis the data's."""
         data = validation.float_array(x, "x", ndim=tuple(range(65)))
@@ -109,22 +133,28 @@ class LogJoint(Model):
         if 0 in shape:
             return np.empty(shape)
         if self.vectorized:
-            name = "fn(X, Z)"
             returned = self.fn(x, latents)
-            table = validation.float_array(returned, name, ndim=2, shape=shape, allow_infinite=True)
+            table = validation.float_array(returned, "fn(X, Z)", ndim=2, shape=shape, allow_infinite=True)
         else:
-            name = "fn(x_n, z)"
             table = np.empty(shape)
-            self._run(x, latents, table)
-            validation.require(table, ~np.isnan(table), f"{name} must not return NaN for any (datum, state)")
-        validation.require(table, table < math.inf, f"{name} must not return +inf for any (datum, state)")
+            with self._explained(x):
+                self._fill(x, latents, table)
+        self._check_table(table)
         return table
 
-    def _run(self, x: np.ndarray, z: np.ndarray, table: np.ndarray) -> None:
+    def _check_table(self, table: np.ndarray) -> None:
+        """Refuse what is no log probability."""
+        name = "fn(X, Z)" if self.vectorized else "fn(x_n, z)"
+        validation.require(table, ~np.isnan(table), f"{name} must not return NaN for any (datum, state)")
+        validation.require(table, table < math.inf, f"{name} must not return +inf for any (datum, state)")
+
+    @contextmanager
+    def _explained(self, x: np.ndarray) -> Iterator[None]:
+        """Say in one line why ``fn`` cannot be compiled for data ``x``."""
         from numba.core.errors import NumbaError
 
         try:
-            self._fill(x, z, table)
+            yield
         except NumbaError as error:
             raise TypeError(
                 f"fn must be a function fn(x_n, z) -> float that Numba can compile, x_n with {x.ndim - 1} "

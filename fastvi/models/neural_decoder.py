@@ -11,12 +11,8 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, log_sigmoid, sigmoid
 from fastvi.distributions.normal import Normal, normal_log_prob
-from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
-from fastvi.models.sigmoid_belief_network import _cut
-
-# numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
-_BLOCK = 1 << 20
 
 
 def _relu(t: np.ndarray) -> np.ndarray:
@@ -200,6 +196,40 @@ class NeuralDecoder(Enumerable):
         activate = _ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
 
+    def _is_closed(self, pixels: np.ndarray) -> bool:
+        return isinstance(self.prior, Normal)
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        from fastvi.engine.quadrature import quadrature
+
+        prior: Any = self.prior
+        return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, pixels)
+
+    def _no_gradient(self) -> dict[str, np.ndarray]:
+        if isinstance(self.prior, Normal):
+            raise TypeError(
+                "model must have a Bernoulli prior to be differentiated, got a NeuralDecoder with a Normal prior"
+            )
+        words = ("activation", "likelihood")
+        return {name: np.zeros_like(array) for name, array in self._arrays().items() if name not in words}
+
+    def _gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        from fastvi.engine.network_gradient import network_gradient
+
+        found = network_gradient(self._form(pixels, "float64"), x, data_weights, run)
+        out, last = self._no_gradient(), len(self.layers) - 1
+        for i in range(last):
+            out[f"layer_{i}_weight"], out[f"layer_{i}_bias"] = found[f"weight_{i}"], found[f"bias_{i}"]
+        out[f"layer_{last}_weight"][pixels] = found[f"weight_{last}"]
+        out[f"layer_{last}_bias"][pixels] = found[f"bias_{last}"]
+        if self.noise_std is not None:
+            out["noise_std"] = found["noise_std"]
+        logits: Any = self.prior.logits  # type: ignore[union-attr]
+        out["prior_logits"] = found["prior"] - data_weights.sum() * sigmoid(logits)
+        return out
+
     def _add_log_likelihood(self, x: np.ndarray, eta: np.ndarray, out: np.ndarray) -> None:
         """Add log p(x | z) to ``out``."""
         if self.noise_std is None:
@@ -236,12 +266,12 @@ class NeuralDecoder(Enumerable):
     def _add_over_latents(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
         """Add log p(x | z) to ``out``, halving the longest leading axis of z until a block can be decoded."""
         rows = z.size // self.num_latents
-        if rows * self._width <= _BLOCK or rows <= 1:
-            in_blocks(self._add_log_likelihood, x, self._decode(z), out, self.num_pixels, _BLOCK)
+        if rows * self._width <= BLOCK or rows <= 1:
+            in_blocks(self._add_log_likelihood, x, self._decode(z), out, self.num_pixels, BLOCK)
             return
         axis = int(np.argmax(z.shape[:-1])) - z.ndim + 1  # counted from the right, as broadcasting does
         for half in (slice(None, z.shape[axis - 1] // 2), slice(z.shape[axis - 1] // 2, None)):
-            self._add_over_latents(_cut(x, axis - 1, half), _cut(z, axis - 1, half), _cut(out, axis, half))
+            self._add_over_latents(cut(x, axis - 1, half), cut(z, axis - 1, half), cut(out, axis, half))
 
     def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw z from the prior and x given z.
@@ -265,7 +295,7 @@ class NeuralDecoder(Enumerable):
         binary = isinstance(self.prior, Bernoulli)
         z = np.empty((num, self.num_latents), dtype=np.uint8 if binary else np.float64)
         x = np.empty((num, self.num_pixels), dtype=np.uint8 if self.noise_std is None else np.float64)
-        rows = max(1, _BLOCK // self._width)
+        rows = max(1, BLOCK // self._width)
         blocks = [slice(start, start + rows) for start in range(0, num, rows)]
         # all of z before any x: the stream is then read in an order that does not depend on the size of a
         # block

@@ -10,11 +10,8 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
-from fastvi.models.boltzmann_machine import in_blocks
+from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import NO_DATA, Enumerable
-
-# numbers in the largest temporary array of log_joint and free_energy: 8 MiB of float64
-_BLOCK = 1 << 20
 
 
 class RestrictedBoltzmannMachine(Enumerable):
@@ -197,7 +194,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         latents = validation.binary_array(z, "z", self.num_latents)
         shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
         out = np.empty(shape)
-        in_blocks(self._log_joint_into, pixels, latents, out, self.num_pixels + self.num_latents, _BLOCK)
+        in_blocks(self._log_joint_into, pixels, latents, out, self.num_pixels + self.num_latents, BLOCK)
         return out
 
     def _log_joint_into(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
@@ -225,7 +222,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         pixels = validation.binary_array(x, "x", self.num_pixels)
         rows = pixels.reshape(-1, self.num_pixels)
         out = np.empty(len(rows))
-        step = max(1, _BLOCK // max(self.num_pixels, self.num_latents))
+        step = max(1, BLOCK // max(self.num_pixels, self.num_latents))
         for start in range(0, len(rows), step):
             v = rows[start : start + step].astype(np.float64)
             fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
@@ -258,7 +255,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         weights = self.weights if hidden_first else self.weights.T
         bias = self.visible_bias if hidden_first else self.hidden_bias
         second = np.empty((num, bias.size), np.uint8)
-        rows = max(1, _BLOCK // bias.size)
+        rows = max(1, BLOCK // bias.size)
         for start in range(0, num, rows):
             part = slice(start, start + rows)
             logits = np.einsum("si,ji->sj", first[part].astype(np.float64), weights) + bias

@@ -10,10 +10,8 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import Enumerable, log_prior
-
-# numbers in the largest temporary array of log_joint and sample: 8 MiB of float64
-_BLOCK = 1 << 20
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
 _PRIORS = {
@@ -227,17 +225,12 @@ class SigmoidBeliefNetwork(Enumerable):
         latents = validation.binary_array(z, "z", self.num_latents)
         shape = validation.broadcasting("x[..., 0]", pixels.shape[:-1], "z[..., 0]", latents.shape[:-1])
         out = np.broadcast_to(self._log_prior(latents), shape).copy()
-        self._add_log_likelihood(pixels, latents, out)
+        in_blocks(self._add_log_likelihood, pixels, latents, out, self.num_pixels, BLOCK)
         return out
 
     def _add_log_likelihood(self, x: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
-        """Add log p(x | z) to ``out``, halving the longest leading axis until the temporaries are small."""
-        if out.size * self.num_pixels <= _BLOCK or out.size <= 1:
-            out += bernoulli_log_prob(x, self._logits(z)).sum(axis=-1)
-            return
-        axis = int(np.argmax(out.shape)) - out.ndim  # counted from the right, as broadcasting does
-        for half in (slice(None, out.shape[axis] // 2), slice(out.shape[axis] // 2, None)):
-            self._add_log_likelihood(_cut(x, axis - 1, half), _cut(z, axis - 1, half), _cut(out, axis, half))
+        """Add log p(x | z) to ``out``."""
+        out += bernoulli_log_prob(x, self._logits(z)).sum(axis=-1)
 
     def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw z from the prior and x given z.
@@ -263,7 +256,7 @@ class SigmoidBeliefNetwork(Enumerable):
         generator = np.random.Generator(np.random.Philox(key=seed))
         z = np.empty((num, self.num_latents), dtype=np.uint8)
         x = np.empty((num, self.num_pixels), dtype=np.uint8)
-        rows = max(1, _BLOCK // max(self.num_pixels, self.num_latents))
+        rows = max(1, BLOCK // max(self.num_pixels, self.num_latents))
         blocks = [slice(start, start + rows) for start in range(0, num, rows)]
         # all of z before any x: the stream is then read in an order that does not depend on the size of a
         # block
@@ -284,15 +277,6 @@ def factorised(model: Any) -> SigmoidBeliefNetwork:
     if model.is_deep:
         raise ValueError(f"model must have a factorised prior (prior_logits) here, got {model!r}")
     return model
-
-
-def _cut(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
-    """``part`` of ``axis`` (counted from the right), or the whole array where that axis broadcasts."""
-    if -axis > array.ndim or array.shape[axis] == 1:
-        return array
-    index: list[slice] = [slice(None)] * array.ndim
-    index[axis] = part
-    return array[tuple(index)]
 
 
 def _check_prior(prior: Any, num_latents: int) -> None:

@@ -32,7 +32,7 @@ def _montage(images: np.ndarray) -> np.ndarray:
 
 
 def _digits(result: StudyResult) -> Figure:
-    model = list(result.models.values())[-1]
+    model: Any = list(result.models.values())[-1]
     real = result.arrays["held_out"]["x"]
     z, drawn = model.sample(_ROWS * _COLUMNS, 0)
     chance = sigmoid(z @ model.weights.T + model.bias)

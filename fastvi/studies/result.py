@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fastvi.models.boltzmann_machine import BoltzmannMachine
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 Table: TypeAlias = Mapping[str, list[Any]]
@@ -55,7 +56,7 @@ class StudyResult:
     figures: Callable[[StudyResult], dict[str, Figure]]
     shown: Mapping[str, Table]
     timings: Mapping[str, Table]
-    models: Mapping[str, SigmoidBeliefNetwork]
+    models: Mapping[str, SigmoidBeliefNetwork | BoltzmannMachine]
     arrays: Mapping[str, Mapping[str, Any]]
 
     def table(self, name: str) -> Table:

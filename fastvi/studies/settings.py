@@ -32,6 +32,11 @@ class Settings:
     # bounds
     num_particles: tuple[int, ...] = (1, 10, 100, 1_000)
     num_draws: int = 100_000  # draws an image, cut into blocks of num_particles
+    # missing
+    missing_num_images: int = 12
+    missing_num_rows: int = 4  # of 8 pixels, from the top: 2^32 states an image
+    missing_num_samples: int = 3  # draws an image
+    missing_penalty: float = 3e-3  # of 0.01, 0.003, 0.002, 0.001 best on 300 of the training images held back
 
     @classmethod
     def quick(cls, seed: int = 0) -> Settings:
@@ -52,6 +57,8 @@ class Settings:
             samples_in_sweep=100,
             num_particles=(1, 10, 100),
             num_draws=1_000,
+            missing_num_images=2,
+            missing_num_rows=2,
         )
 
     @property

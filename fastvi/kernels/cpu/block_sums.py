@@ -31,12 +31,12 @@ def bit_sums(first, latents, coefficients, constant, out):
 
 
 @inline
-def _log_joints(left, first_panel, group_panels, depth, minus, minus_at, right, right_at, acc):
+def _log_joints(left, index, counts, first_panel, group_panels, depth, minus, minus_at, right, right_at, acc):
     """acc[s, c] = <h_s, t_c> - minus[s] for one group of states and one panel of data."""
     for s in range(group_panels * ROWS):
         for c in range(COLUMNS):
             acc[s * COLUMNS + c] = -minus[minus_at + s]
-    panel_product(left, first_panel, group_panels, depth, right, right_at, acc)
+    panel_product(left, index, counts, first_panel, group_panels, depth, right, right_at, acc)
 
 
 @inline
@@ -64,12 +64,12 @@ def _exponentials(values, size):
 
 @kernel
 def add_block_sums(
-    left, minus, group_states, num_groups, depth, right, first_panel, last_panel, cut, first, latents,
-    largest, total, ones,
+    left, index, counts, minus, group_states, num_groups, depth, right, first_panel, last_panel, cut, first,
+    latents, largest, total, ones,
 ):  # fmt: skip
     """Add groups of states to the running log-sum-exp of the data of some panels.
 
-    ``left`` holds ceil(group_states / ROWS) panels of h for each group, ``minus`` A in the same places, inf
+    ``left`` holds ceil(group_states / ROWS) compressed panels of h for each group, ``minus`` A in the same places, inf
     where a row is padding. ``largest`` and ``total`` are flat over panels of data. ``ones`` (data, d), unless
     its first axis is empty, gets the part of each latent: state s of group g has the bits of first + g *
     group_states + s, bit i that of latent latents[i].
@@ -87,7 +87,7 @@ def add_block_sums(
         for panel in range(first_panel, last_panel):
             at = panel * COLUMNS
             _log_joints(
-                left, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
+                left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
                 panel * depth * COLUMNS, acc,
             )  # fmt: skip
             for c in range(COLUMNS):
@@ -136,7 +136,7 @@ def add_block_sums(
 
 
 @kernel
-def block_logs(left, minus, group_states, num_groups, depth, right, panel, where, out):
+def block_logs(left, index, counts, minus, group_states, num_groups, depth, right, panel, where, out):
     """out[c, t, where[s]] = log joint of state s of tile t and the c-th datum of a panel; tiles are whole
     groups.
     """
@@ -146,7 +146,7 @@ def block_logs(left, minus, group_states, num_groups, depth, right, panel, where
     groups_of_tile = where.size // group_states
     for g in range(num_groups):
         _log_joints(
-            left, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
+            left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
             panel * depth * COLUMNS, acc,
         )  # fmt: skip
         tile, begin = g // groups_of_tile, (g % groups_of_tile) * group_states

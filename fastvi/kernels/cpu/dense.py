@@ -15,6 +15,7 @@ import numpy as np
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.register_tiles import store_block
+from fastvi.kernels.cpu.sparse_tiles import gather_block
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
 
@@ -62,16 +63,37 @@ def pack_bits(first, num_states, latents, out):
                 out[at + latents[i] * ROWS] = 1.0
 
 
+@kernel
+def compress(panels, depth, index, counts):
+    """Leave out of each panel what is 0 in all of its rows, in place: ``counts[p]`` numbers of the reduction
+    axis are left, those of ``index[p * depth + k]``. A product keeps its bits.
+    """
+    for p in range(counts.size):
+        begin, count = p * depth, 0
+        for k in range(depth):
+            some = False
+            for r in range(ROWS):
+                some |= panels[(begin + k) * ROWS + r] != 0.0
+            if some:
+                for r in range(ROWS):
+                    panels[(begin + count) * ROWS + r] = panels[(begin + k) * ROWS + r]
+                index[begin + count] = k
+                count += 1
+        counts[p] = count
+
+
 @inline
-def panel_product(left, first_panel, num_panels, depth, right, right_at, acc):
-    """acc[r, c] += A B for ``num_panels`` panels of rows and one panel of columns."""
+def panel_product(left, index, counts, first_panel, num_panels, depth, right, right_at, acc):
+    """acc[r, c] += A B for ``num_panels`` panels of compressed rows and one panel of columns."""
     for start in range(0, depth, _DEPTH):
-        length = min(_DEPTH, depth - start)
-        for p in range(num_panels):
-            store_block(
-                acc, p * ROWS * COLUMNS, left, ((first_panel + p) * depth + start) * ROWS,
-                right, right_at + start * COLUMNS, length,
-            )  # fmt: skip
+        for q in range(num_panels):
+            p = first_panel + q
+            length = min(_DEPTH, counts[p] - start)
+            at, into = p * depth + start, q * ROWS * COLUMNS
+            if counts[p] == depth:
+                store_block(acc, into, left, at * ROWS, right, right_at + start * COLUMNS, length)
+            else:
+                gather_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
 
 
 @inline
@@ -90,7 +112,12 @@ def product(left, right, bias, depth, out):
     acc = np.empty(panels * ROWS * COLUMNS)
     for p in range(-(-num_columns // COLUMNS)):
         _begin(bias, p * COLUMNS, acc)
-        panel_product(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
+        for start in range(0, depth, _DEPTH):
+            for q in range(panels):
+                store_block(
+                    acc, q * ROWS * COLUMNS, left, (q * depth + start) * ROWS, right,
+                    (p * depth + start) * COLUMNS, min(_DEPTH, depth - start),
+                )  # fmt: skip
         width = min(COLUMNS, num_columns - p * COLUMNS)
         if width == COLUMNS:
             for m in range(num_rows):
@@ -148,13 +175,13 @@ def activate(values, activation):
 
 
 @kernel
-def hidden_layer(left, right, bias, depth, num_rows, width, activation, out):
+def hidden_layer(left, index, counts, right, bias, depth, num_rows, width, activation, out):
     """f(A B + bias) packed as rows of the next product, whose depth is ``width``."""
     panels = -(-num_rows // ROWS)
     acc = np.empty(panels * ROWS * COLUMNS)
     for p in range(-(-width // COLUMNS)):
         _begin(bias, p * COLUMNS, acc)
-        panel_product(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
+        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
         activate(acc, activation)
         columns = min(COLUMNS, width - p * COLUMNS)
         for q in range(panels):
@@ -199,7 +226,7 @@ def _add_softplus(eta, ones, products):
 
 
 @kernel
-def softplus_sums(left, right, bias, depth, num_rows, width, out):
+def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out):
     """out[m] = sum over columns of softplus(A B + bias): an exponential a term, a logarithm for hundreds.
 
     Where ``width`` is no multiple of COLUMNS, ``bias`` is padded with a very negative number.
@@ -210,7 +237,7 @@ def softplus_sums(left, right, bias, depth, num_rows, width, out):
     column_panels = -(-width // COLUMNS)
     for p in range(column_panels):
         _begin(bias, p * COLUMNS, acc)
-        panel_product(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
+        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
         _add_softplus(acc, ones, products)
         if (p + 1) % _FACTORS == 0 or p + 1 == column_panels:
             for i in range(acc.size):
@@ -224,14 +251,14 @@ def softplus_sums(left, right, bias, depth, num_rows, width, out):
 
 
 @kernel
-def square_sums(left, right, depth, num_rows, width, out):
+def square_sums(left, index, counts, right, depth, num_rows, width, out):
     """out[m] = sum over columns of (A B)^2."""
     panels = -(-num_rows // ROWS)
     acc, sums = np.empty(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
     for p in range(-(-width // COLUMNS)):
         for i in range(acc.size):
             acc[i] = 0.0
-        panel_product(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
+        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
         for i in range(acc.size):
             sums[i] += acc[i] * acc[i]
     for m in range(num_rows):
@@ -264,3 +291,32 @@ def multiply_slopes(hidden, activation, values):
             else:
                 slope = -math.expm1(-h)
             values[m, j] *= slope
+
+
+@kernel
+def softplus_rows(values, out):
+    """out[m] = sum over j of softplus(values[m, j])."""
+    ones, products = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for m in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            ones[j], products[j] = 0.0, 1.0
+        _add_softplus(values[m], ones, products)
+        total, product_of_some = 0.0, 1.0
+        for j in range(values.shape[1]):
+            total += ones[j]
+            product_of_some *= products[j]
+            if (j + 1) % _FACTORS == 0:
+                total += math.log(product_of_some)
+                product_of_some = 1.0
+        out[m] = total + math.log(product_of_some)
+
+
+@kernel
+def responsibilities(logs, minus, offset, weights, mass):
+    """logs[s, n] becomes weights[n] * exp(logs[s, n] + offset[n] - minus[s]); mass[s] = the sum of their sizes."""
+    for s in range(logs.shape[0]):
+        total = 0.0
+        for n in range(logs.shape[1]):
+            logs[s, n] = weights[n] * exp_fast(logs[s, n] + offset[n] - minus[s])
+            total += abs(logs[s, n])
+        mass[s] = total

@@ -1,0 +1,214 @@
+"""Gradients of sum_n w_n log p(x_n) under a decoder: the posteriors' sums over states and data, backpropagated.
+
+By Fisher's identity the gradient is that of sum_ns r_ns log p(x_n, z_s), r_ns = w_n p(z_s | x_n) held fixed. With
+log p(x, z) = c(x) + <t(x), h(z)> - A(z) and q_s = sum_n r_ns, what enters the network at a state is
+
+    sum_n r_ns t(x_n) - q_s dA/dh(z_s),
+
+so that what is D-dimensional is done once a state, not once a state and datum. A first pass gives the evidence.
+States that hold less than 2^-60 of the weights, all of them together, are passed over.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.block_form import BlockForm
+from fastvi.engine.form import num_chunks
+from fastvi.engine.log_sum import log_sums
+from fastvi.engine.matmul import Packed
+from fastvi.engine.posteriors import silent
+from fastvi.engine.runs import Run
+from fastvi.engine.threads import parallel_map
+from fastvi.kernels.cpu.dense import (
+    activate,
+    multiply_slopes,
+    responsibilities,
+    sigmoid_rows,
+    softplus_rows,
+)
+
+Array = NDArray[Any]
+
+_TASK_STATES = 512
+_CHUNK_DATA = 1024  # whose responsibilities a task keeps: 4 MiB
+
+
+class Flat(NamedTuple):
+    """All sums of a wave, one after the other."""
+
+    values: Array
+
+    def merge(self, part: Flat) -> None:
+        self.values[...] += part.values
+
+
+class Pieces:
+    """Names and shapes in a flat array."""
+
+    def __init__(self, form: BlockForm, num_data: int) -> None:
+        num_pixels, depth = form.layers[-1][0].shape
+        shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
+        if form.noise_std is None:
+            shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
+        else:
+            shapes |= {"moments": (depth, depth), "mean": (depth,)}
+        for i, (weight, bias) in enumerate(form.layers[:-1]):
+            shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
+        self.shapes = shapes
+        self.size = sum(math.prod(shape) for shape in shapes.values())
+
+    def of(self, flat: Array) -> dict[str, Array]:
+        """Views of the pieces."""
+        views, at = {}, 0
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            views[name] = flat[at : at + size].reshape(shape)
+            at += size
+        return views
+
+
+class _Data(NamedTuple):
+    """Data of a chunk: t(x), c(x) less the evidence, weights, and what a state may hold and be passed over."""
+
+    linear: Array
+    offset: Array
+    weights: Array
+    negligible: float
+
+
+class _Network:
+    """A form's layers packed for products in both directions."""
+
+    def __init__(self, form: BlockForm, data: _Data) -> None:
+        self.forward = form.network.hidden
+        self.last = form.network.last
+        self.back = [Packed(weight) for weight, _ in form.layers[1:-1]]
+        weights = form.layers[-1][0]
+        self.top = Packed(weights if form.noise_std is None else form.network.last_matrix)
+        self.from_data, self.to_data = Packed(data.linear), Packed(data.linear.T)
+
+
+def _wave(form: BlockForm, data: _Data, first: int) -> Flat:
+    net, pieces = _Network(form, data), Pieces(form, len(data.weights))
+    begin = first * form.tiling.tile_states
+    num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
+    constant = float(np.logaddexp(0.0, form.prior_logits).sum())
+
+    def task(start: int) -> Array:
+        return _sum_states(form, data, net, pieces, constant, begin + start, min(_TASK_STATES, num_states - start))
+
+    found = Flat(np.zeros(pieces.size))
+    cost = 1.0 * num_states * (3 * form.operations + 3 * data.linear.size)
+    # a few tasks at a time, so that few of their sums wait to be added
+    starts = range(0, num_states, _TASK_STATES)
+    for some in range(0, len(starts), 8):
+        for part in parallel_map(task, starts[some : some + 8], cost):
+            found.values[...] += part
+    return found
+
+
+def _sum_states(
+    form: BlockForm, data: _Data, net: _Network, pieces: Pieces, constant: float, first: int, count: int
+) -> Array:
+    """The sums over ``count`` states from number ``first``."""
+    numbers, gaussian = np.arange(first, first + count), form.noise_std is not None
+    states = np.empty((count, form.num_latents))
+    for i, latent in enumerate(form.latents):
+        states[:, latent] = (numbers >> i) & 1
+    hidden = [states]
+    for layer in net.forward:
+        values = layer.product(hidden[-1])
+        activate(values.reshape(-1), form.network.activation)
+        hidden.append(values)
+    eta = net.last.product(hidden[-1])
+    minus = np.empty(count)
+    if gaussian:
+        minus[...] = np.square(eta).sum(axis=1)
+    else:
+        softplus_rows(eta, minus)
+    minus += constant - (states * form.prior_logits).sum(axis=1)
+    shares, mass = net.to_data.product(hidden[-1]), np.empty(count)
+    responsibilities(shares, minus, data.offset, data.weights, mass)
+    flat = np.zeros(pieces.size)
+    kept = np.flatnonzero(~(mass <= data.negligible))  # NaN is kept
+    if not kept.size:
+        return flat
+    out = pieces.of(flat)
+    shares, eta, hidden = shares[kept], eta[kept], [values[kept] for values in hidden]
+    total = shares.sum(axis=1)
+    out["data"][...] = Packed(hidden[-1]).product(shares.T)
+    out["prior"][...] = (total[:, None] * hidden[0]).sum(axis=0)
+    weighted = total[:, None] * hidden[-1]
+    pull = net.from_data.product(shares)
+    if gaussian:
+        out["moments"][...] = Packed(hidden[-1]).product(weighted.T)
+        out["mean"][...] = weighted.sum(axis=0)
+        pull -= net.top.product((2.0 * total)[:, None] * eta)
+    else:
+        sigmoid_rows(eta, total, eta)
+        out["weight"][...] = Packed(hidden[-1]).product(eta.T)
+        out["bias"][...] = eta.sum(axis=0)
+        pull -= net.top.product(eta)
+    for i in reversed(range(len(net.forward))):
+        multiply_slopes(hidden[i + 1], form.network.activation, pull)
+        out[f"weight_{i}"][...] = Packed(hidden[i]).product(pull.T)
+        out[f"bias_{i}"][...] = pull.sum(axis=0)
+        if i:
+            pull = net.back[i - 1].product(pull)
+    return flat
+
+
+def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
+    """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first
+    one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels
+    are real.
+    """
+    evidence = log_sums(form, x, run)
+    weight_total = float(np.abs(data_weights).sum())
+    negligible = math.ldexp(weight_total, -60 - form.num_latents)
+    total: dict[str, Array] = {}
+    for start in range(0, len(x), _CHUNK_DATA):
+        part = slice(start, start + _CHUNK_DATA)
+        terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
+        data = _Data(terms.linear, terms.constant - evidence[part], data_weights[part], negligible)
+        # one pass is told of for each chunk of the first pass
+        told = num_chunks(start + 1) > num_chunks(start)
+        found = run.reduce(
+            Flat(np.zeros(pieces.size)), form.wave_starts(), partial(_wave, form, data),
+            form.wave_states if told else silent,
+        )  # fmt: skip
+        for name, value in _of_parameters(form, x[part], data_weights[part], pieces.of(found.values)).items():
+            total[name] = total[name] + value if name in total else value
+    in_order = np.argsort(form.order)
+    total["prior"] = total["prior"][in_order]
+    total["weight_0"] = total["weight_0"][:, in_order]
+    return total
+
+
+def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:
+    """What a chunk adds to the gradients, from its sums."""
+    last = len(form.layers) - 1
+    out = {name: sums[name] for name in sums if name == "prior" or "_" in name}
+    matrix, bias = form.layers[-1]
+    if form.noise_std is None:
+        pixels = x.astype(np.float64)
+        out[f"weight_{last}"] = Packed(sums["data"]).product(pixels.T) - sums["weight"]
+        out[f"bias_{last}"] = (weights[:, None] * pixels).sum(axis=0) - sums["bias"]
+        return out
+    precision = form.noise_std**-2
+    centred = x - bias
+    cross = Packed(sums["data"]).product(centred.T)  # sum_n (x_n - b) E[h]
+    explained = Packed(sums["moments"]).product(matrix)
+    weighted = weights[:, None] * centred
+    out[f"weight_{last}"] = precision * (cross - explained)
+    out[f"bias_{last}"] = precision * (weighted.sum(axis=0) - (matrix * sums["mean"]).sum(axis=1))
+    # E|x - W h - b|^2
+    square = (weighted * centred).sum() - 2.0 * (matrix * cross).sum() + (matrix * explained).sum()
+    out["noise_std"] = np.asarray(square * form.noise_std**-3 - weights.sum() * len(bias) / form.noise_std)
+    return out
