@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import machine
+import memory
 import numpy as np
 import peers
 import pytest
-from problems import SIZES, Size
+from problems import SIZES, Shape, Size
 
 _LIMITS = pytest.StashKey[dict[str, Any]]()
 
@@ -39,7 +40,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # the exact sums first, right after the limits are measured; whole processes last
-    order = ["test_exact.py", "test_estimators.py", "test_coldstart.py"]
+    names = ("exact", "pairwise", "posteriors", "decoder", "programs", "estimators", "plan", "memory")
+    order = [f"test_{name}.py" for name in (*names, "coldstart")]
     items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else -1)
 
 
@@ -89,12 +91,41 @@ class Record:
         (warmup or call)()
         return self.benchmark.pedantic(call, rounds=rounds, iterations=1)
 
-    def check(self, values: np.ndarray, expected: np.ndarray, tolerance: float | np.ndarray = 1e-9) -> None:
-        """Every value within the relative tolerance of the oracle; the largest error is kept."""
+    def run_alone(self, question: str, shape: Shape, most: int) -> dict[str, np.ndarray]:
+        """Ask a question of memory.py in a process of its own, and return its results.
+
+        The seconds of the row are those of the call, from within. At most ``most`` bytes above the import.
+        """
+        answer = self.benchmark.pedantic(lambda: memory.measure_in_subprocess(question, shape), rounds=1)
+        above = answer["peak_bytes"] - answer["bytes_after_import"]
+        self.info.update(
+            seconds=answer["seconds"],
+            peak_bytes_above_import=above,
+            note=f"in its own process, peak memory {above / 2**20:.0f} MiB above the import",
+        )
+        assert above <= most
+        return answer["results"]
+
+    def check(
+        self,
+        values: np.ndarray,
+        expected: np.ndarray,
+        tolerance: float | np.ndarray = 1e-9,
+        scale: float | np.ndarray | None = None,
+    ) -> None:
+        """Every value within the tolerance of the oracle, relative to the scale or else to the value.
+
+        The largest error of all checks is kept.
+        """
         assert values.shape == expected.shape
-        errors = np.abs(values - expected) / np.abs(expected)
-        self.info["max_relative_error"] = float(np.max(errors))
+        errors = np.abs(values - expected) / (np.abs(expected) if scale is None else scale)
+        self.info["max_relative_error"] = max(float(np.max(errors)), self.info.get("max_relative_error", 0.0))
         assert np.all(errors <= tolerance)
+
+    def check_all(self, values: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
+        """Arrays, each relative to its largest entry."""
+        for ours, right in zip(values, expected, strict=True):
+            self.check(ours, right, scale=float(np.max(np.abs(right))))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-_PACKAGES = ("fastvi", "numpy", "scipy", "numba", "llvmlite", "jax", "torch")
+_PACKAGES = ("fastvi", "numpy", "scipy", "numba", "llvmlite", "jax", "torch", "dimod", "numpyro")
 # settings that change what BLAS or the compilers do
 _SETTINGS = (
     "OPENBLAS_CORETYPE",

@@ -1,8 +1,8 @@
-"""Peak memory of one exact log_marginal in a process of its own.
+"""Peak memory of one exact question in a process of its own.
 
-``python bench/memory.py --latents 26 --pixels 784 --data 100 --tied 7`` prints one JSON object: seconds
-of the call, bytes after the imports, the peak, and log p(x_n). Linux only: the peak is VmHWM of
-/proc/self/status, since ru_maxrss of a child starts at its parent's.
+``python bench/memory.py --question log_marginal --latents 26 --pixels 784 --data 100 --tied 7`` prints one
+JSON object: seconds of the call, bytes after the imports, the peak, and the results. Linux only: the peak is
+VmHWM of /proc/self/status, since ru_maxrss of a child starts at its parent's.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from problems import Shape, random_problem
+import numpy as np
+from problems import Shape, random_machine, random_problem
+
+TOP_K = 10
+BLOCKS = 3  # of a Boltzmann machine, so that there is an oracle
 
 
 def status_bytes(name: str) -> int:
@@ -27,45 +32,99 @@ def status_bytes(name: str) -> int:
     return int(found.group(1)) * 1024
 
 
-def measure(shape: Shape) -> dict[str, Any]:
+def _network(shape: Shape) -> tuple[Any, np.ndarray]:
+    import fastvi
+
+    *parameters, x = random_problem(shape)
+    return fastvi.SigmoidBeliefNetwork(*parameters), x
+
+
+def _log_marginal(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    model, x = _network(shape)
+    return lambda: {"log_marginal": fastvi.log_marginal(model, x)}
+
+
+def _means(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    model, x = _network(shape)
+    return lambda: {"mean": fastvi.exact_posterior(model, x).mean}
+
+
+def _posterior(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    model, x = _network(shape)
+
+    def call() -> dict[str, Any]:
+        posterior = fastvi.exact_posterior(model, x, top_k=TOP_K, pairwise=True)
+        names = ("mean", "entropy", "top_log_probs", "second_moment")
+        return {name: getattr(posterior, name) for name in names}
+
+    return call
+
+
+def _gradient(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    model, x = _network(shape)
+    return lambda: fastvi.log_marginal_gradient(model, x)
+
+
+def _log_partition(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    model = fastvi.BoltzmannMachine(*random_machine(shape.num_latents, BLOCKS))
+    return lambda: {"log_partition": np.array(fastvi.log_partition(model))}
+
+
+# each builds its model and gives the call that is measured; pixels and data are nothing to log_partition
+QUESTIONS = {
+    "log_marginal": _log_marginal,
+    "means": _means,
+    "posterior": _posterior,
+    "gradient": _gradient,
+    "log_partition": _log_partition,
+}
+
+
+def measure(question: str, shape: Shape) -> dict[str, Any]:
     """Run the call here, after a small one. Nothing else may have run before in this process."""
     import fastvi
 
-    compute, build = fastvi.log_marginal, fastvi.SigmoidBeliefNetwork
+    # names of fastvi are imported when they are first used
+    _ = fastvi.log_marginal, fastvi.exact_posterior, fastvi.log_marginal_gradient, fastvi.log_partition
+    _ = fastvi.SigmoidBeliefNetwork, fastvi.BoltzmannMachine
     before = status_bytes("VmRSS")
     # compiled code is loaded and counted as memory, but not as time
-    *parameters, x = random_problem(Shape(8, shape.num_pixels, 2))
-    compute(build(*parameters), x)
-    *parameters, x = random_problem(shape)
-    model = build(*parameters)
+    QUESTIONS[question](Shape(8, shape.num_pixels, 2))()
+    call = QUESTIONS[question](shape)
     start = time.perf_counter()
-    values = compute(model, x)
+    results = call()
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
         "bytes_after_import": before,
         "peak_bytes": status_bytes("VmHWM"),
-        "log_marginal": values.tolist(),
+        "results": {name: array.tolist() for name, array in results.items()},
     }
 
 
-def measure_in_subprocess(shape: Shape) -> dict[str, Any]:
-    """The same in a fresh interpreter."""
+def measure_in_subprocess(question: str, shape: Shape) -> dict[str, Any]:
+    """The same in a fresh interpreter, the results as arrays again."""
     command = [
-        sys.executable,
-        __file__,
-        "--latents",
-        str(shape.num_latents),
-        "--pixels",
-        str(shape.num_pixels),
+        *(sys.executable, __file__, "--question", question, "--latents", str(shape.num_latents)),
+        *("--pixels", str(shape.num_pixels), "--data", str(shape.num_data)),
     ]
-    command += ["--data", str(shape.num_data)]
     if shape.tied:
         command += ["--tied", str(shape.tied)]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
     answer: dict[str, Any] = json.loads(result.stdout)
+    answer["results"] = {name: np.array(values) for name, values in answer["results"].items()}
     return answer
 
 
@@ -73,12 +132,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--question", choices=list(QUESTIONS), default="log_marginal")
     parser.add_argument("--latents", type=int, default=26)
     parser.add_argument("--pixels", type=int, default=784)
     parser.add_argument("--data", type=int, default=100)
     parser.add_argument("--tied", type=int, help="number of distinct columns of the weights")
     options = parser.parse_args()
-    print(json.dumps(measure(Shape(options.latents, options.pixels, options.data, options.tied))))
+    shape = Shape(options.latents, options.pixels, options.data, options.tied)
+    print(json.dumps(measure(options.question, shape)))
 
 
 if __name__ == "__main__":

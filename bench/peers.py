@@ -34,7 +34,14 @@ PEERS = (
     Peer("pure_python", "pure Python", "numpy", dropped=12, rounds=2),
 )
 
-OPTIONAL = ("jax", "torch")
+# log Z of a Boltzmann machine, each at the size that it is at home at: as many as Size.machines
+MACHINES = (
+    Peer("dimod_exact", "dimod, ExactSolver", "dimod"),
+    Peer("jax_machine", "JAX, jitted scan", "jax"),
+    Peer("numpy_machine", "NumPy, product of three tables", "numpy"),
+)
+
+OPTIONAL = ("jax", "torch", "dimod", "numpyro", "funsor")  # funsor: numpyro needs it for its sums over states
 
 
 def installed(package: str) -> bool:

@@ -1,4 +1,4 @@
-"""The benchmarked problems: sizes, and random sigmoid belief networks with data drawn from them."""
+"""The benchmarked problems: sizes, and random models with data drawn from them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ class Size:
     thousand_data: Shape
     mnist: Shape
     large: Shape
+    machines: tuple[int, ...]  # units of Boltzmann machines, one for each of peers.MACHINES
+    large_machine: int
+    restricted: Shape  # without data
+    program: Shape
+    log_joint: Shape
+    decoder: Shape
+    hidden: int  # units of the decoder's hidden layer
+    memory: Shape
+    few_data: int  # of the same, where each state and datum takes an exponential
     estimates: tuple[Shape, ...]
     num_samples: int
     log_weights: tuple[int, int]
@@ -68,6 +77,15 @@ SIZES = {
         mnist=Shape(20, 784, 10_000),
         # five groups of four equal columns and two of three: an oracle visits 5^5 * 4^2 states, not 2^26
         large=Shape(26, 784, 100, tied=7),
+        machines=(20, 24, 30),
+        large_machine=36,
+        restricted=Shape(20, 784, 0),
+        program=Shape(12, 784, 10),
+        log_joint=Shape(16, 64, 20),
+        decoder=Shape(16, 784, 100),
+        hidden=200,
+        memory=Shape(26, 64, 200, tied=7),
+        few_data=20,
         estimates=(Shape(20, 784, 100), Shape(100, 784, 100, tied=3)),
         num_samples=1000,
         log_weights=(1000, 10_000),
@@ -84,6 +102,15 @@ SIZES = {
         thousand_data=Shape(6, 16, 20),
         mnist=Shape(7, 784, 20),
         large=Shape(9, 16, 5, tied=4),
+        machines=(6, 7, 8),
+        large_machine=12,
+        restricted=Shape(6, 16, 0),
+        program=Shape(4, 16, 5),
+        log_joint=Shape(6, 8, 5),
+        decoder=Shape(6, 16, 5),
+        hidden=8,
+        memory=Shape(9, 16, 20, tied=4),
+        few_data=5,
         estimates=(Shape(6, 16, 5), Shape(30, 16, 5, tied=3)),
         num_samples=200,
         log_weights=(7, 50),
@@ -124,6 +151,65 @@ def mild_problem(shape: Shape) -> Problem:
     The standard deviation of the log weights is about 1 at D = 784.
     """
     return random_problem(shape, scale=0.2 * (784 / shape.num_pixels) ** 0.5 / shape.num_latents**0.5)
+
+
+class Machine(NamedTuple):
+    """A Boltzmann machine, p(z) proportional to exp(z^T J z / 2 + h^T z)."""
+
+    couplings: np.ndarray
+    bias: np.ndarray
+
+
+def random_machine(num_units: int, blocks: int = 1) -> Machine:
+    """Couplings of a standard deviation of 1 / sqrt(units of a block), biases ~ N(0, 1).
+
+    Units of different blocks are not coupled, which gives an oracle at any number of units; they are mixed
+    at random, so that the matrix looks like any other.
+    """
+    rng = np.random.default_rng(num_units)
+    couplings = np.zeros((num_units, num_units))
+    for part in np.array_split(rng.permutation(num_units), blocks):
+        upper = np.triu(rng.standard_normal((len(part), len(part))), 1) / len(part) ** 0.5
+        couplings[np.ix_(part, part)] = upper + upper.T
+    return Machine(couplings, rng.standard_normal(num_units))
+
+
+class Restricted(NamedTuple):
+    """A restricted Boltzmann machine, p(v, h) proportional to exp(v^T W h + b^T v + c^T h)."""
+
+    weights: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+
+
+def restricted_machine(shape: Shape) -> Restricted:
+    problem = random_problem(shape)
+    return Restricted(*problem[:3])
+
+
+class Decoder(NamedTuple):
+    """A network with one hidden layer, W_2 f(W_1 z + b_1) + b_2 the logits of the pixels, and data."""
+
+    weights_1: np.ndarray
+    bias_1: np.ndarray
+    weights_2: np.ndarray
+    bias_2: np.ndarray
+    prior_logits: np.ndarray
+    x: np.ndarray
+
+
+def random_decoder(shape: Shape, hidden: int, activation: str) -> Decoder:
+    """Weights such that hidden units are of size 1 and logits of size 2, and x drawn from the network."""
+    rng = np.random.default_rng(30)
+    d = shape.num_latents
+    first, first_bias = rng.standard_normal((hidden, d)) / d**0.5, rng.standard_normal(hidden) - 0.5
+    second = 2.0 / hidden**0.5 * rng.standard_normal((shape.num_pixels, hidden))
+    second_bias, prior_logits = rng.standard_normal(shape.num_pixels) - 1.0, 0.5 * rng.standard_normal(d)
+    z = rng.random((shape.num_data, d)) < _sigmoid(prior_logits)
+    inner = z @ first.T + first_bias
+    units = np.tanh(inner) if activation == "tanh" else np.maximum(inner, 0.0)
+    x = rng.random((shape.num_data, shape.num_pixels)) < _sigmoid(units @ second.T + second_bias)
+    return Decoder(first, first_bias, second, second_bias, prior_logits, x.astype(np.float64))
 
 
 def image_problem(shape: Shape) -> tuple[Problem, str]:

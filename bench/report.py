@@ -126,8 +126,9 @@ def machine_lines(machine_info: dict[str, Any]) -> list[str]:
         "Times are medians, after a call that does not count, all of one run; every result was checked "
         "against an oracle.",
         "Share of the limit: the time of one fused multiply-add and one multiply per state and pixel and one "
-        "multiply-add per state and datum at the rate of that matrix product on all threads (arithmetic), or "
-        "of one copy of the array (copy), over the time taken.",
+        "multiply-add per state and datum (of a Boltzmann machine one per state; of a decoder also one per "
+        "state and weight, and one per state, datum and hidden unit) at the rate of that matrix product on "
+        "all threads (arithmetic), or of one copy of the array (copy), over the time taken.",
     ]
     if machine_info["absent"]:
         lines.append(f"Not installed, hence not measured: {', '.join(machine_info['absent'])}.")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import memory
 import numpy as np
 import oracle
 import peers
 import pytest
-from problems import Problem, Shape, Size, image_problem, mild_problem, random_problem
+from problems import Problem, Shape, Size, image_problem, random_problem
 
 import fastvi
 
@@ -81,16 +80,8 @@ def test_memory(record: Any, size: Size) -> None:
     shape = size.large
     record.describe(_title(shape), "fastvi", shape.terms)
     record.arithmetic_limit(shape.operations)
-    # what is timed here is the process; the seconds of the call come from within
-    answer = record.benchmark.pedantic(lambda: memory.measure_in_subprocess(shape), rounds=1)
-    above = answer["peak_bytes"] - answer["bytes_after_import"]
-    record.info.update(
-        seconds=answer["seconds"],
-        peak_bytes_above_import=above,
-        note=f"in its own process, peak memory {above / 2**20:.0f} MiB above the import",
-    )
-    record.check(np.array(answer["log_marginal"]), oracle.log_marginal(*random_problem(shape)))
-    assert above <= 2**30
+    found = record.run_alone("log_marginal", shape, most=2**30)
+    record.check(found["log_marginal"], oracle.log_marginal(*random_problem(shape)))
 
 
 def test_elbo(record: Any, size: Size) -> None:
@@ -112,27 +103,3 @@ def test_elbo_beside_log_marginal(record: Any, size: Size) -> None:
     record.describe(f"exact ELBO, {shape}", "fastvi.log_marginal, exact", shape.terms)
     values = record.run(lambda: fastvi.log_marginal(model, problem.x), size.rounds)
     record.check(values, oracle.log_marginal(*problem))
-
-
-POSTERIORS = {"concentrated": random_problem, "spread over all states": mild_problem}
-
-
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_posterior(record: Any, size: Size, kind: str) -> None:
-    """Means, entropy and mode of each datum; its peer is log_marginal on the same problem."""
-    shape = size.thousand_data
-    problem = POSTERIORS[kind](shape)
-    model = fastvi.SigmoidBeliefNetwork(*problem[:3])
-    record.describe(f"exact posterior, {kind}, {shape}", "fastvi", shape.terms)
-    values = record.run(lambda: fastvi.exact_posterior(model, problem.x).mean, size.rounds)
-    record.check(values[:50], oracle.enumeration(*problem[:3]).posterior_mean(problem.x[:50]))
-
-
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_posterior_beside_log_marginal(record: Any, size: Size, kind: str) -> None:
-    shape = size.thousand_data
-    problem = POSTERIORS[kind](shape)
-    model = fastvi.SigmoidBeliefNetwork(*problem[:3])
-    record.describe(f"exact posterior, {kind}, {shape}", "fastvi.log_marginal, exact", shape.terms)
-    values = record.run(lambda: fastvi.log_marginal(model, problem.x), size.rounds)
-    record.check(values[:50], oracle.log_marginal(*problem[:3], problem.x[:50]))

@@ -234,5 +234,5 @@ def test_more_images_and_samples_than_the_pictures_show():
     found = missing.run(settings, no_progress)
     assert found.arrays["completions"]["samples_boltzmann_machine"].shape == (12, 5, 64)
     figure = found.figures(found)["completions"]
-    # a row of what was seen, a mean and three samples of two models, the baseline's mean, the truth; 10 images
+    # a row of what was seen, a mean and three samples of two models, the baseline's mean, the truth
     assert len(figure.axes) == 11 * 10

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
 from fastvi.engine.network import Block, Network, block_part, empty_block, network
@@ -115,7 +116,7 @@ class BlockForm(Form):
         parallel_map(task, range(0, num_states, step), 1.0 * num_states * net.operations)
         return out
 
-    def batch(self, terms: Terms) -> BlockBatch:  # type: ignore[override]
+    def batch(self, terms: Terms) -> BlockBatch:
         return BlockBatch(self, terms)
 
     def visit_states(
@@ -163,7 +164,7 @@ def visit_datum_tiles(
     form: Form, kernel: Any, tiles: Array, first: int, linear: Array, offset: Array, who: range,
     sums: tuple[Array, ...],
 ) -> None:  # fmt: skip
-    """Run a kernel of ``visit_states`` for data that have log tiles of their own: tiles[k] those of who[k]."""
+    """Run a kernel of ``visit_states`` for data with log tiles of their own: tiles[k] those of who[k]."""
     outer, row_bits, column_bits, _ = form.tiling
     peaks = np.empty((tiles.shape[1], 1 << row_bits))
     for k, n in enumerate(who):
@@ -185,14 +186,17 @@ def sum_block(
     block: Block, group_states: int, depth: int, data: Array, num_data: int, cut: float,
     first: int = 0, latents: Array = NO_LATENTS, *, with_ones: bool = False,
 ) -> Moments:  # fmt: skip
-    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data; with the parts of
-    latents as ``add_block_sums`` has them.
+    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data; with the parts
+    of latents as ``add_block_sums`` has them.
 
     Tasks are of a fixed shape, some groups of states and some data, and merged in order of states.
     """
     groups = block.counts.size // -(-group_states // ROWS)
     num_panels = -(-num_data // COLUMNS)
-    parts = [_of_groups(block, g, min(_PART_GROUPS, groups - g), depth, groups) for g in range(0, groups, _PART_GROUPS)]
+    parts = [
+        _of_groups(block, g, min(_PART_GROUPS, groups - g), depth, groups)
+        for g in range(0, groups, _PART_GROUPS)
+    ]
     num_ones = num_panels * COLUMNS if with_ones else 0
     found = []
     for _ in parts:
@@ -201,9 +205,9 @@ def sum_block(
 
     def task(which: tuple[int, int]) -> None:
         number, panel = which
-        own = found[number]
+        own, part = found[number], parts[number]
         add_block_sums(
-            *parts[number], group_states, parts[number].counts.size * groups // block.counts.size, depth, data,
+            *part, group_states, part.counts.size * groups // block.counts.size, depth, data,
             panel, min(panel + _PART_PANELS, num_panels), cut, first + number * _PART_GROUPS * group_states,
             latents, own.largest, own.total, own.ones,
         )  # fmt: skip
@@ -227,22 +231,8 @@ def _of_groups(block: Block, first: int, count: int, depth: int, groups: int) ->
     return block_part(block, first * rows, count * rows, depth)
 
 
-class BlockBatch:
-    """Data of one chunk under a decoder. Pickled without its tables: a worker packs them for itself."""
-
-    def __init__(self, form: BlockForm, terms: Terms) -> None:
-        self.form = form
-        self.terms = terms
-
-    def __getstate__(self) -> tuple[BlockForm, Terms]:
-        return self.form, self.terms
-
-    def __setstate__(self, state: tuple[BlockForm, Terms]) -> None:
-        self.form, self.terms = state
-
-    @property
-    def num_data(self) -> int:
-        return len(self.terms.constant)
+class BlockBatch(Batch):
+    """Data of one chunk under a decoder."""
 
     @cached_property
     def _packed(self) -> Array:

@@ -39,7 +39,7 @@ class Block(NamedTuple):
     """What a block of states is to every datum."""
 
     features: Array  # h packed as rows, compressed
-    index: Array  # (panels * depth,) units that are left
+    units: Array  # (panels * depth,) units that are left
     counts: Array  # (panels,)
     minus: Array  # (padded rows,) A, inf where a row is padding
 
@@ -106,7 +106,7 @@ def block_part(block: Block, first: int, num_rows: int, depth: int) -> Block:
     begin, end = first // ROWS, -(-(first + num_rows) // ROWS)
     return Block(
         block.features[begin * depth * ROWS : end * depth * ROWS],
-        block.index[begin * depth : end * depth],
+        block.units[begin * depth : end * depth],
         block.counts[begin:end],
         block.minus[begin * ROWS : end * ROWS],
     )

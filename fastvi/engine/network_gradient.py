@@ -1,12 +1,13 @@
-"""Gradients of sum_n w_n log p(x_n) under a decoder: the posteriors' sums over states and data, backpropagated.
+"""Gradients of sum_n w_n log p(x_n) under a decoder: the posteriors' sums over states and data,
+backpropagated.
 
-By Fisher's identity the gradient is that of sum_ns r_ns log p(x_n, z_s), r_ns = w_n p(z_s | x_n) held fixed. With
-log p(x, z) = c(x) + <t(x), h(z)> - A(z) and q_s = sum_n r_ns, what enters the network at a state is
+By Fisher's identity the gradient is that of sum_ns r_ns log p(x_n, z_s), r_ns = w_n p(z_s | x_n) held fixed.
+With log p(x, z) = c(x) + <t(x), h(z)> - A(z) and q_s = sum_n r_ns, what enters the network at a state is
 
     sum_n r_ns t(x_n) - q_s dA/dh(z_s),
 
-so that what is D-dimensional is done once a state, not once a state and datum. A first pass gives the evidence.
-States that hold less than 2^-60 of the weights, all of them together, are passed over.
+so that what is D-dimensional is done once a state, not once a state and datum. A first pass gives the
+evidence. States that hold less than 2^-60 of the weights, all of them together, are passed over.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Pieces:
 
 
 class _Data(NamedTuple):
-    """Data of a chunk: t(x), c(x) less the evidence, weights, and what a state may hold and be passed over."""
+    """Data of a chunk: t(x), c(x) less the evidence, weights, and what a passed-over state may hold."""
 
     linear: Array
     offset: Array
@@ -101,7 +102,9 @@ def _wave(form: BlockForm, data: _Data, first: int) -> Flat:
     constant = float(np.logaddexp(0.0, form.prior_logits).sum())
 
     def task(start: int) -> Array:
-        return _sum_states(form, data, net, pieces, constant, begin + start, min(_TASK_STATES, num_states - start))
+        return _sum_states(
+            form, data, net, pieces, constant, begin + start, min(_TASK_STATES, num_states - start)
+        )
 
     found = Flat(np.zeros(pieces.size))
     cost = 1.0 * num_states * (3 * form.operations + 3 * data.linear.size)
@@ -165,9 +168,9 @@ def _sum_states(
 
 
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
-    """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first
-    one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels
-    are real.
+    """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
+    the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
+    "noise_std" where pixels are real.
     """
     evidence = log_sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())

@@ -85,9 +85,9 @@ class PairForm(Form):
             linear = terms.linear[n] + self.centre
             barred = np.isneginf(linear)
             pairs = 0.5 * np.einsum("...i,ij,...j->...", bits, finite, bits)
-            out[n] = pairs + (bits * np.where(barred, 0.0, linear)).sum(axis=-1) + terms.constant[n]
+            value = pairs + (bits * np.where(barred, 0.0, linear)).sum(axis=-1) + terms.constant[n]
             bad = np.einsum("...i,ij,...j->...", bits, blocked.astype(np.float64), bits) > 0
-            out[n][bad | (bits * barred).any(axis=-1)] = -np.inf
+            out[n] = np.where(bad | (bits * barred).any(axis=-1), -np.inf, value)
         return out
 
     def batch(self, terms: Terms) -> PairBatch:

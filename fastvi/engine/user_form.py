@@ -1,9 +1,9 @@
 """Log joints that the caller wrote, as the engine sums them.
 
 A scalar function is compiled into the loop over states: a tile of its values, then their exponentials, in the
-second-level cache, threads over data and parts of a wave. A function of arrays is called in the calling thread with
-some thousands of states and as many data as keep what it returns small. Whatever is needed beside that is as large
-as what it returns for a few data and one wave.
+second-level cache, threads over data and parts of a wave. A function of arrays is called in the calling
+thread with some thousands of states and as many data as keep what it returns small. Whatever is needed beside
+that is as large as what it returns for a few data and one wave.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.batch import Batch
 from fastvi.engine.block_form import block_tiling, packed_places, visit_datum_tiles
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
@@ -65,7 +66,7 @@ class UserForm(Form):
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
         raise TypeError("model must be linear in z given x here, got a LogJoint")
 
-    def batch(self, terms: Terms) -> UserBatch:  # type: ignore[override]
+    def batch(self, terms: Terms) -> UserBatch:
         return UserBatch(self, terms)
 
     def states(self, first: int, count: int) -> Array:
@@ -81,7 +82,8 @@ class UserForm(Form):
         if self.model.vectorized:
             steps = range(0, count, _CALL_STATES)
             parts = [
-                self.model._table(x, self.states(first + step, min(_CALL_STATES, count - step))) for step in steps
+                self.model._table(x, self.states(first + step, min(_CALL_STATES, count - step)))
+                for step in steps
             ]
             return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         fill, _ = user_loops(self.model.fn)
@@ -128,16 +130,8 @@ class UserForm(Form):
         return out
 
 
-class UserBatch:
+class UserBatch(Batch):
     """Data of one chunk under a LogJoint."""
-
-    def __init__(self, form: UserForm, terms: Terms) -> None:
-        self.form = form
-        self.terms = terms
-
-    @property
-    def num_data(self) -> int:
-        return len(self.terms.constant)
 
     def _zero(self, with_ones: bool) -> Moments:
         num_ones = self.num_data if with_ones else 0
@@ -191,10 +185,12 @@ class UserBatch:
                 table = form.table(self.terms.linear[data], first + start, count)
                 own = Moments(*(array[data] for array in found))
 
-                def task(part: slice, table: Array = table, own: Moments = own, number: int = first + start) -> None:
+                def task(
+                    part: slice, table: Array = table, own: Moments = own, number: int = first + start
+                ) -> None:
                     add_rows_of_logs(
-                        table, form.tiling.tile_states, number, latents, form.negligible, part.start, part.stop,
-                        own.largest, own.total, own.ones,
+                        table, form.tiling.tile_states, number, latents, form.negligible, part.start,
+                        part.stop, own.largest, own.total, own.ones,
                     )  # fmt: skip
 
                 parallel_map(task, data_slices(len(table)), 20.0 * table.size)

@@ -30,12 +30,12 @@ def annealed_importance_sampling(
 
     .. math::
         \log \hat Z = \log Z_0 + \log \frac{1}{M} \sum_{m=1}^M \prod_{k=1}^K
-        \frac{f_k(v_{m,k-1})}{f_{k-1}(v_{m,k-1})}, \quad v_{m,0} \sim f_0 / Z_0, \quad v_{m,k} \sim T_k(\cdot |
-        v_{m,k-1})
+        \frac{f_k(v_{m,k-1})}{f_{k-1}(v_{m,k-1})}, \quad v_{m,0} \sim f_0 / Z_0, \quad v_{m,k} \sim
+        T_k(\cdot | v_{m,k-1})
 
     f_k is the model at inverse temperature beta_k = k / K, T_k leaves it invariant. Of a restricted Boltzmann
-    machine W and c are multiplied by beta and b is kept; the hidden units are summed in f_k, T_k draws h given
-    v and then v given h:
+    machine W and c are multiplied by beta and b is kept; the hidden units are summed in f_k, and T_k draws h
+    given v, then v given h:
 
     .. math::
         \log f_k(v) = b^T v + \sum_j \mathrm{softplus}(\beta_k (c + W^T v)_j), \quad
@@ -95,7 +95,8 @@ def annealed_importance_sampling(
     ----------
     R. M. Neal (2001), Annealed importance sampling, Statistics and Computing 11.
 
-    R. Salakhutdinov, I. Murray (2008), On the quantitative analysis of deep belief networks, ICML, section 4.1.
+    R. Salakhutdinov, I. Murray (2008), On the quantitative analysis of deep belief networks, ICML, section
+    4.1.
 
     D. E. Knuth (1975), Estimating the efficiency of backtrack programs, Mathematics of Computation 29 (the
     weights of states drawn unit by unit).

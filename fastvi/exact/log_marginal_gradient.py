@@ -83,6 +83,7 @@ def log_marginal_gradient(
     weights = _weights(data_weights, question.num_data)
     partition = partition_form(model, options)
     states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))
+    states += model._states_above() * sum(len(group.members) > 0 for group in question.groups)
     run = question.run("log_marginal_gradient", states, weights)
     total = model._no_gradient()
     for group in question.groups:

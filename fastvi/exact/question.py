@@ -117,6 +117,13 @@ def ask(
             requests.check_size(
                 free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
             )
+    prior = getattr(model, "_deep_prior", None)
+    while prior is not None:  # summed out for each state of the layer below it
+        requests.check_size(
+            prior.num_latents, 1 << prior.num_pixels, prior.num_pixels, options.memory_limit,
+            options.max_states, what="its prior",
+        )  # fmt: skip
+        prior = getattr(prior, "_deep_prior", None)
     return Question(model, len(data), groups, options)
 
 

@@ -63,6 +63,10 @@ class Enumerable(Model):
         """Gradient of sum_n data_weights_n log p(x_n), not normalised; ``x`` as in ``log_marginal_of``."""
         raise NotImplementedError
 
+    def _states_above(self) -> int:
+        """States that ``_gradient`` goes through for the parameters of a prior that is a model."""
+        return 0
+
     def _partition_gradient(self, run: Run) -> dict[str, np.ndarray]:
         """Gradient of log Z, of a model that is not normalised."""
         raise NotImplementedError

@@ -149,8 +149,8 @@ class LinearGaussian(Enumerable):
 
     def _form(self, pixels: np.ndarray, dtype: str) -> NoReturn:
         raise TypeError(
-            "model must have binary latents for its states to be enumerated, got a LinearGaussian: its latents are "
-            "continuous, and log_marginal has a closed form"
+            "model must have binary latents for its states to be enumerated, got a LinearGaussian: its "
+            "latents are continuous, and log_marginal has a closed form"
         )
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
@@ -206,8 +206,8 @@ class LinearGaussian(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray | None = None, run: Any = None
     ) -> dict[str, np.ndarray]:
-        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes), for data
-        with all columns or those of the seen pixels.
+        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes),
+        for data with all columns or those of the seen pixels.
 
         With m_n and S the posterior's means and covariance, g_n = (x_n - b - W m_n) / s^2:
 

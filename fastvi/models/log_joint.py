@@ -100,8 +100,8 @@ class LogJoint(Enumerable):
     def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, None]:
         if observed is not None:
             raise TypeError(
-                f"observed must be None where model is a LogJoint, got {validation.shown(observed)}: its fn takes "
-                "whole data"
+                f"observed must be None where model is a LogJoint, got {validation.shown(observed)}: its fn "
+                "takes whole data"
             )
         return self._data(x)[:, None], None
 
@@ -112,7 +112,8 @@ class LogJoint(Enumerable):
 
     def _digest(self) -> NoReturn:
         raise TypeError(
-            "checkpoint must be None where model is a LogJoint: its fn cannot be told from one that was changed"
+            "checkpoint must be None where model is a LogJoint: its fn cannot be told from one that was "
+            "changed"
         )
 
     def _data(self, x: ArrayLike) -> np.ndarray:

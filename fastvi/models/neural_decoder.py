@@ -188,8 +188,8 @@ class NeuralDecoder(Enumerable):
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
         if isinstance(self.prior, Normal):
             raise TypeError(
-                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with a "
-                "Normal prior: its latents are continuous, and log_marginal integrates over them"
+                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with "
+                "a Normal prior: its latents are continuous, and log_marginal integrates over them"
             )
         from fastvi.engine.block_form import block_form
 
@@ -208,7 +208,8 @@ class NeuralDecoder(Enumerable):
     def _no_gradient(self) -> dict[str, np.ndarray]:
         if isinstance(self.prior, Normal):
             raise TypeError(
-                "model must have a Bernoulli prior to be differentiated, got a NeuralDecoder with a Normal prior"
+                "model must have a Bernoulli prior to be differentiated, got a NeuralDecoder with a Normal "
+                "prior"
             )
         words = ("activation", "likelihood")
         return {name: np.zeros_like(array) for name, array in self._arrays().items() if name not in words}

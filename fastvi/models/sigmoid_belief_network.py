@@ -202,6 +202,16 @@ class SigmoidBeliefNetwork(Enumerable):
                 prior[name] = prior[name] - weights.sum() * value
         return {**out, **{f"prior_{name}": value for name, value in prior.items()}}
 
+    def _states_above(self) -> int:
+        if not self.is_deep:
+            return 0
+        from fastvi.engine.form import num_chunks
+
+        prior, everything = self._deep_prior, np.ones(self.num_latents, bool)
+        free, partition = prior._free(everything).size, prior._partition_form()
+        states = 2 * num_chunks(1 << self.num_latents) << free if free else 0
+        return states + prior._states_above() + (0 if partition is None else 2 << partition.num_latents)
+
     def _logits(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
         return np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.bias

@@ -110,7 +110,7 @@ def _log_prob(result: StudyResult) -> Figure:
     side = "ahead of" if gap >= 0 else "behind"
     dress(
         axes,
-        f"The Boltzmann machine is {abs(gap):.1f} nats an image {side} independent pixels on what it fills in",
+        f"The Boltzmann machine is {abs(gap):.1f} nats an image {side} independent pixels on the upper part",
         "log p(upper | lower) of the true image, nats, exact. Dotted: means over the images",
         "",
     )

@@ -15,13 +15,14 @@ import numpy as np
 
 from fastvi.kernels.cpu.draw_words import LANES, NUM_WORDS, draw_words
 from fastvi.kernels.cpu.philox import philox
-from fastvi.kernels.cpu.picked_rows import WIDTH, sum_picked_rows
+from fastvi.kernels.cpu.picked_rows import WIDTH, add_picked_rows
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast, softplus
 
 VISIBLE, HIDDEN = 0, 1  # layers
 TWO_32 = 4294967296.0
 _ANNEALING, _SECOND_WORDS = 1 << 29, 1 << 31  # or-ed into the block
+_ROWS = 64  # of a tile: 16 KiB; 1.25 times as fast as whole tiles, which leave that cache
 _FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
 
 
@@ -46,17 +47,27 @@ def _settled(margin, unit, step, chain, layer, key_low, key_high):
 def sum_layer(tiles, rows, counts, fields):
     """fields[n] = sum of the first counts[n] rows rows[n] of a matrix packed in ``tiles``.
 
-    ``tiles`` (T, num_rows, WIDTH), ``rows`` (chains, num_rows) int32, ``fields`` (chains, T * WIDTH). A tile
-    stays in the second-level cache while all chains pass over it.
+    ``tiles`` (T, num_rows, WIDTH), ``rows`` (chains, num_rows) ascending int32, ``fields`` (chains, T *
+    WIDTH). _ROWS rows of a tile stay in the first-level cache while all chains pass over them.
     """
     num_chains, num_rows = rows.shape
+    num_blocks = -(-num_rows // _ROWS)
     flat_tiles, flat_rows, flat_fields = tiles.reshape(-1), rows.reshape(-1), fields.reshape(-1)
+    begins = np.zeros((num_blocks + 1, num_chains), np.int64)  # where each block's part of a list begins
+    for n in range(num_chains):
+        for g in range(counts[n]):
+            begins[rows[n, g] // _ROWS + 1, n] += 1
+        for block in range(num_blocks):
+            begins[block + 1, n] += begins[block, n]
+    fields[:] = 0.0
     for t in range(tiles.shape[0]):
-        for n in range(num_chains):
-            sum_picked_rows(
-                flat_fields, n * fields.shape[1] + t * WIDTH, flat_tiles, t * num_rows * WIDTH,
-                flat_rows, n * num_rows, counts[n],
-            )  # fmt: skip
+        for block in range(num_blocks):
+            for n in range(num_chains):
+                begin = begins[block, n]
+                add_picked_rows(
+                    flat_fields, n * fields.shape[1] + t * WIDTH, flat_tiles, t * num_rows * WIDTH,
+                    flat_rows, n * num_rows + begin, begins[block + 1, n] - begin,
+                )  # fmt: skip
 
 
 @reducing_kernel
@@ -81,7 +92,7 @@ def _weigh(field, bias, before, beta):
 
 @kernel
 def weigh_chains(fields, bias, before, beta, log_w):
-    """Add the step's log weight to ``log_w``; ``fields`` become the chances of the hidden units, times 2^32."""
+    """Add the step's log weights to ``log_w``; ``fields`` become the hidden units' chances, times 2^32."""
     for n in range(log_w.size):
         log_w[n] += _weigh(fields[n], bias, before, beta)
 
@@ -192,9 +203,7 @@ def anneal_units(
         for step in range(first_step, last_step):
             _fill_words(words, step, chain, VISIBLE, key_low, key_high)
             if step == 0:
-                log_w[n] = _start(
-                    exclusive, bias, step, chain, key_low, key_high, words, excluded, state
-                )
+                log_w[n] = _start(exclusive, bias, step, chain, key_low, key_high, words, excluded, state)
                 continue
             before, beta = (step - 1) / num_steps, step / num_steps
             fields[:] = 0.0  # from nothing at every step, so that no rounding piles up

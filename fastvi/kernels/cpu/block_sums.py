@@ -69,10 +69,10 @@ def add_block_sums(
 ):  # fmt: skip
     """Add groups of states to the running log-sum-exp of the data of some panels.
 
-    ``left`` holds ceil(group_states / ROWS) compressed panels of h for each group, ``minus`` A in the same places, inf
-    where a row is padding. ``largest`` and ``total`` are flat over panels of data. ``ones`` (data, d), unless
-    its first axis is empty, gets the part of each latent: state s of group g has the bits of first + g *
-    group_states + s, bit i that of latent latents[i].
+    ``left`` holds ceil(group_states / ROWS) compressed panels of h for each group, ``minus`` A in the same
+    places, inf where a row is padding. ``largest`` and ``total`` are flat over panels of data. ``ones``
+    (data, d), unless its first axis is empty, gets the part of each latent: state s of group g has the bits
+    of first + g * group_states + s, bit i that of latent latents[i].
     """
     group_panels = -(-group_states // ROWS)
     rows_of_group = group_panels * ROWS

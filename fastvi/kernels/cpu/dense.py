@@ -193,8 +193,8 @@ def hidden_layer(left, index, counts, right, bias, depth, num_rows, width, activ
 
 @inline
 def _exp_below_one(x):
-    """e^x for x <= 0 to 2^-53 of 1, which is all that 1 + e^x needs: 3.7 ns a term of the sum below on a Zen 1
-    core, with ``exp_fast`` 5.2.
+    """e^x for x <= 0 to 2^-53 of 1, which is all that 1 + e^x needs: 3.7 ns a term of the sum below on a Zen
+    1 core, with ``exp_fast`` 5.2.
 
     The polynomial is the Chebyshev economisation of degree 11 over |r| <= log(2) / 2, within 4e-18.
     """
@@ -313,7 +313,9 @@ def softplus_rows(values, out):
 
 @kernel
 def responsibilities(logs, minus, offset, weights, mass):
-    """logs[s, n] becomes weights[n] * exp(logs[s, n] + offset[n] - minus[s]); mass[s] = the sum of their sizes."""
+    """logs[s, n] becomes weights[n] * exp(logs[s, n] + offset[n] - minus[s]); mass[s] = the sum of their
+    sizes.
+    """
     for s in range(logs.shape[0]):
         total = 0.0
         for n in range(logs.shape[1]):

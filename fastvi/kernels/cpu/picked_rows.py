@@ -23,12 +23,12 @@ _I64 = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.DoubleType(), _LANES)
 
 
-def sum_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
-    """out[at + c] = sum over g < num_rows of table[tile_at + rows[row_at + g] * WIDTH + c], for all c <
+def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
+    """out[at + c] += table[tile_at + rows[row_at + g] * WIDTH + c] for g = 0 ... num_rows - 1 and all c <
     WIDTH.
     """
     for c in range(WIDTH):
-        total = 0.0
+        total = out[at + c]
         for g in range(num_rows):
             total += table[tile_at + rows[row_at + g] * WIDTH + c]
         out[at + c] = total
@@ -44,37 +44,42 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         places = [builder.gep(pointer, [ir.Constant(_I64, c)]) for c in range(0, WIDTH, _LANES)]
         return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
-    tile, first_row, zero = builder.gep(data(2, table), [tile_at]), data(4, rows), ir.Constant(_I64, 0)
-    first_row = builder.gep(first_row, [row_at])
+    def numbers_at(pointer: Any) -> list[Any]:
+        loads = [builder.load(place) for place in vectors_at(pointer)]
+        for load in loads:
+            load.align = 8
+        return loads
+
+    tile, first_row = builder.gep(data(2, table), [tile_at]), builder.gep(data(4, rows), [row_at])
+    held = builder.gep(data(0, out), [at])
+    starts = numbers_at(held)
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
     builder.branch(head)
     builder.position_at_end(head)
     g = builder.phi(_I64)
-    g.add_incoming(zero, before)
-    totals = [builder.phi(_VECTOR) for _ in range(WIDTH // _LANES)]
-    for total in totals:
-        total.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), before)
+    g.add_incoming(ir.Constant(_I64, 0), before)
+    totals = [builder.phi(_VECTOR) for _ in starts]
+    for total, start in zip(totals, starts, strict=True):
+        total.add_incoming(start, before)
     builder.cbranch(builder.icmp_signed("<", g, num_rows), body, after)
     builder.position_at_end(body)
     picked = builder.sext(builder.load(builder.gep(first_row, [g])), _I64)
-    places = vectors_at(builder.gep(tile, [builder.mul(picked, ir.Constant(_I64, WIDTH))]))
-    for total, place in zip(totals, places, strict=True):
-        load = builder.load(place)
-        load.align = 8
-        total.add_incoming(builder.fadd(total, load), body)
+    row = numbers_at(builder.gep(tile, [builder.mul(picked, ir.Constant(_I64, WIDTH))]))
+    for total, number in zip(totals, row, strict=True):
+        total.add_incoming(builder.fadd(total, number), body)
     g.add_incoming(builder.add(g, ir.Constant(_I64, 1)), body)
     builder.branch(head)
     builder.position_at_end(after)
-    for total, place in zip(totals, vectors_at(builder.gep(data(0, out), [at])), strict=True):
+    for total, place in zip(totals, vectors_at(held), strict=True):
         builder.store(total, place).align = 8
     return context.get_dummy_value()
 
 
 @intrinsic
-def _sum_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_at, num_rows):
+def _add_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_at, num_rows):
     n = types.intp
     return types.void(out, n, table, n, rows, n, n), _emit
 
 
-sum_picked_rows = sum_picked_rows_loops if JIT_DISABLED else _sum_picked_rows_emitted
+add_picked_rows = add_picked_rows_loops if JIT_DISABLED else _add_picked_rows_emitted

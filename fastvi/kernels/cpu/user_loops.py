@@ -42,8 +42,8 @@ def _exponentials(values, largest, cut):
 def add_logs(values, first, latents, cut, n, largest, total, ones):
     """Add exp(values), a power of two of states, to the running sum of datum n; ``values`` are used up.
 
-    NaN and +inf make ``total`` NaN. ``ones`` (N, d), unless its first axis is empty, gets the part of each latent:
-    bit i of first + s is that of latents[i]; it is relative to exp(largest).
+    NaN and +inf make ``total`` NaN. ``ones`` (N, d), unless its first axis is empty, gets the part of each
+    latent: bit i of first + s is that of latents[i]; it is relative to exp(largest).
     """
     peak, bad = _peak(values)
     if bad:
@@ -88,8 +88,8 @@ def add_rows_of_logs(table, tile_states, first, latents, cut, begin, end, larges
 def user_loops(fn: Any) -> tuple[Any, Any]:
     """``fill`` and ``add_sums`` for fn(x_n, z), compiled at their first calls.
 
-    What is compiled depends on the caller's function, so it is not kept on disk, where a changed function could
-    not be told from the old one.
+    What is compiled depends on the caller's function, so it is not kept on disk, where a changed function
+    could not be told from the old one.
     """
     compiled = fn if is_jitted(fn) else numba.njit(fn)
 

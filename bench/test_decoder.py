@@ -1,0 +1,56 @@
+"""Exact log p(x) of neural decoders: fastvi against a jitted scan, in float64 and in float32."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import oracle
+import peers
+import pytest
+from problems import Decoder, Size, random_decoder
+
+import fastvi
+
+ACTIVATIONS = ("tanh", "relu")
+
+
+def _title(size: Size, activation: str) -> str:
+    shape = size.decoder
+    widths = f"{shape.num_latents}-{size.hidden}-{shape.num_pixels}"
+    return f"exact log p(x), decoder {widths}, {activation}, N = {shape.num_data:,}"
+
+
+def _problem(size: Size, activation: str) -> Decoder:
+    return random_decoder(size.decoder, size.hidden, activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_decoder(record: Any, size: Size, activation: str) -> None:
+    """The limit: a multiply-add for each weight, each pixel's product, each hidden unit and datum."""
+    shape, problem = size.decoder, _problem(size, activation)
+    layers = [problem[:2], problem[2:4]]
+    model = fastvi.NeuralDecoder(layers, activation, fastvi.Bernoulli(problem.prior_logits))
+    record.describe(_title(size, activation), "fastvi", 1)
+    weights = size.hidden * (shape.num_latents + shape.num_pixels)
+    products = 2 * shape.num_pixels + shape.num_data * size.hidden
+    record.arithmetic_limit((weights + products) * 2**shape.num_latents)
+    values = record.run(lambda: fastvi.log_marginal(model, problem.x), min(size.rounds, 5))
+    record.check(values, oracle.decoder_log_marginal(*problem, activation))
+
+
+@pytest.mark.skipif(not peers.installed("jax"), reason="needs JAX")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_decoder_peer(record: Any, size: Size, activation: str, dtype: str) -> None:
+    problem = _problem(size, activation)
+    baseline = importlib.import_module("baselines.jax_decoder")
+    record.describe(_title(size, activation), "JAX, jitted scan, softplus by hand", 1)
+    values = record.run(
+        lambda: baseline.log_marginal(*problem, activation=activation, dtype=dtype), min(size.rounds, 3)
+    )
+    expected = oracle.decoder_log_marginal(*problem, activation)
+    record.check(values, expected, 1e-9 if dtype == "float64" else 1e-4)
+    if dtype == "float32":
+        record.info["who"] += f", float32, off by {np.max(np.abs(values - expected)):.1g} nats"
