@@ -40,7 +40,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # the exact sums first, right after the limits are measured; whole processes last
-    names = ("exact", "pairwise", "posteriors", "decoder", "programs", "estimators", "plan", "memory")
+    names = (
+        "exact",
+        "pairwise",
+        "posteriors",
+        "decoder",
+        "programs",
+        "estimators",
+        "annealing",
+        "plan",
+        "memory",
+    )
     order = [f"test_{name}.py" for name in (*names, "coldstart")]
     items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else -1)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,12 @@ def decoder(sizes, activation="relu", noise_std=None, scale=1.0, seed=0):
     rng = np.random.default_rng(seed)
     layers = [
         (scale * rng.normal(size=(out, width)) / math.sqrt(max(1, width)), 0.5 * rng.normal(size=out))
-        for width, out in zip(sizes[:-1], sizes[1:], strict=True)
+        for width, out in itertools.pairwise(sizes)
     ]
     likelihood = "bernoulli" if noise_std is None else "gaussian"
-    return fastvi.NeuralDecoder(layers, activation, fastvi.Bernoulli(rng.normal(size=sizes[0])), likelihood, noise_std)
+    return fastvi.NeuralDecoder(
+        layers, activation, fastvi.Bernoulli(rng.normal(size=sizes[0])), likelihood, noise_std
+    )
 
 
 def all_states(d):
@@ -106,7 +109,9 @@ def test_masks(noise_std):
     masks[1], masks[2] = masks[0], False
     layers = [(w.tolist(), b.tolist()) for w, b in model.layers]
     expected = [
-        naive_models.decoder_log_marginal(layers, "softplus", model.prior.logits.tolist(), row, noise_std, mask)
+        naive_models.decoder_log_marginal(
+            layers, "softplus", model.prior.logits.tolist(), row, noise_std, mask
+        )
         for row, mask in zip(x.tolist(), masks.tolist(), strict=True)
     ]
     found = fastvi.log_marginal(model, np.where(masks, x, np.nan), observed=masks)
@@ -153,11 +158,15 @@ def test_extreme_weights(activation, scale):
 
 def test_strong_priors_and_small_noise():
     layers = decoder((5, 4, 30), noise_std=1e-3).layers
-    model = fastvi.NeuralDecoder(layers, "tanh", fastvi.Bernoulli([40.0, -40.0, 300.0, 0.0, -900.0]), "gaussian", 1e-3)
+    model = fastvi.NeuralDecoder(
+        layers, "tanh", fastvi.Bernoulli([40.0, -40.0, 300.0, 0.0, -900.0]), "gaussian", 1e-3
+    )
     _, x = model.sample(6, 0)
     np.testing.assert_allclose(fastvi.log_marginal(model, x), Enumerated(model, x).log_marginal, rtol=1e-9)
     far = x + 3.0
-    np.testing.assert_allclose(fastvi.log_marginal(model, far), Enumerated(model, far).log_marginal, rtol=1e-9)
+    np.testing.assert_allclose(
+        fastvi.log_marginal(model, far), Enumerated(model, far).log_marginal, rtol=1e-9
+    )
 
 
 @pytest.mark.slow_without_jit
@@ -172,7 +181,17 @@ def test_same_bits_for_any_threads_and_company(set_threads, noise_std, monkeypat
         set_threads(threads)
         posterior = fastvi.exact_posterior(model, x, top_k=2, pairwise=True)
         gradient = fastvi.log_marginal_gradient(model, x, data_weights=weights)
-        found.append([posterior.log_marginal, posterior.mean, posterior.second_moment, posterior.entropy, posterior.top_log_probs, posterior.sample(5, 1), *gradient.values()])
+        found.append(
+            [
+                posterior.log_marginal,
+                posterior.mean,
+                posterior.second_moment,
+                posterior.entropy,
+                posterior.top_log_probs,
+                posterior.sample(5, 1),
+                *gradient.values(),
+            ]
+        )
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -192,7 +211,9 @@ def test_executors_and_checkpoints(tmp_path, monkeypatch):
     with ThreadPoolExecutor(2) as executor:
         np.testing.assert_array_equal(fastvi.log_marginal(model, x, executor=executor), expected)
     path = tmp_path / "run"
-    found = fastvi.log_marginal(model, x, checkpoint=path, progress=lambda done, total: seen.append((done, total)))
+    found = fastvi.log_marginal(
+        model, x, checkpoint=path, progress=lambda done, total: seen.append((done, total))
+    )
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(fastvi.log_marginal(model, x, checkpoint=path), expected)
     assert seen[-1] == (4096, 4096)
@@ -221,7 +242,9 @@ def test_random_decoders(data):
     scale = data.draw(st.sampled_from([0.1, 1.0, 10.0]))
     model = decoder(sizes, data.draw(st.sampled_from(ACTIVATIONS)), 0.5 if noisy else None, scale, seed)
     _, x = model.sample(2, seed)
-    np.testing.assert_allclose(fastvi.log_marginal(model, x), Enumerated(model, x).log_marginal, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(
+        fastvi.log_marginal(model, x), Enumerated(model, x).log_marginal, rtol=1e-10, atol=1e-11
+    )
 
 
 # ---- gradients -------------------------------------------------------------------------------------------
@@ -245,7 +268,14 @@ def finite_differences(model, x, weights, observed, name, step=1e-5):
 @pytest.mark.parametrize("noise_std", [None, 0.6])
 @pytest.mark.parametrize(
     ("sizes", "activation"),
-    [((1, 2), "relu"), ((3, 4), "relu"), ((3, 4, 5), "relu"), ((3, 4, 5), "tanh"), ((2, 3, 4, 3), "softplus"), ((2, 3, 4, 3), "sigmoid")],
+    [
+        ((1, 2), "relu"),
+        ((3, 4), "relu"),
+        ((3, 4, 5), "relu"),
+        ((3, 4, 5), "tanh"),
+        ((2, 3, 4, 3), "softplus"),
+        ((2, 3, 4, 3), "sigmoid"),
+    ],
 )
 def test_gradient_against_finite_differences(sizes, activation, noise_std):
     model = decoder(sizes, activation, noise_std)
@@ -468,7 +498,9 @@ WRONG_INPUT = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("call", "exception", "message"), [c[1:] for c in WRONG_INPUT], ids=[c[0] for c in WRONG_INPUT])
+@pytest.mark.parametrize(
+    ("call", "exception", "message"), [c[1:] for c in WRONG_INPUT], ids=[c[0] for c in WRONG_INPUT]
+)
 def test_wrong_input(call, exception, message):
     with pytest.raises(exception, match=message) as caught:
         call()
@@ -478,6 +510,8 @@ def test_wrong_input(call, exception, message):
 @pytest.mark.needs_jit
 def test_what_cannot_be_compiled_is_said_in_one_line():
     model = fastvi.LogJoint(lambda x_n, z: pickle.dumps(z), 2)
-    with pytest.raises(TypeError, match=r"^fn must be a function fn\(x_n, z\) -> float that Numba can compile") as caught:
+    with pytest.raises(
+        TypeError, match=r"^fn must be a function fn\(x_n, z\) -> float that Numba can compile"
+    ) as caught:
         fastvi.log_marginal(model, [[0.0]])
     assert "\n" not in str(caught.value)

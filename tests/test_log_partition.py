@@ -369,13 +369,14 @@ def test_strong_inhibition_is_summed_again_in_log_space(name, caplog):
     assert "1 of 1 data are summed again in log space" in caplog.text
 
 
-def strongly_clamped():
+def strongly_clamped(d=10):
     """Clamped units that say the opposite of what the free ones want."""
-    d = 10
     couplings = np.zeros((d, d))
     couplings[:3, 3:] = -900.0
     couplings[3:, 3:] = 20.0
-    model = fastvi.BoltzmannMachine(symmetric(couplings), np.concatenate([np.zeros(3), np.full(7, 900.0)]))
+    model = fastvi.BoltzmannMachine(
+        symmetric(couplings), np.concatenate([np.zeros(3), np.full(d - 3, 900.0)])
+    )
     return model, random_bits(8, d), np.arange(d) < 3
 
 

@@ -543,8 +543,8 @@ def test_no_data(model):
 # ---- where products underflow -----------------------------------------------------------------------------
 
 
-def strong_network():
-    return network(30, 9, scale=150.0), random_bits(5, 30), None
+def strong_network(d=9):
+    return network(30, d, scale=150.0), random_bits(5, 30), None
 
 
 def strong_deep_network():

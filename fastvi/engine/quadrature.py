@@ -119,15 +119,15 @@ def _beside(index: Array, intervals: int) -> Array:
 
 
 def _refined(
-    grid: _Grid, linear: Array, values: Array, index: Array, intervals: int, reach: float
+    grid: _Grid, terms: Terms, values: Array, index: Array, intervals: int, reach: float
 ) -> float | None:
-    """log p(x) without c(x) from the coarse nodes ``index`` and their log joints; NaN where it does not
-    converge, None where the faces hold too much.
+    """log p(x) of one datum from the coarse nodes ``index`` and their log joints without c(x); NaN where it
+    does not converge, None where the faces hold too much.
     """
     d = index.shape[1]
 
     def scaled(log_sum: float) -> float:
-        return log_sum + d * math.log(2.0 * reach / intervals)
+        return log_sum + float(terms.constant[0]) + d * math.log(2.0 * reach / intervals)
 
     total = _log_sum(values)
     if _on_faces(index, values, intervals, total):
@@ -143,7 +143,7 @@ def _refined(
         new = _beside(index, intervals)
         if len(new) > _MOST_NODES:
             return math.nan
-        logs = grid.logs((new - intervals // 2) * (2.0 * reach / intervals), linear)[0]
+        logs = grid.logs((new - intervals // 2) * (2.0 * reach / intervals), terms.linear)[0]
         total = float(np.logaddexp(total, _log_sum(logs)))
         before, found = found, scaled(total)
         last, moved = moved, abs(found - before)
@@ -176,10 +176,11 @@ def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Array, Array]:
         linear = np.ascontiguousarray(terms.linear[start : start + step])
         table = grid.logs(u, linear)
 
-        def task(k: int, linear: Array = linear, table: Array = table, start: int = start) -> None:
-            found = _refined(grid, linear[k : k + 1], table[k], index, intervals, reach)
+        def task(k: int, table: Array = table, start: int = start) -> None:
+            own = Terms(*(array[start + k : start + k + 1] for array in terms))
+            found = _refined(grid, own, table[k], index, intervals, reach)
             close[start + k] = found is None
-            result[start + k] = math.nan if found is None else found + terms.constant[start + k]
+            result[start + k] = math.nan if found is None else found
 
         parallel_map(task, range(len(linear)))
     return result, close
