@@ -447,6 +447,7 @@ def test_data_of_any_shape():
     np.testing.assert_allclose(fastvi.log_marginal(image, images), np.logaddexp(0, images[:, 1, 0]))
 
 
+@pytest.mark.slow_without_jit
 def test_calls_of_a_function_of_arrays_are_bounded():
     shapes = []
 

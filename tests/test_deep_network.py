@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import itertools
 import math
 import pickle
-import sys
-import types
 
 import naive
 import naive_models
@@ -21,20 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.models.enumerable import log_prior
 
 ORDINARY = strategies.ORDINARY
-
-
-@pytest.fixture(autouse=True, scope="module")
-def prior_table():
-    """Where the engine has no table of priors yet, one of sums over every state."""
-    name = "fastvi.engine.prior_table"
-    with pytest.MonkeyPatch.context() as patch:
-        if importlib.util.find_spec(name) is None:
-            module = types.ModuleType(name)
-            module.log_prior = naive_log_prior
-            patch.setitem(sys.modules, name, module)
-        yield
 
 
 def naive_log_prior(prior, z):
@@ -132,6 +118,13 @@ def test_leading_axes_broadcast(model):
     for n, k in np.ndindex(5, 4):
         assert model.log_joint(x[n, 0], z[0, k]) == pytest.approx(pairs[n, k], rel=1e-13)
     assert model.log_joint(np.zeros((0, model.num_pixels)), z[0, 0]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["two layers", "three layers", "a machine above"])
+def test_the_prior_is_summed_out(name):
+    prior = MODELS[name].prior
+    z = np.array(naive.states(prior.num_pixels))
+    np.testing.assert_allclose(log_prior(prior, z), naive_log_prior(prior, z), rtol=1e-12, atol=1e-12)
 
 
 def test_what_a_deep_network_says_about_itself():

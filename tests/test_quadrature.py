@@ -156,6 +156,7 @@ def test_too_few_nodes_are_said(monkeypatch):
         fastvi.log_marginal(model, x)
 
 
+@slow  # what overflows is a warning there
 def test_refusals():
     model = decoder((4, 3), "relu")
     with pytest.raises(ValueError, match=r"^model must have at most 3 latents .*, got 4$"):

@@ -46,14 +46,15 @@ def chunks(num_data: int) -> Iterator[slice]:
         yield slice(first, min(first + CHUNK_DATA, num_data))
 
 
-def small_slices(num_data: int) -> list[slice]:
-    """Slices for tasks of an exponential a state and datum, each done in well under a second under one wave:
-    Ctrl-C waits for it.
+def small_slices(num_data: int, states: int) -> list[slice]:
+    """Slices for tasks of an exponential a state and datum, each of at most 2^24 of these, 0.15 s, where one
+    datum has no more: Ctrl-C waits for it.
     """
+    step = max(1, min(64, (1 << 24) // states))
     return [
-        slice(first, min(first + 64, part.stop))
+        slice(first, min(first + step, part.stop))
         for part in data_slices(num_data)
-        for first in range(part.start, part.stop, 64)
+        for first in range(part.start, part.stop, step)
     ]
 
 
@@ -206,7 +207,7 @@ class Form(ABC):
                 self.negligible, *(array[part] for array in sums),
             )  # fmt: skip
 
-        parallel_map(task, small_slices(len(offset)), 8.0 * len(offset) * log_tiles.size)
+        parallel_map(task, small_slices(len(offset), log_tiles.size), 8.0 * len(offset) * log_tiles.size)
 
     @property
     def negligible(self) -> float:

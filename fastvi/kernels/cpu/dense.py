@@ -135,9 +135,10 @@ def _tanh(t):
     size = abs(t)
     small = exp_fast(-2.0 * size)
     value = (1.0 - small) / (1.0 + small)
-    q = t * t
+    inside = size if size < 1.0 else 1.0
+    q = inside * inside
     # the terms left out are below 1e-17 of the first at |t| = 1/16
-    near = size * (
+    near = inside * (
         1.0
         + q
         * (-1.0 / 3.0 + q * (2.0 / 15.0 + q * (-17.0 / 315.0 + q * (62.0 / 2835.0 - q * 1382.0 / 155925.0))))
