@@ -130,7 +130,7 @@ def _sample_all(form: Form, terms: Terms, evidence: Array, ascending: Array, sta
 
 
 def _fill_short(taken: Array, states: Array) -> None:
-    """Rounding may leave the total just below a number close to 1: that draw is then the last state visited."""
+    """Where rounding leaves the total just below a number close to 1, it draws the last state visited."""
     for short in np.flatnonzero((taken < states.shape[1]) & (taken > 0)):
         states[short, taken[short] :] = states[short, taken[short] - 1]
 

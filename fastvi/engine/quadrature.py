@@ -8,14 +8,14 @@ grid is shared by all data; then each datum halves the step on its own, and only
 it, until log p(x) moves by no more than 1e-8 max(1, |log p(x)|). Posteriors far narrower than the prior take
 a few thousand nodes more, where Gauss-Hermite nodes of the prior (256 of them are 0.2 apart) would miss them.
 
-Which nodes matter: those within 45 nats of the largest one, and ten times the nats by which the last halving
+Which nodes matter: those within 30 nats of the largest one, and ten times the nats by which the last halving
 moved log p(x), since what is not resolved yet may be off by as much. If nodes on the faces of the grid hold
 more than 1e-12 of the sum, R is doubled. What a grid cannot see is a second mode that is narrower than the
 coarse step (in prior standard deviations 0.08, 0.3 and 0.6 for 1, 2 and 3 latents) and of which no coarse
 node is within reach of the above.
 
 Kinks ("relu") make the error fall with the square of the step only: with one latent that is a second, with
-two the limit of 2^20 nodes a halving may come first, with three it will; the data are then named in an error.
+two the limit of 2^21 nodes a halving may come first, with three it will; the data are then named in an error.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from fastvi.kernels.cpu.host import COLUMNS
 Array = NDArray[Any]
 
 MOST_LATENTS = 3
-_MOST_NODES = 1 << 20  # that one halving of the step may add for a datum
+_MOST_NODES = 1 << 21  # that one halving of the step may add for a datum
 _MOST_INTERVALS = 1 << 20  # in each direction
 _TOLERANCE = 1e-8
 _REACHES = (10.0, 20.0, 40.0, 80.0)  # R
 _INTERVALS = (256, 64, 32)  # of the coarse grid in each direction, for 1, 2, 3 latents
 _FACES = 1e-12
-_MATTER = 45.0  # nats
+_MATTER = 30.0  # nats
 _BLOCK_NODES = 1 << 13
 _GROUP_NODES = 128
 _MOST_NUMBERS = 1 << 22  # of log joints on the coarse grid at a time: 32 MiB

@@ -50,6 +50,10 @@ class LogJoint(Enumerable):
 
     Notes
     -----
+    :func:`~fastvi.log_marginal` and :func:`~fastvi.exact_posterior` compile a scalar ``fn`` into
+    their loop over states; one of arrays gets 4,096 states and as many data as keep what it returns below 32
+    MiB. Its results have the same bits for a datum in any batch only where those of ``fn`` do.
+
     A function is no data, so ``save`` raises TypeError and :func:`fastvi.load` knows no LogJoint. It can be
     pickled where ``fn`` can. There is no ``sample``: a log joint alone says nothing about how to draw from
     it.

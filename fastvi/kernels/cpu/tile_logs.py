@@ -1,4 +1,4 @@
-"""Tiles of logarithms: adding a table of all states, pairwise energies, and exponentials of what comes out."""
+"""Tiles of logarithms: a table of all states added, pairwise energies, and exponentials of what comes out."""
 
 from __future__ import annotations
 
