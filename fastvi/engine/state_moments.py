@@ -180,6 +180,11 @@ def states_of(moments: StateMoments) -> tuple[Array, Array]:
     return states, moments.states
 
 
+def has_slopes(form: Form) -> bool:
+    """Whether the gradient of this form comes from ``state_moments``."""
+    return isinstance(form, SoftplusForm | PairForm)
+
+
 def one_wave(form: Any, batch: Any, moments: Moments) -> None:
     """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
     evidence = Sums(*moments[:3]).log()

@@ -166,9 +166,14 @@ def _measured(
 ) -> Plan:
     """Extrapolate from one wave."""
     from fastvi.engine.form import CHUNK_DATA, num_chunks
+    from fastvi.engine.state_moments import has_slopes
 
     form, build_seconds = _timed(build)
-    if build_seconds < 1.0:  # it may have compiled
+    if question == "log_marginal_gradient" and not has_slopes(form):
+        raise ValueError(
+            "question must not be 'log_marginal_gradient' for this model: only its sums are measured"
+        )
+    if build_seconds < 30.0:  # it may have compiled
         build_seconds = _timed(build)[1]
     shards = len(form.wave_starts()) * max(1, num_chunks(num_data))
     passes = 2 if question == "log_marginal_gradient" else 1
