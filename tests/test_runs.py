@@ -425,6 +425,14 @@ def run_under_fire(path, seed):
     assert attempts > 1
 
 
+def test_ctrl_c_right_after_a_finished_sum_was_written(tmp_path, monkeypatch):
+    checkpoint = Checkpoint.open(tmp_path / "run", "toy")
+    checkpoint.save(0, 2, 2, (np.arange(3.0),))
+    before = (tmp_path / "run").read_bytes()
+    checkpoint.save(0, 2, 2, (np.arange(3.0),))  # what an exception between the save and its end does
+    assert (tmp_path / "run").read_bytes() == before
+
+
 def test_ctrl_c_at_any_moment(tmp_path):
     loop = "[test_runs.run_under_fire(sys.argv[1] + str(s), s) for s in range(int(sys.argv[2]), 12, 2)]"
     scripts = [run_script(loop, tmp_path / "run", first) for first in range(2)]

@@ -285,6 +285,8 @@ class Checkpoint:
         """Write all reductions before ``number``, and ``done`` of the ``tasks`` of this one."""
         begin = time.monotonic()
         layouts, contents = self._finished
+        if len(layouts) > number and done == tasks:  # Ctrl-C came right after this was written
+            return
         assert len(layouts) == number, "a checkpoint keeps the reductions of one run, in order"
         layouts = [*layouts, _layout(tasks, done, arrays)]
         pieces = [contents, *(_flat(array).data for array in arrays)]
