@@ -67,8 +67,10 @@ def parallel_map(
     count = int(min(num_threads(), len(tasks), 1 + operations / _WORTH_A_THREAD))
     if count <= 1 or _POOL.inside:
         return [function(task) for task in tasks]
-    futures = [_pool(count, os.getpid()).submit(function, task) for task in tasks]
+    pool, futures = _pool(count, os.getpid()), []
     try:
+        for task in tasks:
+            futures.append(pool.submit(function, task))
         return [future.result() for future in futures]
     finally:
         for future in futures:
