@@ -37,6 +37,8 @@ _HOME = {
     "log_mean_exp": "fastvi.estimators.log_weights",
     "effective_sample_size": "fastvi.estimators.log_weights",
     "importance_weighted_bound": "fastvi.estimators.log_weights",
+    "renyi_bound": "fastvi.estimators.renyi_bound",
+    "LogWeights": "fastvi.estimators.streaming",
     "pareto_k": "fastvi.estimators.pareto",
     "psis": "fastvi.estimators.pareto",
     "elbo": "fastvi.bounds.elbo",
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from fastvi.estimators.log_weights import log_mean_exp as log_mean_exp
     from fastvi.estimators.pareto import pareto_k as pareto_k
     from fastvi.estimators.pareto import psis as psis
+    from fastvi.estimators.renyi_bound import renyi_bound as renyi_bound
+    from fastvi.estimators.streaming import LogWeights as LogWeights
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal

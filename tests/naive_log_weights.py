@@ -1,8 +1,10 @@
-"""Slow references for importance weights in pure Python: lists, ``math`` only, nothing from fastvi."""
+"""Slow references for importance weights in pure Python: lists, ``math``, ``mpmath``, nothing from fastvi."""
 
 from __future__ import annotations
 
 import math
+
+import mpmath
 
 
 def weights(log_w):
@@ -24,6 +26,45 @@ def effective_sample_size(log_w):
 def importance_weighted_bound(log_w, k):
     blocks = [log_w[i : i + k] for i in range(0, len(log_w) - k + 1, k)]
     return sum(log_mean_exp(block) for block in blocks) / len(blocks)
+
+
+def renyi_bound(log_w, alpha):
+    """The definition in 80 digits, of which alpha - 1 takes 16."""
+    if alpha == -math.inf:
+        return max(log_w)
+    if alpha == math.inf:
+        return min(log_w)
+    if -math.inf in log_w and (alpha >= 1 or max(log_w) == -math.inf):
+        return -math.inf
+    if alpha == 1:
+        return math.fsum(log_w) / len(log_w)
+    with mpmath.workdps(80):
+        power = 1 - mpmath.mpf(alpha)
+        w = [mpmath.exp(power * mpmath.mpf(v)) if v > -math.inf else mpmath.mpf(0) for v in log_w]
+        return float(mpmath.log(mpmath.fsum(w) / len(w)) / power)
+
+
+def equal(log_w):
+    """Whether log weights differ by rounding alone."""
+    return min(log_w) >= max(log_w) - 1e-12
+
+
+def estimate(log_w):
+    """(log_marginal, std_error, ess, pareto_k, max_weight_share) as ``Estimate`` defines them."""
+    top, w = weights(log_w)
+    num = len(w)
+    if top == -math.inf:
+        return -math.inf, math.nan, 0.0, math.nan, math.nan
+    total, squares = math.fsum(w), math.fsum(v * v for v in w)
+    if sum(v > 0.0 for v in w) == 1:
+        error = math.inf
+    elif equal(log_w):
+        error = 0.0
+    else:
+        mean = total / num
+        error = math.sqrt(math.fsum((v - mean) ** 2 for v in w) * num / (num - 1)) / total
+    k = -math.inf if equal(log_w) else psis(log_w)[1]
+    return top + math.log(total / num), error, total**2 / squares, k, 1 / total
 
 
 def fit_generalised_pareto(x):

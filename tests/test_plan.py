@@ -25,6 +25,7 @@ def test_counts(question):
     assert found.bytes > 0
 
 
+@pytest.mark.slow_without_jit
 def test_shards_are_waves_times_chunks(monkeypatch):
     monkeypatch.setattr(forms.Form, "wave_tiles", 3)
     monkeypatch.setattr(forms, "CHUNK_DATA", 10)
@@ -33,6 +34,7 @@ def test_shards_are_waves_times_chunks(monkeypatch):
     assert fastvi.plan(model, 25).shards == 3 * -(-tiles // 3)
 
 
+@pytest.mark.slow_without_jit
 def test_out_of_reach_is_planned_all_the_same():
     found = fastvi.plan(machine(64), question="log_partition")
     assert found.states == 2**64
@@ -41,6 +43,7 @@ def test_out_of_reach_is_planned_all_the_same():
     assert found.bytes < 2**30
 
 
+@pytest.mark.slow_without_jit
 def test_what_is_observed_costs_no_states():
     half = np.arange(20) < 8
     assert fastvi.plan(machine(20), 3, observed=half).states == 2**12
