@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 
 # no deadline: the first example of a test compiles kernels
-hypothesis.settings.register_profile("fastvi", deadline=None, max_examples=50)
+_EXAMPLES = int(os.environ.get("FASTVI_TEST_EXAMPLES", "50"))
+hypothesis.settings.register_profile("fastvi", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("fastvi")
 
 
