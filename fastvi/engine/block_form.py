@@ -52,7 +52,25 @@ def packed_places(tiling: Tiling, padded_rows: int) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockForm(Form):
+class NumberedForm(Form):
+    """States in the order of their numbers, whose log joints no tile holds for all data."""
+
+    @property
+    def filled_tiles(self) -> int:  # type: ignore[override]
+        return self.wave_tiles
+
+    @property
+    def latents(self) -> Array:
+        """Which latent bit i of (row bits, column bits, outer bits) is."""
+        outer = self.tiling.outer_bits
+        return np.concatenate([np.arange(outer, self.num_latents), np.arange(outer)])
+
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        raise TypeError("model must be linear in z given x here, got a decoder or a LogJoint")
+
+
+@dataclass(frozen=True, eq=False)
+class BlockForm(NumberedForm):
     """A decoder with a Bernoulli prior."""
 
     network: Network
@@ -71,30 +89,12 @@ class BlockForm(Form):
         return 1 << (self._wave_bits - self.tiling.row_bits - self.tiling.column_bits)
 
     @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
-
-    @property
     def operations(self) -> int:
         return self.network.operations
 
     @property
-    def latents(self) -> Array:
-        """Which latent bit i of (row bits, column bits, outer bits) is."""
-        outer = self.tiling.outer_bits
-        return np.concatenate([np.arange(outer, self.num_latents), np.arange(outer)])
-
-    @property
     def group_states(self) -> int:
         return 1 << min(_GROUP_BITS, self.tiling.row_bits + self.tiling.column_bits)
-
-    @property
-    def cut(self) -> float:
-        """Log joint, less the largest, below which a state is left out: all of them hold less than 2^-60."""
-        return self.negligible
-
-    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        raise TypeError("model must be linear in z given x here, got a decoder")
 
     def block(self, first: int, count: int) -> Block:
         """Tiles ``first`` .., ``count`` of them."""
@@ -214,15 +214,20 @@ def sum_block(
 
     tasks = [(part, panel) for part in range(len(parts)) for panel in range(0, num_panels, _PART_PANELS)]
     parallel_map(task, tasks, 1.0 * block.minus.size * num_data * (depth + 8))
-    total = found[0]
-    total.bound[...] = total.largest
-    for part in found[1:]:
+    return Moments(*(array[:num_data] for array in merged(found, with_ones=with_ones)))
+
+
+def merged(found: list[Moments], *, with_ones: bool) -> Moments:
+    """Sums of a wave's parts, in their order: in log space nothing is dropped, so the largest term bounds."""
+    for part in found:
         part.bound[...] = part.largest
+    total = found[0]
+    for part in found[1:]:
         if with_ones:
             total.merge(part)
         else:
             Sums(*total[:3]).merge(Sums(*part[:3]))
-    return Moments(*(array[:num_data] for array in total))
+    return total
 
 
 def _of_groups(block: Block, first: int, count: int, depth: int, groups: int) -> Block:
@@ -242,18 +247,16 @@ class BlockBatch(Batch):
         form = self.form
         block = form.block(first, min(form.wave_tiles, form.tiling.num_tiles - first))
         found = sum_block(
-            block, form.group_states, form.network.depth, self._packed, self.num_data, form.cut,
+            block, form.group_states, form.network.depth, self._packed, self.num_data, form.negligible,
             first * form.tiling.tile_states, form.latents, with_ones=with_ones,
         )  # fmt: skip
         scale = found.largest + self.terms.constant
         return Moments(scale, found.total, scale.copy(), found.ones)
 
     def sums(self, first: int) -> Sums:
-        """One wave's part of each datum's sum."""
         return Sums(*self._add(first, False)[:3])
 
     def moments(self, first: int) -> Moments:
-        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
         return self._add(first, True)
 
 

@@ -103,11 +103,10 @@ class Form(ABC):
     centre: Array  # (d,) in that order: what is linear in z in the tiles
     data: Data
 
-    wave_tiles = 64  # tiles of a wave: 8 MiB of weights at 2^14 states a tile
-    tells_masses = (
-        False  # whether its batch has ``log_masses``: samples then visit the tiles they fall in only
-    )
-    filled_tiles = 64  # the same where a batch has no say: all tiles are filled
+    wave_tiles = 64  # tiles of a wave of a batch: 8 MiB of weights at 2^14 states a tile
+    filled_tiles = 64  # the same where all tiles are filled, whatever the batch does
+    # whether its batch has ``log_masses``: samples then visit only the tiles that they fall in
+    tells_masses = False
 
     @property
     def num_latents(self) -> int:

@@ -68,11 +68,13 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     form: Any = batch.form
     outer, row_bits, column_bits, _ = form.tiling
     num_rows, num_columns = 1 << row_bits, 1 << column_bits
-    tiles, scales = form.fill_wave(first)
+    tiles, scales = form.fill_wave(first, most=form.wave_tiles)
     packed, base = batch.packed
     shares = np.zeros((len(tiles), packed.padded_data))
     posterior_shares(scales[None], first, batch.outer, base - weights.evidence, weights.in_products, shares)
-    logs = form.fill_wave(first, in_log_space=True)[0] if weights.uncertain.size else None
+    logs = None
+    if weights.uncertain.size:
+        logs, _ = form.fill_wave(first, most=form.wave_tiles, in_log_space=True)
     found = _zero(form)
     tables = form.tables
     group = max(1, len(tiles) // _TASKS)  # whatever the number of threads: sums of tasks are rounded

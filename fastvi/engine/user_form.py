@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
-from fastvi.engine.block_form import block_tiling, packed_places, visit_datum_tiles
+from fastvi.engine.block_form import NumberedForm, block_tiling, merged, packed_places, visit_datum_tiles
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, Moments, Sums
+from fastvi.engine.form import Moments, Sums
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.user_loops import add_rows_of_logs, user_loops
 
@@ -40,7 +40,7 @@ class UserData(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class UserForm(Form):
+class UserForm(NumberedForm):
     """A LogJoint."""
 
     model: Any  # a LogJoint
@@ -50,21 +50,8 @@ class UserForm(Form):
         return max(1, (1 << _WAVE_BITS) // self.tiling.tile_states)
 
     @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
-
-    @property
     def operations(self) -> int:
         return _OPERATIONS
-
-    @property
-    def latents(self) -> Array:
-        """Which latent bit i of (row bits, column bits, outer bits) is."""
-        outer = self.tiling.outer_bits
-        return np.concatenate([np.arange(outer, self.num_latents), np.arange(outer)])
-
-    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        raise TypeError("model must be linear in z given x here, got a LogJoint")
 
     def batch(self, terms: Terms) -> UserBatch:
         return UserBatch(self, terms)
@@ -141,16 +128,7 @@ class UserBatch(Batch):
         form, tile_states = self.form, self.form.tiling.tile_states
         count, begin = min(form.wave_tiles, form.tiling.num_tiles - first), first * form.tiling.tile_states
         add = self._add_arrays if form.model.vectorized else self._add_scalars
-        found = add(begin, count * tile_states, with_ones)
-        total = found[0]
-        for part in found:
-            part.bound[...] = part.largest
-        for part in found[1:]:
-            if with_ones:
-                total.merge(part)
-            else:
-                Sums(*total[:3]).merge(Sums(*part[:3]))
-        return total
+        return merged(add(begin, count * tile_states, with_ones), with_ones=with_ones)
 
     def _add_scalars(self, first: int, num_states: int, with_ones: bool) -> list[Moments]:
         """Sums of the parts of a wave, each from nothing: the same bits for any number of threads."""
@@ -197,11 +175,9 @@ class UserBatch(Batch):
         return [found]
 
     def sums(self, first: int) -> Sums:
-        """One wave's part of each datum's sum."""
         return Sums(*self._add(first, False)[:3])
 
     def moments(self, first: int) -> Moments:
-        """One wave's part of each datum's sum, and of the sums over the states that have a latent's bit."""
         return self._add(first, True)
 
 

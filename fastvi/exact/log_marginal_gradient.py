@@ -12,7 +12,7 @@ from fastvi import validation
 from fastvi.engine import requests
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
-from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.enumerable import Enumerable, check_model, without_partition
 from fastvi.models.joint_table import JointTable
 
 
@@ -92,9 +92,7 @@ def log_marginal_gradient(
         part = model._gradient(group.x, weights[group.members], group.pixels, run)
         for name, value in part.items():
             total[name] = total[name] + value
-    if partition is not None:
-        for name, value in model._partition_gradient(run).items():
-            total[name] = total[name] - weights.sum() * value
+    total = without_partition(model, total, float(weights.sum()), run)
     for name, value in total.items():
         if not np.isfinite(value).all():
             raise ValueError(

@@ -129,8 +129,8 @@ def plan(
         return _measured(question, build, 1, model.num_pixels)
     if question == "log_marginal" and model._is_closed(pixels):
         return Plan(question, num_data, 0, 0, 0, 0, 0.0)
-    prior = getattr(model, "is_deep", False) and model.prior  # type: ignore[attr-defined]
-    if not prior:
+    prior = model._deep_prior
+    if prior is None:
         x = _made_up(model, pixels, _CALIBRATION_DATA)
         return _measured(question, lambda: model._form(pixels, dtype), num_data, int(pixels.sum()), x=x)
     upper = plan(prior, 1 << model.num_latents, dtype=dtype)

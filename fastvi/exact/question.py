@@ -48,7 +48,8 @@ class Group(NamedTuple):
     pixels: np.ndarray  # (D,) bool
     members: np.ndarray  # indices of the data
     x: np.ndarray  # (members, pixels seen)
-    free: np.ndarray  # latents that are summed over, none where the question has a closed form
+    free: np.ndarray  # latents that are not observed
+    closed: bool  # whether the question is answered without summing over their states
 
 
 class Question(NamedTuple):
@@ -66,7 +67,7 @@ class Question(NamedTuple):
     def states(self) -> int:
         """States that all chunks of all groups go through once."""
         return sum(
-            num_chunks(len(group.members)) << group.free.size for group in self.groups if group.free.size
+            num_chunks(len(group.members)) << group.free.size for group in self.groups if not group.closed
         )
 
     def run(self, name: str, states: int, *asked: Any) -> Run:
@@ -105,36 +106,31 @@ def ask(
     ``closed(model, pixels)`` says where the question is answered without summing over states.
     """
     options = options.checked()
-    if x is None and not _may_lack_data(model):
+    if x is None and not model._may_lack_data:
         raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
     data, mask = model._check_data(x, observed)
     groups = []
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
         part = np.ascontiguousarray(data[members][:, pixels])
-        free = np.empty(0, np.int64) if closed(model, pixels) else model._free(pixels)
-        groups.append(Group(pixels, members, part, free))
-        if not closed(model, pixels):
+        free, is_closed = model._free(pixels), closed(model, pixels)
+        groups.append(Group(pixels, members, part, free, is_closed))
+        if not is_closed:
             requests.check_size(
                 free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
             )
-    prior = getattr(model, "_deep_prior", None)
+    prior = model._deep_prior
     while prior is not None:  # summed out for each state of the layer below it
         requests.check_size(
             prior.num_latents, 1 << prior.num_pixels, prior.num_pixels, options.memory_limit,
             options.max_states, what="its prior",
         )  # fmt: skip
-        prior = getattr(prior, "_deep_prior", None)
+        prior = prior._deep_prior
     return Question(model, len(data), groups, options)
 
 
 def always_summed(model: Enumerable, pixels: np.ndarray) -> bool:
     """A question that needs every state's probability."""
     return False
-
-
-def _may_lack_data(model: Enumerable) -> bool:
-    """Whether x=None means something: nothing was observed of a model whose pixels are its latents."""
-    return model.num_pixels == model.num_latents and model._free(np.ones(model.num_pixels, bool)).size == 0
 
 
 def partition_form(model: Enumerable, options: Options) -> Form | None:

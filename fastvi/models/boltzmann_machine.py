@@ -102,6 +102,8 @@ class BoltzmannMachine(Enumerable):
     def _arrays(self) -> dict[str, np.ndarray]:
         return {"couplings": self.couplings, "bias": self.bias}
 
+    _may_lack_data = True
+
     def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
         if x is None:
             if observed is not None:
@@ -116,6 +118,14 @@ class BoltzmannMachine(Enumerable):
         from fastvi.engine.pair_form import boltzmann_form
 
         return boltzmann_form(self.couplings, self.bias, pixels)
+
+    def _is_closed(self, pixels: np.ndarray) -> bool:
+        return bool(pixels.all())
+
+    _has_closed_gradient = _is_closed
+
+    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(self._form(pixels, "float64").data.terms(x).constant)
 
     def _partition_form(self) -> Any:
         return self._form(np.zeros(self.num_units, bool), "float64")

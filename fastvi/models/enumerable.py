@@ -24,6 +24,8 @@ class Enumerable(Model):
 
     num_pixels: int
     num_latents: int
+    _may_lack_data = False  # whether x=None means something: nothing was observed
+    _deep_prior: Enumerable | None = None  # the prior where it is a model, summed out for each state
 
     @abstractmethod
     def _form(self, pixels: np.ndarray, dtype: str) -> Form:
@@ -68,8 +70,8 @@ class Enumerable(Model):
         return 0
 
     def _partition_gradient(self, run: Run) -> dict[str, np.ndarray]:
-        """Gradient of log Z, of a model that is not normalised."""
-        raise NotImplementedError
+        """Gradient of log Z; nothing of a model that is normalised."""
+        return {}
 
     def _digest(self) -> tuple[Any, ...]:
         """What tells this model from any other."""
@@ -101,6 +103,23 @@ def log_partition_of(model: Enumerable, run: Run) -> float:
 
     form = model._partition_form()
     return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
+
+
+def gradient_of(
+    model: Enumerable, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Run
+) -> dict[str, np.ndarray]:
+    """Gradient of sum_n data_weights_n log p(x_n), normalised: that of log Z is taken away."""
+    total = model._gradient(x, data_weights, pixels, run)
+    return without_partition(model, total, float(data_weights.sum()), run)
+
+
+def without_partition(
+    model: Enumerable, total: dict[str, np.ndarray], weight: float, run: Run
+) -> dict[str, np.ndarray]:
+    """``total`` less ``weight`` times the gradient of log Z, of a model that is not normalised."""
+    for name, value in model._partition_gradient(run).items():
+        total[name] = total[name] - weight * value
+    return total
 
 
 NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.blocks import BLOCK, in_blocks
-from fastvi.models.enumerable import Enumerable, log_prior
+from fastvi.models.enumerable import Enumerable, gradient_of, log_prior
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
 _PRIORS = {
@@ -196,10 +196,7 @@ class SigmoidBeliefNetwork(Enumerable):
             return out
         states, weights = states_of(found)
         everything = np.ones(self.num_latents, bool)
-        prior = self._deep_prior._gradient(states, weights, everything, run)
-        if self._deep_prior._partition_form() is not None:
-            for name, value in self._deep_prior._partition_gradient(run).items():
-                prior[name] = prior[name] - weights.sum() * value
+        prior = gradient_of(self._deep_prior, states, weights, everything, run)
         return {**out, **{f"prior_{name}": value for name, value in prior.items()}}
 
     def _states_above(self) -> int:

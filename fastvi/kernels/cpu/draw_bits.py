@@ -15,13 +15,11 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.philox import MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1, WORD, philox
+from fastvi.kernels.cpu.philox import WORD, philox
+from fastvi.kernels.cpu.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED, inline
 
-LANES = 4  # samples of one call
-
 _I64 = ir.IntType(64)
-_VECTOR = ir.VectorType(_I64, LANES)
 
 
 def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
@@ -46,44 +44,23 @@ def one_draw(sample, block, datum, k0, k1, h0, h1, h2, h3):
     return bits, int(w0 == h0) | int(w1 == h1) | int(w2 == h2) | int(w3 == h3)
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_VECTOR, [value] * LANES)
-
-
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     words, at, sample, block, datum, *keys_and_thresholds, shift = args
 
-    def splat(value: Any) -> Any:
-        blank = ir.Constant(_VECTOR, ir.Undefined)
-        one = builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(
-            one, blank, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        )
-
-    word, half = _constant(WORD), _constant(32)
-    k0, k1, *thresholds = (splat(value) for value in keys_and_thresholds)
-    samples = builder.add(splat(sample), ir.Constant(_VECTOR, list(range(LANES))))
-    c0, c1, c2, c3 = splat(block), builder.and_(samples, word), builder.lshr(samples, half), splat(datum)
-    for number in range(10):
-        # the masks show that the factors have 32 bits: one pmuludq each
-        left = builder.mul(builder.and_(c0, word), _constant(MULTIPLIER_0))
-        right = builder.mul(builder.and_(c2, word), _constant(MULTIPLIER_1))
-        c0 = builder.xor(builder.xor(builder.lshr(right, half), c1), k0)
-        c2 = builder.xor(builder.xor(builder.lshr(left, half), c3), k1)
-        c1, c3 = builder.and_(right, word), builder.and_(left, word)
-        if number < 9:
-            k0 = builder.and_(builder.add(k0, _constant(WEYL_0)), word)
-            k1 = builder.and_(builder.add(k1, _constant(WEYL_1)), word)
-    bits, ties = _constant(0), ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
-    for number, (drawn, threshold) in enumerate(zip((c0, c1, c2, c3), thresholds, strict=True)):
-        bit = builder.zext(builder.icmp_signed("<", drawn, threshold), _VECTOR)
-        bits = builder.or_(bits, builder.shl(bit, _constant(number)))
+    k0, k1, *thresholds = (splat(builder, value) for value in keys_and_thresholds)
+    samples = builder.add(splat(builder, sample), ir.Constant(VECTOR, list(range(LANES))))
+    low, high = builder.and_(samples, constant(WORD)), builder.lshr(samples, constant(32))
+    drawn_words = emit_philox(builder, (splat(builder, block), low, high, splat(builder, datum)), (k0, k1))
+    bits, ties = constant(0), ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+    for number, (drawn, threshold) in enumerate(zip(drawn_words, thresholds, strict=True)):
+        bit = builder.zext(builder.icmp_signed("<", drawn, threshold), VECTOR)
+        bits = builder.or_(bits, builder.shl(bit, constant(number)))
         ties = builder.or_(ties, builder.icmp_signed("==", drawn, threshold))
     array = arrayobj.make_array(signature.args[0])(context, builder, words)
-    where = builder.bitcast(builder.gep(array.data, [at]), _VECTOR.as_pointer())
+    where = builder.bitcast(builder.gep(array.data, [at]), VECTOR.as_pointer())
     old = builder.load(where)
     old.align = 8
-    builder.store(builder.or_(old, builder.shl(bits, splat(shift))), where).align = 8
+    builder.store(builder.or_(old, builder.shl(bits, splat(builder, shift))), where).align = 8
     return builder.zext(builder.bitcast(ties, ir.IntType(LANES)), _I64)
 
 

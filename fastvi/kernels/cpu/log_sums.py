@@ -13,7 +13,8 @@ from fastvi.kernels.scalar import exp_fast
 
 
 @inline
-def _bit_sum(coefficients, state):
+def bit_sum(coefficients, state):
+    """Sum of the coefficients whose bit is set in ``state``."""
     total = 0.0
     for i in range(coefficients.size):
         if (state >> i) & 1:
@@ -41,7 +42,7 @@ def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, 
     for n in range(base.size):
         row = n if tile_scales.shape[0] > 1 else 0
         for t in range(tile_scales.shape[1]):
-            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
+            scale = base[n] + bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
             bound[n] = max(bound[n], scale)
             add_log_term(largest, total, n, scale, sums[n, t])
 
@@ -52,7 +53,7 @@ def log_tile_masses(sums, tile_scales, first_tile, outer, base, out):
     for n in range(base.size):
         row = n if tile_scales.shape[0] > 1 else 0
         for t in range(tile_scales.shape[1]):
-            scale = base[n] + _bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
+            scale = base[n] + bit_sum(outer[n], first_tile + t) + tile_scales[row, t]
             out[n, t] = scale + math.log(sums[n, t]) if sums[n, t] > 0.0 else -math.inf
 
 
@@ -117,7 +118,7 @@ def log_space_sums(
         subset_sums(linear[n, num_outer + num_row_bits :], columns[: 1 << num_column_bits])
         peak = rows.max() + columns.max()
         for t in range(log_tiles.shape[0]):
-            shift = base[n] + _bit_sum(linear[n, :num_outer], first_tile + t)
+            shift = base[n] + bit_sum(linear[n, :num_outer], first_tile + t)
             if shift + peak + peaks[t] < negligible[n]:
                 continue
             scale, term = _tile_log_sum(log_tiles[t], rows, columns, padded_rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.softplus_product import subset_sums
 from fastvi.kernels.cpu.tile_masses import bit_masses
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
@@ -27,15 +28,6 @@ def row_peaks(log_tiles, num_rows, padded_rows, num_columns, peaks):
             for b in range(num_columns):
                 best = max(best, log_tiles[t, ((b // COLUMNS) * padded_rows + a) * COLUMNS + b % COLUMNS])
             peaks[t, a] = best
-
-
-@inline
-def _outer_log(linear, num_outer, tile):
-    total = 0.0
-    for i in range(num_outer):
-        if (tile >> i) & 1:
-            total += linear[i]
-    return total
 
 
 @inline
@@ -137,7 +129,7 @@ def posterior_sums(
             for b in range(num_columns):
                 joint[a, b] = 0.0
         for t in range(log_tiles.shape[0]):
-            shift = offset[n] + _outer_log(linear[n], num_outer, first_tile + t)
+            shift = offset[n] + bit_sum(linear[n, :num_outer], first_tile + t)
             touched = False
             for a in range(num_rows):
                 base = shift + rows[a]
@@ -240,7 +232,7 @@ def sample_states(
         subset_sums(linear[n, row:column], rows)
         column_peak = _padded_columns(linear[n, column:], columns)
         for t in range(log_tiles.shape[0]):
-            shift = offset[n] + _outer_log(linear[n], num_outer, first_tile + t)
+            shift = offset[n] + bit_sum(linear[n, :num_outer], first_tile + t)
             for a in range(num_rows):
                 base = shift + rows[a]
                 if base + column_peak + peaks[t, a] < negligible:

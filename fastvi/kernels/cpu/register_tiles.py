@@ -74,8 +74,10 @@ class _Emitter:
     def cell(self, r: int, v: int) -> int:
         return r * self.tile.vectors * self.tile.lanes + v * self.tile.lanes
 
-    def loop(self, left: Any, right: Any, length: Any, start: dict, step: Any) -> dict:
-        """Run ``step(accumulator, row scalar, column vector)`` over the reduction axis, in registers."""
+    def loop(self, left: Any, right: Any, length: Any, start: dict, step: Any, index: Any = None) -> dict:
+        """Run ``step(accumulator, row scalar, column vector)`` over the reduction axis, in registers; with
+        ``index``, over the rows of ``right`` that it names.
+        """
         builder, tile = self.builder, self.tile
         before = builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
@@ -90,7 +92,8 @@ class _Emitter:
         builder.cbranch(builder.icmp_signed("<", k, length), body, after)
         builder.position_at_end(body)
         at_left = builder.gep(left, [builder.mul(k, ir.Constant(_I64, tile.rows))])
-        at_right = builder.gep(right, [builder.mul(k, ir.Constant(_I64, tile.vectors * tile.lanes))])
+        picked = k if index is None else builder.sext(builder.load(builder.gep(index, [k])), _I64)
+        at_right = builder.gep(right, [builder.mul(picked, ir.Constant(_I64, tile.vectors * tile.lanes))])
         columns = [self.load(at_right, v * tile.lanes) for v in range(tile.vectors)]
         for r in range(tile.rows):
             row = self.broadcast(at_left, r)

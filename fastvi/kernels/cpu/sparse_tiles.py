@@ -39,31 +39,8 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     out, left, right = (emit.pointer(i) for i in (0, 2, 6))
     index = arrayobj.make_array(signature.args[4])(context, builder, args[4]).data
     index = builder.gep(index, [args[5]])
-    step = _multiply_add(builder)
-    before = builder.block
     start = {cell: emit.load(out, emit.cell(*cell)) for cell in emit.cells}
-    head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    k = builder.phi(_I64)
-    k.add_incoming(ir.Constant(_I64, 0), before)
-    held = {}
-    for cell in emit.cells:
-        held[cell] = builder.phi(emit.vector)
-        held[cell].add_incoming(start[cell], before)
-    builder.cbranch(builder.icmp_signed("<", k, args[8]), body, after)
-    builder.position_at_end(body)
-    at_left = builder.gep(left, [builder.mul(k, ir.Constant(_I64, tile.rows))])
-    picked = builder.sext(builder.load(builder.gep(index, [k])), _I64)
-    at_right = builder.gep(right, [builder.mul(picked, ir.Constant(_I64, COLUMNS))])
-    columns = [emit.load(at_right, v * tile.lanes) for v in range(tile.vectors)]
-    for r in range(tile.rows):
-        row = emit.broadcast(at_left, r)
-        for v in range(tile.vectors):
-            held[r, v].add_incoming(step(held[r, v], row, columns[v]), builder.block)
-    k.add_incoming(builder.add(k, ir.Constant(_I64, 1)), builder.block)
-    builder.branch(head)
-    builder.position_at_end(after)
+    held = emit.loop(left, right, args[8], start, _multiply_add(builder), index)
     for cell, value in held.items():
         emit.store(value, out, emit.cell(*cell))
     return context.get_dummy_value()

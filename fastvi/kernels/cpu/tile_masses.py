@@ -10,8 +10,9 @@ import numpy as np
 
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.register_tiles import mass_block
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS, LANES
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, LANES, store_lane_sums
 from fastvi.kernels.jit import inline, kernel
 
 
@@ -39,10 +40,7 @@ def tile_shares(scales, first_tile, outer, base, bound, shares):
     for n in range(base.size):
         row = n if scales.shape[0] > 1 else 0
         for t in range(scales.shape[1]):
-            scale = base[n] + scales[row, t]
-            for i in range(outer.shape[1]):
-                if ((first_tile + t) >> i) & 1:
-                    scale += outer[n, i]
+            scale = base[n] + bit_sum(outer[n], first_tile + t) + scales[row, t]
             shares[t, n] = scale
             bound[n] = max(bound[n], scale)
         for t in range(scales.shape[1]):
@@ -70,11 +68,7 @@ def tile_masses(tiles, left, weights, shares, num_left, padded_left, first_panel
                     tiles[t], at, weights, weight_at, flat, t * width + panel * DATA_ROWS, masses, weight_at,
                     num_left,
                 )  # fmt: skip
-        for i in range((last_panel - first_panel) * DATA_ROWS):
-            total = 0.0
-            for lane in range(LANES):
-                total += lanes[i * LANES + lane]
-            sums[first_panel * DATA_ROWS + i, t] = total
+        store_lane_sums(lanes, first_panel, t, sums)
     end_flushing(before)
 
 
@@ -130,10 +124,7 @@ def posterior_shares(scales, first_tile, outer, base, weights, shares):
     for n in range(base.size):
         row = n if scales.shape[0] > 1 else 0
         for t in range(scales.shape[1]):
-            scale = base[n] + scales[row, t]
-            for i in range(outer.shape[1]):
-                if ((first_tile + t) >> i) & 1:
-                    scale += outer[n, i]
+            scale = base[n] + bit_sum(outer[n], first_tile + t) + scales[row, t]
             shares[t, n] = weights[n] * math.exp(scale) if weights[n] != 0.0 else 0.0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.register_tiles import store_block
 from fastvi.kernels.cpu.softplus_product import subset_sums
 from fastvi.kernels.cpu.tile_masses import bit_masses
@@ -79,10 +80,7 @@ def add_log_posteriors(
         subset_sums(linear[n, row:column], rows)
         subset_sums(linear[n, column:], columns)
         for t in range(log_tiles.shape[0]):
-            shift = offset[n]
-            for i in range(num_outer):
-                if ((first_tile + t) >> i) & 1:
-                    shift += linear[n, i]
+            shift = offset[n] + bit_sum(linear[n, :num_outer], first_tile + t)
             for b in range(columns.size):
                 at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
                 for a in range(rows.size):
@@ -162,10 +160,7 @@ def add_slopes(q, first_tile, outer_weights, row_weights, column_weights, bias, 
         for t in range(num_tiles):
             if counts[t] == 0:
                 continue
-            shift = bias[j]
-            for i in range(num_outer):
-                if ((first_tile + t) >> i) & 1:
-                    shift += outer_weights[j, i]
+            shift = bias[j] + bit_sum(outer_weights[j], first_tile + t)
             direct = reach > _LARGEST
             for k in range(counts[t]):
                 direct = direct or abs(shift + row_sums[rows[t, k]]) > _LARGEST

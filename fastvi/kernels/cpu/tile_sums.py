@@ -133,6 +133,16 @@ def pack_probabilities(q_zero, q_one, num_row_bits, column_panels, rows, columns
         )
 
 
+@inline
+def store_lane_sums(lanes, first_panel, t, out):
+    """out[n, t] = sum of the lanes of datum n, the data beginning with ``first_panel``."""
+    for i in range(lanes.size // LANES):
+        total = 0.0
+        for lane in range(LANES):
+            total += lanes[i * LANES + lane]
+        out[first_panel * DATA_ROWS + i, t] = total
+
+
 @kernel
 def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_panel, out):
     """out[n, t] = sum over a, b of u_n[a] tiles[t, a, b] v_n[b] for the data of panels first_panel ..
@@ -151,11 +161,7 @@ def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_pan
                     lanes, (panel - first_panel) * DATA_ROWS * LANES, rows, panel * num_rows * DATA_ROWS,
                     tiles[t], at, columns, weight_at, num_rows,
                 )  # fmt: skip
-        for i in range((last_panel - first_panel) * DATA_ROWS):
-            total = 0.0
-            for lane in range(LANES):
-                total += lanes[i * LANES + lane]
-            out[first_panel * DATA_ROWS + i, t] = total
+        store_lane_sums(lanes, first_panel, t, out)
     end_flushing(before)
 
 
