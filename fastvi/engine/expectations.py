@@ -16,7 +16,7 @@ from fastvi.engine.form import Form, chunks
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.engine.tile_batch import PackedBatch
 from fastvi.kernels.cpu.state_sums import merge_expectations, state_sums
-from fastvi.kernels.cpu.tile_sums import pack_probabilities
+from fastvi.kernels.cpu.tile_sums import pack_tables
 
 Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
     inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
 
     def fill(data: slice, rows: Array, columns: Array) -> None:
-        pack_probabilities(inner_zero[data], inner_one[data], row_bits, form.column_panels, rows, columns)
+        pack_tables(inner_zero[data], inner_one[data], row_bits, form.column_panels, rows, columns)
 
     batch.pack(fill)
     values = terms.constant + (bits.one * terms.linear).sum(axis=1)

@@ -16,7 +16,7 @@ from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Moments, Sums
 from fastvi.engine.threads import parallel_map
-from fastvi.engine.tile_batch import flipped_tiles
+from fastvi.engine.tile_batch import flipped_tiles, pack_exponentials
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.tile_masses import (
@@ -29,7 +29,7 @@ from fastvi.kernels.cpu.tile_masses import (
     tile_shares,
 )
 from fastvi.kernels.cpu.tile_posteriors import add_pair_moments, tile_posteriors
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, shared_tile_sums
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, shared_tile_sums
 
 Array = NDArray[Any]
 

@@ -87,14 +87,13 @@ class SoftplusForm(Form):
             )  # fmt: skip
             if direct:
                 multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)
-            if self.sign > 0:  # the linear parts were kept with the sign of A
+            if self.sign > 0:  # all was kept with the sign of A; a tile is then the product, not its inverse
                 constant = -constant
-                np.negative(rows, out=rows)
-                np.negative(columns, out=columns)
+                for part in (rows, columns, exponent):
+                    np.negative(part, out=part)
+                np.reciprocal(mantissa, out=mantissa)
             if in_log_space or self.log_prior is not None:
-                tile_log_weights(
-                    mantissa, exponent, rows, columns, padded_rows, constant, self.sign, tiles[t]
-                )
+                tile_log_weights(mantissa, exponent, rows, columns, padded_rows, constant, tiles[t])
                 scales[t] = 0.0
                 if self.log_prior is not None:
                     outer, row_bits, column_bits, _ = self.tiling
@@ -102,9 +101,7 @@ class SoftplusForm(Form):
                     if not in_log_space:
                         scales[t] = exponentiate(tiles[t], 1 << row_bits, padded_rows, 1 << column_bits)
             else:
-                scales[t] = constant + tile_weights(
-                    mantissa, exponent, rows, columns, padded_rows, self.sign, tiles[t]
-                )
+                scales[t] = constant + tile_weights(mantissa, exponent, rows, columns, padded_rows, tiles[t])
 
     def log_joint(self, x: Array, z: Array) -> Array:
         out = np.empty(z.shape[:-1])

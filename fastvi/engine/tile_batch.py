@@ -27,7 +27,7 @@ from fastvi.kernels.cpu.tile_masses import (
     tile_shares,
     transpose_tile,
 )
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_exponentials, tile_sums
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, exponential_factors, pack_tables, tile_sums
 
 Array = NDArray[Any]
 
@@ -36,6 +36,17 @@ def panel_ranges(num_panels: int) -> list[tuple[int, int]]:
     """Ranges of panels, one a task: about four tasks a thread, none of more than 64 data."""
     size = min(64 // DATA_ROWS, max(1, num_panels // (4 * num_threads())))
     return [(p, min(p + size, num_panels)) for p in range(0, num_panels, size)]
+
+
+def pack_exponentials(
+    linear: Array, num_row_bits: int, column_panels: int, rows: Array, columns: Array, scales: Array
+) -> None:
+    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
+    (log in ``scales``).
+    """
+    if_zero, if_one = np.empty(linear.shape), np.empty(linear.shape)
+    exponential_factors(linear, if_zero, if_one, scales)
+    pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns)
 
 
 class PackedBatch:

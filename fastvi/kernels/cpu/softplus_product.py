@@ -225,11 +225,10 @@ def _split_log(values, scales, powers):
 
 
 @kernel
-def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, sign, out):
-    """out = exp(linear(z)) * (mantissa * 2^exponent)^sign relative to a power of two; returns the log of that
+def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out):
+    """out = exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two; returns the log of that
     power.
     """
-    inverse, turn = sign < 0.0, np.int64(sign)
     num_rows, num_columns = 1 << row_linear.size, 1 << column_linear.size
     padded_columns = mantissa.size // padded_rows
     row_scale, row_power = np.empty(num_rows), np.empty(num_rows, np.int64)
@@ -245,15 +244,14 @@ def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, sig
         for a in range(num_rows):
             at = first * padded_rows + a * COLUMNS
             for c in range(COLUMNS):
-                largest = max(largest, row_power[a] + power[first + c] + turn * exponent[at + c])
+                largest = max(largest, row_power[a] + power[first + c] - exponent[at + c])
     for first in range(0, padded_columns, COLUMNS):
         for a in range(padded_rows):
             at = first * padded_rows + a * COLUMNS
             for c in range(COLUMNS):
                 if a < num_rows:
-                    shift = row_power[a] - largest + power[first + c] + turn * exponent[at + c]
-                    value = row_scale[a] * scale[first + c]
-                    value = value / mantissa[at + c] if inverse else value * mantissa[at + c]
+                    shift = row_power[a] - largest + power[first + c] - exponent[at + c]
+                    value = row_scale[a] * scale[first + c] / mantissa[at + c]
                     value *= power_of_two(max(shift, FLUSH_EXPONENT))
                     out[at + c] = value if shift >= FLUSH_EXPONENT else 0.0
                 else:
@@ -262,9 +260,9 @@ def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, sig
 
 
 @kernel
-def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows, constant, sign, out):
-    """out = linear(z) + constant + sign log(mantissa * 2^exponent), the logarithm of the tile; what pads it
-    is 0.
+def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows, constant, out):
+    """out = linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile; what pads it is
+    0.
     """
     row_log, column_log = np.empty(1 << row_linear.size), np.empty(1 << column_linear.size)
     subset_sums(row_linear, row_log)
@@ -276,4 +274,4 @@ def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows,
         for a in range(row_log.size):
             i = at + a * COLUMNS
             value = log_fast(float(mantissa[i])) + exponent[i] * LOG_TWO
-            out[i] = (row_log[a] + column_log[b] + constant) + sign * value
+            out[i] = (row_log[a] + column_log[b] + constant) - value

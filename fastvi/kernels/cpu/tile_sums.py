@@ -23,43 +23,42 @@ FLUSH = 2.0**FLUSH_EXPONENT
 
 
 @inline
-def _pack_rows(if_zero, if_one, at, out):
-    """Products over bits, if_one[i, r] where bit i of s is set, else if_zero[i, r], of the data r of one
-    panel to the places where ``matmul_block`` reads its left panel: (s, r).
+def _pack_rows(zero, one, num_bits, count, at, out):
+    """Products over bits, one[i, r] where bit i of s is set, else zero[i, r], of the data r of one panel, to
+    the places where ``matmul_block`` reads its left panel: (s, r). What stands beyond ``count`` data is 0.
 
     Built by doubling in that layout, a vector of data at a time: 1.0 against 3.3 ns a number when each
     datum's table was made on its own and then spread.
     """
     # slices, since LLVM vectorises what it can prove not to count from an array's end
-    table = out[at : at + (DATA_ROWS << if_zero.shape[0])]
+    table = out[at : at + (DATA_ROWS << num_bits)]
     for r in range(DATA_ROWS):
-        table[r] = 1.0
-    for i in range(if_zero.shape[0]):
-        half, zero, one = 1 << i, if_zero[i], if_one[i]
-        lower, upper = table[: half * DATA_ROWS], table[half * DATA_ROWS :]
+        table[r] = 1.0 if r < count else 0.0
+    for i in range(num_bits):
+        half = 1 << i
+        upper = table[half * DATA_ROWS :]
         for s in range(half):
             for r in range(DATA_ROWS):
-                value = lower[s * DATA_ROWS + r]
-                upper[s * DATA_ROWS + r] = value * one[r]
-                lower[s * DATA_ROWS + r] = value * zero[r]
+                value = table[s * DATA_ROWS + r]
+                upper[s * DATA_ROWS + r] = value * one[i, r]
+                table[s * DATA_ROWS + r] = value * zero[i, r]
     for k in range(table.size):
         table[k] = table[k] if table[k] >= FLUSH else 0.0
 
 
 @inline
-def _pack_columns(if_zero, if_one, r, table, at, out):
-    """The same products of datum r to the places where ``matmul_block`` reads its weights: (panel of s, r,
-    s).
+def _pack_columns(zero, one, first_bit, num_bits, r, start, table, at, out):
+    """The same products over later bits, times ``start``, of datum r to the places where ``matmul_block``
+    reads its weights: (panel of s, r, s).
     """
-    table[0] = 1.0
-    for i in range(if_zero.shape[0]):
-        half, zero, one = 1 << i, if_zero[i, r], if_one[i, r]
-        lower, upper = table[:half], table[half:]
+    table[0] = start
+    for i in range(num_bits):
+        half, if_zero, if_one = 1 << i, zero[first_bit + i, r], one[first_bit + i, r]
+        upper = table[half:]
         for s in range(half):
-            upper[s] = lower[s] * one
-            lower[s] *= zero
-    size = 1 << if_zero.shape[0]
-    for s in range(size, table.size):  # fewer states than a panel has places
+            upper[s] = table[s] * if_one
+            table[s] *= if_zero
+    for s in range(1 << num_bits, table.size):  # fewer states than a panel has places
         table[s] = 0.0
     places = out[at + r * COLUMNS :]
     for p in range(table.size // COLUMNS):
@@ -68,69 +67,41 @@ def _pack_columns(if_zero, if_one, r, table, at, out):
             places[p * DATA_ROWS * COLUMNS + c] = value if value >= FLUSH else 0.0
 
 
-@inline
-def _pack_panel(if_zero, if_one, num_row_bits, panel, count, column_panels, table, rows, columns):
-    """Both tables of one panel of data, ``count`` of them; what pads the panel is 0."""
-    for i in range(if_zero.shape[0]):
-        for r in range(count, DATA_ROWS):
-            if_zero[i, r], if_one[i, r] = 0.0, 0.0
-    at = (panel << num_row_bits) * DATA_ROWS
-    _pack_rows(if_zero[:num_row_bits], if_one[:num_row_bits], at, rows)
-    if num_row_bits == 0:
-        for r in range(count, DATA_ROWS):
-            rows[at + r] = 0.0
-    at = panel * column_panels * DATA_ROWS * COLUMNS
-    for r in range(count):
-        _pack_columns(if_zero[num_row_bits:], if_one[num_row_bits:], r, table, at, columns)
-    for r in range(count, DATA_ROWS):
-        for first in range(0, table.size, COLUMNS):
-            for c in range(COLUMNS):
-                columns[at + first * DATA_ROWS + r * COLUMNS + c] = 0.0
+@kernel
+def exponential_factors(linear, if_zero, if_one, scales):
+    """exp(linear * bit) of each bit relative to the larger of its two values, and the log of the product of
+    those.
+    """
+    for n in range(linear.shape[0]):
+        scale = 0.0
+        for i in range(linear.shape[1]):
+            small, likely = exp_fast(-abs(linear[n, i])), linear[n, i] >= 0.0
+            if_one[n, i] = 1.0 if likely else small
+            if_zero[n, i] = small if likely else 1.0
+            scale += linear[n, i] if likely else 0.0
+        scales[n] = scale
 
 
 @kernel
-def pack_exponentials(linear, num_row_bits, column_panels, rows, columns, scales):
-    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
-    (log in ``scales``).
+def pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns):
+    """Tables over row bits and over column bits of data (N, bits) whose numbers are products over bits, of
+    if_one where a bit is set, else of if_zero.
     """
-    num_bits = linear.shape[1]
+    num_data, num_bits = if_one.shape
     table = np.empty(column_panels * COLUMNS)
-    small = np.empty(num_bits)
-    if_zero, if_one = np.empty((num_bits, DATA_ROWS)), np.empty((num_bits, DATA_ROWS))
-    for first in range(0, linear.shape[0], DATA_ROWS):
-        count = min(DATA_ROWS, linear.shape[0] - first)
-        for r in range(count):
-            scale = 0.0
-            for i in range(num_bits):
-                small[i] = exp_fast(-abs(linear[first + r, i]))
-            for i in range(num_bits):
-                likely = linear[first + r, i] >= 0.0
-                if_one[i, r] = 1.0 if likely else small[i]
-                if_zero[i, r] = small[i] if likely else 1.0
-                scale += linear[first + r, i] if likely else 0.0
-            scales[first + r] = scale
-        _pack_panel(
-            if_zero, if_one, num_row_bits, first // DATA_ROWS, count, column_panels, table, rows, columns
-        )
-
-
-@kernel
-def pack_probabilities(q_zero, q_one, num_row_bits, column_panels, rows, columns):
-    """Tables of q_n(row bits) and q_n(column bits) of factorised distributions with bit probabilities
-    ``q_one``.
-    """
-    num_bits = q_one.shape[1]
-    table = np.empty(column_panels * COLUMNS)
-    if_zero, if_one = np.empty((num_bits, DATA_ROWS)), np.empty((num_bits, DATA_ROWS))
-    for first in range(0, q_one.shape[0], DATA_ROWS):
-        count = min(DATA_ROWS, q_one.shape[0] - first)
-        for r in range(count):
-            for i in range(num_bits):
-                if_one[i, r] = q_one[first + r, i]
-                if_zero[i, r] = q_zero[first + r, i]
-        _pack_panel(
-            if_zero, if_one, num_row_bits, first // DATA_ROWS, count, column_panels, table, rows, columns
-        )
+    zero, one = np.empty((num_bits, DATA_ROWS)), np.empty((num_bits, DATA_ROWS))
+    for first in range(0, num_data, DATA_ROWS):
+        count = min(DATA_ROWS, num_data - first)
+        for i in range(num_bits):
+            for r in range(DATA_ROWS):
+                zero[i, r] = if_zero[first + r, i] if r < count else 0.0
+                one[i, r] = if_one[first + r, i] if r < count else 0.0
+        panel = first // DATA_ROWS
+        _pack_rows(zero, one, num_row_bits, count, (panel << num_row_bits) * DATA_ROWS, rows)
+        at = panel * column_panels * DATA_ROWS * COLUMNS
+        for r in range(DATA_ROWS):
+            start = 1.0 if r < count else 0.0
+            _pack_columns(zero, one, num_row_bits, num_bits - num_row_bits, r, start, table, at, columns)
 
 
 @inline
@@ -178,7 +149,9 @@ def shared_tile_sums(tile, inner, outer, first, last, num_row_bits, padded_rows,
     """
     num_bits, num_outer = inner.shape[1], outer.shape[0]
     num_rows, column_panels = 1 << num_row_bits, tile.shape[1] // (padded_rows * COLUMNS)
-    linear = np.empty((_BLOCK, num_bits))
+    linear, if_zero, if_one = (
+        np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits))
+    )  # fmt: skip
     left = np.empty(_BLOCK * num_rows)
     weights = np.empty(_BLOCK * column_panels * COLUMNS)
     scale, out = np.empty(_BLOCK), np.empty((_BLOCK, 1))
@@ -188,7 +161,8 @@ def shared_tile_sums(tile, inner, outer, first, last, num_row_bits, padded_rows,
             datum, state = (start + k) // num_outer, (start + k) % num_outer
             for i in range(num_bits):
                 linear[k, i] = inner[datum, i] + outer[state, i]
-        pack_exponentials(linear[:count], num_row_bits, column_panels, left, weights, scale)
+        exponential_factors(linear[:count], if_zero[:count], if_one[:count], scale)
+        pack_tables(if_zero[:count], if_one[:count], num_row_bits, column_panels, left, weights)
         tile_sums(tile, left, weights, num_rows, padded_rows, 0, (count + DATA_ROWS - 1) // DATA_ROWS, out)
         for k in range(count):
             totals[start + k] = out[k, 0]
