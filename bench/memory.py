@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from problems import Shape, random_machine, random_problem
+from problems import Shape, mild_problem, random_machine, random_problem
 
 TOP_K = 10
 BLOCKS = 3  # of a Boltzmann machine, so that there is an oracle
@@ -80,6 +80,21 @@ def _log_partition(shape: Shape) -> Callable[[], dict[str, Any]]:
     return lambda: {"log_partition": np.array(fastvi.log_partition(model))}
 
 
+def _estimate(shape: Shape) -> Callable[[], dict[str, Any]]:
+    import fastvi
+
+    *parameters, x = mild_problem(shape)
+    model = fastvi.SigmoidBeliefNetwork(*parameters)
+
+    def call() -> dict[str, Any]:
+        num_samples = shape.num_samples or 1000
+        estimate = fastvi.estimate_log_marginal(model, x, proposal="prior", num_samples=num_samples)
+        names = ("log_marginal", "std_error", "pareto_k")
+        return {name: getattr(estimate, name) for name in names}
+
+    return call
+
+
 # each builds its model and gives the call that is measured; pixels and data are nothing to log_partition
 QUESTIONS = {
     "log_marginal": _log_marginal,
@@ -87,6 +102,7 @@ QUESTIONS = {
     "posterior": _posterior,
     "gradient": _gradient,
     "log_partition": _log_partition,
+    "estimate": _estimate,
 }
 
 
@@ -96,7 +112,7 @@ def measure(question: str, shape: Shape) -> dict[str, Any]:
 
     # names of fastvi are imported when they are first used
     _ = fastvi.log_marginal, fastvi.exact_posterior, fastvi.log_marginal_gradient, fastvi.log_partition
-    _ = fastvi.SigmoidBeliefNetwork, fastvi.BoltzmannMachine
+    _ = fastvi.SigmoidBeliefNetwork, fastvi.BoltzmannMachine, fastvi.estimate_log_marginal
     before = status_bytes("VmRSS")
     # compiled code is loaded and counted as memory, but not as time
     QUESTIONS[question](Shape(8, shape.num_pixels, 2))()
@@ -120,6 +136,8 @@ def measure_in_subprocess(question: str, shape: Shape) -> dict[str, Any]:
     ]
     if shape.tied:
         command += ["--tied", str(shape.tied)]
+    if shape.num_samples:
+        command += ["--samples", str(shape.num_samples)]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
@@ -137,8 +155,9 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=784)
     parser.add_argument("--data", type=int, default=100)
     parser.add_argument("--tied", type=int, help="number of distinct columns of the weights")
+    parser.add_argument("--samples", type=int, help="of each datum, where it is sampled")
     options = parser.parse_args()
-    shape = Shape(options.latents, options.pixels, options.data, options.tied)
+    shape = Shape(options.latents, options.pixels, options.data, options.tied, options.samples)
     print(json.dumps(measure(options.question, shape)))
 
 

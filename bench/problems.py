@@ -12,12 +12,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shape:
-    """Latents d, pixels D, data N; tied: how many distinct columns the weights have, None for d."""
+    """Latents d, pixels D, data N; tied: how many distinct columns the weights have, None for d; samples of
+    each datum, where it is sampled.
+    """
 
     num_latents: int
     num_pixels: int
     num_data: int
     tied: int | None = None
+    num_samples: int | None = None
 
     def __str__(self) -> str:
         return f"d = {self.num_latents}, D = {self.num_pixels}, N = {self.num_data:,}"
@@ -58,6 +61,7 @@ class Size:
     hidden: int  # units of the decoder's hidden layer
     memory: Shape
     few_data: int  # of the same, where each state and datum takes an exponential
+    sampled: Shape  # one datum, many samples
     estimates: tuple[Shape, ...]
     num_samples: int
     log_weights: tuple[int, int]
@@ -86,6 +90,7 @@ SIZES = {
         hidden=200,
         memory=Shape(26, 64, 200, tied=7),
         few_data=20,
+        sampled=Shape(20, 784, 1, num_samples=10**8),
         estimates=(Shape(20, 784, 100), Shape(100, 784, 100, tied=3)),
         num_samples=1000,
         log_weights=(1000, 10_000),
@@ -111,6 +116,7 @@ SIZES = {
         hidden=8,
         memory=Shape(9, 16, 20, tied=4),
         few_data=5,
+        sampled=Shape(6, 16, 1, num_samples=10**5),
         estimates=(Shape(6, 16, 5), Shape(30, 16, 5, tied=3)),
         num_samples=200,
         log_weights=(7, 50),

@@ -8,7 +8,7 @@ from typing import Any
 import memory
 import numpy as np
 import oracle
-from problems import Shape, Size, random_machine, random_problem
+from problems import Shape, Size, mild_problem, random_machine, random_problem
 
 MOST = 2**30
 
@@ -47,6 +47,18 @@ def test_gradient(record: Any, size: Size) -> None:
     found = record.run_alone("gradient", shape, MOST)
     names = ("weights", "bias", "prior_logits")
     record.check_all([found[name] for name in names], oracle.gradient(*random_problem(shape)))
+
+
+def test_estimate(record: Any, size: Size) -> None:
+    """The weights alone would take 8 bytes a sample: 763 MiB."""
+    shape = size.sampled
+    record.describe(f"log p(x) by sampling the prior, {shape}, K = {shape.num_samples:,}", "fastvi", 1)
+    found = record.run_alone("estimate", shape, 2**28)
+    exact = oracle.log_marginal(*mild_problem(shape))
+    record.info["max_standard_errors_off"] = float(
+        np.max(np.abs(found["log_marginal"] - exact) / found["std_error"])
+    )
+    assert record.info["max_standard_errors_off"] <= 5.0
 
 
 def test_log_partition(record: Any, size: Size) -> None:

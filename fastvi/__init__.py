@@ -22,6 +22,8 @@ _HOME = {
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
     "load": "fastvi.models.storage",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Encoder": "fastvi.distributions.encoder",
+    "Mixture": "fastvi.distributions.mixture",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
     "log_marginal": "fastvi.exact.log_marginal",
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
+    from fastvi.distributions.encoder import Encoder as Encoder
+    from fastvi.distributions.mixture import Mixture as Mixture
     from fastvi.distributions.normal import Normal as Normal
     from fastvi.distributions.uniform import Uniform as Uniform
     from fastvi.estimators.annealed_importance_sampling import (

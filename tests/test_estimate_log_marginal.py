@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_log_marginal import random_data, random_network, rounding
 
 import fastvi
-from fastvi.engine import importance
+from fastvi.engine.importance import softplus_target
 from fastvi.estimators.summary import Summary
 from fastvi.kernels.cpu.draws import bernoulli_draws
 
@@ -50,7 +50,7 @@ def proposals(model, num_data):
 @pytest.mark.parametrize("case", [(5, 1, 1.0), (0, 3, 1.0), (37, 9, 1.0), (6, 4, 200.0), (20, 17, 3.0)])
 def test_every_number_is_that_of_the_same_draws(monkeypatch, way, name, case):
     num_pixels, num_latents, scale = case
-    monkeypatch.setattr(importance, "_TABLE_LATENTS", 9 if way == "table" else 0)
+    monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 9 if way == "table" else 0)
     model, x = random_network(num_pixels, num_latents, scale=scale), random_data(3, num_pixels)
     proposal, logits = proposals(model, 3)[name]
     estimate = fastvi.estimate_log_marginal(model, x, proposal=proposal, num_samples=50, seed=4)
@@ -166,11 +166,15 @@ def test_seed_and_datum_decide_the_draws():
     assert not np.isin(other, values).any()
 
 
-def test_progress_counts_data():
+def test_progress_counts_samples():
     model, x = random_network(5, 3), random_data(4, 5)
-    seen = []
-    fastvi.estimate_log_marginal(model, x, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (4, 4)
+    for options in ({}, {"target_ess": 5.0, "num_samples": 10**9}):
+        seen = []
+        fastvi.estimate_log_marginal(
+            model, x, progress=lambda done, total, seen=seen: seen.append((done, total)), **options
+        )
+        total = 4 * options.get("num_samples", 1000)
+        assert seen[-1] == (total, total)
 
 
 @pytest.mark.slow_without_jit

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastvi.engine import importance
+import fastvi
+from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.importance.targets import bit_groups
 from fastvi.kernels.cpu.row_products import LANES, WIDTH, multiply_rows, multiply_rows_loops
 from fastvi.kernels.jit import kernel
 
@@ -37,7 +39,7 @@ def test_emitted_tile_has_the_bits_of_its_twin(num_groups):
 
 @given(st.integers(1, 140))
 def test_groups_cover_every_bit_once(num_latents):
-    groups, num_rows = importance.bit_groups(num_latents)
+    groups, num_rows = bit_groups(num_latents)
     bits = [
         first + i for first, num in zip(groups.first_bit, groups.num_bits, strict=True) for i in range(num)
     ]
@@ -51,8 +53,8 @@ def test_groups_cover_every_bit_once(num_latents):
 
 def softplus_sums(weights, bias, states):
     """sum_j softplus(eta_j) of each state through the tables."""
-    groups, num_rows = importance.bit_groups(weights.shape[1])
-    products = importance._Products.build(weights, bias, groups, num_rows)
+    groups, num_rows = bit_groups(weights.shape[1])
+    products = softplus_target._Products.build(weights, bias, groups, num_rows)
     rows = np.array(
         [
             [
@@ -64,8 +66,11 @@ def softplus_sums(weights, bias, states):
         dtype=np.int32,
     )
     out = np.zeros(len(states))
-    products.subtract(rows.reshape(-1), out)
-    return products, -out
+    products.add(rows.reshape(-1), 1.0, out)
+    negative = np.zeros(len(states))
+    products.add(rows.reshape(-1), -1.0, negative)
+    assert np.array_equal(negative, -out)
+    return products, out
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_growth_never_leaves_the_range():
     rng = np.random.default_rng(2)
     growth = rng.uniform(0, 699, 400)
     held = 0.0
-    for split, more in zip(importance._splits(growth), growth, strict=True):
+    for split, more in zip(softplus_target._splits(growth), growth, strict=True):
         held = (math.log(2.0) if split else held) + more
         assert held <= 709.0
 
@@ -107,15 +112,18 @@ def test_growth_never_leaves_the_range():
 def test_same_bits_for_any_threads_and_chunks(monkeypatch, set_threads, num_data):
     """Few data (threads share a datum's samples) and many (threads share the data), short chunks and long."""
     rng = np.random.default_rng(3)
-    weights, bias, prior = rng.normal(size=(20, 11)), rng.normal(size=20), rng.normal(size=11)
-    x, logits = rng.integers(0, 2, (num_data, 20)).astype(np.uint8), rng.normal(size=(num_data, 11))
-    monkeypatch.setattr(importance, "_TABLE_LATENTS", 0)
-    seen = set()
+    model = fastvi.SigmoidBeliefNetwork(rng.normal(size=(20, 11)), rng.normal(size=20), rng.normal(size=11))
+    x, q = rng.integers(0, 2, (num_data, 20)), fastvi.Bernoulli(rng.normal(size=(num_data, 11)))
+    monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
+    seen, log_sums = {}, set()
     for threads in ("1", "3"):
         set_threads(threads)
         for chunk in (8, 40, 4096):
-            monkeypatch.setattr(importance, "_CHUNK", chunk)
-            found = np.empty((num_data, 50))
-            importance.log_weight_rows(weights, bias, prior, x, logits, 50, 5, found.__setitem__)
-            seen.add(found.tobytes())
-    assert len(seen) == 1
+            monkeypatch.setattr(jobs, "CHUNK", chunk)
+            estimate = fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=50, seed=5)
+            key = estimate.log_marginal.tobytes(), estimate.ess.tobytes()
+            seen.setdefault(chunk, set()).add(key)
+            # the largest weights are the same to the bit however they are cut into chunks
+            log_sums.add(estimate.pareto_k.tobytes())
+    assert all(len(found) == 1 for found in seen.values())
+    assert len(log_sums) == 1

@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 import fastvi
 from fastvi import LogWeights
+from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.estimators import log_weights as module
 from fastvi.estimators.summary import Summary
 
@@ -117,7 +118,7 @@ def test_ties_and_tails_that_are_cut(log_w, size):
     right.merge(left)
     for one in (summary, right):
         for n in range(2):
-            kept = np.sort(one._tail[n, : one._filled[n]])[-size - 1 :]
+            kept = np.sort(one._sums._tail[n, : one._sums._filled[n]])[-size - 1 :]
             np.testing.assert_array_equal(kept, np.sort(log_w[n])[-size - 1 :])
     if size >= 52:  # ceil(3 sqrt(300))
         assert_agrees(summary, log_w)
@@ -174,7 +175,7 @@ def test_ten_million_weights_need_the_memory_of_ten_thousand():
         for _ in range(100):
             summary.update(chunk)
             sizes.append(
-                sum(value.nbytes for value in vars(summary).values() if isinstance(value, np.ndarray))
+                sum(value.nbytes for value in vars(summary._sums).values() if isinstance(value, np.ndarray))
             )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -327,9 +328,9 @@ def test_float32_read_only_and_integers():
 
 def test_contiguous_chunks_are_not_copied(monkeypatch):
     seen = []
-    collect = LogWeights._collect
+    collect = WeightSums.collect
     monkeypatch.setattr(
-        LogWeights, "_collect", lambda self, rows, *rest: (seen.append(rows), collect(self, rows, *rest))[1]
+        WeightSums, "collect", lambda self, rows, *rest: (seen.append(rows), collect(self, rows, *rest))[1]
     )
     for chunk in (mixed(300), mixed(300).astype(np.float32)):
         summary_of([chunk])

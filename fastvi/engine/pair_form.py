@@ -14,7 +14,7 @@ outer_o in place of t_i: a batch is one matrix product with a fixed factor, one 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +96,17 @@ class PairForm(Form):
         return PairBatch(self, terms)
 
 
-def _build(order: Array, couplings: Array, centre: Array, data: Data) -> PairForm:
-    """``couplings``, ``centre`` and ``data`` are in the form's order."""
+class PairParts(NamedTuple):
+    """What a form is made of, in its order: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
+
+    order: Array  # (d,)
+    couplings: Array  # (d, d)
+    centre: Array  # (d,)
+    data: Data
+
+
+def _build(parts: PairParts) -> PairForm:
+    order, couplings, centre, data = parts
     tiling = choose_pair_tiling(order.size)
     inner = tiling.outer_bits
     # sizes follow from the tiling alone
@@ -120,6 +129,11 @@ def _order(couplings: Array, linear: Array) -> Array:
 
 def boltzmann_form(couplings: Array, bias: Array, observed: Array) -> PairForm:
     """Boltzmann machine: sums over the units that are not ``observed`` (d,); data are those that are."""
+    return _build(boltzmann_parts(couplings, bias, observed))
+
+
+def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts:
+    """The same before any tile is made."""
     free = np.flatnonzero(~observed)
     seen = np.flatnonzero(observed)
     inside, field = couplings[np.ix_(free, free)], bias[free]
@@ -136,11 +150,16 @@ def boltzmann_form(couplings: Array, bias: Array, observed: Array) -> PairForm:
         0.0,
         np.ascontiguousarray(couplings[np.ix_(seen, seen)]),
     )
-    return _build(order, inside, centre, data)
+    return PairParts(order, inside, centre, data)
 
 
 def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairForm:
     """x ~ N(W z + b, s^2 I): J = -W^T W / s^2 off its diagonal, half of the diagonal in what is linear."""
+    return _build(sparse_coding_parts(weights, bias, noise_std, prior_logits))
+
+
+def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairParts:
+    """The same before any tile is made."""
     scaled = weights / noise_std
     gram = np.einsum("ji,jk->ik", scaled, scaled)  # not BLAS
     linear = prior_logits - 0.5 * np.diag(gram)
@@ -157,4 +176,4 @@ def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logi
         linear[order] - centre,
         -float(np.logaddexp(0.0, prior_logits).sum()),
     )
-    return _build(order, np.ascontiguousarray(couplings[np.ix_(order, order)]), centre, data)
+    return PairParts(order, np.ascontiguousarray(couplings[np.ix_(order, order)]), centre, data)

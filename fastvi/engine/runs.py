@@ -29,7 +29,7 @@ class Partial(Protocol):
     def merge(self, part: Self) -> None:
         """Add ``part`` in place."""
 
-    def __iter__(self) -> Iterator[Array]: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 P = TypeVar("P", bound=Partial)
@@ -114,6 +114,11 @@ class Run:
                 self._save_after(error, number, done, len(tasks), zero)
             raise
         return zero
+
+    def skip(self, states: int) -> None:
+        """Report work that turned out not to be needed."""
+        if states and self._report is not None:
+            self._report(states)
 
     def _restore(self, number: int, zero: P, tasks: Sequence[T], states: Callable[[T], int]) -> int:
         if self._checkpoint is None:

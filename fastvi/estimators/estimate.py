@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Estimate:
     max_weight_share
         Largest weight over the sum of all; nan where all are 0.
     num_samples
-        Weights per datum.
+        Weights per datum: an int, or an int64 array (N,) where sampling stopped at a target.
     """
 
     log_marginal: np.ndarray
@@ -42,7 +42,7 @@ class Estimate:
     ess: np.ndarray
     pareto_k: np.ndarray
     max_weight_share: np.ndarray
-    num_samples: int
+    num_samples: int | np.ndarray
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Normal interval for log p(x): log_marginal -+ quantile * std_error.
@@ -64,13 +64,22 @@ class Estimate:
         half = float(ndtri(0.5 + share / 2)) * self.std_error
         return self.log_marginal - half, self.log_marginal + half
 
+    def _some(self, which: np.ndarray) -> Estimate:
+        """Those of some data."""
+        per_datum = (getattr(self, field.name) for field in fields(self))
+        return Estimate(*(value[which] if isinstance(value, np.ndarray) else value for value in per_datum))
+
     def __repr__(self) -> str:
-        num = self.log_marginal.size
+        num, samples = self.log_marginal.size, self.num_samples
+        if isinstance(samples, np.ndarray):
+            spent = f"{samples.min()} ... {samples.max()}" if num else "none"
+        else:
+            spent = str(samples)
         if num == 0:
-            return f"Estimate(num_data=0, num_samples={self.num_samples})"
+            return f"Estimate(num_data=0, num_samples={spent})"
         error = np.nanmax([*self.std_error, 0.0])
         text = (
-            f"Estimate(num_data={num}, num_samples={self.num_samples}, "
+            f"Estimate(num_data={num}, num_samples={spent}, "
             f"mean log_marginal={self.log_marginal.mean():.6g}, largest std_error={error:.3g}, "
             f"smallest ess={self.ess.min():.1f}"
         )

@@ -72,7 +72,7 @@ def refuse(array: np.ndarray) -> None:
     validation.require(clean, clean < np.inf, "log_w must be finite or -inf")
 
 
-def _sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple[int, ...]]:
+def row_sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple[int, ...]]:
     rows, shape = weight_rows(array, axis)
     largest, total, squares = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
 
@@ -114,7 +114,7 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
     TypeError
         Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
     """
-    largest, total, _, num, shape = _sums(log_weight_array(log_w), axis)
+    largest, total, _, num, shape = row_sums(log_weight_array(log_w), axis)
     with np.errstate(divide="ignore"):
         return (largest + np.log(total / num)).reshape(shape)[()]
 
@@ -146,7 +146,7 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.f
     ----------
     Kish (1965), Survey Sampling; Owen (2013), Monte Carlo theory, methods and examples, section 9.3.
     """
-    _, total, squares, num, shape = _sums(log_weight_array(log_w), axis)
+    _, total, squares, num, shape = row_sums(log_weight_array(log_w), axis)
     # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
     ess = np.clip(total * total / np.where(total > 0.0, squares, 1.0), np.where(total > 0.0, 1.0, 0.0), num)
     return ess.reshape(shape)[()]

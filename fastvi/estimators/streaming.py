@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.engine.threads import data_slices, parallel_map
+from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.estimators.estimate import Estimate
-from fastvi.estimators.log_weights import _sums, log_weight_array, map_rows, weight_rows
-from fastvi.estimators.summary import _EQUAL, Summary
-from fastvi.kernels.cpu.log_weight_streams import add_sums, collect_largest, pareto_k_streams
+from fastvi.estimators.log_weights import log_weight_array, map_rows, row_sums, weight_rows
+from fastvi.estimators.summary import estimate_of_sums
 
 _TAIL_SIZE = 3000  # 3 sqrt(10^6)
 _FEWEST = 5  # entries in a tail that is fitted
-_FIT_OPERATIONS = 500  # about, for each entry of a tail: a logarithm for each point of the fit's grid
 
 
 class LogWeights:
@@ -76,6 +75,8 @@ class LogWeights:
     (2,)
     """
 
+    _sums: WeightSums
+
     def __init__(self, num_data: int | None = None, tail_size: int | None = None) -> None:
         self._tail_size = (
             _TAIL_SIZE if tail_size is None else validation.positive_int(tail_size, "tail_size", _FEWEST)
@@ -86,13 +87,7 @@ class LogWeights:
             self._begin(validation.positive_int(num_data, "num_data", 0))
 
     def _begin(self, num_data: int) -> None:
-        self._num_data = num_data
-        # a datum's smallest is not followed any further once it differs from the largest: equal or not is the
-        # question
-        self._largest, self._smallest = np.full(num_data, -np.inf), np.full(num_data, np.inf)
-        self._total, self._squares = np.zeros(num_data), np.zeros(num_data)
-        self._tail, self._lowest = np.empty((num_data, 0)), np.full(num_data, -np.inf)
-        self._filled = np.zeros(num_data, np.int64)
+        self._num_data, self._sums = num_data, WeightSums(num_data, self._tail_size)
 
     @property
     def num_data(self) -> int | None:
@@ -133,19 +128,21 @@ class LogWeights:
             if self._num_data is None:
                 self._begin(array.shape[0])
             return
-        largest, total, squares, num, _ = _sums(array, -1)
+        largest, total, squares, num, _ = row_sums(array, -1)
         if self._num_data is None:
             self._begin(array.shape[0])
-        self._make_room(num)
+        sums = self._sums
+        sums.make_room(num)
         lengths = np.full(array.shape[0], num)
 
         def collect(part: np.ndarray, where: slice) -> None:
-            self._collect(part, lengths[where], largest[where], where)
+            sums.collect(part, lengths[where], largest[where], where)
 
         map_rows(collect, weight_rows(array)[0], float32=True)
-        self._add(largest, total, squares, num)
-        if self._alike().any():
-            np.minimum(self._smallest, array.min(axis=1).astype(np.float64), out=self._smallest)
+        sums.add(largest, total, squares)
+        self._num_samples += num
+        if sums.alike.any():
+            np.minimum(sums.smallest, array.min(axis=1).astype(np.float64), out=sums.smallest)
 
     def merge(self, other: LogWeights) -> None:
         """Take all weights that another summary has taken; ``other`` is left as it is.
@@ -171,17 +168,9 @@ class LogWeights:
             self._begin(other._num_data)
         if other._num_data != self._num_data:
             raise ValueError(f"other must have num_data {self._num_data}, got {other._num_data}")
-        lengths, largest = other._filled.copy(), other._largest.copy()  # other may be this very summary
-        rows = other._tail.copy() if other is self else other._tail.view()
-        rows.flags.writeable = False
-        self._make_room(int(lengths.max(initial=0)))
-
-        def collect(where: slice) -> None:
-            self._collect(rows[where], lengths[where], largest[where], where)
-
-        parallel_map(collect, data_slices(self._num_data), lengths.sum())
-        self._add(largest, other._total, other._squares, other._num_samples)
-        np.minimum(self._smallest, other._smallest, out=self._smallest)
+        num_more = other._num_samples  # other may be this very summary
+        self._sums.merge(other._sums)
+        self._num_samples += num_more
 
     def estimate(self) -> Estimate:
         """What the weights so far say.
@@ -199,54 +188,13 @@ class LogWeights:
         """
         if self._num_data is None or self._num_samples == 0:
             raise ValueError("num_samples must be at least 1 for an estimate, got 0")
-        pareto_k = np.empty(self._num_data)
-
-        def fit(where: slice) -> None:
-            pareto_k_streams(
-                self._tail[where], self._filled[where], self._num_samples, self._tail_size, pareto_k[where]
-            )
-
-        parallel_map(fit, data_slices(self._num_data), float(self._tail.size * _FIT_OPERATIONS))
-        pareto_k[self._alike()] = -np.inf
-        return _Sums(self._num_samples, self._largest, self._total, self._squares, pareto_k).estimate()
-
-    def _alike(self) -> np.ndarray:
-        """Where all weights are equal."""
-        return self._smallest >= self._largest - _EQUAL
-
-    def _make_room(self, num_more: int) -> None:
-        """Widen the tails for ``num_more`` entries each, to 1.5 times what is kept at most."""
-        kept, (num_data, width) = self._tail_size + 1, self._tail.shape
-        most = kept + kept // 2
-        needed = min(most, int(self._filled.max(initial=0)) + num_more)
-        if needed > width:
-            tail = np.full((num_data, min(most, max(needed, 2 * width))), -np.inf)
-            tail[:, :width] = self._tail
-            self._tail = tail
-
-    def _collect(self, rows: np.ndarray, lengths: np.ndarray, largest: np.ndarray, where: slice) -> None:
-        collect_largest(
-            rows,
-            lengths,
-            largest,
-            self._tail_size + 1,
-            self._tail[where],
-            self._filled[where],
-            self._lowest[where],
-        )
-
-    def _add(self, largest: np.ndarray, total: np.ndarray, squares: np.ndarray, num: int) -> None:
-        add_sums(self._largest, self._total, self._squares, largest, total, squares)
-        self._num_samples += num
+        return estimate_of_sums(self._sums, self._num_samples)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Arrays of its own, so that copies share nothing, and no room beyond what is filled."""
+        """Sums of its own, so that copies share nothing."""
         state = dict(vars(self))
-        for name, value in state.items():
-            if isinstance(value, np.ndarray):
-                state[name] = value.copy()
-        if self._num_data is not None:
-            state["_tail"] = self._tail[:, : int(self._filled.max(initial=0))].copy()
+        if "_sums" in state:
+            state["_sums"] = copy(state["_sums"])
         return state
 
     def __repr__(self) -> str:
@@ -254,18 +202,3 @@ class LogWeights:
             f"LogWeights(num_data={self._num_data}, num_samples={self._num_samples}, "
             f"tail_size={self._tail_size})"
         )
-
-
-class _Sums(Summary):
-    """A summary whose rows were summed elsewhere."""
-
-    def __init__(
-        self,
-        num_samples: int,
-        largest: np.ndarray,
-        total: np.ndarray,
-        squares: np.ndarray,
-        pareto_k: np.ndarray,
-    ) -> None:
-        self._num_samples = num_samples
-        self._largest, self._total, self._squares, self._pareto_k = largest, total, squares, pareto_k

@@ -1,14 +1,37 @@
-"""From rows of log weights to an estimate with its error and diagnosis; one row at a time."""
+"""From sums of log weights to an estimate with its error and diagnosis."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from fastvi.engine.importance.weight_sums import EQUAL, WeightSums
 from fastvi.estimators.estimate import Estimate
 from fastvi.kernels.cpu.log_weights import weight_sums
 from fastvi.kernels.cpu.pareto import pareto_k_rows
 
-_EQUAL = 1e-12  # log weights that differ by no more are equal: what is left is rounding, and no tail
+
+def estimate_of(
+    largest: np.ndarray, total: np.ndarray, squares: np.ndarray, pareto_k: np.ndarray, num: int
+) -> Estimate:
+    """Sums of w and w^2 relative to the largest weight, k-hat (-inf where all weights are equal), K."""
+    empty = total == 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_marginal = np.where(empty, -np.inf, largest + np.log(total / num))
+        share = 1.0 / total
+        relative = np.maximum(squares / total**2 - 1.0 / num, 0.0)
+        # rounding leaves about eps of equal weights' difference of two equal numbers
+        relative = np.where(pareto_k == -np.inf, 0.0, relative)
+        error = np.sqrt(relative * num / (num - 1.0)) if num > 1 else np.full(total.shape, np.inf)
+        ess = np.where(empty, 0.0, total**2 / squares)
+    one_weight = (squares == 1.0) & (total == 1.0)  # all others are 0: their spread is unknown
+    error = np.where(empty, np.nan, np.where(one_weight, np.inf, error))
+    pareto_k = np.where(empty, np.nan, pareto_k)
+    return Estimate(log_marginal, error, ess, pareto_k, np.where(empty, np.nan, share), num)
+
+
+def estimate_of_sums(sums: WeightSums, num: int) -> Estimate:
+    """The same of streams of ``num`` weights each."""
+    return estimate_of(sums.largest, sums.total, sums.squares, sums.pareto_k(num), num)
 
 
 class Summary:
@@ -24,23 +47,10 @@ class Summary:
             raise ValueError(f"log weights must not contain NaN or +inf, got one for datum {n}")
         row, one = log_w[None], slice(n, n + 1)
         weight_sums(row, self._largest[one], self._total[one], self._squares[one])
-        if log_w.min() >= log_w.max() - _EQUAL:
+        if log_w.min() >= log_w.max() - EQUAL:
             self._pareto_k[n] = -np.inf
         else:
             pareto_k_rows(row, self._pareto_k[one])
 
     def estimate(self) -> Estimate:
-        num, total = self._num_samples, self._total
-        empty = total == 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_marginal = np.where(empty, -np.inf, self._largest + np.log(total / num))
-            share = 1.0 / total
-            relative = np.maximum(self._squares / total**2 - 1.0 / num, 0.0)
-            # rounding leaves about eps of equal weights' difference of two equal numbers
-            relative = np.where(self._pareto_k == -np.inf, 0.0, relative)
-            error = np.sqrt(relative * num / (num - 1.0)) if num > 1 else np.full(total.shape, np.inf)
-            ess = np.where(empty, 0.0, total**2 / self._squares)
-        one_weight = (self._squares == 1.0) & (total == 1.0)  # all others are 0: their spread is unknown
-        error = np.where(empty, np.nan, np.where(one_weight, np.inf, error))
-        pareto_k = np.where(empty, np.nan, self._pareto_k)
-        return Estimate(log_marginal, error, ess, pareto_k, np.where(empty, np.nan, share), num)
+        return estimate_of(self._largest, self._total, self._squares, self._pareto_k, self._num_samples)

@@ -124,6 +124,18 @@ class BinarySparseCoding(Enumerable):
 
         return sparse_coding_form(self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits)
 
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.pair_target import PairTarget
+        from fastvi.engine.pair_form import sparse_coding_parts
+
+        parts = sparse_coding_parts(
+            self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits
+        )
+        return PairTarget(parts)
+
+    def _prior_proposal(self) -> Any:
+        return Bernoulli(self.prior_logits)
+
     def _no_gradient(self) -> dict[str, np.ndarray]:
         return {name: np.zeros_like(array) for name, array in self._arrays().items()}
 

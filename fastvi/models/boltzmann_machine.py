@@ -119,6 +119,12 @@ class BoltzmannMachine(Enumerable):
 
         return boltzmann_form(self.couplings, self.bias, pixels)
 
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.pair_target import PairTarget
+        from fastvi.engine.pair_form import boltzmann_parts
+
+        return PairTarget(boltzmann_parts(self.couplings, self.bias, pixels))
+
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return bool(pixels.all())
 

@@ -11,7 +11,10 @@ from fastvi import validation
 from fastvi.models.base import Model
 
 if TYPE_CHECKING:
+    from fastvi.distributions.base import Distribution
     from fastvi.engine.form import Form
+    from fastvi.engine.importance.proposals import Ancestral
+    from fastvi.engine.importance.targets import Target
     from fastvi.engine.runs import Run
 
 
@@ -24,6 +27,7 @@ class Enumerable(Model):
 
     num_pixels: int
     num_latents: int
+    _real_latents = False  # whether the latents are real numbers, not bits
     _may_lack_data = False  # whether x=None means something: nothing was observed
     _deep_prior: Enumerable | None = None  # the prior where it is a model, summed out for each state
 
@@ -50,6 +54,16 @@ class Enumerable(Model):
     def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """log p(x), up to the normaliser, where ``_is_closed``."""
         raise NotImplementedError
+
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
+        """What importance sampling needs of these pixels, for ``num_states`` sampled states in all; log p(x |
+        z) alone where not ``with_prior``, which only models with an ``_ancestral`` prior are asked for.
+        """
+        raise TypeError(f"model must be one whose latents can be sampled, got {self!r}")
+
+    def _prior_proposal(self) -> Distribution | Ancestral:
+        """p(z), for a proposal that draws from it."""
+        raise ValueError(f"proposal 'prior' must belong to a model with a prior, got {self!r}")
 
     def _partition_form(self) -> Form | None:
         """What is summed for log Z, of a model that is not normalised."""

@@ -69,6 +69,7 @@ class LinearGaussian(Enumerable):
     noise_std: float
     num_pixels: int
     num_latents: int
+    _real_latents = True
     prior: Normal
     _decoder: NeuralDecoder
 
@@ -152,6 +153,12 @@ class LinearGaussian(Enumerable):
             "model must have binary latents for its states to be enumerated, got a LinearGaussian: its "
             "latents are continuous, and log_marginal has a closed form"
         )
+
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        return self._decoder._target(pixels, num_states)
+
+    def _prior_proposal(self) -> Any:
+        return self.prior
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return True

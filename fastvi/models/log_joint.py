@@ -114,6 +114,11 @@ class LogJoint(Enumerable):
 
         return user_form(self)
 
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.user_target import UserTarget
+
+        return UserTarget(self)
+
     def _digest(self) -> NoReturn:
         raise TypeError(
             "checkpoint must be None where model is a LogJoint: its fn cannot be told from one that was "

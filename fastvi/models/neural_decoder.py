@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, log_sigmoid, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.normal import Normal, normal_log_prob
 from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
 
-
-def _relu(t: np.ndarray) -> np.ndarray:
-    return np.maximum(t, 0.0)
-
-
-def _softplus(t: np.ndarray) -> np.ndarray:
-    return -log_sigmoid(-t)
-
-
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": _relu,
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "softplus": _softplus,
-}
 _LIKELIHOODS = ("bernoulli", "gaussian")
 
 
@@ -114,10 +100,10 @@ class NeuralDecoder(Enumerable):
         likelihood: str = "bernoulli",
         noise_std: float | None = None,
     ) -> None:
-        activation = validation.choice(activation, "activation", _ACTIVATIONS)
+        activation = validation.choice(activation, "activation", ACTIVATIONS)
         likelihood = validation.choice(likelihood, "likelihood", _LIKELIHOODS)
         prior = _clean_prior(prior)
-        clean = _clean_layers(layers, activation, prior.num_latents)
+        clean = clean_layers(layers, activation, prior.num_latents)
         if likelihood == "bernoulli" and noise_std is not None:
             came = validation.shown(noise_std)
             raise TypeError(f"noise_std must be None where the likelihood is 'bernoulli', got {came}")
@@ -176,7 +162,7 @@ class NeuralDecoder(Enumerable):
     def _decode(self, z: np.ndarray) -> np.ndarray:
         """eta(z), (..., D). Not by BLAS: its last bits depend on the number of threads."""
         hidden = z.astype(np.float64)
-        activate = _ACTIVATIONS[self.activation]
+        activate = ACTIVATIONS[self.activation]
         # a z of a normal prior may be as large as it likes: what overflows is judged at the end
         with np.errstate(over="ignore", invalid="ignore"):
             for i, (weight, bias) in enumerate(self.layers):
@@ -201,8 +187,23 @@ class NeuralDecoder(Enumerable):
             )
         from fastvi.engine.block_form import block_form
 
-        activate = _ACTIVATIONS[self.activation]
+        activate = ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
+
+    @property
+    def _real_latents(self) -> bool:  # type: ignore[override]
+        return isinstance(self.prior, Normal)
+
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.decoder_target import BinaryDecoderTarget, RealDecoderTarget
+
+        decoder = self.layers, self.activation, self.noise_std, pixels
+        if isinstance(self.prior, Normal):
+            return RealDecoderTarget(*decoder, self.prior.mean, self.prior.std)
+        return BinaryDecoderTarget(*decoder, self.prior.logits)
+
+    def _prior_proposal(self) -> Any:
+        return self.prior
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return isinstance(self.prior, Normal)
@@ -331,30 +332,3 @@ def _clean_prior(prior: Any) -> Bernoulli | Normal:
         return prior
     validation.require(prior.logits, np.isfinite(prior.logits), "prior must have finite logits")
     return prior if type(prior) is Bernoulli else Bernoulli(prior.logits)
-
-
-def _clean_layers(
-    layers: Any, activation: str, num_latents: int
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    allowed = "layers must be a sequence of at least one pair (weight, bias)"
-    if not isinstance(layers, list | tuple):
-        raise TypeError(f"{allowed}, got {validation.shown(layers)}")
-    if not layers:
-        raise ValueError(f"{allowed}, got none")
-    clean, width = [], num_latents
-    reach = np.ones(width)  # largest size of each unit where all |z_i| <= 1
-    for i, pair in enumerate(layers):
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise TypeError(f"{allowed}, got {validation.shown(pair)} at index {i}")
-        weight = validation.float_array(pair[0], f"layers[{i}][0]", ndim=2, shape=(None, width))
-        width = len(weight)
-        bias = validation.float_array(pair[1], f"layers[{i}][1]", ndim=1, shape=(width,))
-        with np.errstate(over="ignore"):
-            reach = np.einsum("i,ji->j", reach, np.abs(weight)) + np.abs(bias)
-        validation.require(reach, np.isfinite(reach), f"layers[{i}] must keep every unit finite")
-        if activation in ("tanh", "sigmoid"):
-            reach = np.ones(width)
-        elif activation == "softplus":
-            reach = reach + 1.0
-        clean.append((validation.frozen_array(weight), validation.frozen_array(bias)))
-    return tuple(clean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -172,6 +173,33 @@ class SigmoidBeliefNetwork(Enumerable):
             weights, bias, np.zeros(self.num_latents), dtype=dtype,
             log_prior=lambda z: log_prior(self._deep_prior, z),
         )  # fmt: skip
+
+    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.data_terms import BinaryData
+        from fastvi.engine.importance.softplus_target import ProductTarget, TableTarget, pays
+
+        if with_prior and pays(self.num_latents, num_states):
+            return TableTarget(self._form(pixels, "float64"))
+        weights, bias = (np.ascontiguousarray(part[pixels]) for part in (self.weights, self.bias))
+        data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
+        if self.is_deep and with_prior:
+            return ProductTarget(weights, bias, -1.0, data, None, partial(log_prior, self._deep_prior))
+        return ProductTarget(weights, bias, -1.0, data, self.prior_logits)
+
+    def _prior_proposal(self) -> Any:
+        if not self.is_deep:
+            return self.prior
+        from fastvi.engine.importance.proposals import Ancestral
+
+        layers, above = [], self._deep_prior
+        while isinstance(above, SigmoidBeliefNetwork):
+            layers.append((above.weights, above.bias))
+            if not above.is_deep:
+                return Ancestral(above.prior_logits, tuple(reversed(layers)))
+            above = above._deep_prior
+        raise ValueError(
+            f"proposal 'prior' must belong to directed layers all the way up, got {self!r}; use a Bernoulli"
+        )
 
     def _no_gradient(self) -> dict[str, np.ndarray]:
         zeros = {"weights": np.zeros_like(self.weights), "bias": np.zeros_like(self.bias)}

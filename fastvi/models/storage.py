@@ -26,6 +26,7 @@ _HOME = {
     "NeuralDecoder": "fastvi.models.neural_decoder",
     "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Encoder": "fastvi.distributions.encoder",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
 }

@@ -86,6 +86,29 @@ def _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last,
 
 
 @kernel
+def draw_states_each(high, low, key_low, key_high, datum, first_sample, words):
+    """``draw_states`` with thresholds (num, d) of each sample's own."""
+    num, num_latents = high.shape
+    for w in range(words.shape[0]):
+        for k in range(num):
+            words[w, k] = 0
+    for k in range(num):
+        sample = first_sample + k
+        for first in range(0, num_latents, 4):
+            block = first >> 2
+            drawn = philox(block, sample & WORD, sample >> 32, datum, key_low, key_high)
+            for i in range(first, min(first + 4, num_latents)):
+                on = drawn[i - first] < high[k, i]
+                if drawn[i - first] == high[k, i]:
+                    seconds = philox(
+                        block | _SECOND_WORDS, sample & WORD, sample >> 32, datum, key_low, key_high
+                    )
+                    on = seconds[i - first] < low[k, i]
+                if on:
+                    words[i >> 5, k] |= 1 << (i & 31)
+
+
+@kernel
 def _unpack(words, num_latents, out):
     """Bits of ``words`` (num_words, num) into ``out`` (num, num_latents)."""
     for k in range(words.shape[1]):

@@ -21,6 +21,7 @@ from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
 
 LOG_TWO = math.log(2.0)
+LOG_TWO_PI = math.log(2.0 * math.pi)
 _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 
@@ -127,8 +128,8 @@ def _split(bits, powers):
 
 
 @kernel
-def subtract_products(table, num_tiles, tile_size, splits, rows, products, bits, powers, log_w):
-    """log_w[k] -= log prod_j (1 + exp(eta_j)) over all tiles of ``table``.
+def add_products(table, num_tiles, tile_size, splits, rows, sign, products, bits, powers, log_w):
+    """log_w[k] += sign * log prod_j (1 + exp(eta_j)) over all tiles of ``table``.
 
     ``splits[t]`` says that the running products could overflow in tile t. ``products``, its integer view
     ``bits`` and ``powers`` are scratch of LANES a sample.
@@ -148,7 +149,7 @@ def subtract_products(table, num_tiles, tile_size, splits, rows, products, bits,
         for lane in range(LANES):
             product *= products[k * LANES + lane]
             power += powers[k * LANES + lane]
-        log_w[k] -= log_fast(product) + power * LOG_TWO
+        log_w[k] += sign * (log_fast(product) + power * LOG_TWO)
 
 
 @reducing_kernel
@@ -161,8 +162,8 @@ def _softplus_sum(eta):
 
 
 @kernel
-def subtract_softplus(table, rows, log_w):
-    """log_w[k] -= sum over the columns of ``table`` of softplus(eta), in log space."""
+def add_softplus(table, rows, sign, log_w):
+    """log_w[k] += sign * the sum over the columns of ``table`` of softplus(eta), in log space."""
     num_groups = rows.size // max(log_w.size, 1)
     eta = np.empty(table.shape[1])
     for k in range(log_w.size):
@@ -172,4 +173,72 @@ def subtract_softplus(table, rows, log_w):
             picked = table[rows[k * num_groups + g]]
             for c in range(eta.size):
                 eta[c] += picked[c]
-        log_w[k] -= _softplus_sum(eta)
+        log_w[k] += sign * _softplus_sum(eta)
+
+
+@kernel
+def add_pairs(words, couplings, log_w):
+    """log_w[k] += sum over i < j of J_ij z_i z_j, over the pairs of bits that are set."""
+    num_latents = couplings.shape[0]
+    ones = np.empty(num_latents, np.int64)
+    for k in range(log_w.size):
+        count, total = 0, 0.0
+        for i in range(num_latents):
+            if (words[i >> 5, k] >> (i & 31)) & 1:
+                row = couplings[i]
+                for other in range(count):
+                    total += row[ones[other]]
+                ones[count] = i
+                count += 1
+        log_w[k] += total
+
+
+@kernel
+def subtract_log_sums(log_q, log_w):
+    """log_w[k] -= log sum_c exp(log_q[c, k])."""
+    for k in range(log_w.size):
+        largest = -math.inf
+        for c in range(log_q.shape[0]):
+            largest = max(largest, log_q[c, k])
+        total = 0.0
+        for c in range(log_q.shape[0]):
+            total += math.exp(log_q[c, k] - largest)
+        log_w[k] -= largest + math.log(total)
+
+
+@kernel
+def add_normal_logs(z, mean, std, out):
+    """out[k] += log N(z_k; mean, std^2), z (K, d)."""
+    constant = 0.0
+    for i in range(mean.size):
+        constant -= math.log(std[i]) + 0.5 * LOG_TWO_PI
+    for k in range(out.size):
+        total = 0.0
+        for i in range(mean.size):
+            u = (z[k, i] - mean[i]) / std[i]
+            total += u * u
+        out[k] += constant - 0.5 * total
+
+
+@kernel
+def add_panel_sums(features, units, counts, depth, linear, out):
+    """out[k] += <linear, h_k> for features packed in panels of rows, of which the ``units`` are left."""
+    panel_rows = features.size // (counts.size * depth)
+    for panel in range(counts.size):
+        for u in range(counts[panel]):
+            factor = linear[units[panel * depth + u]]
+            at = (panel * depth + u) * panel_rows
+            for r in range(min(panel_rows, out.size - panel * panel_rows)):
+                out[panel * panel_rows + r] += factor * features[at + r]
+
+
+@kernel
+def pack_words(words, num_latents, first, num, panel_rows, out):
+    """Bits of samples ``first``, ... as packed rows of 0.0 and 1.0, as ``dense.pack_bits`` has them."""
+    for i in range(out.size):
+        out[i] = 0.0
+    for s in range(num):
+        at = (s // panel_rows) * num_latents * panel_rows + s % panel_rows
+        for i in range(num_latents):
+            if (words[i >> 5, first + s] >> (i & 31)) & 1:
+                out[at + i * panel_rows] = 1.0

@@ -1,0 +1,155 @@
+"""Amortised variational distributions: a network that makes q(z | x) of x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.distributions.layers import ACTIVATIONS, clean_layers
+from fastvi.distributions.normal import Normal
+from fastvi.models.base import Frozen
+
+FAMILIES = ("bernoulli", "normal")
+
+
+class Encoder(Frozen):
+    """q(z | x): a feed-forward network from a datum to the parameters of its variational distribution.
+
+    With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
+
+        h_0 = x,    h_l = f(W_l h_(l-1) + b_l) for l < L,    y = W_L h_(L-1) + b_L,
+
+    family "bernoulli" takes y for the logits of a :class:`~fastvi.Bernoulli`, family "normal" its first half
+    for the means and its second half for the logarithms of the standard deviations of a
+    :class:`~fastvi.Normal`. ``encoder(x)`` is that distribution, of parameters (N, d).
+
+    Parameters
+    ----------
+    layers : sequence of (weight, bias)
+        At least one pair of array_like (out, in) and (out,), finite. The first ``in`` is D, each other the
+        ``out`` before it, the last ``out`` is d, or 2 d where the family is "normal".
+    activation : "relu", "tanh", "sigmoid" or "softplus"
+        f, after every layer but the last.
+    family : "bernoulli" or "normal"
+
+    Attributes
+    ----------
+    layers : tuple of (weight, bias)
+        Arrays float64, read-only.
+    activation, family : str
+    num_pixels, num_latents : int
+        D and d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit, for values that are not finite, for unknown words, for an odd number of
+        outputs of family "normal", and for weights so large that a unit overflows where all |x_j| <= 1.
+
+    References
+    ----------
+    D. P. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR (2014), section 3.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> encoder = fastvi.Encoder([([[1.0, -1.0]], [0.5])], "tanh")
+    >>> encoder([[1, 0], [0, 1]]).logits
+    array([[ 1.5],
+           [-0.5]])
+    """
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    activation: str
+    family: str
+    num_pixels: int
+    num_latents: int
+
+    def __init__(
+        self, layers: Sequence[tuple[ArrayLike, ArrayLike]], activation: str, family: str = "bernoulli"
+    ) -> None:
+        activation = validation.choice(activation, "activation", ACTIVATIONS)
+        family = validation.choice(family, "family", FAMILIES)
+        clean = clean_layers(layers, activation)
+        num_outputs = len(clean[-1][1])
+        if family == "normal" and num_outputs % 2:
+            raise ValueError(f"layers must end in an even number of outputs for 'normal', got {num_outputs}")
+        num_latents = num_outputs // 2 if family == "normal" else num_outputs
+        if num_latents < 1:
+            raise ValueError("layers must end in at least 1 latent, got none")
+        self._set(
+            layers=clean,
+            activation=activation,
+            family=family,
+            num_pixels=clean[0][0].shape[1],
+            num_latents=num_latents,
+        )
+
+    def __repr__(self) -> str:
+        widths = tuple(len(bias) for _, bias in self.layers[:-1])
+        return (
+            f"Encoder(num_pixels={self.num_pixels}, num_latents={self.num_latents}, widths={widths}, "
+            f"activation={self.activation!r}, family={self.family!r})"
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"activation": np.array(self.activation), "family": np.array(self.family)}
+        for i, (weight, bias) in enumerate(self.layers):
+            arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
+        return arrays
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        rest = dict(arrays)
+        activation, family = str(rest.pop("activation")), str(rest.pop("family"))
+        layers: list[tuple[np.ndarray, np.ndarray]] = []
+        while f"layer_{len(layers)}_weight" in rest:
+            i = len(layers)
+            layers.append((rest.pop(f"layer_{i}_weight"), rest.pop(f"layer_{i}_bias")))
+        unknown: Any = rest
+        if unknown:
+            raise TypeError(f"unexpected array {min(unknown)!r}")
+        return cls(layers, activation, family)
+
+    def __call__(self, x: ArrayLike) -> Bernoulli | Normal:
+        """q(z | x_n) of each datum.
+
+        Parameters
+        ----------
+        x : array_like of finite real numbers, (N, D)
+
+        Returns
+        -------
+        Bernoulli or Normal
+            Of parameters (N, d): the same bits for a datum in any batch and for any number of threads.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For x of another shape or that is not finite, and where the network overflows.
+        """
+        data = validation.real_matrix(x, "x", self.num_pixels)
+        # imported here, so that distributions do not import numba
+        from fastvi.engine.matmul import matmul
+
+        hidden, activate = data, ACTIVATIONS[self.activation]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i, (weight, bias) in enumerate(self.layers):
+                hidden = activate(hidden) if i else hidden
+                hidden = matmul(np.ascontiguousarray(hidden), np.ascontiguousarray(weight.T), bias)
+            if self.family == "bernoulli":
+                self._require_finite(hidden)
+                return Bernoulli(hidden)
+            mean, std = hidden[:, : self.num_latents], np.exp(hidden[:, self.num_latents :])
+        self._require_finite(mean, std)
+        return Normal(mean, std)
+
+    @staticmethod
+    def _require_finite(*parameters: np.ndarray) -> None:
+        if not all(np.isfinite(each).all() for each in parameters):
+            raise ValueError("x must keep the encoder's outputs finite, got data that make them overflow")

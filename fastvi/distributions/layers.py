@@ -1,0 +1,56 @@
+"""Layers of a feed-forward neural network: activations, and the checks of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastvi import validation
+from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+
+
+def _relu(t: np.ndarray) -> np.ndarray:
+    return np.maximum(t, 0.0)
+
+
+def _softplus(t: np.ndarray) -> np.ndarray:
+    return -log_sigmoid(-t)
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": _relu,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "softplus": _softplus,
+}
+
+
+def clean_layers(
+    layers: Any, activation: str, num_inputs: int | None = None
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Pairs (weight (out, in), bias (out,)) that fit; ``num_inputs`` None takes it from the first weight."""
+    allowed = "layers must be a sequence of at least one pair (weight, bias)"
+    if not isinstance(layers, list | tuple):
+        raise TypeError(f"{allowed}, got {validation.shown(layers)}")
+    if not layers:
+        raise ValueError(f"{allowed}, got none")
+    clean, width, reach = [], num_inputs, np.empty(0)
+    for i, pair in enumerate(layers):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise TypeError(f"{allowed}, got {validation.shown(pair)} at index {i}")
+        weight = validation.float_array(pair[0], f"layers[{i}][0]", ndim=2, shape=(None, width))
+        if i == 0:
+            reach = np.ones(weight.shape[1])  # largest size of each unit where all inputs are within +-1
+        width = len(weight)
+        bias = validation.float_array(pair[1], f"layers[{i}][1]", ndim=1, shape=(width,))
+        with np.errstate(over="ignore"):
+            reach = np.einsum("i,ji->j", reach, np.abs(weight)) + np.abs(bias)
+        validation.require(reach, np.isfinite(reach), f"layers[{i}] must keep every unit finite")
+        if activation in ("tanh", "sigmoid"):
+            reach = np.ones(width)
+        elif activation == "softplus":
+            reach = reach + 1.0
+        clean.append((validation.frozen_array(weight), validation.frozen_array(bias)))
+    return tuple(clean)

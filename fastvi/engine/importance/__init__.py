@@ -1,0 +1,1 @@
+"""Importance sampling: what is sampled (targets), from what (proposals), and how the weights are summed."""

@@ -1,0 +1,94 @@
+"""Sampled states of neural decoders: a forward pass for each, some hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.importance.targets import BinaryTarget, RealTarget, Sampled
+from fastvi.engine.network import empty_block, network
+from fastvi.kernels.cpu.dense import ROWS, pack_rows
+from fastvi.kernels.cpu.importance_sampling import add_normal_logs, add_panel_sums, pack_words
+
+Array = NDArray[Any]
+Layers = Sequence[tuple[Array, Array]]
+
+
+class _Likelihood:
+    """log p(x | z) = c(x) + <t(x), h(z)> - A(z)."""
+
+    def __init__(self, layers: Layers, activation: str, noise_std: float | None, pixels: Array) -> None:
+        self.net, self._data = network(layers, activation, noise_std, pixels)
+
+    def terms(self, x: Array) -> Terms:
+        """t(x) (N, hidden units) and c(x) (N,)."""
+        return self._data.terms(x)
+
+    def add(self, rows: Array, linear: Array, log_w: Array) -> None:
+        """log_w[k] += <t, h(z_k)> - A(z_k) for z packed as rows, at most ``net.block_rows`` of them."""
+        block = empty_block(log_w.size, self.net.depth)
+        self.net.forward(rows, log_w.size, block)
+        log_w -= block.minus[: log_w.size]
+        add_panel_sums(block.features, block.units, block.counts, self.net.depth, linear, log_w)
+
+
+def _packed_rows(num: int, num_latents: int) -> Array:
+    return np.empty(-(-num // ROWS) * ROWS * num_latents)
+
+
+class BinaryDecoderTarget(BinaryTarget):
+    """A decoder with a Bernoulli prior."""
+
+    def __init__(
+        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, prior_logits: Array
+    ) -> None:
+        super().__init__(prior_logits.size, prior_logits)
+        self._likelihood = _Likelihood(layers, activation, noise_std, pixels)
+
+    def terms(self, x: Array) -> Terms:
+        return Terms(np.zeros((len(x), self.num_latents)), self.prepare(x).constant)
+
+    def prepare(self, x: Array) -> Terms:
+        return self._likelihood.terms(x)
+
+    def add(self, x: Terms, sampled: Sampled, log_w: Array) -> None:
+        step = self._likelihood.net.block_rows
+        for m, (words, row) in enumerate(
+            zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True)
+        ):
+            for first in range(0, row.size, step):
+                part = row[first : first + step]
+                rows = _packed_rows(part.size, self.num_latents)
+                pack_words(words, self.num_latents, first, part.size, ROWS, rows)
+                self._likelihood.add(rows, x.linear[sampled.begin + m], part)
+
+
+class RealDecoderTarget(RealTarget):
+    """A decoder with a normal prior."""
+
+    def __init__(
+        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, mean: Array, std: Array
+    ) -> None:
+        self.num_latents = mean.size
+        self._likelihood, self._mean, self._std = (
+            _Likelihood(layers, activation, noise_std, pixels),
+            mean,
+            std,
+        )
+
+    def prepare(self, x: Array) -> Terms:
+        return self._likelihood.terms(x)
+
+    def add(self, x: Terms, n: int, z: Array, log_w: Array) -> None:
+        add_normal_logs(z, self._mean, self._std, log_w)
+        log_w += x.constant[n]
+        step = self._likelihood.net.block_rows
+        for first in range(0, log_w.size, step):
+            part = log_w[first : first + step]
+            rows = _packed_rows(part.size, self.num_latents)
+            pack_rows(z[first : first + step], rows)
+            self._likelihood.add(rows, x.linear[n], part)

@@ -1,0 +1,33 @@
+"""Sampled states of models that are quadratic in z: sparse coding, Boltzmann machines with clamped units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.importance.targets import BinaryTarget, Sampled
+from fastvi.engine.pair_form import PairParts
+from fastvi.kernels.cpu.importance_sampling import add_pairs
+
+Array = NDArray[Any]
+
+
+class PairTarget(BinaryTarget):
+    """c(x) + <t(x), z> + sum over i < j of J_ij z_i z_j; the prior is in t(x)."""
+
+    def __init__(self, parts: PairParts) -> None:
+        super().__init__(parts.order.size, None)
+        self._parts, self._places = parts, np.argsort(parts.order)
+        self._couplings = np.ascontiguousarray(parts.couplings[np.ix_(self._places, self._places)])
+
+    def terms(self, x: Array) -> Terms:
+        terms = self._parts.data.terms(x)
+        linear = terms.linear + self._parts.centre
+        return Terms(np.ascontiguousarray(linear[:, self._places]), terms.constant)
+
+    def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
+        for words, row in zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True):
+            add_pairs(words, self._couplings, row)

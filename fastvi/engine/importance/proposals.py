@@ -1,0 +1,206 @@
+"""Proposals as the engine draws from them: logits, or means and standard deviations, of each component.
+
+Parameters are (1, d), shared by all data, or (N, d). A draw of component c for (seed, datum, sample) is the
+one that the component alone would make; which component a sample takes is a draw of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.kernels.cpu.component_draws import pick_components
+from fastvi.kernels.cpu.draws import draw_states, draw_states_each, split_seed, thresholds
+from fastvi.kernels.cpu.importance_sampling import (
+    Groups,
+    add_normal_logs,
+    subset_rows,
+    subtract_log_sums,
+    sum_rows,
+)
+from fastvi.kernels.cpu.normal_draws import fill_signed_tails
+
+Array = NDArray[Any]
+
+
+def _row(parameters: Array, n: int) -> Array:
+    """Parameters of datum n."""
+    return np.ascontiguousarray(parameters[n if len(parameters) > 1 else 0])
+
+
+def _some(parameters: Array, where: slice | Array) -> Array:
+    return parameters[where] if len(parameters) > 1 else parameters
+
+
+class BernoulliMixture(NamedTuple):
+    """sum_c weights_c Bernoulli(logits_c)."""
+
+    logits: tuple[Array, ...]  # each (N, d) or (1, d)
+    weights: Array  # (C,) of sum 1
+
+    def part(self, where: slice | Array) -> Self:
+        """That of some of the data."""
+        return self._replace(logits=tuple(_some(each, where) for each in self.logits))
+
+
+class NormalMixture(NamedTuple):
+    """sum_c weights_c N(means_c, stds_c^2)."""
+
+    means: tuple[Array, ...]
+    stds: tuple[Array, ...]
+    weights: Array
+
+    def part(self, where: slice | Array) -> Self:
+        return self._replace(
+            means=tuple(_some(each, where) for each in self.means),
+            stds=tuple(_some(each, where) for each in self.stds),
+        )
+
+
+class Ancestral(NamedTuple):
+    """The prior of a deep network, drawn from its top layer down; weights do not need its density.
+
+    ``layers`` are (weights, bias) from the top down, each with a seed of its own for the layer above it.
+    """
+
+    top_logits: Array  # (d_top,)
+    layers: tuple[tuple[Array, Array], ...]
+
+    def part(self, where: slice | Array) -> Self:
+        return self
+
+
+Proposal = BernoulliMixture | NormalMixture | Ancestral
+
+
+def log_probabilities(logits: Array) -> tuple[Array, Array]:
+    """log q(z_i = 0) and log q(z_i = 1), to full relative accuracy."""
+    tail = np.log1p(np.exp(-np.abs(logits)))
+    return np.minimum(-logits, 0.0) - tail, np.minimum(logits, 0.0) - tail
+
+
+def unpacked(words: Array, num_latents: int) -> Array:
+    """Bits of ``words`` (num_words, K) as (K, d) uint8."""
+    bits = np.arange(num_latents)
+    return ((words[bits >> 5] >> (bits & 31)[:, None]) & 1).astype(np.uint8).T
+
+
+class BernoulliDraws:
+    """Draws of one job's data from a Bernoulli mixture, and their log q."""
+
+    def __init__(self, proposal: BernoulliMixture, seed: int) -> None:
+        self._key = split_seed(seed)
+        self._weights = proposal.weights
+        self._cumulative = np.cumsum(proposal.weights)
+        self._thresholds = [thresholds(logits) for logits in proposal.logits]
+        self._log_q = [log_probabilities(logits) for logits in proposal.logits]
+
+    def draw(self, n: int, number: int, first: int, words: Array) -> None:
+        """Samples ``first``, ... of the job's datum n, which is ``number`` among all."""
+        self._draw_component(0, n, number, first, words)
+        if len(self._thresholds) == 1:
+            return
+        which, other = np.empty(words.shape[1], np.int64), np.empty_like(words)
+        pick_components(self._cumulative, *self._key, number, first, which)
+        for c in range(1, len(self._thresholds)):
+            self._draw_component(c, n, number, first, other)
+            np.copyto(words, other, where=which == c)
+
+    def _draw_component(self, c: int, n: int, number: int, first: int, words: Array) -> None:
+        high, low = self._thresholds[c]
+        draw_states(_row(high, n), _row(low, n), *self._key, number, first, words)
+
+    def weigh(
+        self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
+        if_one: Array, log_w: Array,
+    ) -> None:  # fmt: skip
+        """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k) - log q(z_k)."""
+        sums = np.empty(num_rows)
+        if len(self._log_q) == 1:
+            log_zero, log_one = (_row(part, n) for part in self._log_q[0])
+            # in this order they cancel where q is the prior
+            subset_rows(if_zero - log_zero, if_one - log_one, groups, sums)
+            sum_rows(rows, sums, constant, log_w)
+            return
+        subset_rows(if_zero, if_one, groups, sums)
+        sum_rows(rows, sums, constant, log_w)
+        log_q = np.empty((len(self._log_q), log_w.size))
+        for c, parts in enumerate(self._log_q):
+            log_zero, log_one = (_row(part, n) for part in parts)
+            subset_rows(log_zero, log_one, groups, sums)
+            sum_rows(rows, sums, math.log(self._weights[c]), log_q[c])
+        subtract_log_sums(log_q, log_w)
+
+
+class AncestralDraws:
+    """Draws from the prior of a deep network; the target leaves log p(z) out, so there is no log q."""
+
+    def __init__(self, proposal: Ancestral, seed: int) -> None:
+        self._top, self._layers = thresholds(proposal.top_logits), proposal.layers
+        self._keys = [split_seed(seed)]
+        for _ in proposal.layers:
+            inner = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]
+            seed = int(inner)
+            self._keys.insert(0, split_seed(seed))
+
+    def draw(self, n: int, number: int, first: int, words: Array) -> None:
+        num = words.shape[1]
+        size = self._top[0].size
+        above = words if not self._layers else np.empty((-(-size // 32), num), np.int64)
+        draw_states(*self._top, *self._keys[0], number, first, above)
+        for key, (weights, bias) in zip(self._keys[1:], self._layers, strict=True):
+            # einsum, not BLAS, so that the bits of a result do not depend on threads
+            logits = np.einsum("ki,ji->kj", unpacked(above, size).astype(np.float64), weights) + bias
+            size = bias.size
+            above = np.empty((-(-size // 32), num), np.int64)
+            draw_states_each(*thresholds(logits), *key, number, first, above)
+        words[...] = above
+
+    def weigh(
+        self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
+        if_one: Array, log_w: Array,
+    ) -> None:  # fmt: skip
+        """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
+        sums = np.empty(num_rows)
+        subset_rows(if_zero, if_one, groups, sums)
+        sum_rows(rows, sums, constant, log_w)
+
+
+class NormalDraws:
+    """Draws of one job's data from a normal mixture, and their log q."""
+
+    def __init__(self, proposal: NormalMixture, seed: int) -> None:
+        self._key = split_seed(seed)
+        self._proposal, self._cumulative = proposal, np.cumsum(proposal.weights)
+
+    def draw(self, n: int, number: int, first: int, z: Array) -> None:
+        """z (K, d): samples ``first``, ... of the job's datum n, which is ``number`` among all."""
+        from scipy.special import ndtri
+
+        means, stds, _ = self._proposal
+        fill_signed_tails(*self._key, number, first, z)
+        numbers = np.copysign(ndtri(np.abs(z)), z)
+        np.multiply(numbers, _row(stds[0], n), out=z)
+        z += _row(means[0], n)
+        if len(means) == 1:
+            return
+        which = np.empty(len(z), np.int64)
+        pick_components(self._cumulative, *self._key, number, first, which)
+        for c in range(1, len(means)):
+            own = which == c
+            z[own] = numbers[own] * _row(stds[c], n) + _row(means[c], n)
+
+    def subtract(self, n: int, z: Array, log_w: Array) -> None:
+        """log_w[k] -= log q(z_k)."""
+        means, stds, weights = self._proposal
+        log_q = np.zeros((len(means), len(z)))
+        for c, (mean, std) in enumerate(zip(means, stds, strict=True)):
+            add_normal_logs(z, _row(mean, n), _row(std, n), log_q[c])
+            log_q[c] += math.log(weights[c])
+        if len(means) == 1:
+            log_w -= log_q[0]
+        else:
+            subtract_log_sums(log_q, log_w)

@@ -1,0 +1,26 @@
+"""Which component of a mixture a sample is drawn from, as a pure function of (seed, datum, sample).
+
+The key and the counter are those of ``draws``, with bits 28 and 29 of the block set, so that the choice
+shares no word with bits, normal numbers or chains of the same seed. A component is picked by a uniform
+number, a multiple of 2^-53 in [0, 1).
+"""
+
+from __future__ import annotations
+
+from fastvi.kernels.cpu.philox import WORD, philox
+from fastvi.kernels.jit import kernel
+
+_COMPONENTS = 1 << 29 | 1 << 28  # the block
+
+
+@kernel
+def pick_components(cumulative, key_low, key_high, datum, first_sample, out):
+    """out[k]: the first component with u_k < ``cumulative`` (C,), the last one where rounding leaves none."""
+    for k in range(out.size):
+        sample = first_sample + k
+        w0, w1, _, _ = philox(_COMPONENTS, sample & WORD, sample >> 32, datum, key_low, key_high)
+        u = ((w0 << 21) | (w1 >> 11)) * (1.0 / 9007199254740992.0)
+        c = 0
+        while c < cumulative.size - 1 and u >= cumulative[c]:
+            c += 1
+        out[k] = c
