@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import Bernoulli
+if TYPE_CHECKING:
+    from fastvi.distributions.encoder import Encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,21 +18,37 @@ class Fit:
     Attributes
     ----------
     q
-        The fitted distribution, a :class:`~fastvi.Bernoulli` with logits (N, d).
-    objective : ndarray, (N,)
-        Its objective in nats (the ELBO for reverse KL).
-    history : ndarray, (number of sweeps,)
-        Mean objective over the data after each sweep of the best start of each datum.
-    converged : ndarray of bool, (N,)
-        Whether the last sweep moved no probability by more than the tolerance.
+        Of :func:`~fastvi.fit_posterior`: the fitted distribution, of parameters (N, d). Else None.
+    encoder
+        The fitted encoder, where there is one.
+    model
+        Of :func:`~fastvi.fit_model`: the fitted model. Else None.
+    objective : ndarray
+        In nats: (N,) of each datum where q was fitted datum by datum (the ELBO for reverse KL); of a model or
+        an encoder a scalar, the best score of ``history``.
+    history : ndarray
+        Mean objective over the data after each sweep of the best start of each datum, (sweeps,); of a model
+        or an encoder its score before the first and after each epoch, (epochs + 1,).
+    converged : ndarray of bool
+        (N,): whether the last sweep moved no probability by more than the tolerance. Of a model or an encoder
+        a scalar: whether training ended by itself, not by Ctrl-C.
+    best_epoch : int or None
+        The epoch whose parameters are kept.
     """
 
-    q: Bernoulli
+    q: Any
     objective: np.ndarray
     history: np.ndarray
     converged: np.ndarray
+    encoder: Encoder | None = None
+    model: Any = None
+    best_epoch: int | None = None
 
     def __repr__(self) -> str:
+        if self.best_epoch is not None:
+            what = repr(self.model if self.model is not None else self.encoder)
+            best = f"{self.best_epoch} of {self.history.size - 1}"
+            return f"Fit({what}, objective={float(self.objective):.6g}, best_epoch={best})"
         num = self.objective.size
         mean = f", mean objective={self.objective.mean():.6g}" if num else ""
         converged = int(self.converged.sum())

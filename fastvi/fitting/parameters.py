@@ -1,0 +1,40 @@
+"""A model's parameters as an optimiser sees them: arrays without constraints, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_POSITIVE = "noise_std"  # kept by its logarithm
+
+
+class Parameters:
+    """Those parameters of a model that have a gradient; positive ones by their logarithms.
+
+    Attributes
+    ----------
+    values : dict of float64 arrays
+        Changed in place; :meth:`model` is the model that has them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._kind, self._arrays = type(model), model._arrays()
+        self.values: dict[str, np.ndarray] = {}
+        for name in model._no_gradient():
+            value = np.array(self._arrays[name], dtype=np.float64)
+            self.values[name] = np.asarray(np.log(value)) if name.endswith(_POSITIVE) else value
+
+    def model(self) -> Any:
+        """The model with the present values."""
+        found = {
+            name: np.exp(value) if name.endswith(_POSITIVE) else value for name, value in self.values.items()
+        }
+        return self._kind._from_arrays({**self._arrays, **found})
+
+    def free(self, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A gradient in the model's parameters as one in ``values``."""
+        return {
+            name: gradient[name] * np.exp(value) if name.endswith(_POSITIVE) else gradient[name]
+            for name, value in self.values.items()
+        }

@@ -1,0 +1,131 @@
+"""Mini-batch training: epochs in an order that the seed decides, early stopping, checkpoints, Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from fastvi import validation
+from fastvi.engine.checkpoints import Checkpoint, digest
+from fastvi.engine.progress import Progress, Reporter
+from fastvi.fitting.adam import Adam, cosine
+
+_LOG = logging.getLogger("fastvi")
+
+
+class Schedule(NamedTuple):
+    """How long and how fast, as the caller said it."""
+
+    num_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None
+    seed: int
+
+    @classmethod
+    def checked(
+        cls, num_epochs: Any, batch_size: Any, learning_rate: Any, patience: Any, seed: Any
+    ) -> Schedule:
+        return cls(
+            validation.positive_int(num_epochs, "num_epochs", 0),
+            validation.positive_int(batch_size, "batch_size"),
+            validation.positive_float(learning_rate, "learning_rate"),
+            None if patience is None else validation.positive_int(patience, "patience"),
+            validation.seed(seed),
+        )
+
+    def batches(self, epoch: int, num_data: int) -> Iterator[np.ndarray]:
+        """Indices of each batch of an epoch; a pure function of (seed, epoch)."""
+        generator = np.random.Generator(np.random.Philox(key=self.seed + (epoch << 64)))
+        order = generator.permutation(num_data)
+        for first in range(0, num_data, self.batch_size):
+            yield order[first : first + self.batch_size]
+
+    def num_steps(self, num_data: int) -> int:
+        return self.num_epochs * math.ceil(num_data / self.batch_size)
+
+
+class Learner(Protocol):
+    """What is trained."""
+
+    adam: Adam
+
+    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
+        """Mean gradient of the objective over the data ``batch`` (indices), to be climbed."""
+
+    def score(self) -> float:
+        """Objective of the present parameters, the higher the better: what early stopping looks at."""
+
+
+class Trained(NamedTuple):
+    """How training went."""
+
+    history: np.ndarray  # (epochs + 1,) scores, that of the start first
+    best_epoch: int
+    interrupted: bool
+
+
+def train(
+    learner: Learner, num_data: int, schedule: Schedule, identity: tuple[Any, ...], path: Any,
+    progress: Progress,
+) -> Trained:  # fmt: skip
+    """Train ``learner``, whose parameters are then the best that were scored.
+
+    After each epoch the parameters are scored. Training ends after ``num_epochs``, after ``patience`` epochs
+    without a better score, or at Ctrl-C, which loses the epoch that it falls in.
+    """
+    adam = learner.adam
+    best = {name: value.copy() for name, value in adam.parameters.items()}
+    history = np.full(schedule.num_epochs + 1, np.nan)
+    best_epoch = np.zeros(1, np.int64)
+    state = (*adam.arrays, *(best[name] for name in sorted(best)), history, best_epoch)
+    checkpoint, done = None, 0
+    if path is not None:
+        checkpoint = Checkpoint.open(path, digest(*identity, *schedule))
+        done = checkpoint.restore(0, schedule.num_epochs + 1, state)
+    report = Reporter(progress, schedule.num_epochs, "epochs")
+    report.done_before(max(done - 1, 0))
+    interrupted = False
+    try:
+        if done == 0:
+            history[0] = learner.score()
+            done = 1
+        while done <= schedule.num_epochs and not _is_over(done - 1, int(best_epoch[0]), schedule):
+            _epoch(learner, done - 1, num_data, schedule)
+            _score(learner, done, history, best_epoch, best)
+            done += 1
+            report(1)
+            if checkpoint is not None and (done > schedule.num_epochs or checkpoint.due()):
+                checkpoint.save(0, done, schedule.num_epochs + 1, state)
+    except KeyboardInterrupt:
+        _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
+        interrupted = True
+    for name, value in best.items():
+        adam.parameters[name][...] = value
+    return Trained(history[:done].copy(), int(best_epoch[0]), interrupted)
+
+
+def _is_over(epoch: int, best_epoch: int, schedule: Schedule) -> bool:
+    return schedule.patience is not None and epoch - best_epoch >= schedule.patience
+
+
+def _epoch(learner: Learner, epoch: int, num_data: int, schedule: Schedule) -> None:
+    num_steps = schedule.num_steps(num_data)
+    for batch in schedule.batches(epoch, num_data):
+        step = learner.adam.num_steps
+        gradient = learner.gradient(batch, step)
+        learner.adam.ascend(gradient, cosine(schedule.learning_rate, step, num_steps))
+
+
+def _score(
+    learner: Learner, epoch: int, history: np.ndarray, best_epoch: np.ndarray, best: dict[str, np.ndarray]
+) -> None:
+    history[epoch] = learner.score()
+    if not history[epoch] <= history[best_epoch[0]]:
+        for name, value in learner.adam.parameters.items():
+            best[name][...] = value
+        best_epoch[0] = epoch
