@@ -47,6 +47,7 @@ _HOME = {
     "Elbo": "fastvi.bounds.elbo",
     "kl_divergence": "fastvi.bounds.kl_divergence",
     "kl_to_posterior": "fastvi.bounds.kl_to_posterior",
+    "fit_encoder": "fastvi.fitting.fit_encoder",
     "fit_model": "fastvi.fitting.fit_model",
     "fit_posterior": "fastvi.fitting.fit_posterior",
     "Fit": "fastvi.fitting.fit",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from fastvi.exact.plan import Plan as Plan
     from fastvi.exact.plan import plan as plan
     from fastvi.fitting.fit import Fit as Fit
+    from fastvi.fitting.fit_encoder import fit_encoder as fit_encoder
     from fastvi.fitting.fit_model import fit_model as fit_model
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior
     from fastvi.models.binary_sparse_coding import BinarySparseCoding as BinarySparseCoding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -111,9 +111,8 @@ class Encoder(Frozen):
         while f"layer_{len(layers)}_weight" in rest:
             i = len(layers)
             layers.append((rest.pop(f"layer_{i}_weight"), rest.pop(f"layer_{i}_bias")))
-        unknown: Any = rest
-        if unknown:
-            raise TypeError(f"unexpected array {min(unknown)!r}")
+        if rest:
+            raise TypeError(f"unexpected array {min(rest)!r}")
         return cls(layers, activation, family)
 
     def __call__(self, x: ArrayLike) -> Bernoulli | Normal:
@@ -131,7 +130,8 @@ class Encoder(Frozen):
         Raises
         ------
         ValueError, TypeError
-            For x of another shape or that is not finite, and where the network overflows.
+            For x of another shape or that is not finite, and where it makes the network overflow or a
+            standard deviation 0 or infinite.
         """
         data = validation.real_matrix(x, "x", self.num_pixels)
         # imported here, so that distributions do not import numba
@@ -142,14 +142,18 @@ class Encoder(Frozen):
             for i, (weight, bias) in enumerate(self.layers):
                 hidden = activate(hidden) if i else hidden
                 hidden = matmul(np.ascontiguousarray(hidden), np.ascontiguousarray(weight.T), bias)
+            # NumPy may take another loop, of other last bits, for what is not contiguous
+            mean, log_std = (np.ascontiguousarray(half) for half in np.split(hidden, [self.num_latents], 1))
             if self.family == "bernoulli":
-                self._require_finite(hidden)
-                return Bernoulli(hidden)
-            mean, std = hidden[:, : self.num_latents], np.exp(hidden[:, self.num_latents :])
-        self._require_finite(mean, std)
+                _require(np.isfinite(mean), "logits finite")
+                return Bernoulli(mean)
+            std = np.exp(log_std)
+            _require(np.isfinite(np.abs(mean) + 9.0 * std), "means and standard deviations finite")
+        _require(std > 0, "standard deviations > 0")
         return Normal(mean, std)
 
-    @staticmethod
-    def _require_finite(*parameters: np.ndarray) -> None:
-        if not all(np.isfinite(each).all() for each in parameters):
-            raise ValueError("x must keep the encoder's outputs finite, got data that make them overflow")
+
+def _require(good: np.ndarray, what: str) -> None:
+    if not good.all():
+        first = int(np.argmin(good.all(axis=1)))
+        raise ValueError(f"x must keep the encoder's {what}, got a datum that does not at index {first}")

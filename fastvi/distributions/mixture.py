@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,9 +14,11 @@ from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.normal import Normal
+from fastvi.distributions.uniform import Uniform
 from fastvi.models.base import Frozen
 
 WORDS = ("uniform", "prior")
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Bernoulli, Uniform, Normal, Encoder)}
 
 
 class Mixture(Frozen):
@@ -24,14 +27,18 @@ class Mixture(Frozen):
     As a proposal with the prior among its components it bounds the importance weights by p(x | z) over the
     prior's weight, so that no state is out of reach (defensive importance sampling).
 
+    Where all components are distributions it has ``sample``, ``log_prob`` and ``mean``; elsewhere these raise
+    TypeError. There is no closed form of its entropy.
+
     Parameters
     ----------
     components : sequence
-        At least one :class:`~fastvi.Bernoulli`, :class:`~fastvi.Normal`, :class:`~fastvi.Encoder`, "uniform"
-        or "prior". All over the same latents, binary or real. The words and encoders are resolved by
-        :func:`~fastvi.estimate_log_marginal`, which knows the model and x.
+        At least one :class:`~fastvi.Bernoulli` (a :class:`~fastvi.Uniform` is one),
+        :class:`~fastvi.Normal`, :class:`~fastvi.Encoder`, "uniform" or "prior". All over the same number of
+        latents, all binary or all real, those with parameters (N, d) for the same number of data. The words
+        and encoders are resolved by :func:`~fastvi.estimate_log_marginal`, which knows the model and x.
     weights : array_like, (C,)
-        Finite and > 0; they are divided by their sum.
+        Finite and > 0; they are divided by their sum, unless that is 1 to rounding.
 
     Attributes
     ----------
@@ -44,7 +51,7 @@ class Mixture(Frozen):
     Raises
     ------
     ValueError, TypeError
-        For components that do not go together, and weights that do not fit.
+        For components that do not go together or are mixtures themselves, and for weights that do not fit.
 
     References
     ----------
@@ -65,22 +72,18 @@ class Mixture(Frozen):
     num_data: int | None
 
     def __init__(self, components: Sequence[Any], weights: ArrayLike) -> None:
-        if isinstance(components, str) or not isinstance(components, Sequence) or not len(components):
-            came = validation.shown(components)
-            raise TypeError(f"components must be a sequence of at least one proposal, got {came}")
-        for each in components:
-            _check_component(each)
+        allowed = "components must be a sequence of at least one distribution, Encoder, 'uniform' or 'prior'"
+        if isinstance(components, str) or not isinstance(components, Sequence):
+            raise TypeError(f"{allowed}, got {validation.shown(components)}")
+        if not components:
+            raise ValueError(f"{allowed}, got none")
+        for c, each in enumerate(components):
+            _check_component(each, f"components[{c}]")
         if len({_is_real(each) for each in components} - {None}) > 1:
             raise TypeError("components must be all over binary or all over real latents, got both")
-        share = validation.float_array(weights, "weights", ndim=1, shape=(len(components),))
-        validation.require(share, share > 0, "weights must be > 0")
-        with np.errstate(over="ignore"):
-            total = share.sum()
-        if not np.isfinite(total):
-            raise ValueError("weights must have a finite sum, got inf")
         self._set(
             components=tuple(components),
-            weights=validation.frozen_array(share / total),
+            weights=validation.frozen_array(_shares(weights, len(components))),
             num_latents=_common(components, "num_latents"),
             num_data=_common([each for each in components if isinstance(each, Distribution)], "num_data"),
         )
@@ -90,23 +93,57 @@ class Mixture(Frozen):
         return f"Mixture({parts})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mixture, (self.components, self.weights)
+        return type(self), (self.components, self.weights)
 
-    def _arrays(self) -> NoReturn:
-        raise TypeError("a Mixture cannot be saved: save its components, or pickle it")
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"weights": self.weights}
+        for c, each in enumerate(self.components):
+            if isinstance(each, str):
+                arrays[f"component_{c}"] = np.array(each)
+                continue
+            kind = type(each)
+            if _KINDS.get(kind.__name__) is not kind:
+                raise TypeError(
+                    f"components[{c}] must be one of {', '.join(_KINDS)} or a word to be saved, got a "
+                    f"{kind.__name__} of {kind.__module__}"
+                )
+            arrays[f"component_{c}"] = np.array(kind.__name__)
+            arrays.update({f"component_{c}_{name}": array for name, array in each._arrays().items()})
+        return arrays
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        rest = dict(arrays)
+        weights = rest.pop("weights")
+        components: list[Any] = []
+        while f"component_{len(components)}" in rest:
+            prefix = f"component_{len(components)}"
+            kind = str(rest.pop(prefix))
+            names = [name for name in rest if name.startswith(f"{prefix}_")]
+            own = {name[len(prefix) + 1 :]: rest.pop(name) for name in names}
+            if kind in _KINDS:
+                components.append(_KINDS[kind]._from_arrays(own))
+            elif own:
+                raise TypeError(f"unexpected array {min(names)!r}")
+            else:
+                components.append(kind)
+        if rest:
+            raise TypeError(f"unexpected array {min(rest)!r}")
+        return cls(components, weights)
 
     def _resolved(self, what: str) -> tuple[Bernoulli | Normal, ...]:
-        for each in self.components:
+        for c, each in enumerate(self.components):
             if not isinstance(each, Distribution):
+                came = validation.shown(each)
                 raise TypeError(
-                    f"components must all be distributions for {what}, got {validation.shown(each)}, which "
-                    "only a model and its data turn into one"
+                    f"components[{c}] must be a Bernoulli or Normal for {what}, got {came}, which has to be "
+                    "resolved for a model and its data first"
                 )
         return self.components
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
-        """E[z], (d,) or (N, d)."""
+        """E[z] = sum_c weights_c E_c[z], (d,) or (N, d), read-only."""
         parts = [w * c.mean for w, c in zip(self.weights, self._resolved("mean"), strict=True)]
         return validation.frozen_array(np.asarray(sum(parts[1:], start=parts[0])))
 
@@ -118,8 +155,8 @@ class Mixture(Frozen):
         num
             Draws for each datum, at least 0.
         seed
-            0 <= seed < 2**64. Draw k of datum n is the one that the component which (seed, n, k) picks would
-            make on its own.
+            0 <= seed < 2**64. (seed, n, k) picks the component of draw k of datum n, and the draw is the one
+            that this component's own ``sample`` makes for (seed, n, k).
 
         Returns
         -------
@@ -128,24 +165,19 @@ class Mixture(Frozen):
         """
         components = self._resolved("sample")
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
+        # imported here, so that distributions do not import numba
         from fastvi.kernels.cpu.component_draws import pick_components
         from fastvi.kernels.cpu.draws import split_seed
 
         num_data = 1 if self.num_data is None else self.num_data
-        which = np.empty((num, num_data), np.int64)
-        column = np.empty(num, np.int64)
+        picked = np.empty((num_data, num), np.int64)
+        cumulative, key = np.cumsum(self.weights), split_seed(seed)
         for n in range(num_data):
-            pick_components(np.cumsum(self.weights), *split_seed(seed), n, 0, column)
-            which[:, n] = column
-        out: np.ndarray | None = None
-        for c, each in enumerate(components):
-            if each.num_data is None and num_data > 1:  # a datum draws as the n-th of many
-                arrays = each._arrays() if not isinstance(each, Bernoulli) else {"logits": each.logits}
-                kind: Any = Bernoulli if isinstance(each, Bernoulli) else Normal
-                each = kind(*(np.broadcast_to(value, (num_data, *value.shape)) for value in arrays.values()))
-            drawn = each.sample(num, seed)
-            out = drawn if out is None else np.where((which == c)[..., None], drawn, out)
-        assert out is not None
+            pick_components(cumulative, *key, n, 0, picked[n])
+        out = _for_data(components[0], num_data).sample(num, seed)
+        for c, each in enumerate(components[1:], 1):
+            drawn = _for_data(each, num_data).sample(num, seed)
+            np.copyto(out, drawn, where=np.equal(picked.T, c)[..., None])
         return out
 
     def log_prob(self, z: ArrayLike) -> np.ndarray:
@@ -171,14 +203,45 @@ class Mixture(Frozen):
 
     def entropy(self) -> NoReturn:
         """Raise TypeError: the entropy of a mixture has no closed form."""
-        raise TypeError("the entropy of a Mixture has no closed form; average -log_prob over samples")
+        raise TypeError("the entropy of a Mixture has no closed form: average -log_prob over samples")
 
 
-def _check_component(each: Any) -> None:
+def _check_component(each: Any, name: str) -> None:
     if isinstance(each, str):
-        validation.choice(each, "components", WORDS)
-    else:
-        validation.instance(each, "components", (Bernoulli, Normal, Encoder))
+        validation.choice(each, name, WORDS)
+    elif isinstance(each, Mixture):
+        raise TypeError(f"{name} must not be a Mixture: pass its components, with weights multiplied")
+    elif not isinstance(each, Bernoulli | Normal | Encoder):
+        raise TypeError(
+            f"{name} must be a Bernoulli, Normal, Encoder, 'uniform' or 'prior', got {validation.shown(each)}"
+        )
+
+
+def _shares(weights: ArrayLike, num: int) -> np.ndarray:
+    """``weights`` divided by their sum."""
+    clean = validation.float_array(weights, "weights", ndim=1, shape=(num,))
+    validation.require(clean, clean > 0, "weights must be > 0")
+    with np.errstate(over="ignore"):
+        total = clean.sum()
+    if not np.isfinite(total):
+        raise ValueError("weights must have a finite sum, got inf")
+    # what was divided before stays as it is, so that copies and files bring back the same bits: each share
+    # and each addition of the sum is off by half of an epsilon at most
+    if abs(total - 1.0) <= num * np.finfo(np.float64).eps:
+        return clean
+    shares = clean / total
+    validation.require(clean, shares > 0, "weights must be > 0 when divided by their sum")
+    return shares
+
+
+def _for_data(q: Bernoulli | Normal, num_data: int) -> Bernoulli | Normal:
+    """``q`` with parameters (N, d): datum n draws as the n-th of many."""
+    if q.num_data is not None:
+        return q
+    shape = (num_data, q.num_latents)
+    if isinstance(q, Bernoulli):
+        return Bernoulli(np.broadcast_to(q.logits, shape))
+    return Normal(np.broadcast_to(q.mean, shape), np.broadcast_to(q.std, shape))
 
 
 def _is_real(each: Any) -> bool | None:

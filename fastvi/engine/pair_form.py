@@ -97,7 +97,7 @@ class PairForm(Form):
 
 
 class PairParts(NamedTuple):
-    """What a form is made of, in its order: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
+    """What a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
 
     order: Array  # (d,)
     couplings: Array  # (d, d)

@@ -34,6 +34,8 @@ class Fit:
         a scalar: whether training ended by itself, not by Ctrl-C.
     best_epoch : int or None
         The epoch whose parameters are kept.
+    amortization_gap : ndarray, (N,), or None
+        Of :func:`~fastvi.fit_encoder` where asked for: what the ELBO of each datum loses, in nats.
     """
 
     q: Any
@@ -43,6 +45,7 @@ class Fit:
     encoder: Encoder | None = None
     model: Any = None
     best_epoch: int | None = None
+    amortization_gap: np.ndarray | None = None
 
     def __repr__(self) -> str:
         if self.best_epoch is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +12,7 @@ from fastvi.engine.progress import Progress
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.exact.log_marginal_gradient import log_marginal_gradient
 from fastvi.fitting.adam import Adam
+from fastvi.fitting.data import training_data
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.parameters import Parameters
 from fastvi.fitting.training import Schedule, train
@@ -105,8 +105,8 @@ def fit_model(
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
     if not callable(progress):
         progress = validation.flag(progress, "progress")
-    data = _data(model, x, "x")
-    judged = data if held_out is None else _data(model, held_out, "held_out")
+    data = training_data(model, x, "x")
+    judged = data if held_out is None else training_data(model, held_out, "held_out")
     learner = _ExactLikelihood(model, data, judged)
     identity = ("fit_model", objective, model._digest(), data, judged)
     trained = train(learner, len(data), schedule, identity, checkpoint, progress)
@@ -115,20 +115,6 @@ def fit_model(
         None, np.asarray(best), trained.history, finished, model=learner.parameters.model(),
         best_epoch=trained.best_epoch,
     )  # fmt: skip
-
-
-def _data(model: Enumerable, x: Any, name: str) -> np.ndarray:
-    if x is None:
-        raise TypeError(f"{name} must be an array of data, got None")
-    try:
-        data, _ = model._check_data(x, None)
-    except (ValueError, TypeError) as error:
-        if name == "x":
-            raise
-        raise type(error)(str(error).replace("x ", f"{name} ", 1)) from None
-    if len(data) < 1:
-        raise ValueError(f"{name} must hold at least 1 datum, got shape {data.shape}")
-    return data
 
 
 class _ExactLikelihood:

@@ -27,6 +27,7 @@ _HOME = {
     "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "Bernoulli": "fastvi.distributions.bernoulli",
     "Encoder": "fastvi.distributions.encoder",
+    "Mixture": "fastvi.distributions.mixture",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
 }

@@ -1,0 +1,184 @@
+"""Amortised inference: gradients against differences, what training reaches, the gap, wrong input."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import fastvi
+from fastvi.fitting.encoder_network import EncoderNetwork
+from fastvi.fitting.fit_encoder import _ForwardKL, _ReverseKL
+
+RNG = np.random.default_rng(0)
+MODEL = fastvi.SigmoidBeliefNetwork(2 * RNG.normal(size=(9, 4)), RNG.normal(size=9), RNG.normal(size=4))
+X = MODEL.sample(60, 1)[1]
+
+
+def layers(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.normal(size=(out, into)) / into**0.5, 0.1 * rng.normal(size=out))
+        for into, out in pairwise(sizes)
+    ]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softplus"])
+@pytest.mark.parametrize("sizes", [(9, 4), (9, 6, 5, 4)])
+def test_backpropagation(activation, sizes):
+    network = EncoderNetwork(fastvi.Encoder(layers(*sizes), activation))
+    x, pull = RNG.normal(size=(5, 9)), RNG.normal(size=(5, 4))
+    inputs = network.forward(x)
+    assert np.array_equal(inputs[-1], network.encoder()(x).logits)
+    gradient = network.backward(inputs, pull)
+    for name, value in network.values.items():
+        flat = value.reshape(-1)
+        for at in {0, flat.size // 2, flat.size - 1}:
+            before, ends = flat[at], []
+            for sign in (1, -1):
+                flat[at] = before + sign * 1e-6
+                ends.append((network.forward(x)[-1] * pull).sum())
+            flat[at] = before
+            assert gradient[name].reshape(-1)[at] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", [_ReverseKL, _ForwardKL])
+def test_the_gradient_is_that_of_the_score(kind):
+    learner = kind(MODEL, fastvi.Encoder(layers(9, 5, 4), "tanh"), X, X)
+    gradient = learner.gradient(np.arange(len(X)), 0)
+    for name, value in learner.network.values.items():
+        flat = value.reshape(-1)
+        for at in {0, flat.size - 1}:
+            before, ends = flat[at], []
+            for sign in (1, -1):
+                flat[at] = before + sign * 1e-5
+                ends.append(learner.score())
+            flat[at] = before
+            assert gradient[name].reshape(-1)[at] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-8)
+
+
+def test_scores_are_the_elbo_and_the_cross_entropy():
+    encoder = fastvi.Encoder(layers(9, 5, 4), "tanh")
+    assert _ReverseKL(MODEL, encoder, X, X).score() == pytest.approx(
+        fastvi.elbo(MODEL, X, encoder(X)).value.mean(), abs=1e-12
+    )
+    posterior = fastvi.exact_posterior(MODEL, X)
+    means, q = posterior.mean, encoder(X).mean
+    expected = (means * np.log(q) + (1 - means) * np.log1p(-q)).sum(axis=1).mean()
+    assert _ForwardKL(MODEL, encoder, X, X).score() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("objective", ["reverse_kl", "forward_kl"])
+def test_training_and_the_gap(objective):
+    start = fastvi.Encoder(layers(9, 30, 4), "tanh")
+    fit = fastvi.fit_encoder(
+        MODEL, X, start, objective=objective, num_epochs=60, batch_size=20, learning_rate=0.03,
+        amortization_gap=True,
+    )  # fmt: skip
+    assert fit.history[-1] > fit.history[0]
+    assert fit.objective == fit.history.max()
+    assert np.array_equal(fit.q.logits, fit.encoder(X).logits)
+    elbo = fastvi.elbo(MODEL, X, fit.q).value
+    own = fastvi.fit_posterior(MODEL, X)
+    assert np.allclose(fit.amortization_gap, own.objective - elbo, atol=1e-11)
+    if objective == "reverse_kl":
+        assert fit.amortization_gap.mean() < 0.2
+        assert (fit.amortization_gap > -1e-6).all()
+    assert "Encoder" in repr(fit)
+
+
+def bits(fit):
+    return b"".join(value.tobytes() for pair in fit.encoder.layers for value in pair)
+
+
+def test_same_bits_and_checkpoints(set_threads, tmp_path):
+    start = fastvi.Encoder(layers(9, 4), "tanh")
+    options = {"num_epochs": 3, "batch_size": 25}
+    seen = set()
+    for threads in ("1", "3"):
+        set_threads(threads)
+        seen.add(bits(fastvi.fit_encoder(MODEL, X, start, **options)))
+    for _ in range(2):  # written, and read
+        path = tmp_path / "encoder.npz"
+        seen.add(bits(fastvi.fit_encoder(MODEL, X, start, checkpoint=path, **options)))
+    assert len(seen) == 1
+    held = fastvi.fit_encoder(MODEL, X[:30], start, held_out=X[30:], **options)
+    assert held.objective == pytest.approx(fastvi.elbo(MODEL, X[30:], held.encoder(X[30:])).value.mean())
+
+
+@pytest.mark.slow_without_jit
+def test_forward_kl_has_the_means_of_the_posterior():
+    for model in (
+        MODEL,
+        fastvi.NeuralDecoder(layers(4, 6, 9), "tanh", fastvi.Bernoulli(np.zeros(4))),
+        fastvi.BinarySparseCoding(RNG.normal(size=(9, 4)), np.zeros(9), 0.7, np.zeros(4)),
+    ):
+        x = model.sample(6, 2)[1]
+        fit, posterior = (
+            fastvi.fit_posterior(model, x, objective="forward_kl"),
+            fastvi.exact_posterior(model, x),
+        )
+        assert np.allclose(fit.q.mean, posterior.mean, rtol=1e-12, atol=1e-15)
+        z = ((np.arange(16)[:, None] >> np.arange(4)) & 1).astype(np.uint8)
+        log_p = model.log_joint(x, z[:, None]) - posterior.log_marginal
+        divergence = (np.exp(log_p) * (log_p - fit.q.log_prob(z[:, None]))).sum(axis=0)
+        assert np.allclose(fit.objective, divergence, atol=1e-10)
+        for step in (-0.05, 0.05):  # no other factorised q is closer
+            moved = fastvi.Bernoulli(fit.q.logits + step)
+            other = (np.exp(log_p) * (log_p - moved.log_prob(z[:, None]))).sum(axis=0)
+            assert (other >= fit.objective - 1e-12).all()
+    assert fastvi.fit_posterior(MODEL, X[:0], objective="forward_kl").q.logits.shape == (0, 4)
+    certain = fastvi.SigmoidBeliefNetwork(200 * np.eye(2), [-100, -100], [0, 0])
+    q = fastvi.fit_posterior(certain, [[1, 0]], objective="forward_kl").q
+    assert np.isfinite(q.logits[0, 0])
+    assert q.mean[0, 0] >= 1 - 2.0**-52
+
+
+@pytest.mark.slow_without_jit
+def test_reverse_kl_of_other_models():
+    deep = fastvi.SigmoidBeliefNetwork(RNG.normal(size=(6, 4)), np.zeros(6), prior=network_above())
+    coding = fastvi.BinarySparseCoding(RNG.normal(size=(9, 4)), np.zeros(9), 0.7, np.zeros(4))
+    for model in (deep, coding):
+        x = model.sample(5, 3)[1]
+        fit = fastvi.fit_posterior(model, x, tolerance=1e-12)
+        z = ((np.arange(16)[:, None] >> np.arange(4)) & 1).astype(np.uint8)
+        log_joint = model.log_joint(x, z[:, None])
+
+        def elbo(logits, z=z, log_joint=log_joint):
+            log_q = fastvi.Bernoulli(logits).log_prob(z[:, None])
+            return (np.exp(log_q) * (log_joint - log_q)).sum(axis=0)
+
+        assert np.allclose(elbo(fit.q.logits), fit.objective, atol=1e-9)
+        for i in range(4):
+            for step in (-0.1, 0.1):
+                logits = np.clip(fit.q.logits, -500, 500)
+                logits[:, i] += step
+                assert (elbo(logits) <= fit.objective + 1e-9).all()
+
+
+def network_above():
+    return fastvi.SigmoidBeliefNetwork(RNG.normal(size=(4, 2)), RNG.normal(size=4), RNG.normal(size=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"encoder": 3}, "encoder must be an? Encoder"),
+        (
+            {"encoder": fastvi.Encoder(layers(9, 8), "tanh", "normal")},
+            "encoder must be of family 'bernoulli'",
+        ),
+        ({"encoder": fastvi.Encoder(layers(8, 4), "tanh")}, "encoder must go from 9 pixels to 4 latents"),
+        ({"objective": "elbo"}, "objective must be"),
+        ({"x": np.zeros((0, 9))}, "x must hold at least 1 datum"),
+        ({"amortization_gap": 1}, "amortization_gap must be"),
+        ({"model": None}, "model must be"),
+        ({"num_epochs": 1.5}, "num_epochs must be"),
+    ],
+)
+def test_wrong_input(options, text):
+    arguments = {"model": MODEL, "x": X, "encoder": fastvi.Encoder(layers(9, 4), "tanh"), **options}
+    with pytest.raises((ValueError, TypeError), match=f"^{text}"):
+        fastvi.fit_encoder(**arguments)
