@@ -1,4 +1,6 @@
-"""Annealed importance sampling of a restricted Boltzmann machine's log Z: fastvi against NumPy."""
+"""Annealed importance sampling of a restricted Boltzmann machine's log Z, and of a network's log p(x): fastvi
+against NumPy.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import oracle
 import pytest
-from baselines import numpy_annealing
-from problems import Size
+from baselines import numpy_annealing, numpy_annealing_latents
+from problems import Shape, Size, random_problem
 
 import fastvi
 
@@ -89,3 +92,56 @@ def test_annealing(record: Any, size: Size, which: int, tool: str) -> None:
         off = abs(value - _exact(*_machine(case))) / std_error
         record.info["max_standard_errors_off"] = float(off)
         assert off <= 5.0
+
+
+class _LatentsCase(NamedTuple):
+    """A network and its data. Both tools do all of the work: few temperatures leave nothing to check."""
+
+    shape: Shape
+    num_temperatures: int
+    num_chains: int
+
+
+_LATENTS = {
+    "full": _LatentsCase(Shape(20, 784, 20), 100, 16),
+    "smoke": _LatentsCase(Shape(6, 16, 5), 20, 16),
+}
+
+
+def _latents_call(
+    tool: str, case: _LatentsCase, num_temperatures: int
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """What is timed: the estimates of log p(x_n) and their standard errors."""
+    problem = random_problem(case.shape)
+    if tool == "numpy":
+        return lambda: numpy_annealing_latents.log_marginal(
+            *problem, num_temperatures, case.num_chains, _SEED
+        )
+    model, x = fastvi.SigmoidBeliefNetwork(*problem[:3]), problem.x.astype(np.uint8)
+
+    def call() -> tuple[np.ndarray, np.ndarray]:
+        estimate = fastvi.annealed_importance_sampling(
+            model, x, num_temperatures=num_temperatures, num_chains=case.num_chains, seed=_SEED
+        )
+        return estimate.log_marginal, estimate.std_error
+
+    return call
+
+
+@pytest.mark.parametrize("tool", ["fastvi", "numpy"])
+def test_annealing_of_latents(record: Any, size: Size, tool: str) -> None:
+    case = _LATENTS[size.name]
+    shape, num_temperatures, num_chains = case
+    job = f"log p(x) by annealing, {shape}, {num_temperatures:,} temperatures, {num_chains} chains"
+    work = float(num_temperatures * num_chains * shape.num_data)
+    record.describe(job, {"fastvi": "fastvi", "numpy": "NumPy"}[tool], work)
+    call, few = _latents_call(tool, case, num_temperatures), _latents_call(tool, case, 2)
+    values, std_errors = record.run(call, min(size.rounds, 3) if tool == "fastvi" else 1, warmup=few)
+    assert (std_errors < 1.0).all()  # beyond, five of them would check nothing
+    problem = random_problem(shape)
+    exact = oracle.Enumeration(*problem[:3]).log_marginal(problem.x)
+    # the mean of exp(estimate - log p(x)) is 1, within what its spread over data says
+    ratios = np.exp(values - exact)
+    off = abs(ratios.mean() - 1.0) * len(ratios) ** 0.5 / ratios.std(ddof=1)
+    record.info["max_standard_errors_off"] = float(off)
+    assert off <= 5.0

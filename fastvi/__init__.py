@@ -34,6 +34,8 @@ _HOME = {
     "exact_posterior": "fastvi.exact.exact_posterior",
     "ExactPosterior": "fastvi.exact.exact_posterior",
     "annealed_importance_sampling": "fastvi.estimators.annealed_importance_sampling",
+    "bidirectional_monte_carlo": "fastvi.estimators.bidirectional_monte_carlo",
+    "Bracket": "fastvi.estimators.bidirectional_monte_carlo",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
     "Estimate": "fastvi.estimators.estimate",
     "log_mean_exp": "fastvi.estimators.log_weights",
@@ -84,6 +86,10 @@ if TYPE_CHECKING:
     from fastvi.distributions.uniform import Uniform as Uniform
     from fastvi.estimators.annealed_importance_sampling import (
         annealed_importance_sampling as annealed_importance_sampling,
+    )
+    from fastvi.estimators.bidirectional_monte_carlo import Bracket as Bracket
+    from fastvi.estimators.bidirectional_monte_carlo import (
+        bidirectional_monte_carlo as bidirectional_monte_carlo,
     )
     from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastvi
-from fastvi.engine import annealing
-from fastvi.kernels.cpu.annealing import draw_layer, sum_layer
+from fastvi.engine.annealing import chains, machines
+from fastvi.kernels.cpu.annealing_layers import draw_layer, sum_layer
+from fastvi.kernels.cpu.annealing_words import MACHINES as MACHINE_TAG
 from fastvi.kernels.cpu.draw_words import NUM_WORDS, draw_words, draw_words_loops
 from fastvi.kernels.cpu.picked_rows import WIDTH, add_picked_rows, add_picked_rows_loops
 from fastvi.kernels.jit import kernel
@@ -41,7 +42,7 @@ def quiet(count):
 
 def log_weights(model, num_temperatures, num_chains, seed=0):
     """Relative to independent units."""
-    weights = annealing.layer_log_weights if len(model._arrays()) == 3 else annealing.pair_log_weights
+    weights = machines.layer_log_weights if len(model._arrays()) == 3 else machines.pair_log_weights
     return weights(*model._arrays().values(), num_temperatures, num_chains, seed, quiet)
 
 
@@ -100,6 +101,51 @@ def test_more_temperatures_have_smaller_errors():
         errors.append(estimate.std_error[0])
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
     assert abs(estimate.log_marginal[0] - truth) <= 4.5 * errors[2]
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("model", [restricted(3, 2), boltzmann(4), boltzmann(5, 1.0, 0.5, 3)])
+def test_reversed_chains_from_exact_states_have_a_mean_of_one_over_z(model):
+    """E[Z / w] = 1, and the estimate is too high on average."""
+    restrictions = isinstance(model, fastvi.RestrictedBoltzmannMachine)
+    states = model.sample(10_000, 3)[1 if restrictions else 0]
+    above = ais(model, num_temperatures=6, num_chains=10_000, seed=4, latents=states)
+    truth = fastvi.log_partition(model)
+    assert abs(np.expm1(truth - above.log_marginal[0])) <= 4.5 * above.std_error[0]
+    assert 0.0 < above.std_error[0] < 0.1
+    few = [
+        ais(model, num_temperatures=2, num_chains=1, seed=k, latents=states[k : k + 1]).log_marginal[0]
+        for k in range(300)
+    ]
+    assert np.mean(few) > truth - 1e-9
+
+
+@pytest.mark.parametrize("num_temperatures", [1, 2, 5])
+@pytest.mark.parametrize("name", MACHINES)
+def test_reversed_chains_are_those_of_the_definition(name, num_temperatures):
+    model, seed = MACHINES[name], 2**40 + 7
+    rng = np.random.default_rng(5)
+    num_units = len(model._arrays()["visible_bias" if len(model._arrays()) == 3 else "bias"])
+    if num_units > 5 or len(model._arrays()) == 3:
+        states = (rng.random((3, num_units)) < 0.5).astype(np.uint8)
+    else:
+        states = np.eye(3, num_units, dtype=np.uint8)
+    if len(model._arrays()) == 2:  # drop units until none excludes another
+        for state in states:
+            for i in range(num_units):
+                state[i] &= not np.isinf(model.couplings[i][state == 1]).any()
+    weights = machines.layer_log_weights if len(model._arrays()) == 3 else machines.pair_log_weights
+    found = weights(*model._arrays().values(), num_temperatures, 3, seed, quiet, states)
+    for chain, value in enumerate(found):
+        expected = -naive_log_weight(model, num_temperatures, seed, chain, states[chain].tolist())
+        assert abs(value - expected) <= 1e-10 * max(1.0, abs(expected) / 100)
+
+
+def test_states_that_cannot_be_are_refused():
+    never = -math.inf
+    machine = fastvi.BoltzmannMachine([[0.0, never], [never, 0.0]], [0.0, 0.0])
+    with pytest.raises(ValueError, match=r"^latents must have p\(z\) > 0, got 0 for chain 1$"):
+        ais(machine, num_temperatures=2, num_chains=2, latents=[[0, 1], [1, 1]])
 
 
 @pytest.mark.slow_without_jit
@@ -169,9 +215,9 @@ def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, 
     model, seen = MACHINES[name], set()
     for threads, group, per_thread, operations in ((1, 64, 8, 3e8), (2, 5, 1, 1.0), (5, 3, 2, 1e5)):
         set_threads(threads)
-        monkeypatch.setattr(annealing, "_LARGEST_GROUP", group)
-        monkeypatch.setattr(annealing, "_GROUPS_PER_THREAD", per_thread)
-        monkeypatch.setattr(annealing, "_TASK_OPERATIONS", operations)
+        monkeypatch.setattr(chains, "_LARGEST_GROUP", group)
+        monkeypatch.setattr(chains, "_GROUPS_PER_THREAD", per_thread)
+        monkeypatch.setattr(chains, "_TASK_OPERATIONS", operations)
         seen.add(log_weights(model, 6, 23).tobytes())
     assert len(seen) == 1
 
@@ -212,7 +258,7 @@ def test_ties_are_settled_by_the_low_words():
                 share = low / 2**32 + offset
                 chances[n, unit] = high + min(max(share, 0.0), 1.0)
                 expected.append(share >= 1.0 or (offset > 0 and share > 0.0))
-        draw_layer(chances, size, 1, 3, 5, seed, 0, rows, counts)
+        draw_layer(chances, size, MACHINE_TAG, 1, 3, 5, seed, 0, rows, counts)
         for n in range(2):
             wanted = np.flatnonzero(expected[n * size : (n + 1) * size])
             assert rows[n, : counts[n]].tolist() == wanted.tolist()
@@ -262,14 +308,14 @@ def test_sums_of_layers(num_rows):
     for n in range(4):
         rows[n, : counts[n]] = np.flatnonzero(bits[n])
     fields = np.empty((4, 2 * WIDTH))
-    sum_layer(annealing._tiles(matrix), rows, counts, fields)
+    sum_layer(machines.tiles(matrix), rows, counts, fields)
     assert np.allclose(fields[:, : WIDTH + 7], bits @ matrix, rtol=0, atol=1e-13)
     assert not fields[:, WIDTH + 7 :].any()
 
 
 @pytest.mark.parametrize("name", ["restricted", "pairs"])
 def test_progress_counts_temperatures_of_all_chains(monkeypatch, capsys, name):
-    monkeypatch.setattr(annealing, "_TASK_OPERATIONS", 1.0)
+    monkeypatch.setattr(chains, "_TASK_OPERATIONS", 1.0)
     seen = []
     ais(
         MACHINES[name],
@@ -289,14 +335,19 @@ def test_progress_counts_temperatures_of_all_chains(monkeypatch, capsys, name):
         (
             {"model": fastvi.JointTable([[1.0]])},
             TypeError,
-            r"^model must be a RestrictedBoltzmannMachine or BoltzmannMachine, got ",
+            r"^model must be a SigmoidBeliefNetwork or .* or BoltzmannMachine, got ",
         ),
         (
             {"model": None},
             TypeError,
-            r"^model must be a RestrictedBoltzmannMachine or BoltzmannMachine, got ",
+            r"^model must be a SigmoidBeliefNetwork or .* or BoltzmannMachine, got ",
         ),
         ({"x": [[0, 1]]}, TypeError, r"^x must be None: log Z is the model's own, got "),
+        ({"initial": "uniform"}, TypeError, r"^initial must be 'prior' for a Boltzmann machine"),
+        ({"initial": fastvi.Uniform(2)}, TypeError, r"^initial must be 'prior' for a Boltzmann machine"),
+        ({"latents": [[0, 1, 1]]}, ValueError, r"^latents must have shape \(2, 3\), got shape \(1, 3\)"),
+        ({"latents": [[0, 2, 1]] * 2}, ValueError, r"^latents must contain only 0 and 1, got 2"),
+        ({"num_leapfrog": 0}, ValueError, r"^num_leapfrog must be an int >= 1, got 0"),
         ({"num_temperatures": 0}, ValueError, r"^num_temperatures must be an int >= 1, got 0"),
         ({"num_temperatures": 1.5}, TypeError, r"^num_temperatures must be an int >= 1, got 1\.5"),
         (

@@ -22,7 +22,7 @@ def linear_terms(x, weights, bias, constant, offset, linear, values):
         count = 0
         for j in range(x.shape[1]):
             ones[count] = j
-            count += x[n, j]
+            count += int(x[n, j])
         value = constant
         for k in range(count):
             value += bias[ones[k]]
