@@ -100,7 +100,7 @@ DISTRIBUTIONS = [
 ]
 
 KL_DIVERGENCE = [
-    ("q is an array", lambda: fastvi.kl_divergence(np.zeros(3), Q), TypeError, r"^q must be a Bernoulli, got an array of shape \(3,\)"),
+    ("q is an array", lambda: fastvi.kl_divergence(np.zeros(3), Q), TypeError, r"^q must be a Bernoulli or Normal, got an array of shape \(3,\)"),
     ("p is a model", lambda: fastvi.kl_divergence(Q, NETWORK), TypeError, r"^p must be a Bernoulli, got SigmoidBeliefNetwork"),
     ("other latents", lambda: fastvi.kl_divergence(Q, fastvi.Uniform(4)), ValueError, r"^q and p .* q with 3 and p with 4"),
     ("other data", lambda: fastvi.kl_divergence(Q, fastvi.Bernoulli(np.zeros((3, 3)))), ValueError, r"^q and p .* q with 2 and p with 3"),
@@ -173,9 +173,9 @@ LOG_MARGINAL = [
 ]
 
 BOUNDS = [
-    ("model a table", lambda: fastvi.elbo(TABLE, X, Q), TypeError, r"^model must be a SigmoidBeliefNetwork, got JointTable"),
+    ("model a table", lambda: fastvi.elbo(TABLE, X, Q), TypeError, r"^model must be one with latents to sum out, got JointTable"),
     ("x too wide", lambda: fastvi.elbo(NETWORK, np.zeros((2, 5)), Q), ValueError, r"^x must have shape \(num_data, 4\)"),
-    ("q an array", lambda: fastvi.elbo(NETWORK, X, np.zeros((2, 3))), TypeError, r"^q must be a Bernoulli, got an array of shape \(2, 3\)"),
+    ("q an array", lambda: fastvi.elbo(NETWORK, X, np.zeros((2, 3))), TypeError, r"^q must be a Bernoulli or Normal, got an array of shape \(2, 3\)"),
     ("q of other data", lambda: fastvi.elbo(NETWORK, np.zeros((3, 4)), Q), ValueError, r"^q must have logits of shape \(3,\) or \(3, 3\), got shape \(2, 3\)"),
     ("q of other latents", lambda: fastvi.elbo(NETWORK, X, fastvi.Bernoulli(np.zeros(5))), ValueError, r"^q must have logits of shape \(3,\) or \(2, 3\), got shape \(5,\)"),
     ("num_samples of 0", lambda: fastvi.elbo(NETWORK, X, Q, num_samples=0), ValueError, r"^num_samples must be an int >= 1, got 0"),

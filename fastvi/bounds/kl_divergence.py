@@ -9,6 +9,7 @@ import numpy as np
 from fastvi import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid, sigmoid
+from fastvi.distributions.normal import Normal
 
 # (exp(t) - 1 - t) / t^2 = sum_k t^k / (k + 2)!; 17 terms leave less than 1e-17 at |t| = 1
 _SERIES = [1 / math.factorial(k + 2) for k in range(17)]
@@ -19,7 +20,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> np.ndarray:
 
     Parameters
     ----------
-    q, p : Bernoulli or Uniform
+    q, p : both Bernoulli or Uniform, or both Normal
         Over the same number of latents. Parameters (d,) are used for every datum of the other.
 
     Returns
@@ -43,8 +44,8 @@ def kl_divergence(q: Distribution, p: Distribution) -> np.ndarray:
     >>> fastvi.kl_divergence(fastvi.Bernoulli([float("inf"), float("-inf")]), fastvi.Uniform(2))
     array([1.38629436])
     """
-    a = np.atleast_2d(validation.instance(q, "q", Bernoulli).logits)
-    b = np.atleast_2d(validation.instance(p, "p", Bernoulli).logits)
+    validation.instance(q, "q", (Bernoulli, Normal))
+    validation.instance(p, "p", Normal if isinstance(q, Normal) else Bernoulli)
     if q.num_latents != p.num_latents:
         counts = f"q with {q.num_latents} and p with {p.num_latents}"
         raise ValueError(f"q and p must have the same number of latents, got {counts}")
@@ -52,7 +53,19 @@ def kl_divergence(q: Distribution, p: Distribution) -> np.ndarray:
         raise ValueError(
             f"q and p must be over the same number of data, got q with {q.num_data} and p with {p.num_data}"
         )
-    return bernoulli_kl(a, b).sum(axis=-1)
+    if isinstance(q, Normal) and isinstance(p, Normal):
+        return normal_kl(*(np.atleast_2d(each) for each in (q.mean, q.std, p.mean, p.std))).sum(axis=-1)
+    return bernoulli_kl(np.atleast_2d(q.logits), np.atleast_2d(p.logits)).sum(axis=-1)  # type: ignore[attr-defined]
+
+
+def normal_kl(mean: np.ndarray, std: np.ndarray, other_mean: np.ndarray, other_std: np.ndarray) -> np.ndarray:
+    """KL between normal distributions, elementwise: (h(2 log(s / s')) + ((m - m') / s')^2) / 2 with h(t) =
+    exp(t) - 1 - t >= 0, so that nothing cancels where the two are close.
+    """
+    t = 2.0 * np.log(std / other_std)
+    with np.errstate(over="ignore"):
+        spread = np.where(np.abs(t) <= 1.0, _h(np.clip(t, -1.0, 1.0)), np.expm1(t) - t)
+        return 0.5 * (spread + np.square((mean - other_mean) / other_std))
 
 
 def bernoulli_kl(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.expectations import Bits, ordered_bits
 from fastvi.engine.form import Form, chunks
-from fastvi.engine.pair_form import PairForm
+from fastvi.engine.pair_form import PairForm, PairParts
 from fastvi.engine.tile_batch import PackedBatch, flipped_tiles
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.state_sums import merge_expectations
@@ -33,20 +33,25 @@ class Expected(NamedTuple):
     slope: Array
 
 
-def expected_log_joint(form: Form, x: Array, logits: Array) -> Expected:
-    """For q with ``logits`` (d,) or (N, d) and a form with tiles; in chunks of data, wave by wave."""
-    value, slope = np.empty(len(x)), np.empty((len(x), form.num_latents))
+def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expected:
+    """For q with ``logits`` (d,) or (N, d) and a form with tiles, or what a pairwise one is made of; in
+    chunks of data, wave by wave.
+    """
+    value, slope = np.empty(len(x)), np.empty((len(x), form.order.size))
     for data in chunks(len(x)):
         terms = form.data.terms(x[data])
         own = logits if logits.ndim == 1 else logits[data]
         bits = ordered_bits(form, own, data.stop - data.start)
-        found = _pairwise(form, terms, bits) if isinstance(form, PairForm) else _tiled(form, terms, bits)
+        if isinstance(form, PairForm | PairParts):
+            found = _pairwise(form, terms, bits)
+        else:
+            found = _tiled(form, terms, bits)
         value[data] = found.value
         slope[data, form.order] = found.slope
     return Expected(value, slope)
 
 
-def _pairwise(form: PairForm, terms: Terms, bits: Bits) -> Expected:
+def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
     """-inf couplings count where both latents can be on."""
     never = np.isneginf(form.couplings)
     finite = np.where(never, 0.0, form.couplings)

@@ -30,7 +30,7 @@ class Bits(NamedTuple):
     log_one: Array
 
 
-def ordered_bits(form: Form, logits: Array, num_data: int) -> Bits:
+def ordered_bits(form: Any, logits: Array, num_data: int) -> Bits:
     """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
     is.
     """

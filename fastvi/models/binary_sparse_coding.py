@@ -66,6 +66,7 @@ class BinarySparseCoding(Enumerable):
     prior_logits: np.ndarray
     num_pixels: int
     num_latents: int
+    _has_expectations = True
 
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike, noise_std: float, prior_logits: ArrayLike
@@ -126,15 +127,37 @@ class BinarySparseCoding(Enumerable):
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.importance.pair_target import PairTarget
+
+        return PairTarget(self._parts(pixels, with_prior=with_prior))
+
+    def _parts(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
+        """What is linear and quadratic in z. Without the prior, p(z) = 2^-d is divided out again."""
         from fastvi.engine.pair_form import sparse_coding_parts
 
-        parts = sparse_coding_parts(
-            self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits
-        )
-        return PairTarget(parts)
+        prior = self.prior_logits if with_prior else np.zeros(self.num_latents)
+        parts = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
+        if with_prior:
+            return parts
+        constant = parts.data.constant + self.num_latents * math.log(2.0)
+        return parts._replace(data=parts.data._replace(constant=constant))
 
-    def _prior_proposal(self) -> Any:
+    def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        from fastvi.engine.elbo_gradient import expected_log_joint
+
+        return expected_log_joint(self._parts(pixels), x, logits).value
+
+    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
+        mean, weights = np.atleast_2d(q.mean), self.weights[pixels] / self.noise_std
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
+        spread = (np.square(weights).sum(axis=0) * (mean * sigmoid(-np.atleast_2d(q.logits)))).sum(axis=1)
+        constant = len(weights) * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
+        return -0.5 * (np.square(residual).sum(axis=1) + spread) - constant
+
+    def _prior(self) -> Bernoulli:
         return Bernoulli(self.prior_logits)
+
+    _prior_proposal = _prior
 
     def _no_gradient(self) -> dict[str, np.ndarray]:
         return {name: np.zeros_like(array) for name, array in self._arrays().items()}

@@ -62,6 +62,7 @@ class BoltzmannMachine(Enumerable):
     bias: np.ndarray
     num_units: int
     num_latents: int
+    _has_expectations = True
     num_pixels: int
 
     def __init__(self, couplings: ArrayLike, bias: ArrayLike) -> None:
@@ -124,6 +125,12 @@ class BoltzmannMachine(Enumerable):
         from fastvi.engine.pair_form import boltzmann_parts
 
         return PairTarget(boltzmann_parts(self.couplings, self.bias, pixels))
+
+    def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        from fastvi.engine.elbo_gradient import expected_log_joint
+        from fastvi.engine.pair_form import boltzmann_parts
+
+        return expected_log_joint(boltzmann_parts(self.couplings, self.bias, pixels), x, logits).value
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return bool(pixels.all())

@@ -28,6 +28,7 @@ class Enumerable(Model):
     num_pixels: int
     num_latents: int
     _real_latents = False  # whether the latents are real numbers, not bits
+    _has_expectations = False  # whether E_q[log p(x, z)] of a factorised q takes no enumeration
     _may_lack_data = False  # whether x=None means something: nothing was observed
     _deep_prior: Enumerable | None = None  # the prior where it is a model, summed out for each state
 
@@ -56,10 +57,26 @@ class Enumerable(Model):
         raise NotImplementedError
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
-        """What importance sampling needs of these pixels, for ``num_states`` sampled states in all; log p(x |
-        z) alone where not ``with_prior``, which only models with an ``_ancestral`` prior are asked for.
+        """What sampling needs of these pixels, for ``num_states`` sampled states in all; log p(x | z) alone
+        where not ``with_prior``, which only models with a prior are asked for.
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self!r}")
+
+    def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """E_q[log p(x, z)] (N,), not normalised, for binary latents: q's ``logits`` (free,) or (N, free)."""
+        from fastvi.engine.expected_joint import expected_joint
+
+        return expected_joint(self._form(pixels, "float64"), x, logits)
+
+    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray | None:
+        """E_q[log p(x | z)] (N,) of a Bernoulli or normal q over the free latents; None of a model without a
+        prior.
+        """
+        return None
+
+    def _prior(self) -> Any:
+        """p(z), a Distribution or a model; None of a model that has none."""
+        return None
 
     def _prior_proposal(self) -> Distribution | Ancestral:
         """p(z), for a proposal that draws from it."""

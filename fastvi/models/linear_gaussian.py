@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.distributions.normal import Normal
+from fastvi.distributions.normal import Normal, moments_of
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
 
@@ -70,6 +70,7 @@ class LinearGaussian(Enumerable):
     num_pixels: int
     num_latents: int
     _real_latents = True
+    _has_expectations = True
     prior: Normal
     _decoder: NeuralDecoder
 
@@ -155,10 +156,21 @@ class LinearGaussian(Enumerable):
         )
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        return self._decoder._target(pixels, num_states)
+        return self._decoder._target(pixels, num_states, with_prior=with_prior)
 
-    def _prior_proposal(self) -> Any:
+    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
+        mean, scale = moments_of(q, len(x))
+        weights = self.weights[pixels] / self.noise_std
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
+        spread = np.square(np.einsum("ji,nik->njk", weights, scale)).sum(axis=(1, 2))
+        constant = len(weights) * (0.5 * _LOG_TWO_PI + math.log(self.noise_std))
+        return -0.5 * (np.square(residual).sum(axis=1) + spread) - constant
+
+    def _prior(self) -> Any:
         return self.prior
+
+    _prior_proposal = _prior
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return True

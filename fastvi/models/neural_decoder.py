@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
-from fastvi.distributions.normal import Normal, normal_log_prob
+from fastvi.distributions.normal import Normal, moments_of, normal_log_prob
 from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
 
@@ -191,6 +191,10 @@ class NeuralDecoder(Enumerable):
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
 
     @property
+    def _has_expectations(self) -> bool:  # type: ignore[override]
+        return self._real_latents
+
+    @property
     def _real_latents(self) -> bool:  # type: ignore[override]
         return isinstance(self.prior, Normal)
 
@@ -199,11 +203,27 @@ class NeuralDecoder(Enumerable):
 
         decoder = self.layers, self.activation, self.noise_std, pixels
         if isinstance(self.prior, Normal):
-            return RealDecoderTarget(*decoder, self.prior.mean, self.prior.std)
-        return BinaryDecoderTarget(*decoder, self.prior.logits)
+            prior = (self.prior.mean, self.prior.std) if with_prior else None
+            return RealDecoderTarget(*decoder, self.num_latents, prior)
+        return BinaryDecoderTarget(*decoder, self.num_latents, self.prior.logits if with_prior else None)
 
-    def _prior_proposal(self) -> Any:
+    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
+        if not isinstance(self.prior, Normal):
+            from fastvi.engine.block_form import block_form
+            from fastvi.engine.expected_joint import expected_joint
+
+            activate, prior = ACTIVATIONS[self.activation], np.zeros(self.num_latents)
+            form = block_form(self.layers, self.activation, activate, self.noise_std, prior, pixels)
+            return expected_joint(form, x, q.logits) + self.num_latents * np.log(2.0)
+        from fastvi.engine.normal_expectation import expected_log_likelihood
+
+        mean, scale = moments_of(q, len(x))
+        return expected_log_likelihood(self.layers, self.activation, self.noise_std, pixels, x, mean, scale)
+
+    def _prior(self) -> Any:
         return self.prior
+
+    _prior_proposal = _prior
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         return isinstance(self.prior, Normal)

@@ -184,7 +184,18 @@ class SigmoidBeliefNetwork(Enumerable):
         data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
         if self.is_deep and with_prior:
             return ProductTarget(weights, bias, -1.0, data, None, partial(log_prior, self._deep_prior))
-        return ProductTarget(weights, bias, -1.0, data, self.prior_logits)
+        return ProductTarget(weights, bias, -1.0, data, self.prior_logits if with_prior else None)
+
+    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.expectations import expected_log_likelihood
+        from fastvi.engine.softplus_form import softplus_form
+
+        none = np.zeros(self.num_latents)
+        form = softplus_form(self.weights[pixels], self.bias[pixels], none, fold_prior=False)
+        return expected_log_likelihood(form, x, q.logits)
+
+    def _prior(self) -> Any:
+        return self.prior
 
     def _prior_proposal(self) -> Any:
         if not self.is_deep:

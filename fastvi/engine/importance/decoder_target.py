@@ -18,7 +18,7 @@ Array = NDArray[Any]
 Layers = Sequence[tuple[Array, Array]]
 
 
-class _Likelihood:
+class DecoderLikelihood:
     """log p(x | z) = c(x) + <t(x), h(z)> - A(z)."""
 
     def __init__(self, layers: Layers, activation: str, noise_std: float | None, pixels: Array) -> None:
@@ -35,6 +35,15 @@ class _Likelihood:
         log_w -= block.minus[: log_w.size]
         add_panel_sums(block.features, block.units, block.counts, self.net.depth, linear, log_w)
 
+    def add_states(self, z: Array, linear: Array, log_w: Array) -> None:
+        """The same for any number of states z (K, d)."""
+        step = self.net.block_rows
+        for first in range(0, log_w.size, step):
+            part = log_w[first : first + step]
+            rows = _packed_rows(part.size, z.shape[1])
+            pack_rows(np.ascontiguousarray(z[first : first + step]), rows)
+            self.add(rows, linear, part)
+
 
 def _packed_rows(num: int, num_latents: int) -> Array:
     return np.empty(-(-num // ROWS) * ROWS * num_latents)
@@ -44,10 +53,11 @@ class BinaryDecoderTarget(BinaryTarget):
     """A decoder with a Bernoulli prior."""
 
     def __init__(
-        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, prior_logits: Array
-    ) -> None:
-        super().__init__(prior_logits.size, prior_logits)
-        self._likelihood = _Likelihood(layers, activation, noise_std, pixels)
+        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
+        prior_logits: Array | None,
+    ) -> None:  # fmt: skip
+        super().__init__(num_latents, prior_logits)
+        self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels)
 
     def terms(self, x: Array) -> Terms:
         return Terms(np.zeros((len(x), self.num_latents)), self.prepare(x).constant)
@@ -71,24 +81,17 @@ class RealDecoderTarget(RealTarget):
     """A decoder with a normal prior."""
 
     def __init__(
-        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, mean: Array, std: Array
-    ) -> None:
-        self.num_latents = mean.size
-        self._likelihood, self._mean, self._std = (
-            _Likelihood(layers, activation, noise_std, pixels),
-            mean,
-            std,
-        )
+        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
+        prior: tuple[Array, Array] | None,
+    ) -> None:  # fmt: skip
+        self.num_latents, self._prior = num_latents, prior
+        self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels)
 
     def prepare(self, x: Array) -> Terms:
         return self._likelihood.terms(x)
 
     def add(self, x: Terms, n: int, z: Array, log_w: Array) -> None:
-        add_normal_logs(z, self._mean, self._std, log_w)
+        if self._prior is not None:
+            add_normal_logs(z, *self._prior, log_w)
         log_w += x.constant[n]
-        step = self._likelihood.net.block_rows
-        for first in range(0, log_w.size, step):
-            part = log_w[first : first + step]
-            rows = _packed_rows(part.size, self.num_latents)
-            pack_rows(z[first : first + step], rows)
-            self._likelihood.add(rows, x.linear[n], part)
+        self._likelihood.add_states(z, x.linear[n], log_w)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.importance.targets import Target
+from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.log_weights import weight_sums
@@ -35,6 +35,7 @@ class Sampler(NamedTuple):
     numbers: Array  # (N,) of the data among all: the generator's
     proposal: Any
     seed: int
+    part: str = WEIGHT
 
     def take(self, which: slice | Array) -> Sampler:
         """Some of the data."""
@@ -87,6 +88,11 @@ def _target(sampler: Sampler) -> Target:
     return found
 
 
+def bound(sampler: Sampler) -> Filler:
+    """The sampler's target with its data and their draws."""
+    return _target(sampler).bind(sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part)
+
+
 def forget() -> None:
     """Let go of the target that was kept for the next job."""
     _TARGETS.clear()
@@ -95,7 +101,7 @@ def forget() -> None:
 def run_job(job: Job) -> Part:
     """Draw, weigh and sum."""
     sampler, num_data = job.sampler, len(job.sampler.x)
-    filler = _target(sampler).bind(sampler.x, sampler.numbers, sampler.proposal, sampler.seed)
+    filler = bound(sampler)
     log_w = np.empty((num_data, job.num))
     num_chunks = -(-job.num // CHUNK)
     largest, total, squares, smallest = (np.empty((num_chunks, num_data)) for _ in range(4))

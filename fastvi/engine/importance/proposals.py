@@ -115,10 +115,14 @@ class BernoulliDraws:
 
     def weigh(
         self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
-        if_one: Array, log_w: Array,
+        if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
         """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k) - log q(z_k)."""
         sums = np.empty(num_rows)
+        if not with_q:
+            subset_rows(if_zero, if_one, groups, sums)
+            sum_rows(rows, sums, constant, log_w)
+            return
         if len(self._log_q) == 1:
             log_zero, log_one = (_row(part, n) for part in self._log_q[0])
             # in this order they cancel where q is the prior
@@ -161,7 +165,7 @@ class AncestralDraws:
 
     def weigh(
         self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
-        if_one: Array, log_w: Array,
+        if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
         """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
         sums = np.empty(num_rows)

@@ -19,7 +19,7 @@ class JointTableTarget(Target):
     def __init__(self, probabilities: Array) -> None:
         self.probabilities = probabilities
 
-    def bind(self, x: Array, numbers: Array, proposal: str, seed: int) -> _TableFiller:
+    def bind(self, x: Array, numbers: Array, proposal: str, seed: int, part: str) -> _TableFiller:
         return _TableFiller(self.probabilities, x[:, 0], numbers, proposal, seed)
 
 

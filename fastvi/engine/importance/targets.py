@@ -27,6 +27,8 @@ from fastvi.kernels.cpu.importance_sampling import Groups, pick_rows
 Array = NDArray[Any]
 BinaryProposal = BernoulliMixture | Ancestral
 
+WEIGHT, JOINT = "log p(x, z) - log q(z)", "log p(x, z)"
+
 
 class Filler(Protocol):
     """A target with the data of one job."""
@@ -39,8 +41,10 @@ class Target(ABC):
     """p(x, z) for sampled z."""
 
     @abstractmethod
-    def bind(self, x: Array, numbers: Array, proposal: Any, seed: int) -> Filler:
-        """The data ``x``, which have ``numbers`` (N,) among all, and their proposal."""
+    def bind(self, x: Array, numbers: Array, proposal: Any, seed: int, part: str) -> Filler:
+        """The data ``x``, which have ``numbers`` (N,) among all, and their proposal; rows are filled with
+        WEIGHT, or with the ``part`` JOINT of it.
+        """
 
 
 class Sampled(NamedTuple):
@@ -91,20 +95,15 @@ class BinaryTarget(Target):
         """Whatever of the data ``add`` needs."""
         return None
 
-    def bind(self, x: Array, numbers: Array, proposal: BinaryProposal, seed: int) -> _BinaryFiller:
-        return _BinaryFiller(self, x, numbers, proposal, seed)
+    def bind(self, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str) -> _BinaryFiller:
+        return _BinaryFiller(self, x, numbers, proposal, seed, part)
 
 
 class _BinaryFiller:
     def __init__(
-        self,
-        target: BinaryTarget,
-        x: Array,
-        numbers: Array,
-        proposal: BinaryProposal,
-        seed: int,
+        self, target: BinaryTarget, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str
     ) -> None:
-        self._target, self._numbers = target, numbers
+        self._target, self._numbers, self._with_q = target, numbers, part == WEIGHT
         self._terms, self._rest = target.terms(x), target.prepare(x)
         self._draws: BernoulliDraws | AncestralDraws
         if isinstance(proposal, Ancestral):
@@ -123,7 +122,7 @@ class _BinaryFiller:
             linear, constant = self._terms.linear[n], self._terms.constant[n]
             self._draws.weigh(
                 n, rows[m], target.groups, target.num_rows, constant, target.prior_zero,
-                linear + target.prior_one, log_w[m],
+                linear + target.prior_one, log_w[m], with_q=self._with_q,
             )  # fmt: skip
         target.add(self._rest, Sampled(begin, words, rows.reshape(-1)), log_w.reshape(-1))
 
@@ -141,15 +140,15 @@ class RealTarget(Target):
     def add(self, x: Any, n: int, z: Array, log_w: Array) -> None:
         """Add log p(x_n, z_k) of samples z (K, d) to ``log_w`` (K,)."""
 
-    def bind(self, x: Array, numbers: Array, proposal: NormalMixture, seed: int) -> _RealFiller:
-        return _RealFiller(self, x, numbers, proposal, seed)
+    def bind(self, x: Array, numbers: Array, proposal: NormalMixture, seed: int, part: str) -> _RealFiller:
+        return _RealFiller(self, x, numbers, proposal, seed, part)
 
 
 class _RealFiller:
     def __init__(
-        self, target: RealTarget, x: Array, numbers: Array, proposal: NormalMixture, seed: int
+        self, target: RealTarget, x: Array, numbers: Array, proposal: NormalMixture, seed: int, part: str
     ) -> None:
-        self._target, self._numbers = target, numbers
+        self._target, self._numbers, self._with_q = target, numbers, part == WEIGHT
         self._x, self._draws = target.prepare(x), NormalDraws(proposal, seed)
 
     def fill(self, begin: int, first: int, log_w: Array) -> None:
@@ -159,4 +158,5 @@ class _RealFiller:
             self._draws.draw(n, int(self._numbers[n]), first, z)
             row[:] = 0.0
             self._target.add(self._x, n, z, row)
-            self._draws.subtract(n, z, row)
+            if self._with_q:
+                self._draws.subtract(n, z, row)
