@@ -89,7 +89,7 @@ def fit_encoder(
     C. Cremer, X. Li, D. Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML (the gap).
     """
     check_model(model)
-    _check_encoder(encoder, model)
+    check_encoder(encoder, model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
     wanted = validation.flag(amortization_gap, "amortization_gap")
@@ -114,7 +114,8 @@ def fit_encoder(
     )  # fmt: skip
 
 
-def _check_encoder(encoder: Any, model: Enumerable) -> None:
+def check_encoder(encoder: Any, model: Enumerable) -> None:
+    """Refuse what is no encoder for the binary latents of ``model``."""
     validation.instance(encoder, "encoder", Encoder)
     if encoder.family != "bernoulli" or model._real_latents:
         raise TypeError(
