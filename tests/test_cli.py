@@ -56,7 +56,7 @@ def idx(array):
 # ---- help ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["plan"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["fit"], ["plan"], ["info"]])
 def test_help_has_examples(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
@@ -350,3 +350,41 @@ def test_cells():
         "0.3333",
         "x",
     ]
+
+
+# ---- fit -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow_without_jit
+def test_fit_agrees_with_the_library(tmp_path):
+    x = fastvi.SigmoidBeliefNetwork(2 * np.eye(4), np.zeros(4), np.zeros(4)).sample(80, 1)[1]
+    np.save(tmp_path / "x.npy", x)
+    out = tmp_path / "fitted.npz"
+    options = ["--latents", "3", "--epochs", "4", "--batch-size", "16", "--held-out", "0.25"]
+    result = invoke("fit", tmp_path / "x.npy", out, *options, "--checkpoint", tmp_path / "run.npz")
+    assert result.exit_code == 0, result.output
+    fitted = fastvi.load(out)
+    assert fitted.num_latents == 3
+    assert (tmp_path / "run.npz").exists()
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(80)
+    judged = x[order[:20]]
+    value = fastvi.log_marginal(fitted, judged).mean()
+    assert f"{value:.6f}" in result.stdout
+    again = invoke("fit", tmp_path / "x.npy", tmp_path / "again.npz", *options)
+    assert again.exit_code == 0
+    assert np.array_equal(fastvi.load(tmp_path / "again.npz").weights, fitted.weights)
+    better = ["--start", out, "--epochs", "2", "--held-out", "0"]
+    assert invoke("fit", tmp_path / "x.npy", tmp_path / "better.npz", *better).exit_code == 0
+    start, end = (fastvi.log_marginal(fastvi.load(p), x).mean() for p in (out, tmp_path / "better.npz"))
+    assert end >= start
+
+
+def test_fit_of_wrong_input(tmp_path, network):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "grey.npy", X * 7)
+    data, out = tmp_path / "x.npy", tmp_path / "out.npz"
+    assert "exactly one of --start and --latents" in one_line(invoke("fit", data, out))
+    assert "DATA must hold 0 and 1" in one_line(invoke("fit", tmp_path / "grey.npy", out, "--latents", "2"))
+    fastvi.Uniform(2).save(tmp_path / "q.npz")
+    assert "--start must hold a model" in one_line(invoke("fit", data, out, "--start", tmp_path / "q.npz"))
+    assert not out.exists()

@@ -31,6 +31,7 @@ def cli(context: click.Context) -> None:
       fastvi study                              all studies on handwritten digits, about two minutes
       fastvi study bounds --quick               one of them at toy sizes, seconds
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
+      fastvi fit digits.npy model.npz --latents 12    learn a model by exact maximum likelihood
       fastvi plan model.npz --num-data 10000    what that would take, before it is done
       fastvi info                               versions, processor, threads
     """
@@ -86,6 +87,67 @@ def study(
         num_latents=num_latents or settings.num_latents,
     )
     run_studies(tuple(name for name in _STUDIES if name in which) or ("model", *_STUDIES), settings, out)
+
+
+@cli.command()
+@click.argument("data", type=_FILE)
+@click.argument("out", type=_FILE)
+@click.option(
+    "--latents",
+    "num_latents",
+    type=click.IntRange(1, 30),
+    help="Begin with a new network of so many latents.",
+)
+@click.option("--start", type=_FILE, help="Begin with this saved model (.npz).")
+@click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]")
+@click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first so many data only.")
+@click.option(
+    "--held-out", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True,
+    help="Share of the data that is not trained on, and decides which epoch is kept.",
+)  # fmt: skip
+@click.option("--epochs", "num_epochs", type=click.IntRange(0), default=50, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True)
+@click.option("--patience", type=click.IntRange(1), help="Stop after so many epochs without a better one.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Same seed, same model."
+)
+@click.option("--checkpoint", type=_FILE, help="Keep what is finished in this file, and go on from it.")
+def fit(
+    data: Path,
+    out: Path,
+    num_latents: int | None,
+    start: Path | None,
+    key: str | None,
+    threshold: float | None,
+    limit: int | None,
+    held_out: float,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    patience: int | None,
+    seed: int,
+    checkpoint: Path | None,
+) -> None:
+    """Learn a model from DATA (.npz, .npy, IDX or IDX.gz) by exact maximum likelihood; save it to OUT (.npz).
+
+    Every step takes the exact gradient of log p(x), summed over all 2^d latent states. Ctrl-C saves the best
+    model so far.
+
+    \b
+    Examples:
+      fastvi fit digits.npy model.npz --latents 12
+      fastvi fit t10k-images-idx3-ubyte.gz model.npz --latents 10 --threshold 128 --epochs 20
+      fastvi fit digits.npy better.npz --start model.npz --learning-rate 0.01 --checkpoint run.npz
+    """
+    from fastvi.cli.fit import fit_file
+
+    fit_file(
+        data, out, start_path=start, num_latents=num_latents, key=key, threshold=threshold, limit=limit,
+        held_out=held_out, num_epochs=num_epochs, batch_size=batch_size, learning_rate=learning_rate,
+        patience=patience, seed=seed, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 @cli.command()

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import click
 import numpy as np
 
 import fastvi
+from fastvi.cli.data import rows_of
 from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table
-from fastvi.datasets import load_idx
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.joint_table import JointTable
 from fastvi.models.storage import write_whole
-
-_USUAL_KEYS = ("x", "images")
-
-
-def read_data(path: Path, key: str | None) -> np.ndarray:
-    """The array in an .npz, .npy or IDX file; which of them it is follows from its first bytes."""
-    if path.is_dir():
-        raise WrongInput(f"DATA must be a file, got the directory {str(path)!r}")
-    with open(path, "rb") as file:
-        start = file.read(6)
-    is_archive = start[:2] == b"PK"
-    if key is not None and not is_archive:
-        raise WrongInput(f"--key is for .npz files, got {str(path)!r}")
-    if start != b"\x93NUMPY" and not is_archive:
-        return load_idx(path)
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not is_archive:
-            return np.asarray(loaded)
-        with loaded as archive:
-            return np.asarray(archive[_choose_key(path, archive.files, key)])
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise WrongInput(f"DATA must be a whole NumPy file, got {str(path)!r}: {error}") from error
-
-
-def _choose_key(path: Path, names: list[str], key: str | None) -> str:
-    wanted = [key] if key is not None else [*_USUAL_KEYS, *names[: len(names) == 1]]
-    for name in wanted:
-        if name in names:
-            return name
-    asked = f"no array {key!r}" if key is not None else "several arrays and none is named x or images"
-    raise WrongInput(f"DATA {str(path)!r} has {asked}: choose one of {', '.join(names)} by --key")
 
 
 def evaluate_file(
@@ -65,16 +32,7 @@ def evaluate_file(
         model = fastvi.load(model_path)
         if not isinstance(model, Enumerable | JointTable):
             raise WrongInput(f"MODEL must hold a model, got {model!r}")
-        x = read_data(data_path, key)
-        if x.ndim == 0:
-            raise WrongInput(f"DATA must hold one datum a row, got a single {x.dtype} in {str(data_path)!r}")
-        if x.ndim > 2:
-            x = x.reshape(len(x), int(np.prod(x.shape[1:])))
-        x = x[:limit]
-        if threshold is not None:
-            if x.dtype.kind not in "biuf":
-                raise WrongInput(f"DATA must hold numbers for --threshold, got dtype {x.dtype}")
-            x = x >= threshold
+        x = rows_of(data_path, key, threshold, limit)
         values = fastvi.log_marginal(model, x, checkpoint=checkpoint, normalized=normalized)
     except (ValueError, TypeError) as error:
         raise WrongInput(str(error)) from error

@@ -1,0 +1,81 @@
+"""``fastvi fit``: a model learned from a data file by exact maximum likelihood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import fastvi
+from fastvi.cli.data import rows_of
+from fastvi.cli.group import WrongInput
+from fastvi.cli.terminal import print_table
+from fastvi.models.enumerable import Enumerable
+
+_INITIAL_STD = 0.1
+
+
+def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
+    """A sigmoid belief network with small random weights and the pixels' own shares as biases."""
+    if not np.isin(x, (0, 1)).all():
+        raise WrongInput("DATA must hold 0 and 1 for --latents, got other numbers: use --threshold")
+    share = (x.sum(axis=0) + 0.5) / (len(x) + 1.0)  # half a pixel each way keeps the bias finite
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    weights = _INITIAL_STD * generator.standard_normal((x.shape[1], num_latents))
+    return fastvi.SigmoidBeliefNetwork(weights, np.log(share / (1.0 - share)), np.zeros(num_latents))
+
+
+def fit_file(
+    data_path: Path,
+    out_path: Path,
+    *,
+    start_path: Path | None,
+    num_latents: int | None,
+    key: str | None,
+    threshold: float | None,
+    limit: int | None,
+    held_out: float,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    patience: int | None,
+    seed: int,
+    checkpoint: Path | None,
+) -> None:
+    """Fit, save the best model to ``out_path``, print how it went."""
+    if (start_path is None) == (num_latents is None):
+        raise WrongInput("fit takes exactly one of --start and --latents")
+    try:
+        x = rows_of(data_path, key, threshold, limit)
+        order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(x))
+        num_judged = round(held_out * len(x))
+        train, judged = x[order[num_judged:]], x[order[:num_judged]]
+        if start_path is not None:
+            model = fastvi.load(start_path)
+            if not isinstance(model, Enumerable):
+                raise WrongInput(f"--start must hold a model with latents, got {model!r}")
+        else:
+            if x.ndim != 2 or not len(train):
+                raise WrongInput(f"DATA must hold at least 1 row to be trained on, got shape {x.shape}")
+            model = starting_model(train, int(num_latents or 0), seed)
+        fit = fastvi.fit_model(
+            model, train, held_out=judged if num_judged else None, num_epochs=num_epochs,
+            batch_size=batch_size, learning_rate=learning_rate, patience=patience, seed=seed,
+            checkpoint=checkpoint, progress=True,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise WrongInput(str(error)) from error
+    fit.model.save(out_path)
+    epochs = range(fit.history.size)
+    best = int(fit.best_epoch or 0)
+    shown = sorted({0, best, fit.history.size - 1, *list(epochs)[:: max(1, fit.history.size // 8)]})
+    judged_by = f"{num_judged} held-out data" if num_judged else "the training data"
+    print_table(
+        f"mean log p(x) of {judged_by}, nats",
+        {"epoch": [str(e) for e in shown], "value": [f"{float(fit.history[e]):.6f}" for e in shown]},
+    )
+    click.echo(f"written: {out_path} (epoch {best})")
+    if not fit.converged:
+        raise click.exceptions.Exit(130)
