@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "decoder",
         "programs",
         "estimators",
+        "log_weights",
         "annealing",
         "plan",
         "memory",

@@ -41,7 +41,8 @@ MACHINES = (
     Peer("numpy_machine", "NumPy, product of three tables", "numpy"),
 )
 
-OPTIONAL = ("jax", "torch", "dimod", "numpyro", "funsor")  # funsor: numpyro needs it for its sums over states
+# funsor: numpyro needs it for its sums over states
+OPTIONAL = ("jax", "torch", "dimod", "numpyro", "funsor", "arviz_stats")
 
 
 def installed(package: str) -> bool:

@@ -1,4 +1,4 @@
-"""Sampling estimators and reductions of log weights: fastvi against its peers."""
+"""Sampling estimators: fastvi against its peers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import oracle
 import peers
 import pytest
-from baselines import log_mean_exp
 from problems import Problem, Size, mild_problem
 
 import fastvi
@@ -47,33 +46,3 @@ def test_estimate(record: Any, size: Size, which: int, tool: str) -> None:
     record.info["max_standard_errors_off"] = float(np.max(np.abs(value - exact) / std_error))
     assert record.info["max_standard_errors_off"] <= 5.0
     assert np.all(std_error < 0.5)  # beyond, five of them would check nothing
-
-
-def _log_weights(size: Size) -> tuple[str, np.ndarray]:
-    rows, columns = size.log_weights
-    return f"log_mean_exp of ({rows:,}, {columns:,})", 30.0 * np.random.default_rng(3).standard_normal(
-        (rows, columns)
-    )
-
-
-def test_log_mean_exp(record: Any, size: Size) -> None:
-    job, log_w = _log_weights(size)
-    record.describe(job, "fastvi", log_w.size)
-    record.copy_limit(log_w.nbytes)
-    values = record.run(lambda: fastvi.log_mean_exp(log_w), size.rounds)
-    record.check(values, oracle.log_mean_exp(log_w))
-
-
-@pytest.mark.parametrize(
-    ("tool", "label"),
-    [
-        pair
-        for pair in (("jax", "JAX, jitted"), ("torch", "PyTorch"), ("scipy", "SciPy"))
-        if peers.installed(pair[0])
-    ],
-)
-def test_log_mean_exp_peer(record: Any, size: Size, tool: str, label: str) -> None:
-    job, log_w = _log_weights(size)
-    record.describe(job, label, log_w.size)
-    values = record.run(log_mean_exp.TOOLS[tool](log_w), size.rounds)
-    record.check(values, oracle.log_mean_exp(log_w))

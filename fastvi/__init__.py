@@ -40,7 +40,9 @@ _HOME = {
     "Estimate": "fastvi.estimators.estimate",
     "log_mean_exp": "fastvi.estimators.log_weights",
     "effective_sample_size": "fastvi.estimators.log_weights",
-    "importance_weighted_bound": "fastvi.estimators.log_weights",
+    "importance_weighted_bound": "fastvi.estimators.importance_weighted_bound",
+    "jackknife_bound": "fastvi.estimators.jackknife_bound",
+    "diagnose": "fastvi.estimators.diagnose",
     "renyi_bound": "fastvi.estimators.renyi_bound",
     "LogWeights": "fastvi.estimators.streaming",
     "pareto_k": "fastvi.estimators.pareto",
@@ -91,10 +93,14 @@ if TYPE_CHECKING:
     from fastvi.estimators.bidirectional_monte_carlo import (
         bidirectional_monte_carlo as bidirectional_monte_carlo,
     )
+    from fastvi.estimators.diagnose import diagnose as diagnose
     from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
+    from fastvi.estimators.importance_weighted_bound import (
+        importance_weighted_bound as importance_weighted_bound,
+    )
+    from fastvi.estimators.jackknife_bound import jackknife_bound as jackknife_bound
     from fastvi.estimators.log_weights import effective_sample_size as effective_sample_size
-    from fastvi.estimators.log_weights import importance_weighted_bound as importance_weighted_bound
     from fastvi.estimators.log_weights import log_mean_exp as log_mean_exp
     from fastvi.estimators.pareto import pareto_k as pareto_k
     from fastvi.estimators.pareto import psis as psis

@@ -138,6 +138,18 @@ def test_float32_integers_and_dlpack():
     np.testing.assert_array_equal(fastvi.log_mean_exp(Capsule()), fastvi.log_mean_exp(wide))
 
 
+def test_torch_tensors():
+    torch = pytest.importorskip("torch")
+    log_w = torch.from_numpy(mixed(60))
+    np.testing.assert_array_equal(fastvi.log_mean_exp(log_w.T, axis=0), fastvi.log_mean_exp(log_w.numpy()))
+    np.testing.assert_array_equal(
+        fastvi.log_mean_exp(log_w.float()), fastvi.log_mean_exp(log_w.float().numpy())
+    )
+    with pytest.raises(TypeError, match=r"^log_w must be .*, got a Tensor: .*Use tensor.detach") as caught:
+        fastvi.log_mean_exp(log_w.requires_grad_())
+    assert "\n" not in str(caught.value)
+
+
 def test_contiguous_parts_are_not_copied():
     array = mixed(300)
     parts = []
@@ -182,6 +194,31 @@ def test_bound_rises_with_particles_where_blocks_nest(log_w):
     np.testing.assert_allclose(bounds[-1], fastvi.log_mean_exp(log_w), rtol=1e-13, atol=1e-13)
     for low, high in itertools.pairwise(bounds):
         assert (low <= high + 1e-12).all()
+
+
+@pytest.mark.parametrize("spread", [1, 80, 120])
+@pytest.mark.parametrize("num", [1, 15, 33, 511, 513, 1100])
+def test_several_sizes_at_once_around_lanes_and_chunks(num, spread):
+    """Spreads of 80 and 120 standard deviations lie on either side of 600 nats."""
+    log_w = np.random.default_rng(num).normal(size=(4, num)) * spread
+    log_w[1, ::3] = -INF
+    log_w[2] = -INF
+    log_w[3, :] = 700.0
+    sizes = [k for k in (num, 1, 2, 7, 16, 100, 512, 1) if k <= num]
+    got = fastvi.importance_weighted_bound(log_w, sizes)
+    assert got.shape == (4, len(sizes))
+    for k, column in zip(sizes, got.T, strict=True):
+        want = [naive.importance_weighted_bound(row, k) for row in log_w.tolist()]
+        np.testing.assert_allclose(column, want, **TOLERANCE)
+        np.testing.assert_array_equal(fastvi.importance_weighted_bound(log_w, k), column)
+    np.testing.assert_array_equal(fastvi.importance_weighted_bound(log_w, np.array(sizes)), got)
+    np.testing.assert_array_equal(fastvi.importance_weighted_bound(log_w.T, tuple(sizes), axis=0), got)
+    assert (got[3] == 700.0).all()
+
+
+def test_sizes_without_data():
+    assert fastvi.importance_weighted_bound(np.zeros((0, 5)), [1, 2]).shape == (0, 2)
+    assert fastvi.importance_weighted_bound(np.zeros((0, 5)), range(1, 2)).shape == (0, 1)
 
 
 def test_remainder_is_not_used():
@@ -233,6 +270,16 @@ WRONG = [
     ("bound, K = 0", lambda: fastvi.importance_weighted_bound(np.zeros((2, 0)), 1), ValueError, r"^log_w must hold at least 1 weight"),
     ("bound, 0 particles", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), 0), ValueError, r"^num_particles must be an int >= 1, got 0"),
     ("bound, particles > K", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), 4), ValueError, r"^num_particles must be at most K = 3, got 4"),
+    ("bound, NaN not used, far", lambda: fastvi.importance_weighted_bound([[0.0, -900.0, NAN]], 2), ValueError, r"got nan at index \(0, 2\)"),
+    ("bound, +inf not used", lambda: fastvi.importance_weighted_bound(spoiled(INF, (1, 4)), [2, 3]), ValueError, r"got inf at index \(1, 4\)"),
+    ("bound, NaN among -inf", lambda: fastvi.importance_weighted_bound([[-INF, NAN, -INF]], 1), ValueError, r"got nan at index \(0, 1\)"),
+    ("bound, axis", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), 3, axis=0), ValueError, r"^num_particles must be at most K = 2, got 3"),
+    ("bound, no sizes", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), []), ValueError, r"^num_particles must hold at least 1 number, got none"),
+    ("bound, one of 0", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), [1, 0]), ValueError, r"^num_particles\[1\] must be an int >= 1, got 0"),
+    ("bound, one > K", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), (1, 4)), ValueError, r"^num_particles\[1\] must be at most K = 3, got 4"),
+    ("bound, one of text", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), ["1"]), TypeError, r"^num_particles\[0\] must be an int >= 1, got '1'"),
+    ("bound, text", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), "12"), TypeError, r"^num_particles must be an int >= 1, got '12'"),
+    ("bound, None", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), None), TypeError, r"^num_particles must be an int >= 1, got None"),
     ("bound, 1.5 particles", lambda: fastvi.importance_weighted_bound(np.zeros((2, 3)), 1.5), TypeError, r"^num_particles must be an int >= 1, got 1.5"),
 ]
 # fmt: on

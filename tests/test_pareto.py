@@ -156,11 +156,54 @@ def test_nearly_equal_weights_keep_their_digits():
     assert tight == pytest.approx(loose, abs=1e-5)
 
 
+def test_grid_that_goes_through_zero():
+    """An exponential tail has b = 0; here the grid has a b of about 1e-15, and 1 - b x would be rounding."""
+    num, points = 300, 47
+    excess = -np.log1p(-(np.arange(num) + 0.5) / num)
+    quartile = excess[int(num / 4 + 0.5) - 1]
+    for j in (35.5, 36.5, 38.5):
+        excess[-1] = 3 * quartile / (math.sqrt(points / j) - 1) * (1 + 1e-14)
+        assert excess[-1] > excess[-2]
+        w = 1e-3 + (1 - 1e-3) * excess / excess[-1]
+        log_w = np.concatenate([np.log(w), np.full(9700, math.log(1e-3))])
+        assert fastvi.pareto_k(log_w) == pytest.approx(naive.psis(log_w.tolist())[1], abs=1e-9)
+
+
 def test_long_sorted_rows():
     row = np.sort(np.random.default_rng(4).normal(size=5000))
     k = fastvi.pareto_k(np.stack([row, row[::-1], np.random.default_rng(5).permutation(row)]))
     assert k[0] == k[1] == k[2]
     assert k[0] == pytest.approx(naive.psis(row.tolist())[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("shift", [10.0, -10.0, 0.0])
+def test_entries_that_the_first_limit_is_taken_from_are_no_fair_sample(shift):
+    """Every 16th entry is looked at: with these too large, too few others exceed the limit."""
+    row = np.random.default_rng(6).normal(size=5000)
+    row[::16] += shift
+    assert fastvi.pareto_k(row) == pytest.approx(naive.psis(row.tolist())[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1.0, 20.0, 60.0, 200.0])
+def test_tails_of_any_width(scale):
+    """From 20 to 200, ratios in a tail are below 2^120, beyond it and beyond the doubles."""
+    check(np.random.default_rng(7).normal(size=(3, 600)) * scale)
+
+
+@pytest.mark.parametrize("function", [fastvi.pareto_k, lambda a, **axis: fastvi.psis(a, **axis)[1]])
+def test_axis(function):
+    log_w = np.random.default_rng(8).normal(size=(3, 90))
+    np.testing.assert_array_equal(function(log_w.T, axis=0), function(log_w))
+    np.testing.assert_array_equal(function(log_w[:, ::-1].T, axis=-2), function(log_w))
+    assert np.shape(function(log_w[0], axis=0)) == ()
+    with pytest.raises(ValueError, match=r"^axis must lie in -2 \.\.\. 1, got 2"):
+        function(log_w, axis=2)
+
+
+def test_smoothed_weights_lie_as_the_weights_do():
+    log_w = np.random.default_rng(8).normal(size=(3, 90))
+    np.testing.assert_array_equal(fastvi.psis(log_w.T, axis=0)[0], fastvi.psis(log_w)[0].T)
+    np.testing.assert_array_equal(fastvi.psis(log_w[0], axis=0)[0], fastvi.psis(log_w)[0][0])
 
 
 def test_shapes_layouts_and_dtypes():

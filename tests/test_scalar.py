@@ -22,6 +22,12 @@ def run_exp(x, out):
 
 
 @kernel
+def run_exp_of_negative(x, out):
+    for i in range(x.size):
+        out[i] = scalar.exp_of_negative(x[i])
+
+
+@kernel
 def run_log(x, out):
     for i in range(x.size):
         out[i] = scalar.log_fast(x[i])
@@ -73,6 +79,13 @@ def test_exp_within_two_units(x):
 
 
 @pytest.mark.parametrize(
+    "x", [-grid(0, 720), -grid(0, 1e-9), [0.0, -0.0, -708.0, -708.1, -math.inf, math.nan]]
+)
+def test_exp_of_negative_has_the_bits_of_exp(x):
+    assert np.array_equal(values(run_exp_of_negative, x), values(run_exp, x), equal_nan=True)
+
+
+@pytest.mark.parametrize(
     "x", [np.exp(grid(-744, 709)), grid(0.5, 2), 1 + grid(-1e-7, 1e-7)], ids=["all", "one", "near one"]
 )
 def test_log_within_two_units(x):
@@ -114,7 +127,7 @@ def test_powers_of_two():
 
 
 @pytest.mark.needs_jit
-@pytest.mark.parametrize("function", [run_exp, run_log], ids=["exp", "log"])
+@pytest.mark.parametrize("function", [run_exp, run_exp_of_negative, run_log])
 def test_loops_are_vectorised(function):
     fresh = numba.njit(function.py_func)  # code from the cache cannot be inspected
     fresh(np.ones(4), np.ones(4))

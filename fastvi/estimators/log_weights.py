@@ -1,4 +1,4 @@
-"""What given importance weights say: log mean, effective sample size, importance-weighted bound."""
+"""What given importance weights say: log mean and effective sample size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine.threads import parallel_map
-from fastvi.kernels.cpu.log_weights import mean_block_bounds, weight_sums
+from fastvi.kernels.cpu.log_weights import weight_sums
 
 _TASK_ENTRIES = (
     1 << 17
@@ -97,7 +97,8 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
     ----------
     log_w : array_like
         Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are
-        read as they are; sums are float64. DLPack arrays in CPU memory are taken without a copy.
+        read as they are; sums are float64. DLPack arrays in CPU memory are taken without a copy; PyTorch
+        refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
     axis
         The axis of the K samples.
 
@@ -150,54 +151,3 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.f
     # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
     ess = np.clip(total * total / np.where(total > 0.0, squares, 1.0), np.where(total > 0.0, 1.0, 0.0), num)
     return ess.reshape(shape)[()]
-
-
-def importance_weighted_bound(log_w: ArrayLike, num_particles: int) -> np.ndarray:
-    r"""Importance-weighted lower bound on log p(x), estimated without bias from K samples.
-
-    .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i
-
-    with k = ``num_particles`` and B = floor(K / k): the average over disjoint consecutive blocks of k
-    samples. Its expectation is L_k of Burda et al. (2016), eq. 8: the ELBO for k = 1, rising to log p(x) with
-    k. The K - B k samples that fill no block are not used.
-
-    Parameters
-    ----------
-    log_w : array_like
-        (N, K) log weights in nats of independent samples, as for :func:`log_mean_exp`.
-    num_particles
-        k, in 1 ... K.
-
-    Returns
-    -------
-    (N,) float64 in nats; -inf where all weights of a block are 0.
-
-    Raises
-    ------
-    ValueError
-        For NaN or +inf, also among samples that are not used, for K = 0, another number of axes than 2, or
-        ``num_particles`` outside 1 ... K.
-    TypeError
-        Where ``log_w`` is not an array of real numbers or ``num_particles`` not an int.
-
-    References
-    ----------
-    Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders, ICLR; eq. 8.
-    """
-    array = log_weight_array(log_w, (2,))
-    rows, _ = weight_rows(array)
-    size = validation.positive_int(num_particles, "num_particles")
-    if size > rows.shape[1]:
-        raise ValueError(f"num_particles must be at most K = {rows.shape[1]}, got {size}")
-    bound = np.empty(len(rows))
-    unused = rows.shape[1] % size
-
-    def task(part: np.ndarray, where: slice) -> None:
-        mean_block_bounds(part, size, bound[where])
-        if unused:
-            bound[where][~(part[:, -unused:] < np.inf).all(axis=1)] = np.nan
-
-    map_rows(task, rows, float32=True)
-    if np.isnan(bound).any():
-        refuse(array)
-    return bound

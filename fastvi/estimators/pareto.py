@@ -9,7 +9,7 @@ from fastvi.estimators.log_weights import log_weight_array, map_rows, refuse, we
 from fastvi.kernels.cpu.pareto import pareto_k_rows, smooth_rows
 
 
-def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
+def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> np.ndarray | np.float64:
     r"""Pareto k-hat: how heavy the tail of the importance weights is.
 
     A generalised Pareto distribution is fitted to the weights above the (M + 1)-th largest,
@@ -24,7 +24,10 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
     Parameters
     ----------
     log_w : array_like
-        (N, K) or (K,) log weights in nats: finite or -inf, K >= 1. Computed in float64.
+        (N, K) or (K,) log weights in nats: finite or -inf, K >= 1. Read as :func:`log_mean_exp` reads them;
+        computed in float64.
+    axis
+        The axis of the K samples.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
     Technometrics 51(3).
     """
     array = log_weight_array(log_w, (1, 2))
-    rows, shape = weight_rows(array)
+    rows, shape = weight_rows(array, axis)
     k = np.empty(len(rows))
 
     def task(part: np.ndarray, where: slice) -> None:
@@ -60,11 +63,11 @@ def pareto_k(log_w: ArrayLike) -> np.ndarray | np.float64:
             refuse(array)
         pareto_k_rows(part, k[where])
 
-    map_rows(task, rows, float32=False)
+    map_rows(task, rows, float32=True)
     return k.reshape(shape)[()]
 
 
-def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
+def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[np.ndarray, np.ndarray | np.float64]:
     r"""Pareto smoothed log weights, and k-hat.
 
     The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the
@@ -77,6 +80,8 @@ def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
     ----------
     log_w : array_like
         (N, K) or (K,) log weights in nats, as for :func:`pareto_k`; left as they are.
+    axis
+        The axis of the K samples.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
     1.
     """
     array = log_weight_array(log_w, (1, 2))
-    rows, shape = weight_rows(array)
+    rows, shape = weight_rows(array, axis)
     k, smoothed = np.empty(len(rows)), np.empty(rows.shape)
 
     def task(part: np.ndarray, where: slice) -> None:
@@ -104,5 +109,6 @@ def psis(log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray | np.float64]:
         smoothed[where] = part
         smooth_rows(smoothed[where], k[where])
 
-    map_rows(task, rows, float32=False)
-    return smoothed.reshape(array.shape), k.reshape(shape)[()]
+    map_rows(task, rows, float32=True)
+    whole = np.moveaxis(smoothed.reshape(*shape, rows.shape[1]), -1, axis)
+    return whole, k.reshape(shape)[()]

@@ -19,7 +19,8 @@ def _float_to_bits(value: float) -> int:
 
 
 def _bits_to_float(value: int) -> float:
-    return float(struct.unpack("<d", struct.pack("<q", int(value)))[0])
+    # modulo 2^64, as integers of the machine are
+    return float(struct.unpack("<d", struct.pack("<Q", int(value) % 2**64))[0])
 
 
 @intrinsic

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
-from fastvi.kernels.scalar import exp_fast
+from fastvi.kernels.scalar import exp_of_negative
 
 _BLOCK = 512
 LANES = 16
@@ -47,7 +47,7 @@ def _block_sums(block, shift):
     """
     total = squares = 0.0
     for i in range(block.size):
-        weight = exp_fast(np.float64(block[i]) - shift)
+        weight = exp_of_negative(np.float64(block[i]) - shift)
         total += weight
         squares += weight * weight
     return total, squares
@@ -86,18 +86,3 @@ def weight_sums(log_w, largest, total, squares):
     lanes = np.empty(LANES)
     for n in range(log_w.shape[0]):
         largest[n], total[n], squares[n] = segment_sums(log_w[n], 0, log_w.shape[1], lanes)
-
-
-@kernel
-def mean_block_bounds(log_w, num_particles, out):
-    """Per row: log mean exp of each whole block of ``num_particles`` entries, averaged over blocks."""
-    lanes = np.empty(LANES)
-    num_blocks = log_w.shape[1] // num_particles
-    for n in range(log_w.shape[0]):
-        bounds = 0.0
-        for block in range(num_blocks):
-            first = block * num_particles
-            largest, total, _ = segment_sums(log_w[n], first, first + num_particles, lanes)
-            # a block of -inf alone has total 0; math.log(0) is an error in plain Python
-            bounds += largest + math.log(total / num_particles) if total != 0.0 else -math.inf
-        out[n] = bounds / num_blocks

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from fastvi.kernels.jit import kernel, reducing_kernel
-from fastvi.kernels.scalar import exp_fast
+from fastvi.kernels.scalar import exp_of_negative
 
 
 @reducing_kernel
@@ -29,7 +29,7 @@ def _mean_difference(row, anchor):
 def _mean_exp(row, anchor, power):
     total = 0.0
     for i in range(row.size):
-        total += exp_fast(power * (np.float64(row[i]) - anchor))
+        total += exp_of_negative(power * (np.float64(row[i]) - anchor))
     return total / row.size
 
 
