@@ -36,6 +36,9 @@ _HOME = {
     "annealed_importance_sampling": "fastvi.estimators.annealed_importance_sampling",
     "bidirectional_monte_carlo": "fastvi.estimators.bidirectional_monte_carlo",
     "Bracket": "fastvi.estimators.bidirectional_monte_carlo",
+    "calibrate": "fastvi.estimators.calibrate",
+    "Calibration": "fastvi.estimators.calibration",
+    "CalibrationEntry": "fastvi.estimators.calibration",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
     "Estimate": "fastvi.estimators.estimate",
     "log_mean_exp": "fastvi.estimators.log_weights",
@@ -93,6 +96,9 @@ if TYPE_CHECKING:
     from fastvi.estimators.bidirectional_monte_carlo import (
         bidirectional_monte_carlo as bidirectional_monte_carlo,
     )
+    from fastvi.estimators.calibrate import calibrate as calibrate
+    from fastvi.estimators.calibration import Calibration as Calibration
+    from fastvi.estimators.calibration import CalibrationEntry as CalibrationEntry
     from fastvi.estimators.diagnose import diagnose as diagnose
     from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal

@@ -18,6 +18,7 @@ from fastvi.studies.result import no_progress
 from fastvi.studies.settings import Settings
 
 QUICK = replace(Settings.quick(seed=3), num_epochs=2)
+FLAT = ("uniform", "prior")  # proposals that are the same for all images
 STUDIES = {"model": model, "enumeration": enumeration, "sampling": sampling, "bounds": bounds}
 
 
@@ -141,28 +142,40 @@ def test_extrapolation_doubles_and_is_marked():
 # ---- sampling and bounds ---------------------------------------------------------------------------------
 
 
-def test_sampling_table_is_the_library_s_error():
+def test_sampling_table_is_the_library_s_calibration():
     result = sampling.run(QUICK, no_progress)
     network = model.fitted(QUICK, 4, no_progress).model
     x = model.split(QUICK).test[:6]
     truth = np.array([sbn_log_marginal(*_lists(network), datum) for datum in x.tolist()])
-    options = {"proposal": "prior", "num_samples": 100}
-    estimates = [fastvi.estimate_log_marginal(network, x, seed=seed, **options) for seed in (3, 4)]
-    error = np.array([estimate.log_marginal for estimate in estimates]) - truth
+    found = fastvi.calibrate(
+        network, x, proposals={"prior": fastvi.Bernoulli(network.prior_logits)}, num_samples=100,
+        num_repeats=QUICK.num_repeats, seed=QUICK.seed, truth=truth,
+    )["prior"]  # fmt: skip
     table = result.tables["by_samples"]
-    row = list(zip(table["proposal"], table["num_samples"], strict=True)).index(("prior", 100))
-    assert table["mean_abs_error"][row] == pytest.approx(np.abs(error).mean(), abs=1e-10)
-    assert table["median_abs_error"][row] == pytest.approx(np.median(np.abs(error)), abs=1e-10)
-    assert table["bias"][row] == pytest.approx(error.mean(), abs=1e-10)
-    assert table["rms_error"][row] == pytest.approx(math.sqrt((error**2).mean()), abs=1e-10)
-    assert set(zip(table["proposal"], table["num_samples"], strict=True)) == {
-        (p, k) for p in sampling.PROPOSALS for k in (10, 100, 1000)
-    }
-    for p in sampling.PROPOSALS:  # a hundred times the samples, about a tenth of the error
+    keys = list(zip(table["proposal"], table["num_samples"], strict=True))
+    row = keys.index(("prior", 100))
+    for name in ("bias", "rms_error", "relative_variance", "coverage", "ess"):
+        assert table[name][row] == pytest.approx(found.row()[name], abs=1e-9), name
+    assert table["variance"][row] == pytest.approx((found.std**2).mean(), abs=1e-9)
+    # chi^2 of the prior over the posterior, all states summed
+    z = ((np.arange(16)[:, None] >> np.arange(4)) & 1).astype(np.uint8)[:, None]
+    log_p = network.log_joint(x, z) - truth
+    chi = np.exp(2 * log_p - fastvi.Bernoulli(network.prior_logits).log_prob(z)).sum(axis=0) - 1
+    assert table["relative_variance_theory"][row] == pytest.approx(chi.mean() / 100, rel=1e-9)
+    assert set(keys) == {(p, k) for p in sampling.PROPOSALS for k in QUICK.num_samples}
+    for p in sampling.PROPOSALS:  # with many times the samples, a fraction of the error
         errors = [e for name, e in zip(table["proposal"], table["rms_error"], strict=True) if name == p]
         assert errors[-1] < errors[0] / 2
     sweep = result.tables["by_latents"]
-    assert sweep["num_latents"] == [2, 2, 2, 4, 4, 4]
+    assert sorted(set(sweep["num_latents"])) == list(QUICK.fitted_latents)
+
+
+def test_annealing_in_the_sampling_study_is_near_the_exact_log_z():
+    table = sampling.run(QUICK, no_progress).tables["ais_log_partition"]
+    assert len(set(table["log_partition"])) == 1
+    assert (np.array(table["low"]) < np.array(table["high"])).all()
+    errors = np.abs(np.array(table["estimate"]) - table["log_partition"][0])
+    assert errors[-1] < 0.5
 
 
 def _lists(network):

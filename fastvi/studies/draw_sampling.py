@@ -4,20 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastvi.studies.result import StudyResult, Table
 from fastvi.studies.sampling import PROPOSALS
-from fastvi.studies.style import BLUE, GREY, ORANGE, RED, dress, label_ends, label_line, new_figure
+from fastvi.studies.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    dress,
+    label_ends,
+    label_line,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = dict(zip(PROPOSALS, (RED, ORANGE, BLUE), strict=True))
+_COLORS = dict(zip(PROPOSALS, (RED, ORANGE, BLUE, GREEN, PURPLE), strict=True))
+_TINY = 1e-12  # a logarithmic axis shows no error of 0
 
 
 def figures(result: StudyResult) -> dict[str, Figure]:
-    """``error``: against K and against d. ``diagnosis``: what an estimate says about itself, against K."""
-    return {"error": _error(result), "diagnosis": _diagnosis(result)}
+    """Three pictures.
+
+    ``error``: against K, and the relative variance of one weight against d. ``diagnosis``: what an estimate
+    says about itself. ``log_partition``: annealed importance sampling against the number of temperatures.
+    """
+    return {
+        "error": _error(result),
+        "diagnosis": _diagnosis(result),
+        "log_partition": _log_partition(result.table("ais_log_partition")),
+    }
 
 
 def _series(table: Table, proposal: str, x: str, y: str) -> list[tuple[float, float]]:
@@ -26,34 +49,32 @@ def _series(table: Table, proposal: str, x: str, y: str) -> list[tuple[float, fl
 
 
 def _lines(
-    axes: Axes, table: Table, x: str, y: str, *, scale: float = 1.0, label_start: bool = False
+    axes: Axes,
+    table: Table,
+    x: str,
+    y: str,
+    *,
+    scale: float = 1.0,
+    style: str = "o-",
+    label_start: bool = False,
 ) -> None:
-    """One line a proposal, labelled at its end (with space for the labels) or at its start."""
+    """One line a proposal, labelled at its end, with space for the labels."""
     ends = []
     for proposal in PROPOSALS:
-        points = [(a, scale * b) for a, b in _series(table, proposal, x, y)]
+        points = [(a, scale * b) for a, b in _series(table, proposal, x, y) if np.isfinite(b)]
+        if axes.get_yscale() == "log":
+            points = [(a, max(b, _TINY)) for a, b in points]
+        if not points:
+            continue
         color = _COLORS[proposal]
-        axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=4.5, linewidth=2)
-        if label_start:
-            label_line(axes, *points[0], proposal, color, xytext=(-8, 0), ha="right")
+        axes.plot(*zip(*points, strict=True), style, color=color, markersize=4.5, linewidth=2)
         ends.append((*points[-1], proposal, color))
     low, high = min(table[x]), max(table[x])
-    if label_start:
-        axes.set_xlim(left=low * (low / high) ** 0.24)
-        return
     if axes.get_xscale() == "log":
-        axes.set_xlim(right=high * (high / low) ** 0.24)
+        axes.set_xlim(right=high * (high / low) ** 0.27)
     else:
-        axes.set_xlim(right=high + 0.22 * max(high - low, 1))
+        axes.set_xlim(right=high + 0.25 * max(high - low, 1))
     label_ends(axes, ends)
-
-
-def _medians(axes: Axes, table: Table, x: str) -> None:
-    """Thin dashed lines, where a median is above 0."""
-    for proposal in PROPOSALS:
-        points = [(a, b) for a, b in _series(table, proposal, x, "median_abs_error") if b > 0]
-        if points:
-            axes.plot(*zip(*points, strict=True), "--", color=_COLORS[proposal], linewidth=1)
 
 
 def _mark_states(axes: Axes, num_latents: int) -> None:
@@ -71,29 +92,32 @@ def _error(result: StudyResult) -> Figure:
     left, right = figure.subplots(1, 2)
     left.set_xscale("log")
     left.set_yscale("log")
-    _medians(left, by_samples, "num_samples")
-    dress(left, _first_samples(by_samples), "samples K", "error of log p(x), nats")
-    _lines(left, by_samples, "num_samples", "mean_abs_error")
+    dress(left, _first_samples(by_samples), "samples K", "root mean square error of log p(x), nats")
+    _lines(left, by_samples, "num_samples", "rms_error")
     _mark_states(left, by_samples["num_latents"][0])
-    note = "solid: mean |error|\ndashed: median"
-    left.text(0.02, 0.03, note, transform=left.transAxes, fontsize=8.5, color=GREY)
 
     right.set_yscale("log")
-    _medians(right, by_latents, "num_latents")
-    (few, low), *_, (many, high) = _series(by_latents, "uniform", "num_latents", "mean_abs_error")
-    title = f"{by_latents['num_samples'][0]:,} uniform samples: {low:.2g} nats off at d = {few}"
-    dress(right, f"{title}, {high:.2g} at d = {many}", "latents d", "error of log p(x), nats")
+    (few, low), *_, (many, high) = _series(by_latents, "uniform", "num_latents", "one_weight_median")
+    *_, (_, covering) = _series(by_latents, "covering q", "num_latents", "one_weight_median")
+    title = f"Uniform: {low:.2g} at d = {few}, {high:,.3g} at d = {many}; covering q: {covering:.2g}"
+    dress(right, title, "latents d", "relative variance of one weight, all states summed")
+    for proposal in PROPOSALS:
+        points = [
+            (a, b) for a, b in _series(by_latents, proposal, "num_latents", "one_weight_largest") if b > 0
+        ]
+        if points:
+            right.plot(*zip(*points, strict=True), ":", color=_COLORS[proposal], linewidth=1.2)
     right.set_xticks(sorted(set(by_latents["num_latents"])))
-    _lines(right, by_latents, "num_latents", "mean_abs_error")
-    # a median may be 0 but for rounding where d is small
-    right.set_ylim(bottom=min(by_latents["mean_abs_error"]) / 5)
+    _lines(right, by_latents, "num_latents", "one_weight_median")
+    note = "solid: median image\ndotted: worst image"
+    right.text(0.02, 0.97, note, transform=right.transAxes, fontsize=8.5, color=GREY, va="top")
     return figure
 
 
 def _first_samples(table: Table) -> str:
     """How many uniform samples do what the fewest samples from a learned q do."""
-    fewest, error = _series(table, "learned q", "num_samples", "mean_abs_error")[0]
-    enough = [k for k, e in _series(table, "uniform", "num_samples", "mean_abs_error") if e <= error]
+    fewest, error = _series(table, "learned q", "num_samples", "rms_error")[0]
+    enough = [k for k, e in _series(table, "uniform", "num_samples", "rms_error") if e <= error]
     samples = f"{fewest} samples from a learned q err by {error:.2g} nats"
     if enough:
         return f"{samples}; uniform draws need {enough[0]:,}"
@@ -101,36 +125,106 @@ def _first_samples(table: Table) -> str:
 
 
 def _diagnosis(result: StudyResult) -> Figure:
-    table = result.table("by_samples")
+    table, images = result.table("by_samples"), result.table("images")
     counts = sorted(set(table["num_samples"]))
     figure = new_figure(12, 8)
-    (worth, bias), (coverage, tail) = figure.subplots(2, 2)
-    for axes in (worth, bias, coverage, tail):
+    (claims, bias), (coverage, tail) = figure.subplots(2, 2)
+    for axes in (bias, coverage, tail):
         axes.set_xscale("log")
 
-    worth.set_yscale("log")
-    worth.plot(counts, counts, ":", color=GREY)
-    middle, text = counts[len(counts) // 2], "draws from\nthe posterior"
-    label_line(worth, middle, middle, text, GREY, xytext=(-8, 8), ha="right", fontsize=8.5)
-    size = _series(table, "uniform", "num_samples", "mean_ess")[-1][1]
-    title = f"{counts[-1]:,} uniform samples are worth {size:,.2g}"
-    dress(worth, title, "samples K", "effective sample size")
-    _lines(worth, table, "num_samples", "mean_ess")
+    _claims(claims, images)
 
     bias.axhline(0.0, color=GREY, linewidth=1)
-    dress(bias, "Too few samples: log p(x) comes out too low", "samples K", "mean error of log p(x), nats")
-    _lines(bias, table, "num_samples", "bias", label_start=True)
+    bias.set_yscale("symlog", linthresh=1e-3)
+    ends = ", ".join(f"{_series(table, p, 'num_samples', 'bias')[0][1]:.2g} ({p})" for p in PROPOSALS[:3])
+    dress(bias, f"Bias at K = {counts[0]:,}: {ends}", "samples K", "mean error of log p(x), nats")
+    # set before the labels are placed; the first tick beyond the largest bias
+    bias.set_ylim(-3.0 * max(1e-3, *(abs(v) for v in table["bias"] if np.isfinite(v)), 0.0), 0.3)
+    _lines(bias, table, "num_samples", "bias")
 
-    name = "share_within_2_std_errors"
     coverage.axhline(95.0, color=GREY, linewidth=1, linestyle=":")
     label_line(coverage, counts[0], 95.0, "95 %", GREY, xytext=(0, 7), fontsize=8.5)
-    held = _series(table, "learned q", "num_samples", name)[-1][1]
-    title = f"Stated errors hold for {held:.0%} of the estimates from a learned q"
-    dress(coverage, title, "samples K", "truth within 2 standard errors, %")
-    coverage.set_ylim(-3, 105)
-    _lines(coverage, table, "num_samples", name, scale=100.0)
+    held = _series(table, "learned q", "num_samples", "coverage")[-1][1]
+    title = f"95 % intervals from a learned q hold {held:.0%} at K = {counts[-1]:,}"
+    dress(coverage, title, "samples K", "truth within the 95 % interval, %")
+    coverage.set_ylim(-3, 118)
+    _lines(coverage, table, "num_samples", "coverage", scale=100.0)
 
     dress(tail, "Estimates that Pareto k flags", "samples K", "k > 0.7 or too few samples to tell, %")
-    tail.set_ylim(-3, 105)
-    _lines(tail, table, "num_samples", "share_pareto_k_above_0.7", scale=100.0)
+    tail.set_ylim(-3, 118)
+    _lines(tail, table, "num_samples", "high_k_share", scale=100.0)
+    return figure
+
+
+def _claims(axes: Axes, images: Table) -> None:
+    """Claimed against actual: a point for each image and number of samples."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    numbers = {name: np.array(images[name]) for name in ("std", "std_error")}
+    names = np.array(images["proposal"])
+    good = np.isfinite(numbers["std"]) & np.isfinite(numbers["std_error"])
+    good &= (numbers["std"] > _TINY) & (numbers["std_error"] > _TINY)
+    for height, proposal in enumerate(PROPOSALS):
+        own = good & (names == proposal)
+        axes.plot(
+            numbers["std"][own],
+            numbers["std_error"][own],
+            ".",
+            color=_COLORS[proposal],
+            markersize=3,
+            alpha=0.6,
+        )
+        axes.text(
+            0.03, 0.95 - 0.07 * height, proposal, transform=axes.transAxes, color=_COLORS[proposal], va="top"
+        )
+    title = "A point for each image, proposal and K"
+    if good.any():
+        ends = [float(f(numbers["std"][good])) for f in (np.min, np.max)]
+        axes.plot(ends, ends, color=BLACK, linewidth=1)
+        below = float((numbers["std_error"][good] < 0.5 * numbers["std"][good]).mean())
+        title = f"The claim is less than half of the truth at {below:.0%} of the points"
+    dress(
+        axes,
+        title,
+        "standard deviation over repeats, nats (a point: image, proposal, K)",
+        "mean standard error claimed, nats",
+    )
+
+
+def _log_partition(table: Table) -> Figure:
+    columns = {name: np.array(values, dtype=np.float64) for name, values in table.items()}
+    counts, exact = columns["num_temperatures"], columns["log_partition"][0]
+    figure = new_figure(11, 4.6)
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.set_xscale("log")
+    value, finite = columns["estimate"], np.isfinite(columns["low"])
+    width = np.where(finite, value - np.where(finite, columns["low"], value), 0.0)
+    left.axhline(exact, color=BLACK, linewidth=1)
+    label_line(left, counts[0], exact, "exact", BLACK, xytext=(0, 8), ha="left")
+    left.errorbar(counts, value, width, fmt="o", color=BLUE, capsize=3)
+    held = int(((columns["low"] <= exact) & (exact <= columns["high"])).sum())
+    chains = f"{table['num_chains'][0]:,} chains"
+    dress(
+        left,
+        f"One run each: {held} of {len(counts)} intervals of 95 % hold log Z",
+        f"temperatures ({chains})",
+        "log Z, nats",
+    )
+    right.set_yscale("log")
+    ends = []
+    for name, text, color in (("rms_error", "error", RED), ("std_error", "claimed", BLUE)):
+        shown = np.isfinite(columns[name])
+        right.plot(counts[shown], np.maximum(columns[name][shown], _TINY), "o-", color=color, linewidth=2)
+        if shown.any():
+            ends.append((counts[shown][-1], columns[name][shown][-1], text, color))
+    right.set_xlim(right=counts[-1] * (counts[-1] / counts[0]) ** 0.2)
+    first, last = columns["rms_error"][0], columns["rms_error"][-1]
+    dress(
+        right,
+        f"Root mean square error: {first:.2g} nats at {int(counts[0])}, {last:.2g} at {int(counts[-1]):,}",
+        f"temperatures ({chains})",
+        "error of log Z, nats",
+    )
+    label_ends(right, ends)
     return figure

@@ -26,9 +26,14 @@ class Settings:
     largest_numpy: int = 18
     largest_loop: int = 18
     # sampling
-    num_samples: tuple[int, ...] = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
-    num_repeats: int = 5  # seeds for each cell of the tables
+    num_samples: tuple[int, ...] = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+    num_repeats: int = 6  # for each cell of the tables
     samples_in_sweep: int = 1_000  # K where d is swept
+    ais_num_hidden: int = 10  # of the restricted Boltzmann machine whose log Z is estimated
+    ais_num_epochs: int = 20
+    ais_num_temperatures: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1_000)
+    ais_num_chains: int = 100
+    ais_num_repeats: int = 20
     # bounds
     num_particles: tuple[int, ...] = (1, 10, 100, 1_000)
     num_draws: int = 100_000  # draws an image, cut into blocks of num_particles
@@ -55,6 +60,11 @@ class Settings:
             num_samples=(10, 100, 1_000),
             num_repeats=2,
             samples_in_sweep=100,
+            ais_num_hidden=3,
+            ais_num_epochs=2,
+            ais_num_temperatures=(1, 10),
+            ais_num_chains=20,
+            ais_num_repeats=3,
             num_particles=(1, 10, 100),
             num_draws=1_000,
             missing_num_images=2,

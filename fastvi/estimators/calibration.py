@@ -1,0 +1,242 @@
+"""What is known of an estimator once the truth is known: errors, and how well they were foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LOW_K = (
+    0.5  # below, the weights have a variance, and the delta method holds (Vehtari et al. 2024, section 3.2)
+)
+HIGH_K = 0.7  # above, the standard error does not describe the error
+_ROUNDING = 1e-10  # of max(1, |log p(x)|): an error that an interval of no width is allowed
+
+COLUMNS = {  # of the table -> head in the text
+    "proposal": "proposal",
+    "num_samples": "samples",
+    "bias": "bias",
+    "std": "std",
+    "rms_error": "rms error",
+    "relative_variance": "rel. var.",
+    "std_error": "claimed",
+    "error_ratio": "claimed/std",
+    "coverage": "coverage",
+    "low_k_share": "k < 0.5",
+    "low_k_coverage": "their cov.",
+    "high_k_share": "k > 0.7",
+    "ess": "ess",
+    "seconds": "seconds",
+    "efficiency": "efficiency",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationEntry:
+    """One estimator with one number of samples; arrays (N,) over the repeats.
+
+    Attributes
+    ----------
+    proposal : str
+        The name it was given.
+    num_samples : int
+        K; of an estimator of the caller's own the mean of what its estimates say, rounded.
+    num_repeats : int
+        R.
+    bias
+        Mean of the error e = log p_hat(x) - log p(x), nats; -inf where an estimate was -inf.
+    std
+        Standard deviation of the estimates (R - 1 in the denominator), nats; nan for one repeat and where an
+        estimate was infinite.
+    rms_error
+        Root of the mean of e^2, nats; inf where an estimate was infinite.
+    relative_variance
+        Mean of (exp(e) - 1)^2, the variance of p_hat(x) / p(x), whose mean is 1. An estimate of -inf adds 1.
+    std_error
+        Mean of the standard errors claimed; one of nan (all weights were 0) counts as inf.
+    coverage
+        Share of repeats whose interval held log p(x), within 1e-10 max(1, abs(log p(x))) for rounding. An
+        estimate of -inf is a miss, an infinite standard error of a finite estimate is not.
+    low_k_share, low_k_coverage
+        Share of repeats with pareto_k < 0.5 (-inf, for equal weights, among them), and the coverage of these;
+        nan where there are none.
+    high_k_share
+        Share of repeats with pareto_k > 0.7 or without a fit (inf, nan).
+    pareto_k
+        Median over repeats, the lower of two middle ones; nan counts as inf.
+    ess
+        Mean effective sample size.
+    seconds : float
+        Of one repeat, for all data; median over calls.
+    """
+
+    proposal: str
+    num_samples: int
+    num_repeats: int
+    bias: np.ndarray
+    std: np.ndarray
+    rms_error: np.ndarray
+    relative_variance: np.ndarray
+    std_error: np.ndarray
+    coverage: np.ndarray
+    low_k_share: np.ndarray
+    low_k_coverage: np.ndarray
+    high_k_share: np.ndarray
+    pareto_k: np.ndarray
+    ess: np.ndarray
+    seconds: float
+
+    @property
+    def error_ratio(self) -> np.ndarray:
+        """std_error / std, (N,): below 1 the estimator claims more than it holds; nan where std is."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.std_error / self.std
+
+    @property
+    def efficiency(self) -> np.ndarray:
+        """1 / (rms_error^2 seconds), (N,): twice as large, the same error in half of the time."""
+        with np.errstate(divide="ignore"):
+            return 1.0 / (self.rms_error**2 * self.seconds)
+
+    def row(self) -> dict[str, Any]:
+        """One row of :meth:`Calibration.table`."""
+        std, claimed = _mean(self.std), _mean(self.std_error)
+        square = _mean(self.rms_error**2)
+        low = _mean(self.low_k_share)
+        held = np.where(self.low_k_share > 0, self.low_k_coverage, 0.0) * self.low_k_share
+        return {
+            "proposal": self.proposal,
+            "num_samples": self.num_samples,
+            "bias": _mean(self.bias),
+            "std": std,
+            "rms_error": square**0.5,
+            "relative_variance": _mean(self.relative_variance),
+            "std_error": claimed,
+            "error_ratio": _quotient(claimed, std),
+            "coverage": _mean(self.coverage),
+            "low_k_share": low,
+            "low_k_coverage": _quotient(_mean(held), low),
+            "high_k_share": _mean(self.high_k_share),
+            "ess": _mean(self.ess),
+            "seconds": self.seconds,
+            "efficiency": _quotient(1.0, square * self.seconds),
+        }
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name}={_cell(value)}" for name, value in self.row().items())
+        return f"CalibrationEntry({means})"
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Estimators beside the truth; ``print`` shows a table of means over the data.
+
+    Attributes
+    ----------
+    entries : tuple of CalibrationEntry
+        In the order of the proposals, each with its numbers of samples in their order. ``calibration[name,
+        num_samples]`` picks one, ``calibration[name]`` where it has only one.
+    truth : ndarray, (N,)
+        log p(x_n).
+    num_repeats : int
+    level : float
+        Of the intervals.
+    seed : int
+    """
+
+    entries: tuple[CalibrationEntry, ...]
+    truth: np.ndarray
+    num_repeats: int
+    level: float
+    seed: int
+
+    def __getitem__(self, key: str | tuple[str, int]) -> CalibrationEntry:
+        name, num_samples = (key, None) if isinstance(key, str) else key
+        found = [e for e in self.entries if e.proposal == name and num_samples in (None, e.num_samples)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"({e.proposal!r}, {e.num_samples})" for e in self.entries)
+        raise KeyError(f"key must name one of {known}, got {key!r}")
+
+    def table(self) -> dict[str, list[Any]]:
+        """Columns, with one value for each entry: means over the data.
+
+        rms_error is the root of the mean square, error_ratio the ratio of the columns std_error and std,
+        low_k_coverage is over all repeats of all data with pareto_k < 0.5, efficiency is 1 / (mean square
+        error * seconds). nan where there is nothing to average. All columns but seconds and efficiency are a
+        function of the arguments alone.
+        """
+        rows = [entry.row() for entry in self.entries]
+        return {name: [row[name] for row in rows] for name in COLUMNS}
+
+    def __repr__(self) -> str:
+        text = (
+            f"Calibration(num_data={self.truth.size}, num_repeats={self.num_repeats}, level={self.level:g}, "
+            f"seed={self.seed})"
+        )
+        columns = []
+        for name, values in self.table().items():
+            cells = [COLUMNS[name], *(_cell(value) for value in values)]
+            width = max(map(len, cells))
+            columns.append([c.ljust(width) if name == "proposal" else c.rjust(width) for c in cells])
+        return "\n".join([text, *("  ".join(line) for line in zip(*columns, strict=True))])
+
+
+def entry(
+    proposal: str,
+    num_samples: int,
+    truth: np.ndarray,
+    estimates: Sequence[tuple[np.ndarray, ...]],
+    seconds: Sequence[float],
+) -> CalibrationEntry:
+    """From (R, N) log_marginal, std_error, low and high ends, pareto_k and ess, in parts of repeats."""
+    value, claimed, low, high, pareto_k, ess = (np.concatenate(part) for part in zip(*estimates, strict=True))
+    with np.errstate(invalid="ignore"):
+        error = np.where(value == truth, 0.0, value - truth)
+    slack = _ROUNDING * np.maximum(1.0, np.abs(truth))
+    # where p(x) is 0, truth and slack are infinite, and only an estimate of -inf is right
+    slack = np.where(np.isfinite(slack), slack, 0.0)
+    covered = (low - slack <= truth) & (truth <= high + slack) & ((value > -np.inf) | (value == truth))
+    covered |= (value == truth) & np.isinf(truth)
+    is_low, is_high = pareto_k < LOW_K, ~(pareto_k <= HIGH_K)
+    num_low = is_low.sum(axis=0)
+    ordered = np.sort(np.where(np.isnan(pareto_k), np.inf, pareto_k), axis=0)
+    num_repeats = len(value)
+    spread = np.isfinite(value).all(axis=0) & (num_repeats > 1)
+    known = np.where(spread, value, truth)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        std = np.full(truth.shape, np.nan)
+        if num_repeats > 1:
+            std[spread] = known[:, spread].std(axis=0, ddof=1)
+        return CalibrationEntry(
+            proposal=proposal,
+            num_samples=num_samples,
+            num_repeats=num_repeats,
+            bias=error.mean(axis=0),
+            std=std,
+            rms_error=np.sqrt((error**2).mean(axis=0)),
+            relative_variance=(np.expm1(error) ** 2).mean(axis=0),
+            std_error=np.where(np.isnan(claimed), np.inf, claimed).mean(axis=0),
+            coverage=covered.mean(axis=0),
+            low_k_share=is_low.mean(axis=0),
+            low_k_coverage=(covered & is_low).sum(axis=0) / np.where(num_low > 0, num_low, np.nan),
+            high_k_share=is_high.mean(axis=0),
+            pareto_k=ordered[(num_repeats - 1) // 2],
+            ess=ess.mean(axis=0),
+            seconds=float(np.median(seconds)),
+        )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _quotient(over: float, under: float) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(over) / np.float64(under))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
