@@ -197,6 +197,7 @@ def test_results_repeat_and_seeds_differ(set_threads):
 # ---- theory ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_without_jit
 def test_relative_variance_is_chi_square():
     model, x = network(num_latents=5, seed=4)
     q = posterior_means(model, x, widest=2.0)
