@@ -22,8 +22,10 @@ _HOME = {
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
     "load": "fastvi.models.storage",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Categorical": "fastvi.distributions.categorical",
     "Encoder": "fastvi.distributions.encoder",
     "Mixture": "fastvi.distributions.mixture",
+    "MultivariateNormal": "fastvi.distributions.multivariate_normal",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
     "log_marginal": "fastvi.exact.log_marginal",
@@ -54,6 +56,8 @@ _HOME = {
     "Elbo": "fastvi.bounds.elbo",
     "kl_divergence": "fastvi.bounds.kl_divergence",
     "kl_to_posterior": "fastvi.bounds.kl_to_posterior",
+    "kl_from_posterior": "fastvi.bounds.kl_from_posterior",
+    "chi_square_bound": "fastvi.bounds.chi_square_bound",
     "fit_encoder": "fastvi.fitting.fit_encoder",
     "fit_model": "fastvi.fitting.fit_model",
     "fit_posterior": "fastvi.fitting.fit_posterior",
@@ -80,13 +84,17 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastvi import datasets as datasets
+    from fastvi.bounds.chi_square_bound import chi_square_bound as chi_square_bound
     from fastvi.bounds.elbo import Elbo as Elbo
     from fastvi.bounds.elbo import elbo as elbo
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
+    from fastvi.bounds.kl_from_posterior import kl_from_posterior as kl_from_posterior
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
+    from fastvi.distributions.categorical import Categorical as Categorical
     from fastvi.distributions.encoder import Encoder as Encoder
     from fastvi.distributions.mixture import Mixture as Mixture
+    from fastvi.distributions.multivariate_normal import MultivariateNormal as MultivariateNormal
     from fastvi.distributions.normal import Normal as Normal
     from fastvi.distributions.uniform import Uniform as Uniform
     from fastvi.estimators.annealed_importance_sampling import (

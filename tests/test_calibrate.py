@@ -160,6 +160,7 @@ def test_repeats_in_one_call_have_the_proposals_of_their_data(kind):
     assert_entry_is(found["q"], by_definition(estimates, fastvi.log_marginal(model, x)))
 
 
+@pytest.mark.slow_without_jit
 def test_the_caller_s_own_estimator_and_the_truth_it_is_given():
     machine = fastvi.RestrictedBoltzmannMachine(
         [[2.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [0.0, 0.5, 0.0], [0, 0]

@@ -114,6 +114,7 @@ def test_sampled_is_within_its_error_of_the_exact_one(name):
     assert np.allclose(found.std_error, ratio.std(axis=0, ddof=1) / 5000**0.5, rtol=1e-9)
 
 
+@pytest.mark.slow_without_jit
 def test_pairwise_models_of_any_size_have_a_formula():
     d = 90
     model = fastvi.BinarySparseCoding(RNG.normal(size=(5, d)), np.zeros(5), 1.0, np.zeros(d))
@@ -185,6 +186,7 @@ def test_encoders_and_wrong_q():
         fastvi.elbo(MODELS["linear"], data_of(MODELS["linear"]), fastvi.Bernoulli(np.zeros(3)))
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_samples", [1, 5, 5000])
 def test_same_bits_for_any_threads(set_threads, num_samples):
     model = MODELS["wide network"]

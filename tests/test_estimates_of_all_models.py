@@ -235,6 +235,7 @@ def test_ancestral_draws_of_a_deep_prior(monkeypatch, name, in_table):
         fastvi.estimate_log_marginal(model, x, proposal=fastvi.Mixture(["prior", "uniform"], [1, 1]))
 
 
+@pytest.mark.slow_without_jit
 def test_targets_stop_each_datum():
     x = NETWORK.sample(12, 3)[1]
     whole = fastvi.estimate_log_marginal(NETWORK, x, proposal="prior", num_samples=3000, seed=2)

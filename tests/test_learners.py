@@ -120,6 +120,7 @@ def test_estimators_are_unbiased(num):
         assert found[1][i] == pytest.approx(slope[1], abs=1e-9)
 
 
+@pytest.mark.slow_without_jit
 def test_the_importance_weighted_learner_is_unbiased_in_the_model():
     """Over steps, that is seeds, the mean gradient in the bias is within 4.5 standard errors of the exact."""
     model = network(4, 2)

@@ -1,25 +1,23 @@
-"""KL(q || p(z | x)), exact."""
+"""KL(q || p(z | x)), by summing over all states or in closed form."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi.bounds.arguments import model_data_q
-from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.bounds.posterior_divergence import posterior_divergence
+from fastvi.distributions.base import Distribution
+from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
-from fastvi.engine.expectations import divergence_to_posterior
-from fastvi.engine.log_sum import log_sums
-from fastvi.engine.runs import Run
-from fastvi.engine.softplus_form import softplus_form
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.models.enumerable import Enumerable
 
 
 def kl_to_posterior(
-    model: SigmoidBeliefNetwork,
-    x: ArrayLike,
-    q: Bernoulli,
+    model: Enumerable,
+    x: ArrayLike | None,
+    q: Distribution | Encoder,
     *,
+    observed: ArrayLike | None = None,
     device: str = "cpu",
     memory_limit: int | None = None,
     max_states: int = requests.MAX_STATES,
@@ -31,30 +29,43 @@ def kl_to_posterior(
 
     with q = q(z) and p = p(z | x). Every term of the sum is non-negative and none is a small difference of
     large numbers, so that a divergence of 1e-12 keeps its digits, which the difference of log p(x) and the
-    ELBO would not.
+    ELBO would not. An error of log p(x) enters with its square.
 
     Parameters
     ----------
     model
-        A :class:`~fastvi.SigmoidBeliefNetwork`.
+        A model with binary latents: :class:`~fastvi.SigmoidBeliefNetwork`,
+        :class:`~fastvi.BinarySparseCoding`, :class:`~fastvi.BoltzmannMachine`,
+        :class:`~fastvi.RestrictedBoltzmannMachine` (a formula where all pixels are observed),
+        :class:`~fastvi.NeuralDecoder` with a Bernoulli prior, :class:`~fastvi.LogJoint`; or a
+        :class:`~fastvi.LinearGaussian`, whose posterior is normal (a formula).
     x : array_like
-        (N, D) of 0 and 1.
+        (N, D), as for :func:`~fastvi.log_marginal`.
     q
-        A :class:`~fastvi.Bernoulli` with logits (d,) or (N, d).
+        A :class:`~fastvi.Bernoulli` with logits (d,) or (N, d), for a :class:`~fastvi.LinearGaussian` a
+        :class:`~fastvi.Normal` or a :class:`~fastvi.MultivariateNormal`; or an :class:`~fastvi.Encoder`,
+        which makes one of x. Of a Boltzmann machine those units count that were not observed.
+    observed
+        As in :func:`~fastvi.log_marginal`: the posterior is then that given what was observed.
     device, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
     Returns
     -------
     ndarray, (N,), float64
-        KL in nats, at least 0.
+        KL in nats, at least 0. +inf where the posterior rules out a state that q does not, NaN where p(x) is
+        0.
 
     Raises
     ------
     ValueError, TypeError
         For wrong input.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> fastvi.kl_to_posterior(model, [[1, 0]], fastvi.Bernoulli([1.0])).round(6)
+    array([0.000427])
     """
-    data, logits = model_data_q(model, x, q, memory_limit, max_states)
-    requests.check_device(device)
-    form = softplus_form(model.weights, model.bias, model.prior_logits)
-    return divergence_to_posterior(form, data, logits, log_sums(form, data, Run()))
+    return posterior_divergence(model, x, q, observed, device, memory_limit, max_states, from_posterior=False)

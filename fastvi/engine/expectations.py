@@ -1,11 +1,12 @@
-"""Sums over all states weighted by a factorised q: E_q[log p(x, z)], the log ratio, KL(q || p(z | x)).
+"""Sums over all states of p and a factorised q: E_q[log p(x, z)], the log ratio, divergences.
 
 E_q[A(z)] of a factorised q is u^T A v tile by tile, the same matrix product as the likelihood. The log
-ratio and the divergence need q and p of every state and cost an exponential or two each.
+ratio and the divergences need q and p of every state and cost an exponential or two each.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,15 @@ from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, chunks
-from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.engine.tile_batch import PackedBatch
-from fastvi.kernels.cpu.state_sums import merge_expectations, state_sums
+from fastvi.kernels.cpu.state_sums import (
+    FROM_POSTERIOR,
+    LOG_RATIO,
+    TO_POSTERIOR,
+    merge_expectations,
+    square_sums,
+    state_sums,
+)
 from fastvi.kernels.cpu.tile_sums import pack_tables
 
 Array = NDArray[Any]
@@ -80,35 +87,39 @@ def _chunk_bits(form: Form, logits: Array, data: slice) -> Bits:
     return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
 
 
-def _add_wave(
-    form: Form, terms: Terms, bits: Bits, constant: Array, divergence: bool, first: int, values: Array
-) -> None:
-    log_tiles, _ = form.fill_wave(first, in_log_space=True)
-    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
-
-    def task(part: slice) -> None:
-        state_sums(
-            log_tiles, first, outer, row_bits, padded_rows, terms.linear[part], constant[part],
-            bits.log_zero[part], bits.log_one[part], divergence, values[part],
-        )  # fmt: skip
-
-    parallel_map(task, data_slices(len(values)), 40.0 * len(values) * log_tiles.size)
-
-
-def _sum_states(form: Form, x: Array, logits: Array, less: Array, *, divergence: bool) -> Array:
-    result = np.zeros(len(x))
+def _visit(kernel: Any, form: Form, x: Array, logits: Array, offset: Array, *sums: Array) -> None:
+    """Run a kernel of ``state_sums`` over all states of any form: log p of a state is its log joint density
+    plus ``offset`` (N,).
+    """
     for data in chunks(len(x)):
         terms, bits = form.data.terms(x[data]), _chunk_bits(form, logits, data)
+        own = bits.log_zero, bits.log_one, *(array[data] for array in sums)
+        constant = terms.constant + offset[data]
         for first in form.filled_starts():
-            _add_wave(form, terms, bits, terms.constant - less[data], divergence, first, result[data])
-    return result
+            form.visit_states(kernel, terms, constant, first, own)
 
 
 def log_ratio(form: Form, x: Array, logits: Array) -> Array:
     """E_q[log p(x, z) - log q(z)], state by state."""
-    return _sum_states(form, x, logits, np.zeros(len(x)), divergence=False)
+    result = np.zeros(len(x))
+    _visit(partial(state_sums, LOG_RATIO), form, x, logits, np.zeros(len(x)), result)
+    return result
 
 
-def divergence_to_posterior(form: Form, x: Array, logits: Array, log_marginal: Array) -> Array:
-    """KL(q || p(z | x)) as a sum of non-negative terms, state by state."""
-    return _sum_states(form, x, logits, log_marginal, divergence=True)
+def posterior_divergence(
+    form: Form, x: Array, logits: Array, log_marginal: Array, *, from_posterior: bool
+) -> Array:
+    """KL(q || p(z | x)), or KL(p(z | x) || q), as a sum of non-negative terms; nan where p(x) is 0."""
+    result, possible = np.zeros(len(x)), log_marginal > -np.inf
+    kind = FROM_POSTERIOR if from_posterior else TO_POSTERIOR
+    offset = np.where(possible, -log_marginal, 0.0)
+    _visit(partial(state_sums, kind), form, x, logits, offset, result)
+    return np.where(possible, result, np.nan)
+
+
+def half_log_square_sum(form: Form, x: Array, logits: Array) -> Array:
+    """log(sum_z p(x, z)^2 / q(z)) / 2, state by state in log space."""
+    largest, total = np.full(len(x), -np.inf), np.zeros(len(x))
+    _visit(square_sums, form, x, logits, np.zeros(len(x)), largest, total)
+    with np.errstate(divide="ignore"):
+        return largest + 0.5 * np.log(total)

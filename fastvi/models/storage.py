@@ -26,8 +26,10 @@ _HOME = {
     "NeuralDecoder": "fastvi.models.neural_decoder",
     "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "Bernoulli": "fastvi.distributions.bernoulli",
+    "Categorical": "fastvi.distributions.categorical",
     "Encoder": "fastvi.distributions.encoder",
     "Mixture": "fastvi.distributions.mixture",
+    "MultivariateNormal": "fastvi.distributions.multivariate_normal",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
 }

@@ -1,0 +1,41 @@
+"""Divergences between a normal q and the posterior of a linear Gaussian model, which is normal too.
+
+The posterior of covariance (I + A^T A)^-1, A = W / s, enters by K, lower triangular with K^T K = I + A^T A:
+K^-1 is its Cholesky factor, and neither a covariance nor an inverse is formed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvi.bounds.kl_divergence import triangular_kl
+from fastvi.bounds.questions import Part
+from fastvi.distributions.multivariate_normal import solve_lower, times_vectors
+from fastvi.distributions.normal import moments_of
+from fastvi.models.linear_gaussian import LinearGaussian, _triangle
+
+
+def linear_divergence(model: LinearGaussian, part: Part, *, from_posterior: bool) -> np.ndarray:
+    """KL(q || p(z | x)), or KL(p(z | x) || q), (N,)."""
+    scaled, _, mean, _ = model._solved(model._spread(part.x, part.pixels), part.pixels)
+    # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
+    root = _triangle(scaled[:, ::-1])[::-1, ::-1]
+    own_mean, own = moments_of(part.q, len(part.members))
+    log_diagonal = np.log(np.diagonal(root)) + np.log(np.diagonal(own, axis1=-2, axis2=-1))
+    if from_posterior:
+        factor = solve_lower(root, np.eye(len(root)))
+        shift = solve_lower(own, (mean - own_mean)[..., None])[..., 0]
+        return triangular_kl(-log_diagonal, solve_lower(own, factor), shift)
+    return triangular_kl(log_diagonal, _product(root, own), times_vectors(root, own_mean - mean))
+
+
+def _product(matrix: np.ndarray, others: np.ndarray) -> Any:
+    """matrix (d, d) times others (N, d, d), a sum over k in its order; not by BLAS, whose bits depend on
+    threads.
+    """
+    out = np.zeros(others.shape)
+    for k in range(len(matrix)):
+        out += matrix[:, k, None] * others[:, k, None, :]
+    return out

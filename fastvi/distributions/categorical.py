@@ -1,0 +1,159 @@
+"""Categorical distribution over {0, ..., K - 1}."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.models.base import Frozen
+
+_LARGEST = 1e300  # differences of logits, and sums of these, stay finite
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """logits - log sum exp(logits) over the last axis, -inf allowed but not for all of a row.
+
+    The largest term is left out of the sum, so that the log probability of a category that is almost certain
+    keeps its digits.
+    """
+    top = np.expand_dims(logits.argmax(axis=-1), -1)
+    below = logits - np.take_along_axis(logits, top, -1)
+    others = np.exp(below)
+    np.put_along_axis(others, top, 0.0, -1)
+    return below - np.log1p(others.sum(axis=-1, keepdims=True))
+
+
+class Categorical(Frozen):
+    """q(z = k) = exp(logits_k) / sum_j exp(logits_j), z in {0, ..., K - 1}.
+
+    Parameters
+    ----------
+    logits : array_like, (K,) or (N, K)
+        Log probabilities up to a constant, at most 1e300 in size. -inf is allowed (probability exactly 0),
+        though not for all of a row; +inf and NaN are not. K >= 1, N >= 0.
+
+    Attributes
+    ----------
+    logits : ndarray, (K,) or (N, K), float64, read-only
+    probabilities, mean : ndarray, the shape of logits, float64, read-only
+        The same array: the probability of each category.
+    num_categories : int
+        K.
+    num_data : int or None
+        N, or None where logits are (K,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For NaN, +inf, rows of -inf alone, no category.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> q = fastvi.Categorical([0.0, 0.0, float("-inf")])
+    >>> q.probabilities
+    array([0.5, 0.5, 0. ])
+    >>> q.log_prob([0, 2])
+    array([-0.69314718,        -inf])
+    """
+
+    logits: np.ndarray
+    num_categories: int
+    num_data: int | None
+
+    def __init__(self, logits: ArrayLike) -> None:
+        clean = validation.float_array(logits, "logits", ndim=(1, 2), allow_infinite=True)
+        if clean.shape[-1] < 1:
+            raise ValueError(
+                f"logits must have at least 1 category in the last axis, got shape {clean.shape}"
+            )
+        validation.require(
+            clean,
+            (np.abs(clean) <= _LARGEST) | (clean == -np.inf),
+            "logits must be -inf or between -1e300 and 1e300",
+        )
+        peaks = clean.max(axis=-1)
+        validation.require(peaks, peaks > -np.inf, "logits must have a finite entry in every row")
+        self._set(
+            logits=validation.frozen_array(clean),
+            num_categories=clean.shape[-1],
+            num_data=clean.shape[0] if clean.ndim == 2 else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"Categorical(num_categories={self.num_categories}, num_data={self.num_data})"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"logits": self.logits}
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Probability of each category, the shape of logits."""
+        return validation.frozen_array(np.exp(log_softmax(self.logits)))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The probabilities: the mean of z as a vector with a 1 in place k."""
+        return self.probabilities
+
+    def sample(self, num: int, seed: int) -> np.ndarray:
+        """Draw from q: the first category whose cumulative probability is above a uniform number.
+
+        Parameters
+        ----------
+        num
+            Draws for each datum, at least 0.
+        seed
+            0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its logits and
+            nothing else.
+
+        Returns
+        -------
+        ndarray, (num, N), int64
+            N = 1 where logits are (K,). A category of probability 0 is never drawn.
+        """
+        num = validation.positive_int(num, "num", 0)
+        seed = validation.seed(seed)
+        # imported here, so that distributions do not import numba
+        from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
+
+        probabilities = np.atleast_2d(self.probabilities)
+        draws, uniforms = np.empty((num, len(probabilities)), np.int64), np.empty(num)
+        key_low, key_high = split_seed(seed)
+        for n, row in enumerate(probabilities):
+            fill_uniforms(key_low, key_high, n, 0, uniforms)
+            last = np.flatnonzero(row)[-1]  # where rounding leaves the total below the number
+            draws[:, n] = np.minimum(np.searchsorted(np.cumsum(row), uniforms, side="right"), last)
+        return draws
+
+    def log_prob(self, z: ArrayLike) -> np.ndarray:
+        """log q(z) in nats.
+
+        Parameters
+        ----------
+        z : array_like of integers in 0 ... K - 1, any axes
+            They broadcast against the data: (num, N), as from :meth:`sample`, gives (num, N).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape. -inf where q gives z no mass.
+        """
+        categories = validation.index_array(z, "z", self.num_categories)
+        logs = log_softmax(self.logits)
+        if self.num_data is None:
+            return np.asarray(logs[categories])
+        shape = validation.broadcasting("z", categories.shape, "logits[:, 0]", (self.num_data,))
+        return np.asarray(logs[np.arange(self.num_data), np.broadcast_to(categories, shape)])
+
+    def entropy(self) -> np.ndarray:
+        """H(q) = -sum_k q_k log q_k in nats, shape (N,); N = 1 where logits are (K,).
+
+        Every term is non-negative, so small entropies keep their relative accuracy.
+        """
+        logs = log_softmax(np.atleast_2d(self.logits))
+        # exp(-800) is 0: the bound keeps 0 * inf out
+        return (np.exp(logs) * -np.maximum(logs, -800.0)).sum(axis=-1)

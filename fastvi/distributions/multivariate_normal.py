@@ -1,0 +1,225 @@
+"""Normal distribution with a full covariance over continuous latents."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi import validation
+from fastvi.distributions.base import Distribution
+
+_LOG_TWO_PI = math.log(2.0 * math.pi)
+# relative to the latents' own sizes: what sums in another order differ by, and no more
+_ASYMMETRY = 2.0**-36
+
+
+def lower_factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L, lower triangular with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d), of which
+    one that is not positive says that there is no L.
+
+    Column by column, by operations on single numbers: neither a library's threads nor the batch that a
+    matrix is in change its bits, as LAPACK's would.
+    """
+    out = matrix.copy()
+    pivots = np.empty(matrix.shape[:-1])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        for k in range(matrix.shape[-1]):
+            pivots[..., k] = out[..., k, k]
+            out[..., k, k] = np.sqrt(out[..., k, k])
+            out[..., k + 1 :, k] /= out[..., k, k, None]
+            column = out[..., k + 1 :, k]
+            out[..., k + 1 :, k + 1 :] -= column[..., :, None] * column[..., None, :]
+            out[..., k, k + 1 :] = 0.0
+    return out, pivots
+
+
+def solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """X with L X = right for lower triangular L (..., d, d) and right (..., d, k); leading axes broadcast."""
+    leading = np.broadcast_shapes(factor.shape[:-2], right.shape[:-2])
+    out = np.broadcast_to(right, (*leading, *right.shape[-2:])).copy(order="C")
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(factor.shape[-1]):
+            out[..., k, :] /= factor[..., k, k, None]
+            out[..., k + 1 :, :] -= factor[..., k + 1 :, k, None] * out[..., k, None, :]
+    return out
+
+
+def times_vectors(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """matrix (..., d, d) times vectors (..., d), columns added in their order; leading axes broadcast."""
+    out = matrix[..., 0] * vectors[..., 0, None]
+    for k in range(1, vectors.shape[-1]):
+        out += matrix[..., k] * vectors[..., k, None]
+    return out
+
+
+class MultivariateNormal(Distribution):
+    """q(z) = N(z; mean, covariance), z in R^d.
+
+    Parameters
+    ----------
+    mean : array_like, (d,) or (N, d)
+        Finite. d >= 1, N >= 0.
+    covariance : array_like, (d, d) or (N, d, d)
+        Finite, symmetric to 2^-36 of the standard deviations, positive definite beyond rounding: what is left
+        of each variance once the latents before it are known is above d 2^-52 of it. Where one of mean and
+        covariance is given for each datum and the other is not, the other serves all of them.
+
+    Attributes
+    ----------
+    mean : ndarray, (d,) or (N, d), float64, read-only
+    covariance : ndarray, (d, d) or (N, d, d), float64, read-only
+        Exactly symmetric.
+    cholesky : ndarray, the shape of covariance, float64, read-only
+        Lower triangular L of positive diagonal with L L^T = covariance.
+    std : ndarray, the shape of mean, float64, read-only
+        Standard deviation of each latent alone.
+    num_latents : int
+        d.
+    num_data : int or None
+        N, or None where the parameters are (d,) and (d, d).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit, for values that are not finite, for a covariance that is not symmetric or
+        not positive definite, and where a draw could overflow.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> q = fastvi.MultivariateNormal([0.0, 1.0], [[1.0, 0.5], [0.5, 1.0]])
+    >>> q.log_prob([0.0, 1.0]).round(6)
+    np.float64(-1.694036)
+    >>> q.entropy().round(6)
+    array([2.694036])
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    cholesky: np.ndarray
+    std: np.ndarray
+
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
+        centre = validation.float_array(mean, "mean", ndim=(1, 2))
+        d = centre.shape[-1]
+        if d < 1:
+            raise ValueError(f"mean must have at least 1 latent in the last axis, got shape {centre.shape}")
+        matrix = validation.float_array(covariance, "covariance", ndim=(2, 3), shape=(d, d))
+        if centre.ndim == 2 and matrix.ndim == 3 and len(centre) != len(matrix):
+            raise ValueError(
+                f"covariance must have shape ({d}, {d}) or ({len(centre)}, {d}, {d}), got {matrix.shape}"
+            )
+        matrix, lower = _checked(matrix)
+        if centre.ndim == 1 and matrix.ndim == 3:
+            centre = np.broadcast_to(centre, (len(matrix), d))
+        elif centre.ndim == 2 and matrix.ndim == 2:
+            matrix, lower = (np.broadcast_to(each, (len(centre), d, d)) for each in (matrix, lower))
+        with np.errstate(over="ignore"):
+            reach = np.abs(centre) + 9.0 * np.abs(lower).sum(axis=-1)  # beyond every draw
+        validation.require(
+            reach, np.isfinite(reach), "mean and covariance must keep |mean| + 9 sum |cholesky_i| finite"
+        )
+        self._set(
+            mean=validation.frozen_array(centre),
+            covariance=validation.frozen_array(matrix),
+            cholesky=validation.frozen_array(lower),
+            std=validation.frozen_array(np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))),
+            num_latents=d,
+            num_data=len(centre) if centre.ndim == 2 else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"MultivariateNormal(num_latents={self.num_latents}, num_data={self.num_data})"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean, "covariance": self.covariance}
+
+    def sample(self, num: int, seed: int) -> np.ndarray:
+        """Draw from q.
+
+        Parameters
+        ----------
+        num
+            Draws for each datum, at least 0.
+        seed
+            0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its mean and
+            covariance and nothing else: it is mean + L u with u the draw of a :class:`~fastvi.Normal` of mean
+            0 and standard deviation 1.
+
+        Returns
+        -------
+        ndarray, (num, N, d), float64
+            N = 1 where the parameters are (d,) and (d, d).
+        """
+        num = validation.positive_int(num, "num", 0)
+        seed = validation.seed(seed)
+        # imported here, so that distributions do not import numba
+        from fastvi.kernels.cpu.normal_draws import standard_normals
+
+        mean = np.atleast_2d(self.mean)
+        draws = times_vectors(self.cholesky, standard_normals(num, len(mean), self.num_latents, seed))
+        draws += mean
+        return draws
+
+    def log_prob(self, z: ArrayLike) -> np.ndarray:
+        """log q(z), a density, in nats.
+
+        Parameters
+        ----------
+        z : array_like of real numbers, (..., d)
+            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+
+        Returns
+        -------
+        ndarray, float64
+            The broadcast shape without the last axis. -inf where the density is below every double's log.
+        """
+        points = validation.real_array(z, "z", self.num_latents)
+        validation.broadcasting("z", points.shape, "mean", self.mean.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            white = solve_lower(self.cholesky, (points - self.mean)[..., None])[..., 0]
+            squares = np.square(white).sum(axis=-1)
+        # inf - inf where a point is beyond every double of standard deviations
+        squares = np.where(np.isnan(squares), np.inf, squares)
+        return np.asarray(-0.5 * (squares + self.num_latents * _LOG_TWO_PI) - _log_diagonal(self.cholesky))
+
+    def entropy(self) -> np.ndarray:
+        """H(q) = sum_i log L_ii + d / 2 log(2 pi e) in nats, shape (N,); N = 1 where the parameters are
+        shared.
+        """
+        constant = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI)
+        return np.atleast_1d(_log_diagonal(self.cholesky)) + constant
+
+
+def _log_diagonal(lower: np.ndarray) -> np.ndarray:
+    """Half of the covariance's log determinant."""
+    return np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+
+
+def _checked(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The covariances made exactly symmetric, and their factors."""
+    d = matrix.shape[-1]
+    variances = np.diagonal(matrix, axis1=-2, axis2=-1)
+    validation.require(variances, variances > 0, "covariance must have a diagonal > 0")
+    spread = np.sqrt(variances)
+    mirrored = np.swapaxes(matrix, -1, -2)
+    # halves keep the difference of two large numbers finite
+    apart = np.abs(0.5 * matrix - 0.5 * mirrored)
+    alike = apart <= 0.5 * _ASYMMETRY * spread[..., :, None] * spread[..., None, :]
+    if not alike.all():
+        index = tuple(int(i) for i in np.argwhere(~alike)[0])
+        came = f"{matrix[index]} at index {index} and {mirrored[index]} in its mirror image"
+        raise ValueError(f"covariance must be symmetric, got {came}")
+    symmetric = np.where(matrix == mirrored, matrix, 0.5 * matrix + 0.5 * mirrored)
+    lower, pivots = lower_factor(symmetric)
+    good = pivots > d * 2.0**-52 * variances  # false of nan
+    if not good.all():
+        *datum, latent = (int(i) for i in np.argwhere(~good)[0])
+        where = f" at index {datum[0]}" if datum else ""
+        raise ValueError(
+            f"covariance must be positive definite, got a matrix{where} whose latent {latent} has no "
+            "variance of its own given those before it"
+        )
+    return symmetric, lower
