@@ -175,6 +175,14 @@ def network_above():
         ({"x": np.zeros((0, 9))}, "x must hold at least 1 datum"),
         ({"amortization_gap": 1}, "amortization_gap must be"),
         ({"model": None}, "model must be"),
+        (
+            {"model": fastvi.BoltzmannMachine(np.zeros((4, 4)), np.zeros(4))},
+            "model must be a SigmoidBeliefNetwork or BinarySparseCoding, got BoltzmannMachine",
+        ),
+        (
+            {"model": fastvi.NeuralDecoder(layers(4, 9), "tanh", fastvi.Bernoulli(np.zeros(4)))},
+            "model must be a SigmoidBeliefNetwork or BinarySparseCoding, got NeuralDecoder",
+        ),
         ({"num_epochs": 1.5}, "num_epochs must be"),
     ],
 )
@@ -182,3 +190,18 @@ def test_wrong_input(options, text):
     arguments = {"model": MODEL, "x": X, "encoder": fastvi.Encoder(layers(9, 4), "tanh"), **options}
     with pytest.raises((ValueError, TypeError), match=f"^{text}"):
         fastvi.fit_encoder(**arguments)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        fastvi.BoltzmannMachine(np.zeros((9, 9)), np.zeros(9)),
+        fastvi.RestrictedBoltzmannMachine(np.zeros((9, 2)), np.zeros(9), np.zeros(2)),
+        fastvi.NeuralDecoder(layers(4, 9), "tanh", fastvi.Bernoulli(np.zeros(4))),
+        fastvi.LinearGaussian(np.ones((9, 2)), np.zeros(9), 1.0),
+    ],
+)
+def test_reverse_kl_fits_are_refused_for_other_models(model):
+    """A machine without a prior has no ELBO without log Z; a decoder's tiles hold no log joint."""
+    with pytest.raises(TypeError, match=r"^model must be a SigmoidBeliefNetwork or BinarySparseCoding, got"):
+        fastvi.fit_posterior(model, X)

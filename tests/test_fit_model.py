@@ -207,6 +207,7 @@ def test_nothing_to_do():
         ({"objective": "best"}, "objective must"),
         ({"progress": 3}, "progress must"),
         ({"model": fastvi.Uniform(3)}, "model must"),
+        ({"model": fastvi.LogJoint(lambda x, z: 0.0, 2)}, "model must have parameters to be differentiated"),
     ],
 )
 def test_wrong_input(options, text):

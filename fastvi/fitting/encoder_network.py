@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.layers import ACTIVATIONS
-from fastvi.engine.matmul import matmul
+from fastvi.engine.matmul import layer_inputs, matmul
 
 # derivative of an activation from its value
 _SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -39,12 +39,7 @@ class EncoderNetwork:
 
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         """What enters each layer (N, in), and the outputs (N, out) last."""
-        inputs = [np.ascontiguousarray(x, dtype=np.float64)]
-        for i, (weight, bias) in enumerate(self._layers):
-            if i:
-                inputs[-1] = ACTIVATIONS[self._encoder.activation](inputs[-1])
-            inputs.append(matmul(inputs[-1], np.ascontiguousarray(weight.T), bias))
-        return inputs
+        return layer_inputs(self._layers, ACTIVATIONS[self._encoder.activation], x)
 
     def backward(self, inputs: list[np.ndarray], slope: np.ndarray) -> dict[str, np.ndarray]:
         """Gradient of sum_n f(outputs_n) from ``slope`` (N, out), that of f in the outputs."""

@@ -8,12 +8,15 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine import mean_field
-from fastvi.engine.block_form import NumberedForm
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.fit import Fit
+from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
+# models with a prior and a log joint that is linear or quadratic in z given x, so that tiles hold it
+TILED = (SigmoidBeliefNetwork, BinarySparseCoding)
 OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
 
@@ -91,13 +94,12 @@ def fit_posterior(
         )
     if objective == "forward_kl":
         return _forward(model, x)
+    validation.instance(model, "model", TILED)
     question = ask(model, x, None, Options(), always_summed)
     (group,) = question.groups
     if group.free.size > MAX_LATENTS:
         raise ValueError(f"model must have at most {MAX_LATENTS} latents to be fitted, got {group.free.size}")
     form = question.form(group)
-    if isinstance(form, NumberedForm):
-        raise TypeError(f"model must be linear or quadratic in z for objective='reverse_kl', got {model!r}")
     shape = (question.num_data, form.num_latents)
     starts = [np.broadcast_to(_prior_logits(model), shape)]
     generator = np.random.Generator(np.random.Philox(key=seed))

@@ -19,9 +19,10 @@ class Parameters:
     """
 
     def __init__(self, model: Any) -> None:
+        names = model._no_gradient()  # refused here where there is nothing to differentiate
         self._kind, self._arrays = type(model), model._arrays()
         self.values: dict[str, np.ndarray] = {}
-        for name in model._no_gradient():
+        for name in names:
             value = np.array(self._arrays[name], dtype=np.float64)
             self.values[name] = np.asarray(np.log(value)) if name.endswith(_POSITIVE) else value
 
