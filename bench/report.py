@@ -100,7 +100,8 @@ def table(found: Sequence[Row]) -> list[str]:
         peers = [row for row in group if row is not mine]
         for peer in peers:
             seconds = peer.seconds * mine.work / peer.work
-            scaled = "" if peer.work == mine.work else f", scaled from {peer.measured_at}"
+            origin = f" from {peer.measured_at}" if peer.measured_at else ""
+            scaled = "" if peer.work == mine.work else f", scaled{origin}"
             lines.append(
                 f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |"
             )

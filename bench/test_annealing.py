@@ -83,7 +83,8 @@ def test_annealing(record: Any, size: Size, which: int, tool: str) -> None:
         f"{case.num_temperatures:,} temperatures, {case.num_chains} chains"
     )
     work = float(num_temperatures * case.num_chains)
-    record.describe(job, {"fastvi": "fastvi", "numpy": "NumPy"}[tool], work)
+    measured_at = f"{num_temperatures:,} temperatures"
+    record.describe(job, {"fastvi": "fastvi", "numpy": "NumPy"}[tool], work, measured_at=measured_at)
     call, few = _call(tool, case, num_temperatures), _call(tool, case, 2)
     value, std_error = record.run(call, min(size.rounds, 3), warmup=few)
     assert std_error < 0.5  # beyond, five of them would check nothing

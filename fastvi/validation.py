@@ -55,6 +55,15 @@ def broadcasting(
         ) from None
 
 
+def per_datum(array: np.ndarray, name: str, parameters: str, num_data: int, num_latents: int) -> None:
+    """Refuse ``parameters`` of the distribution ``name`` that are neither (d,) nor (N, d)."""
+    allowed = (num_latents,), (num_data, num_latents)
+    if array.shape not in allowed:
+        raise ValueError(
+            f"{name} must have {parameters} of shape {allowed[0]} or {allowed[1]}, got shape {array.shape}"
+        )
+
+
 def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """What ``numpy.asarray`` makes of ``value``, or DLPack on the CPU where NumPy makes nothing of it."""
     if isinstance(value, np.ma.MaskedArray):

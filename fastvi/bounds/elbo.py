@@ -94,8 +94,8 @@ def elbo(
     x : array_like
         (N, D), as for :func:`~fastvi.log_marginal`.
     q
-        A :class:`~fastvi.Bernoulli`, or for real latents a :class:`~fastvi.Normal` or another normal
-        distribution, with parameters (d,) or (N, d) over the model's latents; or an
+        A :class:`~fastvi.Bernoulli`, or for real latents a :class:`~fastvi.Normal` or (exact only) a
+        :class:`~fastvi.MultivariateNormal`, with parameters (d,) or (N, d) over the model's latents; or an
         :class:`~fastvi.Encoder`, which makes one of x. Of a Boltzmann machine the latents are its units, of
         which those that were not observed count; of a restricted one the hidden units.
     observed, normalized
@@ -153,7 +153,8 @@ def elbo(
             closed = model._closed_form(part.x, part.pixels)
             found = _Bound(closed, closed + kl, closed, np.zeros(len(closed)))
         elif num_samples is None:
-            part.check_size(model, memory_limit, max_states)
+            if not model._has_expectations:  # formulas are never too large
+                part.check_size(model, memory_limit, max_states)
             found = _exact(model, part, form_of, kl, entropy)
         else:
             found = _sampled(model, part, form_of, kl, entropy, num_samples, seed)

@@ -12,8 +12,7 @@ import numpy as np
 
 from fastvi.bounds.kl_divergence import triangular_kl
 from fastvi.bounds.questions import Part
-from fastvi.distributions.multivariate_normal import solve_lower, times_vectors
-from fastvi.distributions.normal import moments_of
+from fastvi.distributions.multivariate_normal import moments_of, solve_lower, times_vectors
 from fastvi.models.linear_gaussian import LinearGaussian, _triangle
 
 

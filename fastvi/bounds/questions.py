@@ -9,11 +9,12 @@ import numpy as np
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
+from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
 from fastvi.engine import requests
 from fastvi.engine.importance.proposals import BernoulliMixture, NormalMixture, Proposal
-from fastvi.engine.runs import Run
-from fastvi.models.enumerable import Enumerable, check_model, log_partition_of
+from fastvi.exact.question import check_deep_prior, checked_data, exact_log_z, seen_groups
+from fastvi.models.enumerable import Enumerable, check_model
 
 
 class Part(NamedTuple):
@@ -34,9 +35,9 @@ class Part(NamedTuple):
         return NormalMixture((np.atleast_2d(self.q.mean),), (np.atleast_2d(self.q.std),), np.ones(1))
 
     def check_size(self, model: Enumerable, memory_limit: Any, max_states: Any) -> None:
-        """Refuse an enumeration that is too large; formulas are never."""
-        if not model._has_expectations:
-            requests.check_size(self.free.size, len(self.members), model.num_pixels, memory_limit, max_states)
+        """Refuse an enumeration that is too large."""
+        requests.check_size(self.free.size, len(self.members), model.num_pixels, memory_limit, max_states)
+        check_deep_prior(model, memory_limit, max_states)
 
 
 class Parts(NamedTuple):
@@ -50,42 +51,27 @@ class Parts(NamedTuple):
 def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool) -> Parts:
     """Check everything, group the data by mask, cut q."""
     check_model(model)
-    if x is None and not model._may_lack_data:
-        raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
-    data, mask = model._check_data(x, observed)
+    data, mask = checked_data(model, x, observed)
     if isinstance(q, Encoder):
         if mask is not None:
             raise TypeError("q must not be an Encoder where observed is given: it reads whole data")
         q = q(data)
     _check_q(model, q, len(data))
-    parts = []
-    for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
-        seen, free = np.ascontiguousarray(data[members][:, pixels]), model._free(pixels)
-        parts.append(Part(members, seen, pixels, free, _cut(q, members, free)))
-    form = model._partition_form() if normalized else None
-    if form is None:
-        return Parts(len(data), parts, 0.0)
-    requests.check_size(form.num_latents, 1, model.num_pixels, None, requests.MAX_STATES, what="log Z")
-    return Parts(len(data), parts, log_partition_of(model, Run()))
-
-
-def _is_normal(q: Any) -> bool:
-    """Whether a normal distribution, of any covariance."""
-    return isinstance(q, Normal) or hasattr(q, "cholesky")
+    parts = [
+        Part(members, seen, pixels, free, _cut(q, members, free))
+        for pixels, members, seen, free in seen_groups(model, data, mask)
+    ]
+    return Parts(len(data), parts, exact_log_z(model) if normalized else 0.0)
 
 
 def _check_q(model: Enumerable, q: Any, num_data: int) -> None:
     if model._real_latents:
-        if not _is_normal(q):
+        if not isinstance(q, Normal | MultivariateNormal):
             raise TypeError(f"q must be a normal distribution for real latents, got {validation.shown(q)}")
         name, parameters = "mean", q.mean
     else:
         name, parameters = "logits", validation.instance(q, "q", Bernoulli).logits
-    if parameters.shape not in ((model.num_latents,), (num_data, model.num_latents)):
-        raise ValueError(
-            f"q must have {name} of shape ({model.num_latents},) or ({num_data}, {model.num_latents}), "
-            f"got shape {parameters.shape}"
-        )
+    validation.per_datum(parameters, "q", name, num_data, model.num_latents)
 
 
 def _cut(q: Any, members: np.ndarray, free: np.ndarray) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 from fastvi import validation
 from fastvi.bounds.questions import Part
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine import requests
 from fastvi.engine.form import Form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
@@ -32,11 +31,5 @@ def factorised_posterior(model: Enumerable, part: Part) -> Bernoulli | None:
 
 def enumerated_form(model: Enumerable, part: Part, memory_limit: int | None, max_states: int) -> Form:
     """What is summed for these data, refused where it is too large."""
-    size = part.free.size, len(part.members), model.num_pixels
-    requests.check_size(*size, memory_limit, max_states)
-    prior = model._deep_prior
-    while prior is not None:  # summed out for each state of the layer below it
-        size = prior.num_latents, 1 << prior.num_pixels, prior.num_pixels
-        requests.check_size(*size, memory_limit, max_states, what="its prior")
-        prior = prior._deep_prior
+    part.check_size(model, memory_limit, max_states)
     return model._form(part.pixels, "float64")

@@ -28,7 +28,7 @@ def cli(context: click.Context) -> None:
 
     \b
     Examples:
-      fastvi study                              all studies on handwritten digits, a few minutes
+      fastvi study                              all studies on handwritten digits, two and a half minutes
       fastvi study bounds --quick               one of them at toy sizes, seconds
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
       fastvi fit digits.npy model.npz --latents 12    learn a model by exact maximum likelihood

@@ -135,13 +135,10 @@ class Encoder(Frozen):
         """
         data = validation.real_matrix(x, "x", self.num_pixels)
         # imported here, so that distributions do not import numba
-        from fastvi.engine.matmul import matmul
+        from fastvi.engine.matmul import layer_inputs
 
-        hidden, activate = data, ACTIVATIONS[self.activation]
         with np.errstate(over="ignore", invalid="ignore"):
-            for i, (weight, bias) in enumerate(self.layers):
-                hidden = activate(hidden) if i else hidden
-                hidden = matmul(np.ascontiguousarray(hidden), np.ascontiguousarray(weight.T), bias)
+            hidden = layer_inputs(self.layers, ACTIVATIONS[self.activation], data)[-1]
             # NumPy may take another loop, of other last bits, for what is not contiguous
             mean, log_std = (np.ascontiguousarray(half) for half in np.split(hidden, [self.num_latents], 1))
             if self.family == "bernoulli":

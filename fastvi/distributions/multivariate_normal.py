@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.base import Distribution
+from fastvi.distributions.normal import Normal
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 # relative to the latents' own sizes: what sums in another order differ by, and no more
@@ -52,6 +53,13 @@ def times_vectors(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     for k in range(1, vectors.shape[-1]):
         out += matrix[..., k] * vectors[..., k, None]
     return out
+
+
+def moments_of(q: Normal | MultivariateNormal, num_data: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u, u standard normal."""
+    d = q.num_latents
+    scale = q.std[..., None] * np.eye(d) if isinstance(q, Normal) else q.cholesky
+    return np.broadcast_to(q.mean, (num_data, d)), np.broadcast_to(scale, (num_data, d, d))
 
 
 class MultivariateNormal(Distribution):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,15 +17,6 @@ def normal_log_prob(value: np.ndarray, mean: np.ndarray, std: np.ndarray | float
     """log density of each ``value`` in nats, elementwise, shapes broadcast; -inf where a square overflows."""
     with np.errstate(over="ignore"):
         return -0.5 * np.square((value - mean) / std) - (np.log(std) + 0.5 * _LOG_TWO_PI)
-
-
-def moments_of(q: Any, num_data: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u, u standard normal."""
-    d = q.num_latents
-    scale = getattr(q, "cholesky", None)
-    if scale is None:
-        scale = q.std[..., None] * np.eye(d)
-    return np.broadcast_to(q.mean, (num_data, d)), np.broadcast_to(scale, (num_data, d, d))
 
 
 class Normal(Distribution):

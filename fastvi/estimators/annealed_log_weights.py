@@ -25,16 +25,9 @@ from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 WITH_LATENTS = (SigmoidBeliefNetwork, BinarySparseCoding, NeuralDecoder, LinearGaussian, LogJoint)
 
 
-def is_continuous(model: Any) -> bool:
-    """Whether the latents are real numbers."""
-    return isinstance(model, LinearGaussian) or (
-        isinstance(model, NeuralDecoder) and isinstance(model.prior, Normal)
-    )
-
-
 def checked_initial(model: Any, initial: Any, num_data: int) -> Bernoulli | Normal:
     """The distribution that chains start from."""
-    kind: type[Bernoulli] | type[Normal] = Normal if is_continuous(model) else Bernoulli
+    kind: type[Bernoulli] | type[Normal] = Normal if model._real_latents else Bernoulli
     if isinstance(initial, str):
         validation.choice(initial, "initial", ("prior",))
         if isinstance(model, LogJoint):
@@ -51,12 +44,7 @@ def checked_initial(model: Any, initial: Any, num_data: int) -> Bernoulli | Norm
     if not isinstance(initial, kind):
         raise TypeError(f"initial must be 'prior' or a {kind.__name__}, got {validation.shown(initial)}")
     parameters = initial.logits if isinstance(initial, Bernoulli) else initial.mean
-    allowed = ((model.num_latents,), (num_data, model.num_latents))
-    if parameters.shape not in allowed:
-        raise ValueError(
-            f"initial must have parameters of shape {allowed[0]} or {allowed[1]}, "
-            f"got shape {parameters.shape}"
-        )
+    validation.per_datum(parameters, "initial", "parameters", num_data, model.num_latents)
     if isinstance(initial, Bernoulli):
         validation.require(parameters, np.isfinite(parameters), "initial must have finite logits")
     return initial
@@ -71,7 +59,7 @@ def checked_data(model: Any, x: Any) -> np.ndarray:
 def checked_latents(model: Any, x: np.ndarray, latents: Any, num_chains: int) -> np.ndarray:
     """States (N M, d), chain by chain, datum by datum."""
     num_data, d = len(x), model.num_latents
-    check = validation.real_array if is_continuous(model) else validation.binary_array
+    check = validation.real_array if model._real_latents else validation.binary_array
     states = check(latents, "latents", d)
     allowed = ((num_data, d), (num_chains, num_data, d))
     if states.shape not in allowed:

@@ -22,7 +22,8 @@ from fastvi.engine.runs import Run
 from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.proposal import WORDS, columns, resolved
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
-from fastvi.models.enumerable import Enumerable, check_model, log_partition_of
+from fastvi.exact.question import checked_data, exact_log_z, seen_groups
+from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.joint_table import JointTable
 
 
@@ -140,7 +141,7 @@ def estimate_log_marginal(
         if isinstance(model, JointTable)
         else _samplers(model, x, observed, proposal, seed, num_samples)
     )
-    log_z = 0.0 if isinstance(model, JointTable) or not normalized else _log_partition(model)
+    log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model)
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)
@@ -163,13 +164,10 @@ def _samplers(
     model: Enumerable, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int
 ) -> tuple[int, list[Sampler], list[Part]]:
     """One for each distinct mask; where a mask leaves nothing to sample, what is certain."""
-    if x is None and not model._may_lack_data:
-        raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
-    data, mask = model._check_data(x, observed)
+    data, mask = checked_data(model, x, observed)
     q = resolved(proposal, model, data, mask)
     samplers, closed = [], []
-    for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
-        seen, free = np.ascontiguousarray(data[members][:, pixels]), model._free(pixels)
+    for pixels, members, seen, free in seen_groups(model, data, mask):
         if free.size == 0:
             closed.append(certain(members, model._closed_form(seen, pixels), num_samples))
             continue
@@ -178,12 +176,3 @@ def _samplers(
         own = columns(q, free).part(members)
         samplers.append(Sampler(build, uuid.uuid4().hex, seen, members, own, seed))
     return len(data), samplers, closed
-
-
-def _log_partition(model: Enumerable) -> float:
-    """log Z, exactly; 0 of a model that is normalised."""
-    form = model._partition_form()
-    if form is None:
-        return 0.0
-    requests.check_size(form.num_latents, 1, model.num_pixels, None, requests.MAX_STATES, what="log Z")
-    return log_partition_of(model, Run())

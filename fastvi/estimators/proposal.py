@@ -36,7 +36,8 @@ def resolved(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.ndarr
             raise TypeError(
                 f"proposal must be over {latents} latents, those of the model, got {validation.shown(each)}"
             )
-        _check_shape(each, model.num_latents, len(x))
+        name, array = ("logits", each.logits) if isinstance(each, Bernoulli) else ("mean and std", each.mean)
+        validation.per_datum(array, "proposal", name, len(x), model.num_latents)
     if model._real_latents:
         means, stds = (tuple(np.atleast_2d(getattr(q, name)) for q in found) for name in ("mean", "std"))
         return NormalMixture(means, stds, weights)
@@ -59,15 +60,6 @@ def _component(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.nda
             f"{validation.shown(proposal)}"
         )
     return proposal
-
-
-def _check_shape(q: Bernoulli | Normal, num_latents: int, num_data: int) -> None:
-    name, array = ("logits", q.logits) if isinstance(q, Bernoulli) else ("mean and std", q.mean)
-    allowed = ((num_latents,), (num_data, num_latents))
-    if array.shape not in allowed:
-        raise ValueError(
-            f"proposal must have {name} of shape {allowed[0]} or {allowed[1]}, got shape {array.shape}"
-        )
 
 
 def columns(proposal: Proposal, free: np.ndarray) -> Proposal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from fastvi import validation
 from fastvi.engine import requests
 from fastvi.engine.form import num_chunks
 from fastvi.engine.progress import Progress, Reporter
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.enumerable import NO_DATA, Enumerable
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
@@ -106,26 +106,45 @@ def ask(
     ``closed(model, pixels)`` says where the question is answered without summing over states.
     """
     options = options.checked()
-    if x is None and not model._may_lack_data:
-        raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
-    data, mask = model._check_data(x, observed)
+    data, mask = checked_data(model, x, observed)
     groups = []
-    for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
-        part = np.ascontiguousarray(data[members][:, pixels])
-        free, is_closed = model._free(pixels), closed(model, pixels)
+    for pixels, members, part, free in seen_groups(model, data, mask):
+        is_closed = closed(model, pixels)
         groups.append(Group(pixels, members, part, free, is_closed))
         if not is_closed:
             requests.check_size(
                 free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
             )
-    prior = model._deep_prior
-    while prior is not None:  # summed out for each state of the layer below it
-        requests.check_size(
-            prior.num_latents, 1 << prior.num_pixels, prior.num_pixels, options.memory_limit,
-            options.max_states, what="its prior",
-        )  # fmt: skip
-        prior = prior._deep_prior
+    check_deep_prior(model, options.memory_limit, options.max_states)
     return Question(model, len(data), groups, options)
+
+
+def checked_data(
+    model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Clean data (N, D) and the mask of what was observed, or None where all was."""
+    if x is None and not model._may_lack_data:
+        raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
+    return model._check_data(x, observed)
+
+
+def seen_groups(
+    model: Enumerable, data: np.ndarray, mask: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """pixels, members, x and free of each group of data that see the same pixels, as :class:`Group` has
+    them.
+    """
+    for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
+        yield pixels, members, np.ascontiguousarray(data[members][:, pixels]), model._free(pixels)
+
+
+def check_deep_prior(model: Enumerable, memory_limit: int | None, max_states: int) -> None:
+    """Refuse a prior that is a model too large to be summed out for each state of the layer below it."""
+    prior = model._deep_prior
+    while prior is not None:
+        size = prior.num_latents, 1 << prior.num_pixels, prior.num_pixels
+        requests.check_size(*size, memory_limit, max_states, what="its prior")
+        prior = prior._deep_prior
 
 
 def always_summed(model: Enumerable, pixels: np.ndarray) -> bool:
@@ -141,6 +160,15 @@ def partition_form(model: Enumerable, options: Options) -> Form | None:
             form.num_latents, 1, model.num_pixels, options.memory_limit, options.max_states, what="log Z"
         )
     return form
+
+
+def exact_log_z(model: Enumerable) -> float:
+    """log Z, refused where it is too large; 0 of a model that is normalised."""
+    from fastvi.engine.log_sum import log_sums
+    from fastvi.engine.runs import Run
+
+    form = partition_form(model, Options())
+    return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 
 
 def nothing_observed(model: Enumerable, options: Options) -> tuple[Question, Form]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.distributions.normal import Normal, moments_of
+from fastvi.distributions.multivariate_normal import moments_of
+from fastvi.distributions.normal import Normal
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
 

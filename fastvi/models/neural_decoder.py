@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
-from fastvi.distributions.normal import Normal, moments_of, normal_log_prob
+from fastvi.distributions.multivariate_normal import moments_of
+from fastvi.distributions.normal import Normal, normal_log_prob
 from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
 

@@ -46,8 +46,8 @@ def weighted_bounds(
         progress("importance-weighted bounds", done, len(starts))
         number = z[start : start + length] @ (1 << np.arange(z.shape[2]))  # integers: BLAS has no part in it
         log_w = np.take_along_axis(weights, number.T, axis=1)
-        for size in sizes:
-            values[size].append(fastvi.importance_weighted_bound(log_w, size))
+        for size, bound in zip(sizes, fastvi.importance_weighted_bound(log_w, sizes).T, strict=True):
+            values[size].append(bound)
     return {
         size: Averaged(np.mean(part, axis=0), np.std(part, axis=0, ddof=1) / np.sqrt(len(part)))
         for size, part in values.items()

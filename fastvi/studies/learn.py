@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.distributions.bernoulli import sigmoid
+from fastvi.fitting.adam import Adam, cosine
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 BATCH = 100
 LEARNING_RATE = 0.1  # decays to 0 along half a cosine; 0.03 ended 0.3 nats lower after the same epochs
-_DECAY_MEAN, _DECAY_SQUARE, _TINY = 0.9, 0.999, 1e-8  # Adam's defaults
 _INITIAL_STD = 0.1
 
 
@@ -106,10 +106,9 @@ def learn(
         np.log(share / (1.0 - share)),
         np.zeros(num_latents),
     )
-    mean = [np.zeros_like(value) for value in state]
-    square = [np.zeros_like(value) for value in state]
+    adam = Adam(state._asdict())
     num_steps = num_epochs * math.ceil(num_data / BATCH)
-    step, history = 0, []
+    history = []
     for epoch in range(num_epochs):
         order = generator.permutation(num_data)
         sum_of_epoch = 0.0
@@ -117,13 +116,7 @@ def learn(
             batch = x[order[start : start + BATCH]]
             value, gradient = log_likelihood_gradient(state, batch)
             sum_of_epoch += value * len(batch)
-            rate = LEARNING_RATE * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
-            step += 1
-            for theta, m, s, g in zip(state, mean, square, gradient, strict=True):
-                m += (1.0 - _DECAY_MEAN) * (g - m)
-                s += (1.0 - _DECAY_SQUARE) * (g * g - s)
-                root = np.sqrt(s / (1.0 - _DECAY_SQUARE**step)) + _TINY
-                theta += rate * (m / (1.0 - _DECAY_MEAN**step)) / root
+            adam.ascend(gradient._asdict(), cosine(LEARNING_RATE, adam.num_steps, num_steps))
         history.append(sum_of_epoch / num_data)
         report(epoch + 1)
     return state, history

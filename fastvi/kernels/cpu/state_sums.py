@@ -39,6 +39,15 @@ def _log_masses(log_zero, log_one, out):
 
 
 @inline
+def _tables(row, column, linear, log_zero, log_one, rows_p, columns_p, rows_q, columns_q):
+    """The parts of log p and log q that a datum's row bits and column bits give."""
+    subset_sums(linear[row:column], rows_p)
+    subset_sums(linear[column:], columns_p)
+    _log_masses(log_zero[row:column], log_one[row:column], rows_q)
+    _log_masses(log_zero[column:], log_one[column:], columns_q)
+
+
+@inline
 def _outer_log_mass(log_zero, log_one, state):
     """log q of the outer bits of a tile."""
     total = 0.0
@@ -144,10 +153,7 @@ def state_sums(
     log_p, log_q = np.empty(num_columns), np.empty(num_columns)
     p, q = np.empty(num_columns), np.empty(num_columns)
     for n in range(values.size):
-        subset_sums(linear[n, row:column], rows_p)
-        subset_sums(linear[n, column:], columns_p)
-        _log_masses(log_zero[n, row:column], log_one[n, row:column], rows_q)
-        _log_masses(log_zero[n, column:], log_one[n, column:], columns_q)
+        _tables(row, column, linear[n], log_zero[n], log_one[n], rows_p, columns_p, rows_q, columns_q)
         for t in range(log_tiles.shape[0]):
             outer_p = offset[n] + _outer_linear(linear[n, :row], first_tile + t)
             outer_q = _outer_log_mass(log_zero[n, :row], log_one[n, :row], first_tile + t)
@@ -203,10 +209,7 @@ def square_sums(
     columns_p, columns_q = np.empty(num_columns), np.empty(num_columns)
     log_p, log_q = np.empty(num_columns), np.empty(num_columns)
     for n in range(total.size):
-        subset_sums(linear[n, row:column], rows_p)
-        subset_sums(linear[n, column:], columns_p)
-        _log_masses(log_zero[n, row:column], log_one[n, row:column], rows_q)
-        _log_masses(log_zero[n, column:], log_one[n, column:], columns_q)
+        _tables(row, column, linear[n], log_zero[n], log_one[n], rows_p, columns_p, rows_q, columns_q)
         for t in range(log_tiles.shape[0]):
             outer_p = offset[n] + _outer_linear(linear[n, :row], first_tile + t)
             outer_q = _outer_log_mass(log_zero[n, :row], log_one[n, :row], first_tile + t)
