@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.engine import row_network
 from fastvi.engine.annealing import chains, hamiltonian, targets
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
@@ -207,7 +208,7 @@ def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, 
     z, x = model.sample(3, 1)
     for threads, numbers, per_thread, operations in ((1, 1 << 16, 8, 3e8), (2, 50, 1, 1.0), (3, 100, 2, 1e4)):
         set_threads(threads)
-        monkeypatch.setattr(targets, "_BLOCK_NUMBERS", numbers)
+        monkeypatch.setattr(row_network, "_BLOCK_NUMBERS", numbers)
         monkeypatch.setattr(chains, "_GROUPS_PER_THREAD", per_thread)
         monkeypatch.setattr(chains, "_TASK_OPERATIONS", operations)
         for latents in (None, z):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastvi
-from fastvi.engine.annealing import chains, targets
+from fastvi.engine import row_network
+from fastvi.engine.annealing import chains
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
 
@@ -277,7 +278,7 @@ def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, 
         monkeypatch.setattr(chains, "_LARGEST_GROUP", group)
         monkeypatch.setattr(chains, "_GROUPS_PER_THREAD", per_thread)
         monkeypatch.setattr(chains, "_TASK_OPERATIONS", operations)
-        monkeypatch.setattr(targets, "_BLOCK_NUMBERS", 40 * group)
+        monkeypatch.setattr(row_network, "_BLOCK_NUMBERS", 40 * group)
         seen.add(weights_of(name, 4, 7, 3).tobytes())
         seen.add(weights_of(name, 4, 7, 3, possible_states(name, 21)).tobytes())
     assert len(seen) == 2

@@ -1,4 +1,4 @@
-"""Unbiased gradients in a Bernoulli q's logits from samples, where no sum over states is in reach.
+"""Gradients in q's parameters from samples and their scores, where no sum over states is in reach.
 
 With samples z_k ~ q, k = 1 ... K, weights w_k = p(x, z_k) / q(z_k) and d log q(z) / d logit_i = z_i - m_i.
 """
@@ -6,6 +6,8 @@ With samples z_k ~ q, k = 1 ... K, weights w_k = p(x, z_k) / q(z_k) and d log q(
 from __future__ import annotations
 
 import numpy as np
+
+from fastvi.distributions.bernoulli import sigmoid
 
 
 def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -34,7 +36,8 @@ def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Of the importance-weighted bound E[log 1/K sum_k w_k]: shapes as in :func:`leave_one_out`.
 
     Each sample's score is multiplied by what the bound changes when its weight is replaced by the geometric
-    mean of the others'.
+    mean of the others', less its share of the weights; the mean of the scores, whose expectation is 0, is
+    added so that nothing is left where all weights are equal.
 
     References
     ----------
@@ -47,4 +50,47 @@ def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
     others = (log_w.sum(axis=1, keepdims=True) - log_w) / (num - 1)  # log of the geometric mean
     without = np.log(total - w + np.exp(others - largest))
     signal = np.log(total) - without
-    return np.einsum("nk,nki->ni", signal - w / total, z - mean[:, None])
+    return np.einsum("nk,nki->ni", signal - w / total + 1.0 / num, z - mean[:, None])
+
+
+def disarm(
+    log_w: np.ndarray, z: np.ndarray, opposite_log_w: np.ndarray, opposite: np.ndarray, logits: np.ndarray
+) -> np.ndarray:
+    """Of the ELBO, from pairs of opposite draws: z_i = [u_i < m_i] and [1 - u_i < m_i] of the same u.
+
+    Parameters
+    ----------
+    log_w, opposite_log_w : (N, K)
+    z, opposite : (N, K, d)
+    logits : (N, d)
+
+    References
+    ----------
+    Z. Dong, A. Mnih, G. Tucker (2020), DisARM: an antithetic gradient estimator for binary latent variables,
+    NeurIPS, eq. 7; M. Yin, M. Zhou (2019), ARM, ICLR, of which it is the mean given both draws.
+    """
+    signs = z - opposite  # 0 where both draws agree
+    share = 0.5 / log_w.shape[1] * (log_w - opposite_log_w)
+    return np.einsum("nk,nki->ni", share, signs) * sigmoid(np.abs(logits))
+
+
+def reweighted(log_w: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Of E_p(z|x)[log q(z)], not of a bound: sum_k (w_k / sum w) score_k; biased, less so as K grows.
+
+    Parameters
+    ----------
+    log_w : (N, K)
+    score : (N, K, P)
+        Gradient of log q(z_k) in q's parameters.
+
+    References
+    ----------
+    J. Bornschein, Y. Bengio (2015), Reweighted wake-sleep, ICLR, eq. 9.
+    """
+    return np.einsum("nk,nki->ni", normalized_weights(log_w), score)
+
+
+def normalized_weights(log_w: np.ndarray) -> np.ndarray:
+    """w_k / sum_k w_k, (N, K)."""
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    return w / w.sum(axis=1, keepdims=True)

@@ -130,6 +130,12 @@ class BinarySparseCoding(Enumerable):
 
         return PairTarget(self._parts(pixels, with_prior=with_prior))
 
+    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.sampled_joint import BernoulliPrior, SampledJoint
+
+        prior, layers = BernoulliPrior(self.prior_logits), [(self.weights, self.bias)]
+        return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
+
     def _parts(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
         """What is linear and quadratic in z. Without the prior, p(z) = 2^-d is divided out again."""
         from fastvi.engine.pair_form import sparse_coding_parts

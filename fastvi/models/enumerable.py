@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastvi.engine.importance.proposals import Ancestral
     from fastvi.engine.importance.targets import Target
     from fastvi.engine.runs import Run
+    from fastvi.engine.sampled_joint import SampledJoint
 
 
 class Enumerable(Model):
@@ -61,6 +62,14 @@ class Enumerable(Model):
         where not ``with_prior``, which only models with a prior are asked for.
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self!r}")
+
+    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> SampledJoint:
+        """log p(x_n, z_nk) of states ``z`` (N, K, d), and its gradients, of fully seen data."""
+        raise TypeError(f"model must be one whose log joint has a gradient, got {self!r}")
+
+    def _learnable(self) -> dict[str, np.ndarray]:
+        """Zeros in the shapes of the parameters that a bound can be climbed in."""
+        return self._no_gradient()
 
     def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """E_q[log p(x, z)] (N,), not normalised, for binary latents: q's ``logits`` (free,) or (N, free)."""

@@ -159,6 +159,12 @@ class LinearGaussian(Enumerable):
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         return self._decoder._target(pixels, num_states, with_prior=with_prior)
 
+    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.sampled_joint import NormalPrior, SampledJoint
+
+        prior, layers = NormalPrior(self.prior.mean, self.prior.std), [(self.weights, self.bias)]
+        return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
+
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         mean, scale = moments_of(q, len(x))
         weights = self.weights[pixels] / self.noise_std

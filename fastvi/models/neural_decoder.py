@@ -208,6 +208,24 @@ class NeuralDecoder(Enumerable):
             return RealDecoderTarget(*decoder, self.num_latents, prior)
         return BinaryDecoderTarget(*decoder, self.num_latents, self.prior.logits if with_prior else None)
 
+    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.sampled_joint import BernoulliPrior, NormalPrior, SampledJoint
+
+        prior: Any = None
+        if isinstance(self.prior, Normal):
+            prior = NormalPrior(self.prior.mean, self.prior.std)
+        else:
+            prior = BernoulliPrior(self.prior.logits)
+        names = [(f"layer_{i}_weight", f"layer_{i}_bias") for i in range(len(self.layers))]
+        return SampledJoint(self.layers, self.activation, self.noise_std, prior, names, x, z)
+
+    def _learnable(self) -> dict[str, np.ndarray]:
+        """A normal prior stays: the first layer can do what it could."""
+        words = ("activation", "likelihood")
+        if isinstance(self.prior, Normal):
+            words += ("prior_mean", "prior_std")  # type: ignore[assignment]
+        return {name: np.zeros_like(array) for name, array in self._arrays().items() if name not in words}
+
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         if not isinstance(self.prior, Normal):
             from fastvi.engine.block_form import block_form
@@ -241,8 +259,7 @@ class NeuralDecoder(Enumerable):
                 "model must have a Bernoulli prior to be differentiated, got a NeuralDecoder with a Normal "
                 "prior"
             )
-        words = ("activation", "likelihood")
-        return {name: np.zeros_like(array) for name, array in self._arrays().items() if name not in words}
+        return self._learnable()
 
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any

@@ -186,6 +186,17 @@ class SigmoidBeliefNetwork(Enumerable):
             return ProductTarget(weights, bias, -1.0, data, None, partial(log_prior, self._deep_prior))
         return ProductTarget(weights, bias, -1.0, data, self.prior_logits if with_prior else None)
 
+    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
+
+        prior: Any = None
+        if self.is_deep:
+            prior = ModelPrior(partial(log_prior, self._deep_prior), self._gradient_of_prior)
+        else:
+            prior = BernoulliPrior(self.prior_logits)
+        layers = [(self.weights, self.bias)]
+        return SampledJoint(layers, "relu", None, prior, [("weights", "bias")], x, z)
+
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         from fastvi.engine.expectations import expected_log_likelihood
         from fastvi.engine.softplus_form import softplus_form
@@ -233,10 +244,17 @@ class SigmoidBeliefNetwork(Enumerable):
             posterior = (data_weights[:, None] * found.mean).sum(axis=0)
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.prior_logits)
             return out
-        states, weights = states_of(found)
+        return {**out, **self._gradient_of_prior(*states_of(found), run)}
+
+    def _gradient_of_prior(
+        self, z: np.ndarray, weights: np.ndarray, run: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Gradient of sum_s weights_s log p(z_s) under the prior of a deep network."""
+        from fastvi.engine.runs import Run
+
         everything = np.ones(self.num_latents, bool)
-        prior = gradient_of(self._deep_prior, states, weights, everything, run)
-        return {**out, **{f"prior_{name}": value for name, value in prior.items()}}
+        prior = gradient_of(self._deep_prior, z, weights, everything, Run() if run is None else run)
+        return {f"prior_{name}": value for name, value in prior.items()}
 
     def _states_above(self) -> int:
         if not self.is_deep:

@@ -1,0 +1,149 @@
+"""Bounds by sampling and their gradients, in q's parameters and in the model's, for any model of latents."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastvi import validation
+from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob
+from fastvi.distributions.normal import normal_log_prob
+from fastvi.engine.q_draws import binary_draws, normal_draws
+from fastvi.engine.sampled_joint import SampledJoint
+from fastvi.fitting.path_gradients import through_draws
+from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
+from fastvi.models.enumerable import Enumerable
+
+# of the ELBO and of the K-sample bound
+BINARY = (("leave_one_out", "disarm"), ("vimco",))
+REAL = (("reparameterized",), ("reparameterized",))
+REWEIGHTED = "reweighted"
+
+_CHUNK_NUMBERS = 1 << 22  # pixels of samples that are kept together: 32 MiB
+
+
+class SampledBound(NamedTuple):
+    """A bound on each datum's log p(x), its gradient in q's parameters, and in the model's, summed."""
+
+    value: np.ndarray  # (N,)
+    slope: np.ndarray  # (N, P)
+    of_model: dict[str, np.ndarray]
+
+
+class _Draws(NamedTuple):
+    """What an estimator gets, of some data."""
+
+    log_w: np.ndarray  # (N, K)
+    slope: np.ndarray  # (N, P)
+    share: np.ndarray  # (N, K) of each sample in the gradient of the model
+    joint: SampledJoint
+
+
+def checked_estimator(model: Enumerable, importance_weighted: bool, estimator: Any, num_samples: int) -> str:
+    """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
+    allowed = (REAL if model._real_latents else BINARY)[importance_weighted]
+    if estimator is None:
+        estimator = allowed[0]
+    validation.choice(estimator, "estimator", allowed)
+    if estimator != "reparameterized" and num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2 for estimator={estimator!r}, got {num_samples}")
+    if estimator == "disarm" and num_samples % 2:
+        raise ValueError(f"num_samples must be even for estimator='disarm', got {num_samples}")
+    return str(estimator)
+
+
+def sampled_bound(
+    model: Enumerable, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
+    numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
+    with_model: bool = False,
+) -> SampledBound:  # fmt: skip
+    """A sampled bound and its gradients.
+
+    Parameters
+    ----------
+    x
+        Clean data (N, D).
+    parameters
+        Of q: logits (N, d), or means and logarithms of standard deviations (N, 2 d).
+    num_samples
+        K.
+    seed, numbers
+        Draws depend on (seed, number of the datum, sample); None numbers the data 0 ... N - 1.
+    importance_weighted
+        The bound E[log 1/K sum_k w_k] in place of the ELBO.
+    estimator
+        One that ``checked_estimator`` allows, or ``REWEIGHTED``.
+    with_model
+        Whether ``of_model`` is wanted.
+    """
+    if numbers is None:
+        numbers = np.arange(len(x))
+    value, slope = np.empty(len(x)), np.empty(parameters.shape)
+    of_model: dict[str, np.ndarray] = {}
+    step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
+    make = _real if model._real_latents else _binary
+    for first in range(0, len(x), step):
+        data = slice(first, first + step)
+        draws = make(
+            model, x[data], parameters[data], numbers[data], num_samples, seed, importance_weighted, estimator
+        )
+        value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
+        if with_model:
+            for name, part in draws.joint.of_parameters(draws.share).items():
+                of_model[name] = of_model[name] + part if name in of_model else part
+    return SampledBound(value, slope, of_model)
+
+
+def _bound(log_w: np.ndarray, importance_weighted: bool) -> np.ndarray:
+    if not importance_weighted:
+        return np.asarray(log_w.mean(axis=1))
+    largest = log_w.max(axis=1, keepdims=True)
+    return np.asarray(largest[:, 0] + np.log(np.exp(log_w - largest).mean(axis=1)))
+
+
+def _shares(log_w: np.ndarray, importance_weighted: bool) -> np.ndarray:
+    return normalized_weights(log_w) if importance_weighted else np.full(log_w.shape, 1.0 / log_w.shape[1])
+
+
+def _binary(
+    model: Enumerable, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
+    importance_weighted: bool, estimator: str,
+) -> _Draws:  # fmt: skip
+    if estimator == "disarm":
+        num = num_samples // 2
+        first = binary_draws(logits, numbers, num, seed)
+        # the same u against 1 - m: 1 where u < 1 - m, so 0 where 1 - u < m
+        z = np.concatenate([first, 1 - binary_draws(-logits, numbers, num, seed)], axis=1)
+    else:
+        z = binary_draws(logits, numbers, num_samples, seed)
+    joint, real = model._sampled_joint(x, z), z.astype(np.float64)
+    log_w = joint.value - bernoulli_log_prob(z, logits[:, None]).sum(axis=2)
+    share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
+    if estimator == "disarm":
+        slope = disarm(log_w[:, :num], real[:, :num], log_w[:, num:], real[:, num:], logits)
+        return _Draws(log_w, slope, share, joint)
+    mean = Bernoulli(logits).mean
+    if estimator == REWEIGHTED:
+        slope = reweighted(log_w, real - mean[:, None])
+    else:
+        slope = (leave_one_out if estimator == "leave_one_out" else vimco)(log_w, real, mean)
+    return _Draws(log_w, slope, share, joint)
+
+
+def _real(
+    model: Enumerable, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
+    seed: int, importance_weighted: bool, estimator: str,
+) -> _Draws:  # fmt: skip
+    mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
+    std = np.exp(log_std)
+    noise = normal_draws(mean.shape[1], numbers, num_samples, seed)
+    z = mean[:, None] + std[:, None] * noise
+    joint = model._sampled_joint(x, z)
+    log_w = joint.value - normal_log_prob(z, mean[:, None], std[:, None]).sum(axis=2)
+    share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
+    if estimator == REWEIGHTED:
+        score = np.concatenate([noise / std[:, None], np.square(noise) - 1.0], axis=2)
+        return _Draws(log_w, reweighted(log_w, score), share, joint)
+    own = np.square(share) if importance_weighted else share
+    return _Draws(log_w, through_draws(joint.of_latents(), noise, std, own), share, joint)
