@@ -65,6 +65,7 @@ class Size:
     estimates: tuple[Shape, ...]
     num_samples: int
     log_weights: tuple[int, int]
+    bound: Shape  # sampled, with gradients
     dgemm: int
     copy_bytes: int
     rounds: int
@@ -94,6 +95,7 @@ SIZES = {
         estimates=(Shape(20, 784, 100), Shape(100, 784, 100, tied=3)),
         num_samples=1000,
         log_weights=(1000, 10_000),
+        bound=Shape(200, 784, 100, num_samples=50),
         dgemm=2000,
         copy_bytes=80_000_000,
         rounds=10,
@@ -120,6 +122,7 @@ SIZES = {
         estimates=(Shape(6, 16, 5), Shape(30, 16, 5, tied=3)),
         num_samples=200,
         log_weights=(7, 50),
+        bound=Shape(40, 16, 5, num_samples=6),
         dgemm=200,
         copy_bytes=800_000,
         rounds=2,

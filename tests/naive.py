@@ -98,6 +98,18 @@ def sbn_log_likelihood(weights, bias, x, z, observed=None):
     return math.fsum(log_sigmoid(e if bit else -e) for e, bit, keep in zip(eta, x, seen, strict=True) if keep)
 
 
+def sbn_likelihood_gradient(weights, bias, xs, zs, shares):
+    """Gradient of sum_r shares_r log p(xs_r | zs_r) in the weights (D, d) and the bias (D,)."""
+    of_weights, of_bias = [[0.0] * len(row) for row in weights], [0.0] * len(bias)
+    for x, z, share in zip(xs, zs, shares, strict=True):
+        for j, eta in enumerate(sbn_logits(weights, bias, z)):
+            pull = share * (x[j] - sigmoid(eta))
+            of_bias[j] += pull
+            for i, bit in enumerate(z):
+                of_weights[j][i] += pull * bit
+    return of_weights, of_bias
+
+
 def sbn_log_joint(weights, bias, prior_logits, x, z, observed=None):
     """log p(x, z) for one x (D,) and one z (d,)."""
     return sbn_log_likelihood(weights, bias, x, z, observed) + bernoulli_log_prob(z, prior_logits)

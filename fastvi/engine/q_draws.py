@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.importance.proposals import unpacked
+from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.kernels.cpu.draws import draw_states, split_seed, thresholds
+from fastvi.kernels.cpu.binary_layer import add_inner
+from fastvi.kernels.cpu.draws import draw_states, split_seed, thresholds, unpack
 from fastvi.kernels.cpu.normal_draws import standard_normals
 
 Array = NDArray[Any]
@@ -25,10 +26,19 @@ def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:
         words = np.empty((-(-num_latents // 32), num), np.int64)
         for n in range(data.start, data.stop):
             draw_states(high[n], low[n], *split_seed(seed), int(numbers[n]), 0, words)
-            out[n] = unpacked(words, num_latents)
+            unpack(words, num_latents, out[n])
 
     parallel_map(task, data_slices(num_data), 10.0 * out.size)
     return out
+
+
+def log_probabilities_of(logits: Array, z: Array) -> Array:
+    """log q(z_nk) (N, K) of bits ``z`` (N, K, d) uint8 under finite ``logits`` (N, d) or (1, d)."""
+    num_data, num, _ = z.shape
+    zero, one = log_probabilities(logits)
+    out = np.zeros(num_data * num)
+    add_inner(np.ascontiguousarray(z).reshape(-1), one - zero, num, out)
+    return out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
 
 
 def normal_draws(num_latents: int, numbers: Array, num: int, seed: int) -> Array:

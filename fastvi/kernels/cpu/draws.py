@@ -109,7 +109,7 @@ def draw_states_each(high, low, key_low, key_high, datum, first_sample, words):
 
 
 @kernel
-def _unpack(words, num_latents, out):
+def unpack(words, num_latents, out):
     """Bits of ``words`` (num_words, num) into ``out`` (num, num_latents)."""
     for k in range(words.shape[1]):
         for i in range(num_latents):
@@ -153,5 +153,5 @@ def bernoulli_draws(
     key_low, key_high = split_seed(seed)
     for n in range(num_data):
         draw_states(high[n], low[n], key_low, key_high, first_datum + n, first_sample, words)
-        _unpack(words, num_latents, draws[:, n])
+        unpack(words, num_latents, draws[:, n])
     return draws

@@ -1,4 +1,5 @@
-"""Sum of the rows of a tile that a list names, in LLVM IR with vector types, and its plain-loop twin.
+"""Sum of the rows of a tile that a list names, and a cache line added to another, in LLVM IR with vector
+types, and their plain-loop twins.
 
 A product of a matrix with a vector of bits is the sum of its rows where the bit is 1. The WIDTH sums of a
 tile stay in registers while the rows go by: one load and one addition for each vector of numbers. Rows are
@@ -17,6 +18,7 @@ from numba.np import arrayobj
 from fastvi.kernels.jit import JIT_DISABLED
 
 WIDTH = 32  # columns of a tile
+OCTET = 8  # a cache line
 _LANES = 4
 
 _I64 = ir.IntType(64)
@@ -34,45 +36,70 @@ def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
         out[at + c] = total
 
 
-def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    out, at, table, tile_at, rows, row_at, num_rows = args
+def add_octet_loops(out, at, values, value_at):
+    """out[at + c] += values[value_at + c] for c < 8."""
+    for c in range(OCTET):
+        out[at + c] += values[value_at + c]
 
-    def data(number: int, value: Any) -> Any:
-        return arrayobj.make_array(signature.args[number])(context, builder, value).data
 
-    def vectors_at(pointer: Any) -> list[Any]:
-        places = [builder.gep(pointer, [ir.Constant(_I64, c)]) for c in range(0, WIDTH, _LANES)]
-        return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
+def _data(context: Any, builder: Any, signature: Any, number: int, value: Any) -> Any:
+    return arrayobj.make_array(signature.args[number])(context, builder, value).data
 
-    def numbers_at(pointer: Any) -> list[Any]:
-        loads = [builder.load(place) for place in vectors_at(pointer)]
-        for load in loads:
-            load.align = 8
-        return loads
 
-    tile, first_row = builder.gep(data(2, table), [tile_at]), builder.gep(data(4, rows), [row_at])
-    held = builder.gep(data(0, out), [at])
-    starts = numbers_at(held)
+def _vectors_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:
+    places = [builder.gep(pointer, [ir.Constant(_I64, c)]) for c in range(0, width, _LANES)]
+    return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
+
+
+def _numbers_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:
+    loads = [builder.load(place) for place in _vectors_at(builder, pointer, width)]
+    for load in loads:
+        load.align = 8
+    return loads
+
+
+def _loop(builder: Any, num_rows: Any) -> tuple[Any, Any, Any]:
+    """Blocks of a loop over g = 0 ... num_rows - 1 whose head is entered from here; g, body, after."""
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
     builder.branch(head)
     builder.position_at_end(head)
     g = builder.phi(_I64)
     g.add_incoming(ir.Constant(_I64, 0), before)
+    return g, body, after
+
+
+def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    out, at, table, tile_at, rows, row_at, num_rows = args
+    tile = builder.gep(_data(context, builder, signature, 2, table), [tile_at])
+    first_row = builder.gep(_data(context, builder, signature, 4, rows), [row_at])
+    held = builder.gep(_data(context, builder, signature, 0, out), [at])
+    starts, before = _numbers_at(builder, held), builder.block
+    g, body, after = _loop(builder, num_rows)
     totals = [builder.phi(_VECTOR) for _ in starts]
     for total, start in zip(totals, starts, strict=True):
         total.add_incoming(start, before)
     builder.cbranch(builder.icmp_signed("<", g, num_rows), body, after)
     builder.position_at_end(body)
     picked = builder.sext(builder.load(builder.gep(first_row, [g])), _I64)
-    row = numbers_at(builder.gep(tile, [builder.mul(picked, ir.Constant(_I64, WIDTH))]))
+    row = _numbers_at(builder, builder.gep(tile, [builder.mul(picked, ir.Constant(_I64, WIDTH))]))
     for total, number in zip(totals, row, strict=True):
         total.add_incoming(builder.fadd(total, number), body)
     g.add_incoming(builder.add(g, ir.Constant(_I64, 1)), body)
-    builder.branch(head)
+    builder.branch(g.parent)
     builder.position_at_end(after)
-    for total, place in zip(totals, vectors_at(held), strict=True):
+    for total, place in zip(totals, _vectors_at(builder, held), strict=True):
         builder.store(total, place).align = 8
+    return context.get_dummy_value()
+
+
+def _emit_octet(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    out, at, values, value_at = args
+    held = builder.gep(_data(context, builder, signature, 0, out), [at])
+    more = builder.gep(_data(context, builder, signature, 2, values), [value_at])
+    places, added = _vectors_at(builder, held, OCTET), _numbers_at(builder, more, OCTET)
+    for place, before, number in zip(places, _numbers_at(builder, held, OCTET), added, strict=True):
+        builder.store(builder.fadd(before, number), place).align = 8
     return context.get_dummy_value()
 
 
@@ -82,4 +109,10 @@ def _add_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_
     return types.void(out, n, table, n, rows, n, n), _emit
 
 
+@intrinsic
+def _add_octet_emitted(typing_context, out, at, values, value_at):
+    return types.void(out, types.intp, values, types.intp), _emit_octet
+
+
 add_picked_rows = add_picked_rows_loops if JIT_DISABLED else _add_picked_rows_emitted
+add_octet = add_octet_loops if JIT_DISABLED else _add_octet_emitted
