@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.fitting.encoder_learners import ForwardKL, LinearReverseKL, ReverseKL
 from fastvi.fitting.encoder_network import EncoderNetwork
-from fastvi.fitting.fit_encoder import _ForwardKL, _ReverseKL
 
 RNG = np.random.default_rng(0)
 MODEL = fastvi.SigmoidBeliefNetwork(2 * RNG.normal(size=(9, 4)), RNG.normal(size=9), RNG.normal(size=4))
 X = MODEL.sample(60, 1)[1]
+
+
+LINEAR = fastvi.LinearGaussian(RNG.normal(size=(9, 4)), RNG.normal(size=9), 0.8)
 
 
 def layers(*sizes, seed=0):
@@ -43,7 +46,7 @@ def test_backpropagation(activation, sizes):
             assert gradient[name].reshape(-1)[at] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
 
 
-@pytest.mark.parametrize("kind", [_ReverseKL, _ForwardKL])
+@pytest.mark.parametrize("kind", [ReverseKL, ForwardKL])
 def test_the_gradient_is_that_of_the_score(kind):
     learner = kind(MODEL, fastvi.Encoder(layers(9, 5, 4), "tanh"), X, X)
     gradient = learner.gradient(np.arange(len(X)), 0)
@@ -58,15 +61,105 @@ def test_the_gradient_is_that_of_the_score(kind):
             assert gradient[name].reshape(-1)[at] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("kind", [LinearReverseKL])
+def test_the_gradient_of_a_normal_encoder_is_that_of_the_score(kind):
+    x = LINEAR.sample(20, 1)[1]
+    learner = kind(LINEAR, fastvi.Encoder(layers(9, 5, 8), "tanh", "normal"), x, x)
+    gradient = learner.gradient(np.arange(len(x)), 0)
+    for name, value in learner.network.values.items():
+        flat = value.reshape(-1)
+        for at in {0, flat.size - 1}:
+            before, ends = flat[at], []
+            for sign in (1, -1):
+                flat[at] = before + sign * 1e-5
+                ends.append(learner.score())
+            flat[at] = before
+            assert gradient[name].reshape(-1)[at] == pytest.approx(
+                (ends[0] - ends[1]) / 2e-5, rel=1e-6, abs=1e-7
+            )
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize(
+    ("objective", "num_samples", "reached"),
+    [
+        ("reverse_kl", None, 2e-3),
+        ("reverse_kl", 8, 0.03),
+        ("importance_weighted", 8, 0.02),
+    ],
+)
+def test_a_linear_encoder_reaches_the_optimum_of_a_linear_model(objective, num_samples, reached):
+    """The posterior's mean is linear in x and its covariance the same for all x: no gap is left."""
+    x = LINEAR.sample(100, 1)[1]
+    precision = np.eye(4) + LINEAR.weights.T @ LINEAR.weights / 0.64
+    start = fastvi.Encoder([(np.zeros((8, 9)), np.zeros(8))], "tanh", "normal")
+    fit = fastvi.fit_encoder(
+        LINEAR, x, start, objective=objective, num_samples=num_samples, num_epochs=500, batch_size=50,
+        learning_rate=0.1,
+    )  # fmt: skip
+    mean = np.linalg.solve(precision, LINEAR.weights.T @ (x - LINEAR.bias).T / 0.64).T
+    if objective == "importance_weighted":  # its best q is wider than the posterior's factors
+        assert abs(fastvi.log_marginal(LINEAR, x).mean() - fit.objective) < 0.1
+        return
+    own = np.diag(np.linalg.inv(precision)) if objective == "forward_kl" else 1 / np.diag(precision)
+    best = fastvi.elbo(LINEAR, x, fastvi.Normal(mean, np.sqrt(own) + np.zeros_like(mean))).value.mean()
+    assert fastvi.elbo(LINEAR, x, fit.encoder).value.mean() == pytest.approx(best, abs=reached)
+    assert np.abs(fit.q.mean - mean).max() < 50 * reached
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("estimator", ["leave_one_out", "disarm", "vimco", "reweighted"])
+def test_sampled_training_comes_close_to_exact_training(estimator):
+    objective = {"vimco": "importance_weighted", "reweighted": "forward_kl"}.get(estimator, "reverse_kl")
+    options = {"num_epochs": 40, "batch_size": 20, "learning_rate": 0.03}
+    start = fastvi.Encoder(layers(9, 4), "tanh")
+    fit = fastvi.fit_encoder(
+        MODEL, X, start, objective=objective, num_samples=32,
+        estimator=None if estimator == "reweighted" else estimator, **options,
+    )  # fmt: skip
+    if estimator in ("leave_one_out", "disarm"):
+        exact = fastvi.fit_encoder(MODEL, X, start, **options).encoder
+        bound = [fastvi.elbo(MODEL, X, one).value.mean() for one in (exact, fit.encoder, start)]
+        assert bound[0] - bound[1] < 0.02 * (bound[0] - bound[2])
+    elif estimator == "reweighted":
+        exact = fastvi.fit_encoder(MODEL, X, start, objective="forward_kl", **options).encoder
+        gap = [fastvi.kl_from_posterior(MODEL, X, one(X)).mean() for one in (exact, fit.encoder, start)]
+        assert gap[1] - gap[0] < 0.2 * (gap[2] - gap[0])  # of 32 weights: biased
+    else:
+        assert fit.history[-1] > fit.history[0]
+        assert fastvi.log_marginal(MODEL, X).mean() - fit.objective < 0.2
+
+
+@pytest.mark.slow_without_jit
+def test_encoders_of_decoders():
+    rng = np.random.default_rng(1)
+    for prior, family, width in (
+        (fastvi.Bernoulli([0.0, 0.0, 0.0]), "bernoulli", 3),
+        (fastvi.Normal([0.0, 0.0], [1.0, 1.0]), "normal", 4),
+    ):
+        model = fastvi.NeuralDecoder(layers(prior.num_latents, 6, 9, seed=2), "tanh", prior)
+        x = model.sample(80, 3)[1]
+        start = fastvi.Encoder([(0.1 * rng.normal(size=(width, 9)), np.zeros(width))], "tanh", family)
+        fit = fastvi.fit_encoder(
+            model, x, start, num_samples=8, num_epochs=30, batch_size=20, learning_rate=0.05
+        )
+        before, after = (fastvi.elbo(model, x, one).value.mean() for one in (start, fit.encoder))
+        assert before < after < fastvi.log_marginal(model, x).mean()
+        again = fastvi.fit_encoder(
+            model, x, start, num_samples=8, num_epochs=30, batch_size=20, learning_rate=0.05
+        )
+        assert bits(again) == bits(fit)
+
+
 def test_scores_are_the_elbo_and_the_cross_entropy():
     encoder = fastvi.Encoder(layers(9, 5, 4), "tanh")
-    assert _ReverseKL(MODEL, encoder, X, X).score() == pytest.approx(
+    assert ReverseKL(MODEL, encoder, X, X).score() == pytest.approx(
         fastvi.elbo(MODEL, X, encoder(X)).value.mean(), abs=1e-12
     )
     posterior = fastvi.exact_posterior(MODEL, X)
     means, q = posterior.mean, encoder(X).mean
     expected = (means * np.log(q) + (1 - means) * np.log1p(-q)).sum(axis=1).mean()
-    assert _ForwardKL(MODEL, encoder, X, X).score() == pytest.approx(expected, abs=1e-12)
+    assert ForwardKL(MODEL, encoder, X, X).score() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.slow_without_jit
@@ -170,6 +263,16 @@ def network_above():
             {"encoder": fastvi.Encoder(layers(9, 8), "tanh", "normal")},
             "encoder must be of family 'bernoulli'",
         ),
+        ({"estimator": "disarm"}, "estimator must be None without num_samples, got 'disarm'"),
+        ({"objective": "importance_weighted"}, "num_samples must be a number for objective="),
+        ({"num_samples": 4, "estimator": "vimco"}, "estimator must be one of 'leave_one_out', 'disarm'"),
+        ({"num_samples": 1}, "num_samples must be at least 2"),
+        ({"num_samples": 0}, "num_samples must be"),
+        (
+            {"objective": "forward_kl", "num_samples": 4, "estimator": "disarm"},
+            "estimator must be None for objective='forward_kl', got 'disarm'",
+        ),
+        ({"model": LINEAR}, "encoder must be of family 'normal' for a model of real latents"),
         ({"encoder": fastvi.Encoder(layers(8, 4), "tanh")}, "encoder must go from 9 pixels to 4 latents"),
         ({"objective": "elbo"}, "objective must be"),
         ({"x": np.zeros((0, 9))}, "x must hold at least 1 datum"),
@@ -177,11 +280,11 @@ def network_above():
         ({"model": None}, "model must be"),
         (
             {"model": fastvi.BoltzmannMachine(np.zeros((4, 4)), np.zeros(4))},
-            "model must be a SigmoidBeliefNetwork or BinarySparseCoding, got BoltzmannMachine",
+            "model must have a prior p",
         ),
         (
             {"model": fastvi.NeuralDecoder(layers(4, 9), "tanh", fastvi.Bernoulli(np.zeros(4)))},
-            "model must be a SigmoidBeliefNetwork or BinarySparseCoding, got NeuralDecoder",
+            "num_samples must be a number for a model whose ELBO has no exact gradient here, got None",
         ),
         ({"num_epochs": 1.5}, "num_epochs must be"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,22 +12,18 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.bounds.elbo import elbo
-from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.elbo_gradient import expected_log_joint
-from fastvi.engine.expected_joint import expected_joint
 from fastvi.engine.progress import Progress
-from fastvi.exact.exact_posterior import exact_posterior
-from fastvi.exact.question import Options, always_summed, ask
-from fastvi.fitting.adam import Adam
+from fastvi.fitting import encoder_learners as learners
 from fastvi.fitting.data import training_data
-from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.fit_posterior import TILED, fit_posterior
+from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.training import Schedule, train
 from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.linear_gaussian import LinearGaussian
 
-OBJECTIVES = ("reverse_kl", "forward_kl")
+OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 
 
 def fit_encoder(
@@ -34,6 +32,8 @@ def fit_encoder(
     encoder: Encoder,
     *,
     objective: str = "reverse_kl",
+    num_samples: int | None = None,
+    estimator: str | None = None,
     held_out: ArrayLike | None = None,
     num_epochs: int = 50,
     batch_size: int = 100,
@@ -44,29 +44,42 @@ def fit_encoder(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
 ) -> Fit:
-    r"""Train an encoder q(z | x) for a model that stays as it is, by exact gradients.
+    r"""Train an encoder q(z | x) for a model that stays as it is, by exact gradients or by sampling.
 
     .. math::
-        \max \frac{1}{N} \sum_n \mathrm{ELBO}(q(z|x_n)) \quad \text{or} \quad
-        \max \frac{1}{N} \sum_n E_{p(z|x_n)}[\log q(z|x_n)]
+        \max \frac{1}{N} \sum_n \mathrm{ELBO}(q(z|x_n)), \qquad
+        \max \frac{1}{N} \sum_n E_{p(z|x_n)}[\log q(z|x_n)] \qquad \text{or} \qquad
+        \max \frac{1}{N} \sum_n E_q\Big[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k|x_n)}\Big]
 
-    "reverse_kl" climbs the exact ELBO, of which the derivative in a logit l of mean m is Cov_q(log p(x, z),
-    z_i) - m (1 - m) l; "forward_kl" the log probability of the exact posterior's draws, of which it is the
-    posterior's mean less m. Both are summed over all states; no sampling enters. Adam on mini-batches, as in
-    :func:`~fastvi.fit_model`.
+    "reverse_kl" climbs the ELBO, of which the derivative in a logit l of mean m is Cov_q(log p(x, z), z_i) -
+    m (1 - m) l, summed over all states; "forward_kl" the log probability of the exact posterior's draws,
+    of which it is the posterior's mean less m; "importance_weighted" the bound of ``num_samples`` weights.
+    Adam on mini-batches, as in :func:`~fastvi.fit_model`.
 
     Parameters
     ----------
     model
-        A :class:`~fastvi.SigmoidBeliefNetwork` (also a deep one) or :class:`~fastvi.BinarySparseCoding`.
+        Any model of latents with a prior: exact gradients of "reverse_kl" for
+        :class:`~fastvi.SigmoidBeliefNetwork` (also a deep one), :class:`~fastvi.BinarySparseCoding` and
+        :class:`~fastvi.LinearGaussian`; of "forward_kl" wherever :func:`~fastvi.fit_posterior` has it.
     x : array_like
         (N, D) data, N >= 1.
     encoder
-        Where to start; of family "bernoulli", from D pixels to the model's d latents.
+        Where to start, from D pixels to the model's d latents; of family "bernoulli" for binary latents,
+        "normal" for real ones.
     objective
-        "reverse_kl" or "forward_kl".
+        "reverse_kl", "forward_kl" or "importance_weighted".
+    num_samples
+        None is exact. A number K draws so many states from q for each datum and step, and climbs an unbiased
+        estimate of the gradient; for "forward_kl" the wake phase of reweighted wake-sleep, whose bias falls
+        as 1 / K.
+    estimator
+        Of the sampled gradient: "leave_one_out" (the default for the ELBO) or "disarm" (pairs of opposite
+        draws), "vimco" for the K-sample bound; "reparameterized" for real latents.
     held_out
         Data that are not trained on, by which the encoder is scored after each epoch; without them by ``x``.
+        Sampled objectives are scored by the bound itself (that of K samples for "forward_kl"), with the same
+        draws after each epoch.
     num_epochs, batch_size, learning_rate, patience, seed, checkpoint, progress
         As in :func:`~fastvi.fit_model`.
     amortization_gap
@@ -91,18 +104,22 @@ def fit_encoder(
     C. Cremer, X. Li, D. Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML (the gap).
     """
     check_model(model)
-    validation.instance(model, "model", TILED)
+    check_has_prior(model)
     check_encoder(encoder, model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
+    make = _learner(model, objective, num_samples, estimator, schedule.seed)
     wanted = validation.flag(amortization_gap, "amortization_gap")
     if not callable(progress):
         progress = validation.flag(progress, "progress")
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
-    kind = _ReverseKL if objective == "reverse_kl" else _ForwardKL
-    learner = kind(model, encoder, data, judged)
-    identity = ("fit_encoder", objective, model._digest(), encoder._arrays(), data, judged)
+    if wanted:
+        fit_posterior(model, data[:0])  # refused here, not after training
+    learner = make(model, encoder, data, judged)
+    identity = (
+        "fit_encoder", objective, num_samples, estimator, model._digest(), encoder._arrays(), data, judged
+    )  # fmt: skip
     trained = train(learner, len(data), schedule, identity, checkpoint, progress)
     found = learner.network.encoder()
     q = found(data)
@@ -117,64 +134,50 @@ def fit_encoder(
     )  # fmt: skip
 
 
-def check_encoder(encoder: Any, model: Enumerable) -> None:
-    """Refuse what is no encoder for the binary latents of ``model``."""
-    validation.instance(encoder, "encoder", Encoder)
-    if encoder.family != "bernoulli" or model._real_latents:
+def _learner(
+    model: Enumerable, objective: str, num_samples: Any, estimator: Any, seed: int
+) -> Callable[..., learners.EncoderLearner]:
+    """What makes the learner of (model, encoder, data, judged)."""
+    if num_samples is not None:
+        num_samples = validation.positive_int(num_samples, "num_samples")
+        weighted = objective == "importance_weighted"
+        if objective == "forward_kl":
+            if estimator is not None:
+                came = validation.shown(estimator)
+                raise TypeError(f"estimator must be None for objective='forward_kl', got {came}")
+            estimator = REWEIGHTED
+        else:
+            estimator = checked_estimator(model, weighted, estimator, num_samples)
+        return partial(
+            learners.Sampled, num_samples=num_samples, seed=seed, importance_weighted=weighted,
+            estimator=estimator,
+        )  # fmt: skip
+    if estimator is not None:
+        raise TypeError(f"estimator must be None without num_samples, got {validation.shown(estimator)}")
+    if objective == "importance_weighted":
+        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+    if objective == "forward_kl":
+        return learners.NormalForwardKL if model._real_latents else learners.ForwardKL
+    if isinstance(model, LinearGaussian):
+        return learners.LinearReverseKL
+    if not isinstance(model, TILED):
         raise TypeError(
-            "encoder must be of family 'bernoulli' for a model of binary latents, got "
-            f"{encoder!r} for {model!r}"
+            "num_samples must be a number for a model whose ELBO has no exact gradient here, got None for "
+            f"{model!r}"
+        )
+    return learners.ReverseKL
+
+
+def check_encoder(encoder: Any, model: Enumerable) -> None:
+    """Refuse what is no encoder for the latents of ``model``."""
+    validation.instance(encoder, "encoder", Encoder)
+    family, kind = ("normal", "real") if model._real_latents else ("bernoulli", "binary")
+    if encoder.family != family:
+        raise TypeError(
+            f"encoder must be of family {family!r} for a model of {kind} latents, got {encoder!r} for "
+            f"{model!r}"
         )
     if (encoder.num_pixels, encoder.num_latents) != (model.num_pixels, model.num_latents):
         raise ValueError(
             f"encoder must go from {model.num_pixels} pixels to {model.num_latents} latents, got {encoder!r}"
         )
-
-
-class _EncoderLearner:
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
-        # refused here where it is too large, or has no states
-        ask(model, data[:1], None, Options(), always_summed)
-        self.network = EncoderNetwork(encoder)
-        self.adam = Adam(self.network.values)
-        self._model, self._data, self._judged = model, data, judged
-        self._form = model._form(np.ones(model.num_pixels, bool), "float64")
-
-    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
-        inputs = self.network.forward(self._data[batch])
-        slope = self._slope(batch, inputs[-1])
-        return self.network.backward(inputs, slope / len(batch))
-
-    def _slope(self, batch: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-
-class _ReverseKL(_EncoderLearner):
-    """Mean ELBO."""
-
-    def _slope(self, batch: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        mean = Bernoulli(logits).mean
-        slope = expected_log_joint(self._form, self._data[batch], logits).slope
-        return slope - mean * (1.0 - mean) * logits
-
-    def score(self) -> float:
-        logits = self.network.forward(self._judged)[-1]
-        value = expected_joint(self._form, self._judged, logits)  # its slope would take as long again
-        return float((value + Bernoulli(logits).entropy()).mean())
-
-
-class _ForwardKL(_EncoderLearner):
-    """Mean of E_p(z|x)[log q(z|x)] = sum_i m_i log q_i + (1 - m_i) log(1 - q_i), m the posterior's means."""
-
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
-        super().__init__(model, encoder, data, judged)
-        self._means = exact_posterior(model, data).mean
-        self._judged_means = self._means if judged is data else exact_posterior(model, judged).mean
-
-    def _slope(self, batch: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        return self._means[batch] - Bernoulli(logits).mean
-
-    def score(self) -> float:
-        logits, means = self.network.forward(self._judged)[-1], self._judged_means
-        log_q = means * logits - np.logaddexp(0.0, logits)
-        return float(log_q.sum(axis=1).mean())

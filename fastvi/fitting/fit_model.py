@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,19 +11,20 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.progress import Progress
-from fastvi.exact.log_marginal import log_marginal
-from fastvi.exact.log_marginal_gradient import log_marginal_gradient
-from fastvi.fitting.adam import Adam
 from fastvi.fitting.data import training_data
+from fastvi.fitting.expectation_maximization import ExpectationMaximization
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.fit_encoder import check_encoder
-from fastvi.fitting.learners import ExactElbo, ImportanceWeighted, WakeSleep
-from fastvi.fitting.parameters import Parameters
+from fastvi.fitting.learners import ExactElbo, ExactLikelihood, ImportanceWeighted, SampledElbo, WakeSleep
+from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.training import Schedule, train
 from fastvi.models.enumerable import Enumerable, check_model
-from fastvi.models.sigmoid_belief_network import factorised
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
-OBJECTIVES = ("exact", "elbo", "importance_weighted", "wake_sleep")
+OBJECTIVES = ("exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep")
+SCORES = ("exact", "bound")
+_SEVERAL_PARTICLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone has no weight of its own
+_LEARN_FROM_SAMPLES = ("wake_sleep", "reweighted_wake_sleep")  # the encoder, as if they were data
 
 
 def fit_model(
@@ -32,11 +33,13 @@ def fit_model(
     *,
     objective: str = "exact",
     encoder: Encoder | None = None,
-    num_particles: int = 10,
+    num_particles: int | None = None,
+    estimator: str | None = None,
     held_out: ArrayLike | None = None,
+    score: str = "exact",
     num_epochs: int = 50,
-    batch_size: int = 100,
-    learning_rate: float = 0.01,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     patience: int | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -59,24 +62,40 @@ def fit_model(
     x : array_like
         (N, D) data, N >= 1, as for :func:`~fastvi.log_marginal`.
     objective
-        "exact" maximum likelihood; the others are for a :class:`~fastvi.SigmoidBeliefNetwork` with a
-        factorised prior. "elbo": the exact ELBO, with ``encoder`` or else each datum's own q, refitted at
-        each step by up to 20 sweeps of coordinate ascent. "importance_weighted": the bound of
-        ``num_particles`` samples of the encoder's q, whose gradient in the encoder is VIMCO's. "wake_sleep":
-        the model learns from ``num_particles`` samples of the encoder, the encoder from the model's.
+        "exact" maximum likelihood by Adam. "em": the same by expectation maximisation, for a
+        :class:`~fastvi.BinarySparseCoding` or a :class:`~fastvi.LinearGaussian`: an exact E step and an exact
+        M step on all data an epoch, so that the mean log p(x) of ``x`` never falls; noise_std is kept above
+        1e-4 of the start's (with a warning), the log odds of latents that are never or always on within +-36,
+        and weights that the data leave open are moved as little as possible.
+
+        The others climb bounds, with an ``encoder``, and are for models with a prior (no Boltzmann machines).
+        "elbo": the ELBO; without ``num_particles`` exact, for a :class:`~fastvi.SigmoidBeliefNetwork` with a
+        factorised prior, also without an encoder: then with each datum's own q, refitted at each step by up
+        to 20 sweeps of coordinate ascent. "importance_weighted": the bound of ``num_particles`` weights.
+        "wake_sleep": the model learns from samples of the encoder, the encoder from the model's.
+        "reweighted_wake_sleep": both learn from the encoder's samples, each counted by its importance weight
+        (the wake phase of both; no sleep phase).
     encoder
-        Where the encoder starts, of family "bernoulli"; trained with the model.
+        Where the encoder starts, of family "bernoulli" for binary latents, "normal" for real ones; trained
+        with the model.
     num_particles
-        Samples a datum and step; at least 2 for "importance_weighted".
+        Samples a datum and step: None is 10, or for "elbo" no sampling. At least 2 for "importance_weighted",
+        "reweighted_wake_sleep" and the estimators of binary latents.
+    estimator
+        Of the gradient in the encoder, as in :func:`~fastvi.fit_encoder`.
     held_out
-        Data that are not trained on. After each epoch the model is scored by their mean exact log p(x),
-        whatever the objective, and the best one is kept; without them by that of ``x``.
+        Data that are not trained on. After each epoch the model is scored by them, and the best one is kept;
+        without them by ``x``.
+    score
+        "exact": the mean exact log p(x), whatever the objective. "bound", for where that is out of reach: the
+        sampled bound itself (of ``num_particles`` weights, but for "elbo"), with the same draws each time.
     num_epochs
         Passes over the data, at least 0.
     batch_size
-        Data a step, at least 1.
+        Data a step, at least 1; None is 100. "em" takes all data and nothing but None.
     learning_rate
-        About how far a parameter moves in the first steps, > 0.
+        About how far a parameter moves in the first steps, > 0; None is 0.01. "em" has no rate and takes
+        nothing but None.
     patience
         Ends training after so many epochs without a better score; None never does.
     seed
@@ -103,7 +122,9 @@ def fit_model(
     ----------
     D. P. Kingma, J. Ba (2015), Adam: a method for stochastic optimization, ICLR. A. Mnih, D. Rezende (2016),
     Variational inference for Monte Carlo objectives, ICML. G. E. Hinton, P. Dayan, B. J. Frey, R. M. Neal
-    (1995), The wake-sleep algorithm for unsupervised neural networks, Science 268.
+    (1995), The wake-sleep algorithm for unsupervised neural networks, Science 268. J. Bornschein, Y. Bengio
+    (2015), Reweighted wake-sleep, ICLR. A. P. Dempster, N. M. Laird, D. B. Rubin (1977), Maximum likelihood
+    from incomplete data via the EM algorithm, Journal of the Royal Statistical Society B 39.
 
     Examples
     --------
@@ -117,59 +138,89 @@ def fit_model(
     """
     check_model(model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
-    num_particles = validation.positive_int(
-        num_particles, "num_particles", 2 if objective == "importance_weighted" else 1
-    )
-    _check_encoder(objective, model, encoder)
-    schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
+    by_bound = validation.choice(score, "score", SCORES) == "bound"
+    sampler = _checked_sampler(model, objective, encoder, num_particles, estimator, by_bound)
+    if objective == "em":
+        _refuse(objective, batch_size=batch_size, learning_rate=learning_rate)
+    schedule = Schedule.checked(
+        num_epochs, 100 if batch_size is None else batch_size,
+        0.01 if learning_rate is None else learning_rate, patience, seed,
+    )  # fmt: skip
     if not callable(progress):
         progress = validation.flag(progress, "progress")
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     learner: Any
     if objective == "exact":
-        learner = _ExactLikelihood(model, data, judged)
+        learner = ExactLikelihood(model, data, judged)
+    elif objective == "em":
+        learner = ExpectationMaximization(model, data, judged)
+    elif sampler is None:
+        learner = ExactElbo(model, encoder, data, judged)
     else:
-        learner = _LEARNERS[objective](factorised(model), encoder, data, judged, num_particles, schedule.seed)
+        learner = _LEARNERS[objective](
+            model, encoder, data, judged, sampler.num_particles, schedule.seed, estimator=sampler.estimator,
+            by_bound=by_bound,
+        )  # fmt: skip
     start = None if encoder is None else encoder._arrays()
-    identity = ("fit_model", objective, model._digest(), start, num_particles, data, judged)
+    identity = ("fit_model", objective, model._digest(), start, sampler, by_bound, data, judged)
     trained = train(learner, len(data), schedule, identity, checkpoint, progress)
     best, finished = trained.history[trained.best_epoch], np.asarray(not trained.interrupted)
     return Fit(
-        None, np.asarray(best), trained.history, finished, model=learner.parameters.model(),
+        None, np.asarray(best), trained.history, finished, model=learner.model(),
         encoder=None if encoder is None else learner.network.encoder(), best_epoch=trained.best_epoch,
     )  # fmt: skip
 
 
-def _check_encoder(objective: str, model: Enumerable, encoder: Any) -> None:
-    if objective == "exact":
-        if encoder is not None:
-            raise TypeError(f"encoder must be None for objective='exact', got {validation.shown(encoder)}")
-        return
-    factorised(model)
-    if encoder is None:
+class _Sampler(NamedTuple):
+    """How the states of a step are drawn."""
+
+    num_particles: int
+    estimator: str
+
+
+def _checked_sampler(
+    model: Enumerable, objective: str, encoder: Any, num_particles: Any, estimator: Any, by_bound: bool
+) -> _Sampler | None:
+    """None where nothing is sampled."""
+    if objective in ("exact", "em") or (objective == "elbo" and num_particles is None):
+        _refuse(objective, num_particles=num_particles, estimator=estimator)
+        if by_bound:
+            raise ValueError(f"score must be 'exact' where nothing is sampled, got 'bound' for {objective!r}")
         if objective != "elbo":
-            raise TypeError(f"encoder must be an Encoder for objective={objective!r}, got None")
-        return
+            _refuse(objective, encoder=encoder)
+        else:
+            if not isinstance(model, SigmoidBeliefNetwork) or model.is_deep:
+                raise TypeError(
+                    "num_particles must be a number for objective='elbo' of models but a "
+                    f"SigmoidBeliefNetwork with prior_logits, got None for {model!r}"
+                )
+            if encoder is not None:
+                check_encoder(encoder, model)
+        return None
+    check_has_prior(model)
+    if encoder is None:
+        raise TypeError(f"encoder must be an Encoder for objective={objective!r}, got None")
     check_encoder(encoder, model)
+    least = 2 if objective in _SEVERAL_PARTICLES else 1
+    num = 10 if num_particles is None else validation.positive_int(num_particles, "num_particles", least)
+    if objective in _LEARN_FROM_SAMPLES:
+        _refuse(objective, estimator=estimator)
+        return _Sampler(num, REWEIGHTED)
+    weighted = objective == "importance_weighted"
+    return _Sampler(num, checked_estimator(model, weighted, estimator, num, "num_particles"))
 
 
-_LEARNERS = {"elbo": ExactElbo, "importance_weighted": ImportanceWeighted, "wake_sleep": WakeSleep}
+def _refuse(objective: str, **arguments: Any) -> None:
+    """Arguments that the objective has no use for."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise TypeError(f"{name} must be None for objective={objective!r}, got {validation.shown(value)}")
 
 
-class _ExactLikelihood:
-    """Mean exact log p(x)."""
-
-    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
-        self.parameters = Parameters(model)
-        self.adam = Adam(self.parameters.values)
-        self._data, self._judged = data, judged
-
-    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
-        found = log_marginal_gradient(
-            self.parameters.model(), self._data[batch], data_weights=np.full(len(batch), 1.0 / len(batch))
-        )
-        return self.parameters.free(found)
-
-    def score(self) -> float:
-        return float(log_marginal(self.parameters.model(), self._judged).mean())
+_LEARNERS = {
+    "elbo": SampledElbo,
+    "importance_weighted": ImportanceWeighted,
+    "wake_sleep": WakeSleep,
+    "reweighted_wake_sleep": ImportanceWeighted,
+}

@@ -1,4 +1,4 @@
-"""What a sigmoid belief network can be learned by in place of the exact likelihood: bounds and wake-sleep.
+"""What a model can be learned by in place of the exact likelihood: bounds and wake-sleep.
 
 Each gives the gradient of its objective over a batch, in the model's parameters and in those of the encoder.
 """
@@ -9,31 +9,59 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import mean_field
 from fastvi.engine.elbo_gradient import expected_log_joint
 from fastvi.engine.matmul import matmul
 from fastvi.engine.q_moments import q_moments
 from fastvi.exact.log_marginal import log_marginal
+from fastvi.exact.log_marginal_gradient import log_marginal_gradient
 from fastvi.fitting.adam import Adam
+from fastvi.fitting.encoder_learners import step_seed
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.parameters import Parameters
-from fastvi.fitting.score_gradients import vimco
+from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound
+from fastvi.models.enumerable import Enumerable
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 Gradient = dict[str, np.ndarray]
 
 _SWEEPS = 20  # of a batch's own q at each step
 _PREFIX = "encoder_"
+_DRAWS, _DREAMS, _SCORE = 0, 1, 2  # purposes of the random numbers of a step
+
+
+class ExactLikelihood:
+    """Mean exact log p(x)."""
+
+    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
+        self.parameters = Parameters(model, exactly=True)
+        self.adam = Adam(self.parameters.values)
+        self._data, self._judged = data, judged
+
+    def model(self) -> Any:
+        """The model with the present values."""
+        return self.parameters.model()
+
+    def gradient(self, batch: np.ndarray, step: int) -> Gradient:
+        weights = np.full(len(batch), 1.0 / len(batch))
+        found = log_marginal_gradient(self.model(), self._data[batch], data_weights=weights)
+        return self.parameters.free(found)
+
+    def score(self) -> float:
+        return float(log_marginal(self.model(), self._judged).mean())
 
 
 class _Learner:
-    """A model, and an encoder where one is trained with it, scored by exact log p(x)."""
+    """A model, and an encoder where one is trained with it.
+
+    Scored by exact log p(x), or where ``by_bound`` by its own sampled bound, with the same draws each time.
+    """
 
     def __init__(
-        self, model: SigmoidBeliefNetwork, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
-        num_samples: int, seed: int,
+        self, model: Enumerable, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
+        num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
     ) -> None:  # fmt: skip
         self.parameters = Parameters(model)
         self.network = None if encoder is None else EncoderNetwork(encoder)
@@ -41,34 +69,47 @@ class _Learner:
         if self.network is not None:
             values |= {_PREFIX + name: value for name, value in self.network.values.items()}
         self.adam = Adam(values)
-        self._data, self._judged = data, judged
-        self._num_samples, self._seed = num_samples, seed
+        self._data, self._judged, self._by_bound = data, judged, by_bound
+        self._num_samples, self._seed, self._estimator = num_samples, seed, estimator
+
+    def model(self) -> Any:
+        """The model with the present values."""
+        return self.parameters.model()
 
     def score(self) -> float:
-        return float(log_marginal(self.parameters.model(), self._judged).mean())
+        if not self._by_bound:
+            return float(log_marginal(self.model(), self._judged).mean())
+        assert self.network is not None
+        outputs, numbers = self.network.forward(self._judged)[-1], np.arange(len(self._judged))
+        seed = step_seed(self._seed, 0, _SCORE)
+        return float(self._bound(self.model(), self._judged, outputs, numbers, seed).value.mean())
+
+    def _bound(
+        self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
+        *, with_model: bool = False,
+    ) -> SampledBound:  # fmt: skip
+        """What the score is a mean of."""
+        raise NotImplementedError
 
     def gradient(self, batch: np.ndarray, step: int) -> Gradient:
         x = self._data[batch]
-        found, of_encoder = self._gradients(self.parameters.model(), x, step)
-        found = {name: value / len(x) for name, value in found.items()}
+        of_model, of_encoder = self._gradients(self.model(), x, batch, step)
+        found = {name: value / len(x) for name, value in self.parameters.free(of_model).items()}
         return found | {_PREFIX + name: value / len(x) for name, value in of_encoder.items()}
 
-    def _gradients(self, model: SigmoidBeliefNetwork, x: np.ndarray, step: int) -> tuple[Gradient, Gradient]:
+    def _gradients(
+        self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
+    ) -> tuple[Gradient, Gradient]:
         """Sums over the data ``x``: in the model's parameters, in the encoder's."""
         raise NotImplementedError
 
-    def _seed_of(self, step: int, purpose: int) -> int:
-        return int(np.random.SeedSequence([self._seed, step, purpose]).generate_state(1, np.uint64)[0])
-
-    def _back(self, inputs: list[np.ndarray], slope: np.ndarray) -> Gradient:
-        assert self.network is not None
-        return self.network.backward(inputs, slope)
-
 
 class ExactElbo(_Learner):
-    """The exact ELBO, with an encoder's q or, without one, each datum's own optimum."""
+    """The exact ELBO of a factorised network, with an encoder's q or without one each datum's own optimum."""
 
-    def _gradients(self, model: SigmoidBeliefNetwork, x: np.ndarray, step: int) -> tuple[Gradient, Gradient]:
+    def _gradients(
+        self, model: SigmoidBeliefNetwork, x: np.ndarray, numbers: np.ndarray, step: int
+    ) -> tuple[Gradient, Gradient]:
         form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
         if self.network is None:
             start = np.broadcast_to(model.prior_logits, (len(x), model.num_latents))
@@ -77,36 +118,64 @@ class ExactElbo(_Learner):
         inputs = self.network.forward(x)
         logits, mean = inputs[-1], sigmoid(inputs[-1])
         slope = expected_log_joint(form, x, logits).slope - mean * (1.0 - mean) * logits
-        return _of_q(model, form, x, logits), self._back(inputs, slope)
+        return _of_q(model, form, x, logits), self.network.backward(inputs, slope)
 
 
-class ImportanceWeighted(_Learner):
-    """E[log 1/K sum_k w_k], sampled: its own gradient in the model, VIMCO's in the encoder."""
+class SampledElbo(_Learner):
+    """E_q[log w], sampled."""
 
-    def _gradients(self, model: SigmoidBeliefNetwork, x: np.ndarray, step: int) -> tuple[Gradient, Gradient]:
+    importance_weighted = False
+
+    def _bound(
+        self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
+        *, with_model: bool = False,
+    ) -> SampledBound:  # fmt: skip
+        return sampled_bound(
+            model, x, outputs, num_samples=self._num_samples, seed=seed, numbers=numbers,
+            importance_weighted=self.importance_weighted, estimator=self._estimator, with_model=with_model,
+        )  # fmt: skip
+
+    def _gradients(
+        self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
+    ) -> tuple[Gradient, Gradient]:
         assert self.network is not None
-        inputs = self.network.forward(x)
-        q = Bernoulli(inputs[-1])
-        z = q.sample(self._num_samples, self._seed_of(step, 0)).transpose(1, 0, 2).astype(np.float64)
-        log_p, eta = _log_joint(model, x, z)
-        log_w = log_p - q.log_prob(z.transpose(1, 0, 2)).T
-        share = np.exp(log_w - log_w.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
-        return _of_samples(model, x, z, eta, share), self._back(inputs, vimco(log_w, z, q.mean))
+        inputs, seed = self.network.forward(x), step_seed(self._seed, step, _DRAWS)
+        found = self._bound(model, x, inputs[-1], numbers, seed, with_model=True)
+        return found.of_model, self.network.backward(inputs, found.slope)
 
 
-class WakeSleep(_Learner):
+class ImportanceWeighted(SampledElbo):
+    """E[log 1/K sum_k w_k], sampled; where the estimator is ``REWEIGHTED`` the encoder learns from the same
+    samples as data weighted by w_k / sum w: the wake phases of reweighted wake-sleep.
+    """
+
+    importance_weighted = True
+
+
+class WakeSleep(ImportanceWeighted):
     """Wake: the model learns from the encoder's samples; sleep: the encoder from the model's."""
 
-    def _gradients(self, model: SigmoidBeliefNetwork, x: np.ndarray, step: int) -> tuple[Gradient, Gradient]:
+    def _gradients(
+        self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
+    ) -> tuple[Gradient, Gradient]:
         assert self.network is not None
-        q = Bernoulli(self.network.forward(x)[-1])
-        z = q.sample(self._num_samples, self._seed_of(step, 0)).transpose(1, 0, 2).astype(np.float64)
-        share = np.full(z.shape[:2], 1.0 / self._num_samples)
-        of_model = _of_samples(model, x, z, _logits(model, z), share)
-        dreamt_z, dreamt_x = model.sample(len(x), self._seed_of(step, 1))
+        q = draws_of(
+            model, self.network.forward(x)[-1], numbers, self._num_samples,
+            step_seed(self._seed, step, _DRAWS),
+        )  # fmt: skip
+        of_model = model._sampled_joint(x, q.z).of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
+        dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
-        return of_model, self._back(inputs, dreamt_z - sigmoid(inputs[-1]))
+        return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))
+
+
+def _score_function(model: Any, outputs: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Gradient of log q(z_n) in q's parameters (N, P)."""
+    if not model._real_latents:
+        return z - sigmoid(outputs)
+    mean, log_std = np.split(outputs, 2, axis=1)
+    noise = (z - mean) * np.exp(-log_std)
+    return np.concatenate([noise * np.exp(-log_std), np.square(noise) - 1.0], axis=1)
 
 
 def _of_q(model: SigmoidBeliefNetwork, form: Any, x: np.ndarray, logits: np.ndarray) -> Gradient:
@@ -117,30 +186,4 @@ def _of_q(model: SigmoidBeliefNetwork, form: Any, x: np.ndarray, logits: np.ndar
         "weights": means - found.values[:, :-1],
         "bias": x.sum(axis=0) - found.values[:, -1],
         "prior_logits": found.mean.sum(axis=0) - len(x) * sigmoid(model.prior_logits),
-    }
-
-
-def _logits(model: SigmoidBeliefNetwork, z: np.ndarray) -> np.ndarray:
-    """eta (N, K, D) of states z (N, K, d)."""
-    flat = matmul(z.reshape(-1, z.shape[2]), np.ascontiguousarray(model.weights.T), model.bias)
-    return flat.reshape(*z.shape[:2], -1)
-
-
-def _log_joint(model: SigmoidBeliefNetwork, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x_n, z_nk) (N, K), and eta."""
-    eta = _logits(model, z)
-    log_likelihood = (x[:, None] * eta - np.logaddexp(0.0, eta)).sum(axis=2)
-    return log_likelihood + model.prior.log_prob(z), eta
-
-
-def _of_samples(
-    model: SigmoidBeliefNetwork, x: np.ndarray, z: np.ndarray, eta: np.ndarray, share: np.ndarray
-) -> Gradient:
-    """Gradient of sum_nk share_nk log p(x_n, z_nk)."""
-    residual = (share[:, :, None] * (x[:, None] - sigmoid(eta))).reshape(-1, eta.shape[2])
-    prior = (share[:, :, None] * (z - sigmoid(model.prior_logits))).sum(axis=(0, 1))
-    return {
-        "weights": matmul(np.ascontiguousarray(residual.T), z.reshape(-1, z.shape[2])),
-        "bias": residual.sum(axis=0),
-        "prior_logits": prior,
     }

@@ -10,7 +10,9 @@ _POSITIVE = "noise_std"  # kept by its logarithm
 
 
 class Parameters:
-    """Those parameters of a model that have a gradient; positive ones by their logarithms.
+    """Those parameters of a model that can be learned; positive ones by their logarithms.
+
+    ``exactly`` says that the gradient of log p(x) is wanted, not of a bound.
 
     Attributes
     ----------
@@ -18,8 +20,9 @@ class Parameters:
         Changed in place; :meth:`model` is the model that has them.
     """
 
-    def __init__(self, model: Any) -> None:
-        names = model._no_gradient()  # refused here where there is nothing to differentiate
+    def __init__(self, model: Any, *, exactly: bool = False) -> None:
+        # refused here where there is nothing to differentiate
+        names = model._no_gradient() if exactly else model._learnable()
         self._kind, self._arrays = type(model), model._arrays()
         self.values: dict[str, np.ndarray] = {}
         for name in names:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi import validation
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob
+from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
-from fastvi.engine.q_draws import binary_draws, normal_draws
+from fastvi.engine.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.sampled_joint import SampledJoint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
@@ -40,16 +40,25 @@ class _Draws(NamedTuple):
     joint: SampledJoint
 
 
-def checked_estimator(model: Enumerable, importance_weighted: bool, estimator: Any, num_samples: int) -> str:
+def check_has_prior(model: Enumerable) -> None:
+    """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
+    model._learnable()
+    if model._prior() is None:
+        raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
+
+
+def checked_estimator(
+    model: Enumerable, importance_weighted: bool, estimator: Any, num_samples: int, name: str = "num_samples"
+) -> str:
     """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
     allowed = (REAL if model._real_latents else BINARY)[importance_weighted]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
     if estimator != "reparameterized" and num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2 for estimator={estimator!r}, got {num_samples}")
+        raise ValueError(f"{name} must be at least 2 for estimator={estimator!r}, got {num_samples}")
     if estimator == "disarm" and num_samples % 2:
-        raise ValueError(f"num_samples must be even for estimator='disarm', got {num_samples}")
+        raise ValueError(f"{name} must be even for estimator='disarm', got {num_samples}")
     return str(estimator)
 
 
@@ -106,6 +115,29 @@ def _shares(log_w: np.ndarray, importance_weighted: bool) -> np.ndarray:
     return normalized_weights(log_w) if importance_weighted else np.full(log_w.shape, 1.0 / log_w.shape[1])
 
 
+class QDraws(NamedTuple):
+    """States drawn from each datum's q; of real latents also the numbers that were scaled, and by what."""
+
+    z: np.ndarray  # (N, K, d), uint8 or float64
+    log_q: np.ndarray  # (N, K)
+    noise: np.ndarray | None = None
+    std: np.ndarray | None = None  # (N, d)
+
+
+def draws_of(
+    model: Enumerable, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int
+) -> QDraws:
+    """K draws from the q with these ``parameters`` of each datum."""
+    if not model._real_latents:
+        z = binary_draws(parameters, numbers, num_samples, seed)
+        return QDraws(z, log_probabilities_of(parameters, z))
+    mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
+    std = np.exp(log_std)
+    noise = normal_draws(mean.shape[1], numbers, num_samples, seed)
+    z = mean[:, None] + std[:, None] * noise
+    return QDraws(z, normal_log_prob(z, mean[:, None], std[:, None]).sum(axis=2), noise, std)
+
+
 def _binary(
     model: Enumerable, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
     importance_weighted: bool, estimator: str,
@@ -115,19 +147,20 @@ def _binary(
         first = binary_draws(logits, numbers, num, seed)
         # the same u against 1 - m: 1 where u < 1 - m, so 0 where 1 - u < m
         z = np.concatenate([first, 1 - binary_draws(-logits, numbers, num, seed)], axis=1)
+        drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
-        z = binary_draws(logits, numbers, num_samples, seed)
-    joint, real = model._sampled_joint(x, z), z.astype(np.float64)
-    log_w = joint.value - bernoulli_log_prob(z, logits[:, None]).sum(axis=2)
+        drawn = draws_of(model, logits, numbers, num_samples, seed)
+    joint, z = model._sampled_joint(x, drawn.z), drawn.z.astype(np.float64)
+    log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
-        slope = disarm(log_w[:, :num], real[:, :num], log_w[:, num:], real[:, num:], logits)
+        slope = disarm(log_w[:, :num], z[:, :num], log_w[:, num:], z[:, num:], logits)
         return _Draws(log_w, slope, share, joint)
-    mean = Bernoulli(logits).mean
+    mean = sigmoid(logits)
     if estimator == REWEIGHTED:
-        slope = reweighted(log_w, real - mean[:, None])
+        slope = reweighted(log_w, z - mean[:, None])
     else:
-        slope = (leave_one_out if estimator == "leave_one_out" else vimco)(log_w, real, mean)
+        slope = (leave_one_out if estimator == "leave_one_out" else vimco)(log_w, z, mean)
     return _Draws(log_w, slope, share, joint)
 
 
@@ -135,12 +168,11 @@ def _real(
     model: Enumerable, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
     seed: int, importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
-    mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
-    std = np.exp(log_std)
-    noise = normal_draws(mean.shape[1], numbers, num_samples, seed)
-    z = mean[:, None] + std[:, None] * noise
+    z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
+    assert noise is not None
+    assert std is not None
     joint = model._sampled_joint(x, z)
-    log_w = joint.value - normal_log_prob(z, mean[:, None], std[:, None]).sum(axis=2)
+    log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:
         score = np.concatenate([noise / std[:, None], np.square(noise) - 1.0], axis=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -61,6 +62,26 @@ class Learner(Protocol):
         """Objective of the present parameters, the higher the better: what early stopping looks at."""
 
 
+class Stepper(ABC):
+    """What is trained by steps of its own, one an epoch, on all data at once.
+
+    Attributes
+    ----------
+    values : dict of float64 arrays
+        Parameters, changed in place: all that the next step depends on.
+    """
+
+    values: dict[str, np.ndarray]
+
+    @abstractmethod
+    def step(self) -> None:
+        """Move ``values``."""
+
+    @abstractmethod
+    def score(self) -> float:
+        """As of a :class:`Learner`."""
+
+
 class Trained(NamedTuple):
     """How training went."""
 
@@ -70,7 +91,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    learner: Learner, num_data: int, schedule: Schedule, identity: tuple[Any, ...], path: Any,
+    learner: Learner | Stepper, num_data: int, schedule: Schedule, identity: tuple[Any, ...], path: Any,
     progress: Progress,
 ) -> Trained:  # fmt: skip
     """Train ``learner``, whose parameters are then the best that were scored.
@@ -78,11 +99,12 @@ def train(
     After each epoch the parameters are scored. Training ends after ``num_epochs``, after ``patience`` epochs
     without a better score, or at Ctrl-C, which loses the epoch that it falls in.
     """
-    adam = learner.adam
-    best = {name: value.copy() for name, value in adam.parameters.items()}
+    values = _values(learner)
+    moved = tuple(values.values()) if isinstance(learner, Stepper) else learner.adam.arrays
+    best = {name: value.copy() for name, value in values.items()}
     history = np.full(schedule.num_epochs + 1, np.nan)
     best_epoch = np.zeros(1, np.int64)
-    state = (*adam.arrays, *(best[name] for name in sorted(best)), history, best_epoch)
+    state = (*moved, *(best[name] for name in sorted(best)), history, best_epoch)
     checkpoint, done = None, 0
     if path is not None:
         checkpoint = Checkpoint.open(path, digest(*identity, *schedule))
@@ -105,7 +127,7 @@ def train(
         _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
         interrupted = True
     for name, value in best.items():
-        adam.parameters[name][...] = value
+        values[name][...] = value
     return Trained(history[:done].copy(), int(best_epoch[0]), interrupted)
 
 
@@ -113,7 +135,14 @@ def _is_over(epoch: int, best_epoch: int, schedule: Schedule) -> bool:
     return schedule.patience is not None and epoch - best_epoch >= schedule.patience
 
 
-def _epoch(learner: Learner, epoch: int, num_data: int, schedule: Schedule) -> None:
+def _values(learner: Learner | Stepper) -> dict[str, np.ndarray]:
+    return learner.values if isinstance(learner, Stepper) else learner.adam.parameters
+
+
+def _epoch(learner: Learner | Stepper, epoch: int, num_data: int, schedule: Schedule) -> None:
+    if isinstance(learner, Stepper):
+        learner.step()
+        return
     num_steps = schedule.num_steps(num_data)
     for batch in schedule.batches(epoch, num_data):
         step = learner.adam.num_steps
@@ -122,10 +151,11 @@ def _epoch(learner: Learner, epoch: int, num_data: int, schedule: Schedule) -> N
 
 
 def _score(
-    learner: Learner, epoch: int, history: np.ndarray, best_epoch: np.ndarray, best: dict[str, np.ndarray]
-) -> None:
+    learner: Learner | Stepper, epoch: int, history: np.ndarray, best_epoch: np.ndarray,
+    best: dict[str, np.ndarray],
+) -> None:  # fmt: skip
     history[epoch] = learner.score()
     if not history[epoch] <= history[best_epoch[0]]:
-        for name, value in learner.adam.parameters.items():
+        for name, value in _values(learner).items():
             best[name][...] = value
         best_epoch[0] = epoch

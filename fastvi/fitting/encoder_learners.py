@@ -1,0 +1,159 @@
+"""What an encoder is trained by: exact gradients where there are some, those of sampled bounds else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastvi.bounds.elbo import elbo
+from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.distributions.encoder import Encoder
+from fastvi.engine.elbo_gradient import expected_log_joint
+from fastvi.engine.expected_joint import expected_joint
+from fastvi.exact.exact_posterior import exact_posterior
+from fastvi.exact.question import Options, always_summed, ask
+from fastvi.fitting.adam import Adam
+from fastvi.fitting.encoder_network import EncoderNetwork
+from fastvi.fitting.fit_posterior import fit_posterior
+from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound
+from fastvi.models.enumerable import Enumerable
+from fastvi.models.linear_gaussian import LinearGaussian
+
+_LOG_TWO_PI = math.log(2.0 * math.pi)
+
+
+def step_seed(seed: int, step: int, purpose: int = 0) -> int:
+    """Of the draws of a step: independent of those of all others."""
+    return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
+
+
+class EncoderLearner:
+    """An encoder's network, and the data that it learns from and is scored by."""
+
+    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+        self.network = EncoderNetwork(encoder)
+        self.adam = Adam(self.network.values)
+        self._model, self._data, self._judged = model, data, judged
+
+    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
+        inputs = self.network.forward(self._data[batch])
+        slope = self._slope(batch, inputs[-1], step)
+        return self.network.backward(inputs, slope / len(batch))
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        """Gradient of the objective of each datum of ``batch`` in the network's outputs (M, P)."""
+        raise NotImplementedError
+
+    def score(self) -> float:
+        raise NotImplementedError
+
+
+class ReverseKL(EncoderLearner):
+    """Mean exact ELBO of binary latents."""
+
+    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+        super().__init__(model, encoder, data, judged)
+        # refused here where it is too large, or has no states
+        ask(model, data[:1], None, Options(), always_summed)
+        self._form = model._form(np.ones(model.num_pixels, bool), "float64")
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        mean = Bernoulli(outputs).mean
+        slope = expected_log_joint(self._form, self._data[batch], outputs).slope
+        return slope - mean * (1.0 - mean) * outputs
+
+    def score(self) -> float:
+        logits = self.network.forward(self._judged)[-1]
+        value = expected_joint(self._form, self._judged, logits)  # its slope would take as long again
+        return float((value + Bernoulli(logits).entropy()).mean())
+
+
+class ForwardKL(EncoderLearner):
+    """Mean of E_p(z|x)[log q(z|x)] = sum_i m_i log q_i + (1 - m_i) log(1 - q_i), m the posterior's means."""
+
+    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+        super().__init__(model, encoder, data, judged)
+        self._means = exact_posterior(model, data).mean
+        self._judged_means = self._means if judged is data else exact_posterior(model, judged).mean
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        return self._means[batch] - Bernoulli(outputs).mean
+
+    def score(self) -> float:
+        logits, means = self.network.forward(self._judged)[-1], self._judged_means
+        log_q = means * logits - np.logaddexp(0.0, logits)
+        return float(log_q.sum(axis=1).mean())
+
+
+class NormalForwardKL(EncoderLearner):
+    """The same of a normal q, from the posterior's means and variances."""
+
+    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+        super().__init__(model, encoder, data, judged)
+        self._moments = self._posterior(data)
+        self._judged_moments = self._moments if judged is data else self._posterior(judged)
+
+    def _posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        q = fit_posterior(self._model, x, objective="forward_kl").q
+        return q.mean, np.square(q.std)
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        mean, log_std = np.split(outputs, 2, axis=1)
+        own, variance = self._moments
+        away, precision = own[batch] - mean, np.exp(-2.0 * log_std)
+        of_log_std = (np.square(away) + variance[batch]) * precision - 1.0
+        return np.concatenate([away * precision, of_log_std], axis=1)
+
+    def score(self) -> float:
+        mean, log_std = np.split(self.network.forward(self._judged)[-1], 2, axis=1)
+        own, variance = self._judged_moments
+        squares = (np.square(own - mean) + variance) * np.exp(-2.0 * log_std)
+        return float((-0.5 * (squares + _LOG_TWO_PI) - log_std).sum(axis=1).mean())
+
+
+class LinearReverseKL(EncoderLearner):
+    """Mean exact ELBO of a linear Gaussian model: no sum, no draw."""
+
+    _model: LinearGaussian
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        mean, log_std = np.split(outputs, 2, axis=1)
+        model = self._model
+        weights = model.weights / model.noise_std
+        # einsum, not BLAS, so that the bits of a result do not depend on threads
+        residual = (self._data[batch] - model.bias) / model.noise_std - np.einsum("ni,ji->nj", mean, weights)
+        precision = 1.0 + np.square(weights).sum(axis=0)
+        pull = np.einsum("nj,ji->ni", residual, weights) - mean
+        return np.concatenate([pull, 1.0 - np.exp(2.0 * log_std) * precision], axis=1)
+
+    def score(self) -> float:
+        return float(elbo(self._model, self._judged, self.network.encoder()).value.mean())
+
+
+class Sampled(EncoderLearner):
+    """A bound of ``num_samples`` draws for each datum and step; scores take the same draws each time."""
+
+    def __init__(
+        self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
+        num_samples: int, seed: int, importance_weighted: bool, estimator: str,
+    ) -> None:  # fmt: skip
+        super().__init__(model, encoder, data, judged)
+        self._seed, self._estimator = seed, estimator
+        weighted = importance_weighted or estimator == REWEIGHTED  # scored by the K-sample bound
+        self._options: dict[str, Any] = {"num_samples": num_samples, "importance_weighted": weighted}
+
+    def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
+        return sampled_bound(
+            self._model, self._data[batch], outputs, seed=step_seed(self._seed, step), numbers=batch,
+            estimator=self._estimator, **self._options,
+        ).slope  # fmt: skip
+
+    def score(self) -> float:
+        outputs = self.network.forward(self._judged)[-1]
+        found = sampled_bound(
+            self._model, self._judged, outputs, seed=step_seed(self._seed, 0, 1), estimator=self._estimator,
+            **self._options,
+        )  # fmt: skip
+        return float(found.value.mean())

@@ -1,0 +1,175 @@
+"""Exact expectation maximisation of models that are linear in their latents, with Gaussian noise."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastvi import validation
+from fastvi.engine.runs import Run
+from fastvi.engine.state_moments import state_moments
+from fastvi.engine.symmetric import solve_rows
+from fastvi.exact.log_marginal import log_marginal
+from fastvi.exact.question import Options, ask
+from fastvi.fitting.training import Stepper
+from fastvi.models.binary_sparse_coding import BinarySparseCoding
+from fastvi.models.enumerable import Enumerable
+from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed
+
+_LOG = logging.getLogger("fastvi")
+
+# Log odds of a latent that is never, or always, on. At 36 the rarer side has a probability of 2^-52.
+MAX_LOGIT = 36.0
+# Directions of (z, 1) whose second moment is a smaller share of the largest are left alone: where latents are
+# certain, what is computed of them is rounding, of 1e-16 times the exponents of the posterior.
+LEAST_MOMENT = 1e-10
+# noise_std stays above this share of the start's: where the model fits data without error their likelihood
+# has no maximum, and with exponents (x - W z)^2 / s^2 of 1e16 log p(x) would have no digits left.
+LEAST_NOISE = 1e-4
+
+
+class Moments(NamedTuple):
+    """What an E step finds."""
+
+    evidence: np.ndarray  # (N,) log p(x_n)
+    mean: np.ndarray  # (N, d) E[z | x_n]
+    spread: np.ndarray  # (d, d) sum_n Cov[z | x_n]
+
+
+class ExpectationMaximization(Stepper):
+    r"""W, b, noise_std and the prior's logits by one E step and one M step an epoch.
+
+    With z~ = (z, 1) and all expectations under the posteriors of the present parameters, the M step's maximum
+    of sum_n E[log p(x_n, z)] is
+
+    .. math::
+        (W, b) = \sum_n x_n E[\tilde z]^T \Big(\sum_n E[\tilde z \tilde z^T]\Big)^{-1}, \quad
+        s^2 = \frac{1}{N D} \sum_n E|x_n - W z - b|^2, \quad \sigma(c_i) = \frac{1}{N} \sum_n E[z_i].
+
+    W and b are computed as a change, from the residuals x_n - E[W z + b]: no change where the gradient is 0,
+    and the shortest one where the matrix is singular. A step cannot lower the likelihood; where it does, by
+    rounding, it is taken back and is the last one.
+
+    References
+    ----------
+    M. E. Tipping, C. M. Bishop (1999), Probabilistic principal component analysis, appendix B. M. Henniges,
+    G. Puertas, J. Bornschein, J. Eggert, J. Lücke (2010), Binary sparse coding, section 3, here with all
+    states.
+    """
+
+    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
+        if not isinstance(model, BinarySparseCoding | LinearGaussian):
+            raise TypeError(
+                "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
+                f"objective='em', got {model!r}"
+            )
+        self._kind: type[Enumerable] = type(model)
+        # refused here where it is too large
+        ask(model, data[:1], None, Options(), lambda model, pixels: model._is_closed(pixels))
+        self.values = {name: np.array(value, np.float64) for name, value in model._arrays().items()}
+        self._data, self._judged = data, judged
+        self._least_noise = LEAST_NOISE * model.noise_std
+        self._moments: Moments | None = None  # of the present values
+        self._settled = False
+
+    def model(self) -> Any:
+        """The model with the present values."""
+        return self._kind._from_arrays({name: value.copy() for name, value in self.values.items()})
+
+    def score(self) -> float:
+        """Mean exact log p(x): of the training data it comes with the next step's moments."""
+        if self._judged is self._data:
+            return float(self._expected().evidence.mean())
+        return float(log_marginal(self.model(), self._judged).mean())
+
+    def step(self) -> None:
+        if self._settled:
+            return
+        before = self._expected()
+        kept = {name: value.copy() for name, value in self.values.items()}
+        self._maximize(before)
+        self._moments = None
+        if self._expected().evidence.mean() < before.evidence.mean():
+            _LOG.info("expectation maximisation has settled: rounding keeps log p(x) from rising further")
+            for name, value in kept.items():
+                self.values[name][...] = value
+            self._moments, self._settled = before, True
+
+    def _maximize(self, moments: Moments) -> None:
+        weights, bias = _linear(self._data, moments, self.values["weights"], self.values["bias"])
+        self.values["weights"][...], self.values["bias"][...] = weights, bias
+        if self._data.shape[1]:
+            noise = _noise(self._data, moments, weights, bias)
+            if noise < self._least_noise < self.values["noise_std"]:
+                _LOG.warning("noise_std is kept at %g, %g times the start's", self._least_noise, LEAST_NOISE)
+            self.values["noise_std"][...] = max(noise, self._least_noise)
+        if "prior_logits" in self.values:
+            logits = self.values["prior_logits"]
+            logits[...] = _logits(moments.mean.mean(axis=0), logits)
+
+    def _expected(self) -> Moments:
+        if self._moments is None:
+            model = self.model()
+            found = (_linear_moments if self._kind is LinearGaussian else _binary_moments)(model, self._data)
+            validation.require(
+                found.evidence,
+                np.isfinite(found.evidence),
+                "x must have a positive probability to be learned from",
+            )
+            self._moments = found
+        return self._moments
+
+
+def _binary_moments(model: BinarySparseCoding, x: np.ndarray) -> Moments:
+    form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
+    found = state_moments(form, x, np.ones(len(x)), Run())
+    # Rounding of exponents of size |W|^2 / s^2 leaves second moments and means at odds: where a posterior is
+    # certain their difference would be all error. By Cauchy and Schwarz no covariance exceeds the deviations.
+    mean = np.clip(found.mean, 0.0, 1.0)
+    std = np.sqrt(mean * (1.0 - mean))
+    most = _products(std, std)
+    spread = np.clip(found.values - _products(mean, mean), -most, most)
+    np.fill_diagonal(spread, np.diagonal(most))  # z_i^2 = z_i
+    return Moments(found.evidence, mean, spread)
+
+
+def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:
+    _, factor, mean, _ = model._solved(x, None)
+    root = _solve_transposed(factor, np.eye(len(factor)))  # of the posterior's covariance, R^-1 R^-T
+    return Moments(model._log_marginal(x), mean, len(x) * np.einsum("ik,jk->ij", root, root))
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """sum_n left_n right_n^T; einsum, not BLAS, so that the bits of a result do not depend on threads."""
+    return np.einsum("nj,ni->ji", left, right)
+
+
+def _linear(
+    x: np.ndarray, moments: Moments, weights: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """W and b of the M step."""
+    mean, spread = moments.mean, moments.spread
+    residual = x - bias - np.einsum("ni,ji->nj", mean, weights)
+    extended = np.concatenate([mean, np.ones((len(x), 1))], axis=1)
+    right = _products(residual, extended)
+    right[:, :-1] -= np.einsum("ji,ik->jk", weights, spread)
+    second = _products(extended, extended)
+    second[:-1, :-1] += spread
+    change = solve_rows(right, second, LEAST_MOMENT)
+    return weights + change[:, :-1], bias + change[:, -1]
+
+
+def _noise(x: np.ndarray, moments: Moments, weights: np.ndarray, bias: np.ndarray) -> float:
+    """s of the M step, from its W and b."""
+    residual = x - bias - np.einsum("ni,ji->nj", moments.mean, weights)
+    squares = np.square(residual).sum() + (np.einsum("ji,ik->jk", weights, moments.spread) * weights).sum()
+    return float(np.sqrt(max(squares, 0.0) / x.size))
+
+
+def _logits(share: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Log odds of how often each latent is on, within +-36, or what it was before where that is beyond."""
+    with np.errstate(divide="ignore"):
+        logits = np.log(share) - np.log1p(-share)
+    return np.clip(logits, np.minimum(-MAX_LOGIT, before), np.maximum(MAX_LOGIT, before))
