@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "exact",
         "pairwise",
         "posteriors",
+        "learning",
         "decoder",
         "programs",
         "estimators",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi import validation
+from fastvi.engine.matmul import matmul
 from fastvi.engine.runs import Run
 from fastvi.engine.state_moments import state_moments
 from fastvi.engine.symmetric import solve_rows
@@ -67,7 +68,7 @@ class ExpectationMaximization(Stepper):
             )
         self._kind: type[Enumerable] = type(model)
         # refused here where it is too large
-        ask(model, data[:1], None, Options(), lambda model, pixels: model._is_closed(pixels))
+        ask(model, data, None, Options(), lambda model, pixels: model._is_closed(pixels))
         self.values = {name: np.array(value, np.float64) for name, value in model._arrays().items()}
         self._data, self._judged = data, judged
         self._least_noise = LEAST_NOISE * model.noise_std
@@ -142,8 +143,12 @@ def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:
 
 
 def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """sum_n left_n right_n^T; einsum, not BLAS, so that the bits of a result do not depend on threads."""
-    return np.einsum("nj,ni->ji", left, right)
+    """sum_n left_n right_n^T."""
+    return matmul(np.ascontiguousarray(left.T), right)
+
+
+def _residual(x: np.ndarray, mean: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return x - matmul(mean, np.ascontiguousarray(weights.T), bias)
 
 
 def _linear(
@@ -151,10 +156,10 @@ def _linear(
 ) -> tuple[np.ndarray, np.ndarray]:
     """W and b of the M step."""
     mean, spread = moments.mean, moments.spread
-    residual = x - bias - np.einsum("ni,ji->nj", mean, weights)
+    residual = _residual(x, mean, weights, bias)
     extended = np.concatenate([mean, np.ones((len(x), 1))], axis=1)
     right = _products(residual, extended)
-    right[:, :-1] -= np.einsum("ji,ik->jk", weights, spread)
+    right[:, :-1] -= matmul(weights, spread)
     second = _products(extended, extended)
     second[:-1, :-1] += spread
     change = solve_rows(right, second, LEAST_MOMENT)
@@ -163,8 +168,8 @@ def _linear(
 
 def _noise(x: np.ndarray, moments: Moments, weights: np.ndarray, bias: np.ndarray) -> float:
     """s of the M step, from its W and b."""
-    residual = x - bias - np.einsum("ni,ji->nj", moments.mean, weights)
-    squares = np.square(residual).sum() + (np.einsum("ji,ik->jk", weights, moments.spread) * weights).sum()
+    residual = _residual(x, moments.mean, weights, bias)
+    squares = np.square(residual).sum() + (matmul(weights, moments.spread) * weights).sum()
     return float(np.sqrt(max(squares, 0.0) / x.size))
 
 
