@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.kernels.cpu.binary_layer import add_inner
+from fastvi.kernels.cpu.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.draws import draw_states, split_seed, thresholds, unpack
 from fastvi.kernels.cpu.normal_draws import standard_normals
 
@@ -39,6 +39,15 @@ def log_probabilities_of(logits: Array, z: Array) -> Array:
     out = np.zeros(num_data * num)
     add_inner(np.ascontiguousarray(z).reshape(-1), one - zero, num, out)
     return out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
+
+
+def weighted_sums_of(z: Array, share: Array, mean: Array) -> Array:
+    """sum_k share_nk (z_nk - mean_n) (N, d) of bits ``z`` (N, K, d); 0 where bits are certain."""
+    num_data, num, num_latents = z.shape
+    out = np.empty((num_data, num_latents))
+    flat = np.ascontiguousarray(z).reshape(-1)
+    weighted_bits(flat, np.ascontiguousarray(mean), np.ascontiguousarray(share).reshape(-1), num, out)
+    return out
 
 
 def normal_draws(num_latents: int, numbers: Array, num: int, seed: int) -> Array:

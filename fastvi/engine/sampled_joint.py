@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
 from fastvi.engine.binary_layer import BinaryLayer
-from fastvi.engine.q_draws import log_probabilities_of
+from fastvi.engine.q_draws import log_probabilities_of, weighted_sums_of
 from fastvi.engine.row_network import Evaluated, RowNetwork
 from fastvi.engine.threads import parallel_map
 
@@ -48,7 +48,7 @@ class BernoulliPrior(NamedTuple):
         raise TypeError("model must have real latents for gradients in them")
 
     def of_parameters(self, z: Array, share: Array) -> dict[str, Array]:
-        return {"prior_logits": np.einsum("r,ri->i", share, z) - share.sum() * sigmoid(self.logits)}
+        return {"prior_logits": weighted_sums_of(z[None], share[None], sigmoid(self.logits)[None])[0]}
 
 
 class NormalPrior(NamedTuple):

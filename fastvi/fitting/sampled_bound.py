@@ -150,7 +150,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = model._sampled_joint(x, drawn.z), drawn.z.astype(np.float64)
+    joint, z = model._sampled_joint(x, drawn.z), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":

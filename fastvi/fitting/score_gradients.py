@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.distributions.bernoulli import sigmoid
+from fastvi.engine.q_draws import weighted_sums_of
 
 
 def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -16,7 +17,7 @@ def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndar
     Parameters
     ----------
     log_w : (N, K), K >= 2
-    z : (N, K, d)
+    z : (N, K, d) of 0 and 1
     mean : (N, d)
 
     Returns
@@ -29,7 +30,7 @@ def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndar
     """
     num = log_w.shape[1]
     centred = (log_w - log_w.mean(axis=1, keepdims=True)) / (num - 1)
-    return np.einsum("nk,nki->ni", centred, z - mean[:, None])
+    return weighted_sums_of(z, centred, mean)
 
 
 def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
     others = (log_w.sum(axis=1, keepdims=True) - log_w) / (num - 1)  # log of the geometric mean
     without = np.log(total - w + np.exp(others - largest))
     signal = np.log(total) - without
-    return np.einsum("nk,nki->ni", signal - w / total + 1.0 / num, z - mean[:, None])
+    return weighted_sums_of(z, signal - w / total + 1.0 / num, mean)
 
 
 def disarm(
@@ -61,7 +62,7 @@ def disarm(
     Parameters
     ----------
     log_w, opposite_log_w : (N, K)
-    z, opposite : (N, K, d)
+    z, opposite : (N, K, d) of 0 and 1
     logits : (N, d)
 
     References
@@ -69,9 +70,11 @@ def disarm(
     Z. Dong, A. Mnih, G. Tucker (2020), DisARM: an antithetic gradient estimator for binary latent variables,
     NeurIPS, eq. 7; M. Yin, M. Zhou (2019), ARM, ICLR, of which it is the mean given both draws.
     """
-    signs = z - opposite  # 0 where both draws agree
     share = 0.5 / log_w.shape[1] * (log_w - opposite_log_w)
-    return np.einsum("nk,nki->ni", share, signs) * sigmoid(np.abs(logits))
+    # where both draws agree their difference is 0
+    mean = np.full(logits.shape, 0.5)
+    signs = weighted_sums_of(z, share, mean) - weighted_sums_of(opposite, share, mean)
+    return signs * sigmoid(np.abs(logits))
 
 
 def reweighted(log_w: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -94,26 +94,40 @@ def tile_gradient(share, pull, values, groups, scaled, sums, weights, bias):
     for r in range(num_rows):
         for p in range(OCTET):
             scaled[r * OCTET + p] = share[r] * pull[r * OCTET + p]
-    for p in range(OCTET):
-        bias[p] = 0.0
     for g in range(groups.first_bit.size):
         num_values = 1 << groups.num_bits[g]
         for i in range(OCTET * num_values):
             sums[i] = 0.0
         for r in range(num_rows):
             add_octet(sums, OCTET * values[g * num_rows + r], scaled, r * OCTET)
-        for bit in range(groups.num_bits[g]):
-            at = (groups.first_bit[g] + bit) * OCTET
+        for bit in range(
+            groups.num_bits[g] - 1, -1, -1
+        ):  # the upper half has the bit; it joins the lower one
+            at, half = (groups.first_bit[g] + bit) * OCTET, OCTET << bit
             for p in range(OCTET):
                 weights[at + p] = 0.0
-            for value in range(num_values):
-                if (value >> bit) & 1:
-                    for p in range(OCTET):
-                        weights[at + p] += sums[value * OCTET + p]
-        if g == 0:
-            for value in range(num_values):
+            for i in range(0, half, OCTET):
                 for p in range(OCTET):
-                    bias[p] += sums[value * OCTET + p]
+                    weights[at + p] += sums[half + i + p]
+                    sums[i + p] += sums[half + i + p]
+        if g == 0:
+            for p in range(OCTET):
+                bias[p] = sums[p]
+
+
+@kernel
+def weighted_bits(z, mean, share, num_samples, out):
+    """out[n, i] = sum over the samples r of datum n of share_r (z_ri - mean_ni), for ``z`` flat (R * d,).
+
+    ``mean`` and ``out`` are (N, d).
+    """
+    num_latents = out.shape[1]
+    for n in range(out.shape[0]):
+        for i in range(num_latents):
+            out[n, i] = 0.0
+        for r in range(n * num_samples, (n + 1) * num_samples):
+            for i in range(num_latents):
+                out[n, i] += share[r] * (z[r * num_latents + i] - mean[n, i])
 
 
 @reducing_kernel
