@@ -9,8 +9,8 @@ import pytest
 
 import fastvi
 from fastvi.engine.q_moments import q_moments
-from fastvi.fitting.encoder_learners import step_seed
 from fastvi.fitting.learners import ExactElbo, ImportanceWeighted, WakeSleep
+from fastvi.fitting.sampled_bound import step_seed
 from fastvi.fitting.score_gradients import leave_one_out, reweighted, vimco
 
 RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from fastvi.kernels.cpu.coordinate_ascent import fit_mean_field
 from fastvi.kernels.cpu.state_sums import unpack_tiles
 
 Array = NDArray[Any]
+
+_TABLES = 16  # of data whose states are decoded together
 
 
 class MeanFieldFit(NamedTuple):
@@ -37,33 +40,71 @@ def state_table(form: Form) -> Array:
 def fit(form: Form, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
     """The best fit of each datum over the starting logits ``starts``, each (N, d) in the model's order."""
     table = state_table(form)
+    return best(fit_table(form, table, x, start, max_sweeps, tolerance) for start in starts)
+
+
+def fit_table(
+    form: Form, table: Array, x: Array, start: Array, max_sweeps: int, tolerance: float
+) -> MeanFieldFit:
+    """From logits ``start`` (N, d), with the form's ``state_table``."""
     terms = form.data.terms(x)
     num_rows = form.tiling.outer_bits + form.tiling.row_bits
-    best: MeanFieldFit | None = None
     step = max(1, -(-len(x) // (8 * num_threads())))
-    for start in starts:
-        logits = np.ascontiguousarray(start[:, form.order])
-        history = np.empty((len(x), max_sweeps))
-        objective, converged = np.empty(len(x)), np.empty(len(x), bool)
+    logits = np.ascontiguousarray(start[:, form.order])
+    history = np.empty((len(x), max_sweeps))
+    objective, converged = np.empty(len(x)), np.empty(len(x), bool)
 
-        def task(
-            first: int, logits: Array = logits, history: Array = history, objective: Array = objective,
-            converged: Array = converged,
-        ) -> None:  # fmt: skip
-            part = slice(first, first + step)
+    def task(first: int) -> None:
+        part = slice(first, first + step)
+        fit_mean_field(
+            table, terms.linear[part], terms.constant[part], num_rows, max_sweeps, tolerance, logits[part],
+            history[part], objective[part], converged[part],
+        )  # fmt: skip
+
+    parallel_map(task, range(0, len(x), step))
+    ordered = np.empty_like(logits)
+    ordered[:, form.order] = logits
+    return MeanFieldFit(ordered, objective, history, converged)
+
+
+def fit_tables(
+    log_joint: Callable[[Array, Array], Array], x: Array, start: Array, max_sweeps: int, tolerance: float
+) -> MeanFieldFit:
+    """The same where each datum has a table of its own, which ``log_joint`` makes of x (M, 1, D) and z
+    (2^d, d).
+    """
+    num_data, d = start.shape
+    # bits of a state's number: those of columns are the low ones, and rows come first in a kernel's logits
+    num_columns = d - d // 2
+    order = np.concatenate([np.arange(num_columns, d), np.arange(num_columns)])
+    logits = np.ascontiguousarray(start[:, order])
+    history = np.empty((num_data, max_sweeps))
+    objective, converged = np.empty(num_data), np.empty(num_data, bool)
+    states = ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
+    for first in range(0, num_data, _TABLES):
+        tables = log_joint(x[first : first + _TABLES, None], states)
+
+        def task(k: int, first: int = first, tables: Array = tables) -> None:
+            part = slice(first + k, first + k + 1)
             fit_mean_field(
-                table, terms.linear[part], terms.constant[part], num_rows, max_sweeps, tolerance,
-                logits[part], history[part], objective[part], converged[part],
+                tables[k].reshape(-1, 1 << num_columns), np.zeros((1, d)), np.zeros(1), d - num_columns,
+                max_sweeps, tolerance, logits[part], history[part], objective[part], converged[part],
             )  # fmt: skip
 
-        parallel_map(task, range(0, len(x), step))
-        found = MeanFieldFit(logits, objective, history, converged)
-        best = found if best is None else _better(best, found)
-    if best is None:
+        parallel_map(task, range(len(tables)))
+    ordered = np.empty_like(logits)
+    ordered[:, order] = logits
+    return MeanFieldFit(ordered, objective, history, converged)
+
+
+def best(fits: Iterable[MeanFieldFit]) -> MeanFieldFit:
+    """Of each datum the fit with the largest ELBO, the first of equals."""
+    found: MeanFieldFit | None = None
+    for fit in fits:
+        found = fit if found is None else _better(found, fit)
+    if found is None:
         raise ValueError("starts must hold at least one array of logits, got none")
-    ordered = np.empty_like(best.logits)
-    ordered[:, form.order] = best.logits
-    return best._replace(logits=ordered)
+    return found
 
 
 def _better(first: MeanFieldFit, second: MeanFieldFit) -> MeanFieldFit:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,15 @@ _MATTER = 30.0  # nats
 _BLOCK_NODES = 1 << 13
 _GROUP_NODES = 128
 _MOST_NUMBERS = 1 << 22  # of log joints on the coarse grid at a time: 32 MiB
+
+
+class Integral(NamedTuple):
+    """log p(x), and the posterior's means, standard deviations and entropy, of one datum or of all."""
+
+    log_marginal: Any
+    mean: Array
+    std: Array
+    entropy: Any
 
 
 class _Grid:
@@ -120,11 +129,12 @@ def _beside(index: Array, intervals: int) -> Array:
 
 def _refined(
     grid: _Grid, terms: Terms, values: Array, index: Array, intervals: int, reach: float
-) -> float | None:
-    """log p(x) of one datum from the coarse nodes ``index`` and their log joints without c(x); NaN where it
-    does not converge, None where the faces hold too much.
+) -> Integral | None:
+    """Of one datum from the coarse nodes ``index`` and their log joints without c(x); NaN where it does not
+    converge, None where the faces hold too much.
     """
     d = index.shape[1]
+    lost = Integral(math.nan, np.full(d, math.nan), np.full(d, math.nan), math.nan)
 
     def scaled(log_sum: float) -> float:
         return log_sum + float(terms.constant[0]) + d * math.log(2.0 * reach / intervals)
@@ -139,21 +149,36 @@ def _refined(
         matter = values >= values.max() - (_MATTER + 10.0 * moved)
         intervals, index, values = 2 * intervals, 2 * index[matter], values[matter]
         if intervals > _MOST_INTERVALS or len(index) << d > 4 * _MOST_NODES:
-            return math.nan
+            return lost
         new = _beside(index, intervals)
         if len(new) > _MOST_NODES:
-            return math.nan
+            return lost
         logs = grid.logs((new - intervals // 2) * (2.0 * reach / intervals), terms.linear)[0]
         total = float(np.logaddexp(total, _log_sum(logs)))
         before, found = found, scaled(total)
         last, moved = moved, abs(found - before)
         index, values = np.concatenate([index, new]), np.concatenate([values, logs])
         if moved <= _TOLERANCE * max(1.0, abs(found)):
-            return None if _on_faces(index, values, intervals, total) else found
+            if _on_faces(index, values, intervals, total):
+                return None
+            step = 2.0 * reach / intervals
+            return Integral(found, *_moments(grid, (index - intervals // 2) * step, step, values))
         # a smooth integrand would have squared its error; kinks take 1/4 of it, with luck 1/8
         halvings = math.ceil(math.log(moved / (_TOLERANCE * max(1.0, abs(found)))) / math.log(8.0))
         if 100.0 * last**2 < moved < 1e-3 and len(new) << (d * halvings) > _MOST_NODES:
-            return math.nan
+            return lost
+
+
+def _moments(grid: _Grid, u: Array, step: float, values: Array) -> tuple[Array, Array, float]:
+    """Mean and standard deviation (d,) and entropy, from the nodes of the last step that matter and their log
+    densities.
+    """
+    log_share = values - _log_sum(values)
+    share = np.exp(log_share)
+    entropy = -float((share * log_share).sum()) + grid.mean.size * math.log(step) + np.log(grid.std).sum()
+    centre = (share[:, None] * u).sum(axis=0)
+    spread = np.sqrt((share[:, None] * np.square(u - centre)).sum(axis=0))
+    return grid.mean + grid.std * centre, grid.std * spread, float(entropy)
 
 
 def _on_faces(index: Array, values: Array, intervals: int, total: float) -> bool:
@@ -162,15 +187,15 @@ def _on_faces(index: Array, values: Array, intervals: int, total: float) -> bool
     return _log_sum(values[face]) - total > math.log(_FACES)
 
 
-def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Array, Array]:
-    """log p(x_n) within [-reach, reach]^d, NaN where it does not converge, and whether the faces were too
+def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Integral, Array]:
+    """Integrals within [-reach, reach]^d, NaN where it does not converge, and whether the faces were too
     close.
     """
     d, num_data = grid.mean.size, len(terms.constant)
     intervals = _INTERVALS[d - 1]
     index = np.stack(np.unravel_index(np.arange((intervals + 1) ** d), (intervals + 1,) * d), axis=1)
     u = (index - intervals // 2) * (2.0 * reach / intervals)
-    result, close = np.full(num_data, np.nan), np.zeros(num_data, bool)
+    result, close = _nothing(num_data, d), np.zeros(num_data, bool)
     step = max(1, _MOST_NUMBERS // len(u))
     for start in range(0, num_data, step):
         linear = np.ascontiguousarray(terms.linear[start : start + step])
@@ -180,34 +205,41 @@ def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Array, Array]:
             own = Terms(*(array[start + k : start + k + 1] for array in terms))
             found = _refined(grid, own, table[k], index, intervals, reach)
             close[start + k] = found is None
-            result[start + k] = math.nan if found is None else found
+            if found is not None:
+                for into, value in zip(result, found, strict=True):
+                    into[start + k] = value
 
         parallel_map(task, range(len(linear)))
     return result, close
 
 
+def _nothing(num_data: int, d: int) -> Integral:
+    return Integral(*(np.full(shape, np.nan) for shape in (num_data, (num_data, d), (num_data, d), num_data)))
+
+
 def quadrature(
     layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, mean: Array, std: Array,
     x: Array, pixels: Array,
-) -> Array:  # fmt: skip
-    """log p(x_n) of the pixels that were seen."""
+) -> Integral:  # fmt: skip
+    """Integrals (N, ...) given the pixels that were seen."""
     if mean.size > MOST_LATENTS:
         raise ValueError(
             f"model must have at most {MOST_LATENTS} latents for log p(x) under a Normal prior to be "
             f"integrated, got {mean.size}"
         )
     net, data = network(layers, activation, noise_std, pixels)
-    grid, result = _Grid(net, mean, std), np.full(len(x), np.nan)
+    grid, result = _Grid(net, mean, std), _nothing(len(x), mean.size)
     for part in chunks(len(x)):
         terms, active = data.terms(x[part]), np.arange(len(x[part]))
         for reach in _REACHES:
             some = Terms(np.ascontiguousarray(terms.linear[active]), terms.constant[active])
             found, close = _within(grid, some, reach)
-            result[part.start + active] = found
+            for into, values in zip(result, found, strict=True):
+                into[part.start + active] = values
             active = active[close]
             if not active.size:
                 break
-    lost = np.flatnonzero(np.isnan(result))
+    lost = np.flatnonzero(np.isnan(result.log_marginal))
     if lost.size:
         named = ", ".join(str(n) for n in lost[:5]) + (", ..." if lost.size > 5 else "")
         raise ValueError(

@@ -17,16 +17,11 @@ from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
-from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound
+from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
-
-
-def step_seed(seed: int, step: int, purpose: int = 0) -> int:
-    """Of the draws of a step: independent of those of all others."""
-    return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
 class EncoderLearner:

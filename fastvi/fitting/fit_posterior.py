@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine import mean_field
+from fastvi.engine import mean_field, pair_mean_field
+from fastvi.engine.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
-from fastvi.exact.question import Options, always_summed, ask
+from fastvi.exact.question import Options, ask
+from fastvi.fitting import normal_posterior
 from fastvi.fitting.fit import Fit
+from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
+from fastvi.fitting.stochastic_posterior import climb, prior_parameters
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 # models with a prior and a log joint that is linear or quadratic in z given x, so that tiles hold it
 TILED = (SigmoidBeliefNetwork, BinarySparseCoding)
 OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
+MAX_TABLE_LATENTS = 16  # of decoders, whose table is another for each datum: 8 MiB for 16 data
 
 
 def fit_posterior(
@@ -29,56 +39,80 @@ def fit_posterior(
     num_restarts: int = 4,
     max_sweeps: int = 200,
     tolerance: float = 1e-8,
+    num_samples: int | None = None,
+    estimator: str | None = None,
+    learning_rate: float | None = None,
     seed: int = 0,
 ) -> Fit:
-    r"""Fit a factorised Bernoulli q(z) to each datum's posterior.
+    r"""Fit a q(z) of independent latents, Bernoulli or normal as the model's are, to each datum's posterior.
 
     .. math:: q_n = \arg\max_q \mathrm{ELBO}_n(q) = \arg\min_q KL(q \| p(z|x_n))
 
-    ("reverse_kl") by coordinate ascent on the exact ELBO, from the prior and from random starts; the best of
-    them is kept, which need not be the global optimum. It settles on one mode where there are several, and
-    its variances are too small.
+    ("reverse_kl") from the prior and from random starts; the best of them is kept, which need not be the
+    global optimum. It settles on one mode where there are several, and its variances are too small.
 
     .. math:: q_n = \arg\min_q KL(p(z|x_n) \| q)
 
-    ("forward_kl") has the exact posterior's means, whatever the posterior is. It covers all modes; its
-    variances m (1 - m) are the posterior's own, but it has no correlations and so puts mass between modes.
+    ("forward_kl") has the exact posterior's means, of real latents also its variances, whatever the posterior
+    is. It covers all modes, but it has no correlations and so puts mass between modes.
+
+    .. math:: q_n = \arg\max_q E_q\Big[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k)}\Big]
+
+    ("importance_weighted") lies between: the more samples, the wider q may be.
 
     Parameters
     ----------
     model
-        For "reverse_kl" a :class:`~fastvi.SigmoidBeliefNetwork` (also a deep one) or
-        :class:`~fastvi.BinarySparseCoding` of at most 24 latents (a table of all 2^d states is kept). For
-        "forward_kl" any model that :func:`~fastvi.exact_posterior` takes.
+        Exact: for "reverse_kl" a :class:`~fastvi.SigmoidBeliefNetwork` (also a deep one) of at most 24
+        latents (coordinate ascent; a table of all 2^d states is kept), a
+        :class:`~fastvi.BinarySparseCoding` of any size (coordinate ascent from its couplings), a
+        :class:`~fastvi.NeuralDecoder` with a Bernoulli prior of at most 16 latents (a table of 2^d states
+        for each datum, 16 data at a time) or with a Normal prior of at most 3 latents (L-BFGS on an ELBO
+        integrated by the trapezoid rule), or a :class:`~fastvi.LinearGaussian` (a formula). For "forward_kl"
+        any model that :func:`~fastvi.exact_posterior` takes, a LinearGaussian, or a decoder of at most 3
+        normal latents. By sampling any of them, of any size.
     x : array_like
         (N, D), as for :func:`~fastvi.log_marginal`.
     objective
-        "reverse_kl" or "forward_kl". "importance_weighted" is not built yet and raises NotImplementedError.
+        "reverse_kl", "forward_kl" or "importance_weighted".
     num_restarts
-        Random starts beside the prior (logits of 0 where the prior is a model), at least 0.
+        Random starts beside the prior (logits of 0 where the prior is a model), at least 0. Sampled fits
+        start from the prior alone.
     max_sweeps
-        Sweeps over all latents, at most.
+        Sweeps over all latents, or steps of L-BFGS or of sampled fits, at most.
     tolerance
-        A datum has converged when a sweep moves no q(z_i = 1) by more.
+        A datum has converged when a sweep moves no q(z_i = 1) by more; L-BFGS stops when no derivative is
+        larger.
+    num_samples
+        None is exact. A number K draws so many states for each datum and step and climbs unbiased gradients
+        by Adam; "importance_weighted" needs it, and "forward_kl" with it takes the K weighted draws in place
+        of the posterior's (biased as 1 / K).
+    estimator
+        Of the sampled gradient, as in :func:`~fastvi.fit_encoder`.
+    learning_rate
+        Of Adam, > 0; None is 0.1. Its rate falls to 0 along half a cosine, and q is the mean of the last
+        quarter of the steps.
     seed
-        Of the random starts.
+        Of the random starts, or of the draws.
 
     Returns
     -------
     Fit
-        ``q`` has logits (N, d); ``objective`` is each datum's ELBO, or KL(p || q) for "forward_kl".
+        ``q`` has logits, or means and standard deviations, (N, d). ``objective`` is each datum's ELBO, or
+        KL(p || q) for "forward_kl"; sampled, the bound (for "forward_kl" that of K weights) by 1,000 fresh
+        draws.
 
     Raises
     ------
     ValueError, TypeError
-        For wrong input, more than 24 latents among it.
-    NotImplementedError
-        For an objective that is not built yet.
+        For wrong input, models too large for exact fits among it.
 
     References
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola, Jordan (1996), Mean
-    field theory for sigmoid belief networks.
+    field theory for sigmoid belief networks. Burda, Grosse, Salakhutdinov (2016), Importance weighted
+    autoencoders, ICLR. B. T. Polyak, A. B. Juditsky (1992), Acceleration of stochastic approximation by
+    averaging (the mean of the last steps).
     """
     check_model(model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
@@ -88,32 +122,97 @@ def fit_posterior(
     if tolerance < 0:
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     seed = validation.seed(seed)
+    if num_samples is not None:
+        return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_sweeps, seed)
+    for name, value in (("estimator", estimator), ("learning_rate", learning_rate)):
+        if value is not None:
+            raise TypeError(f"{name} must be None without num_samples, got {validation.shown(value)}")
     if objective == "importance_weighted":
-        raise NotImplementedError(
-            "objective='importance_weighted' is not built yet: use 'reverse_kl' or 'forward_kl'"
-        )
+        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+    if model._real_latents:
+        data, _ = model._check_data(x, None)
+        if objective == "forward_kl":
+            return normal_posterior.forward(model, data)
+        return normal_posterior.reverse(model, data, num_restarts, max_sweeps, tolerance, seed)
     if objective == "forward_kl":
         return _forward(model, x)
-    validation.instance(model, "model", TILED)
-    question = ask(model, x, None, Options(), always_summed)
+    validation.instance(model, "model", (*TILED, NeuralDecoder))
+    question = ask(model, x, None, Options(), _in_reach)
     (group,) = question.groups
-    if group.free.size > MAX_LATENTS:
-        raise ValueError(f"model must have at most {MAX_LATENTS} latents to be fitted, got {group.free.size}")
-    form = question.form(group)
-    shape = (question.num_data, form.num_latents)
+    shape = (question.num_data, group.free.size)
     starts = [np.broadcast_to(_prior_logits(model), shape)]
     generator = np.random.Generator(np.random.Philox(key=seed))
     starts += [generator.normal(scale=2.0, size=shape) for _ in range(num_restarts)]
-    found = mean_field.fit(form, group.x, starts, max_sweeps, tolerance)
+    found = mean_field.best(
+        mean_field_climber(model, group.x, max_sweeps, tolerance)(start) for start in starts
+    )
     sweeps = int((found.history != found.history[:, -1:]).sum(axis=1).max(initial=0)) + 1
     history = found.history[:, :sweeps].mean(axis=0) if question.num_data else np.empty(0)
     return Fit(Bernoulli(found.logits), found.objective, history, found.converged)
 
 
+def _in_reach(model: Any, pixels: np.ndarray) -> bool:
+    """Whether no states are summed; refuses models that are too large."""
+    if isinstance(model, BinarySparseCoding):
+        return True
+    most = MAX_TABLE_LATENTS if isinstance(model, NeuralDecoder) else MAX_LATENTS
+    if model.num_latents > most:
+        raise ValueError(
+            f"model must have at most {most} latents to be fitted exactly, got {model.num_latents}; pass "
+            "num_samples to fit it by sampling"
+        )
+    return False
+
+
+def mean_field_climber(
+    model: Any, x: np.ndarray, max_sweeps: int, tolerance: float
+) -> Callable[[np.ndarray], MeanFieldFit]:
+    """What takes logits (N, d) to the optimum that coordinate ascent finds from there."""
+    everything = np.ones(model.num_pixels, bool)
+    if isinstance(model, BinarySparseCoding):
+        return partial(
+            pair_mean_field.ascend, model._parts(everything), x, max_sweeps=max_sweeps, tolerance=tolerance
+        )
+    if isinstance(model, NeuralDecoder):
+        return partial(mean_field.fit_tables, model.log_joint, x, max_sweeps=max_sweeps, tolerance=tolerance)
+    form = model._form(everything, "float64")
+    return partial(
+        mean_field.fit_table,
+        form,
+        mean_field.state_table(form),
+        x,
+        max_sweeps=max_sweeps,
+        tolerance=tolerance,
+    )
+
+
+def _sampled(
+    model: Enumerable, x: ArrayLike, objective: str, num_samples: Any, estimator: Any, learning_rate: Any,
+    num_steps: int, seed: int,
+) -> Fit:  # fmt: skip
+    check_has_prior(model)
+    num_samples = validation.positive_int(num_samples, "num_samples")
+    rate = 0.1 if learning_rate is None else validation.positive_float(learning_rate, "learning_rate")
+    weighted = objective == "importance_weighted"
+    if objective == "forward_kl":
+        if estimator is not None:
+            raise TypeError(
+                f"estimator must be None for objective='forward_kl', got {validation.shown(estimator)}"
+            )
+        estimator = REWEIGHTED
+    else:
+        estimator = checked_estimator(model, weighted, estimator, num_samples)
+    data, _ = model._check_data(x, None)
+    return climb(
+        model, data, prior_parameters(model, len(data)), num_samples=num_samples, num_steps=num_steps,
+        learning_rate=rate, importance_weighted=weighted, estimator=estimator, seed=seed,
+    )  # fmt: skip
+
+
 def _prior_logits(model: Enumerable) -> np.ndarray:
     """Where a fit begins: at the prior, if it is factorised."""
-    prior = getattr(model, "prior_logits", None)
-    return np.zeros(model.num_latents) if prior is None else prior
+    prior = model._prior()
+    return prior.logits if isinstance(prior, Bernoulli) else np.zeros(model.num_latents)
 
 
 def _forward(model: Enumerable, x: ArrayLike) -> Fit:

@@ -18,10 +18,9 @@ from fastvi.engine.q_moments import q_moments
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.exact.log_marginal_gradient import log_marginal_gradient
 from fastvi.fitting.adam import Adam
-from fastvi.fitting.encoder_learners import step_seed
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.parameters import Parameters
-from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound
+from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 

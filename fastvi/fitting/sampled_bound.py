@@ -40,6 +40,11 @@ class _Draws(NamedTuple):
     joint: SampledJoint
 
 
+def step_seed(seed: int, step: int, purpose: int = 0) -> int:
+    """Of the draws of a step: independent of those of all others."""
+    return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
+
+
 def check_has_prior(model: Enumerable) -> None:
     """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
     model._learnable()

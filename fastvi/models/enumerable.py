@@ -63,6 +63,10 @@ class Enumerable(Model):
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self!r}")
 
+    def _posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means and standard deviations (N, d) and entropy (N,) of real latents given fully seen data."""
+        raise TypeError(f"model must have real latents whose posterior can be integrated, got {self!r}")
+
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> SampledJoint:
         """log p(x_n, z_nk) of states ``z`` (N, K, d), and its gradients, of fully seen data."""
         raise TypeError(f"model must be one whose log joint has a gradient, got {self!r}")

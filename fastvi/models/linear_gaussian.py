@@ -229,6 +229,13 @@ class LinearGaussian(Enumerable):
         constant = len(scaled) * (_LOG_TWO_PI + 2.0 * math.log(self.noise_std)) + log_determinant
         return -0.5 * (np.square(residual).sum(axis=1) + np.square(mean).sum(axis=1) + constant)
 
+    def _posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        _, factor, mean, _ = self._solved(x, None)
+        inverse = _solve_transposed(factor, np.eye(self.num_latents))  # R^-1, and the covariance is R^-1 R^-T
+        entropy = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI) - np.log(np.diagonal(factor)).sum()
+        std = np.sqrt(np.square(inverse).sum(axis=1))
+        return mean, np.broadcast_to(std, mean.shape), np.full(len(x), entropy)
+
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray | None = None, run: Any = None
     ) -> dict[str, np.ndarray]:

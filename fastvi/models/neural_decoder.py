@@ -248,10 +248,18 @@ class NeuralDecoder(Enumerable):
         return isinstance(self.prior, Normal)
 
     def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        return self._integral(x, pixels).log_marginal
+
+    def _integral(self, x: np.ndarray, pixels: np.ndarray) -> Any:
+        """log p(x) and the posterior's moments under a normal prior."""
         from fastvi.engine.quadrature import quadrature
 
         prior: Any = self.prior
         return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, pixels)
+
+    def _posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = self._integral(x, np.ones(self.num_pixels, bool))
+        return found.mean, found.std, found.entropy
 
     def _no_gradient(self) -> dict[str, np.ndarray]:
         if isinstance(self.prior, Normal):

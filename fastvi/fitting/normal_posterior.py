@@ -1,0 +1,97 @@
+"""A normal q of independent latents for each datum of a model of real latents, by exact objectives."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from fastvi.bounds.elbo import elbo
+from fastvi.distributions.normal import Normal
+from fastvi.engine.normal_expectation import LikelihoodSlopes
+from fastvi.engine.threads import parallel_map
+from fastvi.fitting.fit import Fit
+from fastvi.models.enumerable import Enumerable
+from fastvi.models.linear_gaussian import LinearGaussian
+
+# where q is looked for, in standard deviations of the prior: beyond, the first steps lead to expectations
+# that no grid holds
+_NARROWEST, _WIDEST, _FARTHEST = 1e-8, 8.0, 20.0
+
+
+def reverse(
+    model: Any, x: np.ndarray, num_restarts: int, max_sweeps: int, tolerance: float, seed: int
+) -> Fit:
+    """The largest ELBO: a formula where all is linear, else the best of several climbs."""
+    if isinstance(model, LinearGaussian):
+        mean, _, _ = model._posterior_moments(x)
+        precision = 1.0 + np.square(model.weights / model.noise_std).sum(axis=0)
+        q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
+        return _done(q, elbo(model, x, q).value)
+    prior, d = model.prior, model.num_latents
+    slopes = LikelihoodSlopes(model.layers, model.activation, model.noise_std, x)
+    log_std = np.log(prior.std)
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    shifts = generator.standard_normal((num_restarts, len(x), d))
+
+    def objective(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
+        """Minus the ELBO of datum n, and its gradient."""
+        mean, std = parameters[:d], np.exp(parameters[d:])
+        found = slopes(n, mean, std)
+        away, wide = (mean - prior.mean) / prior.std, std / prior.std
+        divergence = (0.5 * (np.square(away) + np.square(wide) - 1.0) - np.log(wide)).sum()
+        slope = np.concatenate([found.of_mean - away / prior.std, found.of_log_std - np.square(wide) + 1.0])
+        return float(divergence - found.value), -slope
+
+    lowest, highest = prior.mean - _FARTHEST * prior.std, prior.mean + _FARTHEST * prior.std
+    bounds = list(zip(lowest, highest, strict=True))
+    bounds += [(low + math.log(_NARROWEST), low + math.log(_WIDEST)) for low in log_std]
+
+    def task(n: int) -> tuple[float, np.ndarray, bool, list[float]]:
+        best: Any = None
+        # from the prior, and from narrower ones somewhere in it
+        starts = [np.concatenate([prior.mean, log_std])]
+        starts += [np.concatenate([prior.mean + prior.std * own[n], log_std - 1.0]) for own in shifts]
+        for start in starts:
+            steps: list[float] = []
+
+            # the name of its argument tells SciPy what to pass
+            def keep(intermediate_result: Any) -> None:
+                steps.append(-float(intermediate_result.fun))  # noqa: B023 (called before the next start)
+
+            found = minimize(
+                objective, start, (n,), "L-BFGS-B", jac=True, bounds=bounds, callback=keep,
+                options={"maxiter": max_sweeps, "gtol": tolerance, "ftol": 0.0},
+            )  # fmt: skip
+            if best is None or found.fun < best[0]:
+                best = found.fun, found.x, np.abs(found.jac).max() <= max(1e-6, tolerance), steps
+        return best
+
+    fits = parallel_map(task, range(len(x)))
+    parameters = np.array([fit[1] for fit in fits]).reshape(-1, 2 * d)
+    q = Normal(parameters[:, :d], np.exp(parameters[:, d:]))
+    return Fit(
+        q, np.array([-fit[0] for fit in fits]), _history(fits), np.array([fit[2] for fit in fits], bool)
+    )
+
+
+def _history(fits: list[Any]) -> np.ndarray:
+    """Mean ELBO after each step; data that were done before keep theirs."""
+    longest = max((len(fit[3]) for fit in fits), default=0)
+    rows = [(fit[3] or [-fit[0]]) for fit in fits]
+    full = np.array([row + [row[-1]] * (max(longest, 1) - len(row)) for row in rows])
+    return full.mean(axis=0) if fits else np.empty(0)
+
+
+def forward(model: Enumerable, x: np.ndarray) -> Fit:
+    """The posterior's means and standard deviations: no other q is closer from the posterior's side."""
+    mean, std, entropy = model._posterior_moments(x)
+    cross = (np.log(std) + 0.5 * (1.0 + math.log(2.0 * math.pi))).sum(axis=1)  # - E_p[log q]
+    return _done(Normal(mean, std), np.maximum(cross - entropy, 0.0))
+
+
+def _done(q: Normal, objective: np.ndarray) -> Fit:
+    history = np.array([objective.mean()]) if objective.size else np.empty(0)
+    return Fit(q, objective, history, np.ones(objective.size, bool))
