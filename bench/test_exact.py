@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_memory(record: Any, size: Size) -> None:
 
 def test_elbo(record: Any, size: Size) -> None:
     """The exact ELBO of a factorised q for each datum; its peer is log_marginal on the same problem."""
-    shape = size.headline
+    shape = replace(size.headline, num_data=10 * size.headline.num_data)
     problem = random_problem(shape)
     logits = np.random.default_rng(1).standard_normal((shape.num_data, shape.num_latents))
     model, q = fastvi.SigmoidBeliefNetwork(*problem[:3]), fastvi.Bernoulli(logits)
@@ -97,7 +98,7 @@ def test_elbo(record: Any, size: Size) -> None:
 
 
 def test_elbo_beside_log_marginal(record: Any, size: Size) -> None:
-    shape = size.headline
+    shape = replace(size.headline, num_data=10 * size.headline.num_data)
     problem = random_problem(shape)
     model = fastvi.SigmoidBeliefNetwork(*problem[:3])
     record.describe(f"exact ELBO, {shape}", "fastvi.log_marginal, exact", shape.terms)

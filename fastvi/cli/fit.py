@@ -12,19 +12,15 @@ import fastvi
 from fastvi.cli.data import rows_of
 from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table
+from fastvi.fitting.starts import starting_network
 from fastvi.models.enumerable import Enumerable
-
-_INITIAL_STD = 0.1
 
 
 def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
     """A sigmoid belief network with small random weights and the pixels' own shares as biases."""
     if not np.isin(x, (0, 1)).all():
         raise WrongInput("DATA must hold 0 and 1 for --latents, got other numbers: use --threshold")
-    share = (x.sum(axis=0) + 0.5) / (len(x) + 1.0)  # half a pixel each way keeps the bias finite
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    weights = _INITIAL_STD * generator.standard_normal((x.shape[1], num_latents))
-    return fastvi.SigmoidBeliefNetwork(weights, np.log(share / (1.0 - share)), np.zeros(num_latents))
+    return starting_network(x, num_latents, seed)
 
 
 def fit_file(

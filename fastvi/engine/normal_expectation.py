@@ -117,7 +117,7 @@ class LikelihoodSlopes:
         while True:
             intervals *= 2
             before, found = found, self._at(n, mean, std, intervals)
-            moved = max(float(np.abs(np.subtract(*pair)).max()) for pair in zip(found, before, strict=True))
+            moved = _distance(found, before)
             if moved <= _TOLERANCE * max(1.0, abs(found.value)):
                 return found
             if (2 * intervals + 1) ** self._d > _MOST_NODES:
@@ -138,3 +138,9 @@ class LikelihoodSlopes:
         of_mean = (rest * nodes).sum(axis=0) / std
         of_log_std = (rest * (np.square(nodes) - 1.0)).sum(axis=0)
         return Slopes(value + float(self._terms.constant[n]), of_mean, of_log_std)
+
+
+def _distance(found: Slopes, before: Slopes) -> float:
+    """The largest difference of any part."""
+    of_mean, of_log_std = found.of_mean - before.of_mean, found.of_log_std - before.of_log_std
+    return max(abs(found.value - before.value), float(np.abs(of_mean).max()), float(np.abs(of_log_std).max()))

@@ -43,6 +43,13 @@ class Settings:
     missing_num_samples: int = 3  # draws an image
     missing_penalty: float = 3e-3  # of 0.01, 0.003, 0.002, 0.001 best on 300 of the training images held back
 
+    # learning
+    learning_latents: tuple[int, ...] = (8, 12, 16)
+    learning_own_latents: int = 12  # largest d with a q of each image's own: a step at 16 takes 0.3 s
+    learning_num_epochs: int = 40
+    learning_rate: float = 0.03
+    learning_num_hidden: int = 50  # of the encoder
+
     @classmethod
     def quick(cls, seed: int = 0) -> Settings:
         """Sizes that finish in seconds: to see the files, not to learn from them."""
@@ -69,6 +76,9 @@ class Settings:
             num_draws=1_000,
             missing_num_images=2,
             missing_num_rows=2,
+            learning_latents=(3, 4),
+            learning_num_epochs=2,
+            learning_num_hidden=8,
         )
 
     @property
