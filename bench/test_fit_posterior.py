@@ -1,6 +1,7 @@
 """Reverse-KL fits of every datum by coordinate ascent on the exact ELBO, beside log_marginal.
 
-Wanted: the gradient in q's logits, (dE_q[log p(x, z)] / dlogit_i - m_i (1 - m_i) logit_i), of a norm of at most
+Wanted: the gradient in q's logits, (dE_q[log p(x, z)] / dlogit_i - m_i (1 - m_i) logit_i), of a norm of at
+most
 1e-6 for every datum, within 50 times the time of log_marginal of the same data.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,6 @@ from fastvi.kernels.cpu.coordinate_ascent import fit_mean_field
 from fastvi.kernels.cpu.state_sums import unpack_tiles
 
 Array = NDArray[Any]
-
-_TABLES = 16  # of data whose states are decoded together
 
 
 class MeanFieldFit(NamedTuple):
@@ -64,36 +62,6 @@ def fit_table(
     parallel_map(task, range(0, len(x), step))
     ordered = np.empty_like(logits)
     ordered[:, form.order] = logits
-    return MeanFieldFit(ordered, objective, history, converged)
-
-
-def fit_tables(
-    log_joint: Callable[[Array, Array], Array], x: Array, start: Array, max_sweeps: int, tolerance: float
-) -> MeanFieldFit:
-    """The same where each datum has a table of its own, which ``log_joint`` makes of x (M, 1, D) and z
-    (2^d, d).
-    """
-    num_data, d = start.shape
-    # bits of a state's number: those of columns are the low ones, and rows come first in a kernel's logits
-    num_columns = d - d // 2
-    order = np.concatenate([np.arange(num_columns, d), np.arange(num_columns)])
-    logits = np.ascontiguousarray(start[:, order])
-    history = np.empty((num_data, max_sweeps))
-    objective, converged = np.empty(num_data), np.empty(num_data, bool)
-    states = ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
-    for first in range(0, num_data, _TABLES):
-        tables = log_joint(x[first : first + _TABLES, None], states)
-
-        def task(k: int, first: int = first, tables: Array = tables) -> None:
-            part = slice(first + k, first + k + 1)
-            fit_mean_field(
-                tables[k].reshape(-1, 1 << num_columns), np.zeros((1, d)), np.zeros(1), d - num_columns,
-                max_sweeps, tolerance, logits[part], history[part], objective[part], converged[part],
-            )  # fmt: skip
-
-        parallel_map(task, range(len(tables)))
-    ordered = np.empty_like(logits)
-    ordered[:, order] = logits
     return MeanFieldFit(ordered, objective, history, converged)
 
 

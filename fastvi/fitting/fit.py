@@ -24,11 +24,12 @@ class Fit:
     model
         Of :func:`~fastvi.fit_model`: the fitted model. Else None.
     objective : ndarray
-        In nats: (N,) of each datum where q was fitted datum by datum (the ELBO for reverse KL); of a model or
-        an encoder a scalar, the best score of ``history``.
+        In nats: (N,) of each datum where q was fitted datum by datum (the ELBO for reverse KL, KL(p || q) for
+        forward KL, the bound of sampled fits); of a model or an encoder a scalar, the best of ``history``.
     history : ndarray
-        Mean objective over the data after each sweep of the best start of each datum, (sweeps,); of a model
-        or an encoder its score before the first and after each epoch, (epochs + 1,).
+        Mean objective over the data after each sweep of the best start of each datum, (sweeps,), or at each
+        step of a sampled fit; of a model or an encoder its score before the first and after each epoch,
+        (epochs + 1,).
     converged : ndarray of bool
         (N,): whether the last sweep moved no probability by more than the tolerance. Of a model or an encoder
         a scalar: whether training ended by itself, not by Ctrl-C.

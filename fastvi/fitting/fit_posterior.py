@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine import mean_field, pair_mean_field
+from fastvi.engine import block_mean_field, mean_field, pair_mean_field
 from fastvi.engine.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.question import Options, ask
@@ -28,7 +26,6 @@ from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 TILED = (SigmoidBeliefNetwork, BinarySparseCoding)
 OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
-MAX_TABLE_LATENTS = 16  # of decoders, whose table is another for each datum: 8 MiB for 16 data
 
 
 def fit_posterior(
@@ -66,11 +63,11 @@ def fit_posterior(
         Exact: for "reverse_kl" a :class:`~fastvi.SigmoidBeliefNetwork` (also a deep one) of at most 24
         latents (coordinate ascent; a table of all 2^d states is kept), a
         :class:`~fastvi.BinarySparseCoding` of any size (coordinate ascent from its couplings), a
-        :class:`~fastvi.NeuralDecoder` with a Bernoulli prior of at most 16 latents (a table of 2^d states
-        for each datum, 16 data at a time) or with a Normal prior of at most 3 latents (L-BFGS on an ELBO
-        integrated by the trapezoid rule), or a :class:`~fastvi.LinearGaussian` (a formula). For "forward_kl"
-        any model that :func:`~fastvi.exact_posterior` takes, a LinearGaussian, or a decoder of at most 3
-        normal latents. By sampling any of them, of any size.
+        :class:`~fastvi.NeuralDecoder` with a Bernoulli prior of at most 24 latents (a table of 2^d states
+        for each datum, as many data at a time as 128 MiB hold) or with a Normal prior of at most 3 latents
+        (L-BFGS on an ELBO integrated by the trapezoid rule), or a :class:`~fastvi.LinearGaussian` (a
+        formula). For "forward_kl" any model that :func:`~fastvi.exact_posterior` takes, a LinearGaussian, or
+        a decoder of at most 3 normal latents. By sampling any of them, of any size.
     x : array_like
         (N, D), as for :func:`~fastvi.log_marginal`.
     objective
@@ -93,7 +90,8 @@ def fit_posterior(
         Of Adam, > 0; None is 0.1. Its rate falls to 0 along half a cosine, and q is the mean of the last
         quarter of the steps.
     seed
-        Of the random starts, or of the draws.
+        Of the random starts, or of the draws; what a datum gets depends on its number in ``x``, not on the
+        data after it.
 
     Returns
     -------
@@ -139,13 +137,8 @@ def fit_posterior(
     validation.instance(model, "model", (*TILED, NeuralDecoder))
     question = ask(model, x, None, Options(), _in_reach)
     (group,) = question.groups
-    shape = (question.num_data, group.free.size)
-    starts = [np.broadcast_to(_prior_logits(model), shape)]
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    starts += [generator.normal(scale=2.0, size=shape) for _ in range(num_restarts)]
-    found = mean_field.best(
-        mean_field_climber(model, group.x, max_sweeps, tolerance)(start) for start in starts
-    )
+    starts = _starts(model, question.num_data, num_restarts, seed)
+    found = _climbed(model, group.x, starts, max_sweeps, tolerance)
     sweeps = int((found.history != found.history[:, -1:]).sum(axis=1).max(initial=0)) + 1
     history = found.history[:, :sweeps].mean(axis=0) if question.num_data else np.empty(0)
     return Fit(Bernoulli(found.logits), found.objective, history, found.converged)
@@ -155,35 +148,36 @@ def _in_reach(model: Any, pixels: np.ndarray) -> bool:
     """Whether no states are summed; refuses models that are too large."""
     if isinstance(model, BinarySparseCoding):
         return True
-    most = MAX_TABLE_LATENTS if isinstance(model, NeuralDecoder) else MAX_LATENTS
-    if model.num_latents > most:
+    if model.num_latents > MAX_LATENTS:
         raise ValueError(
-            f"model must have at most {most} latents to be fitted exactly, got {model.num_latents}; pass "
-            "num_samples to fit it by sampling"
+            f"model must have at most {MAX_LATENTS} latents to be fitted exactly, got {model.num_latents}; "
+            "pass num_samples to fit it by sampling"
         )
     return False
 
 
-def mean_field_climber(
-    model: Any, x: np.ndarray, max_sweeps: int, tolerance: float
-) -> Callable[[np.ndarray], MeanFieldFit]:
-    """What takes logits (N, d) to the optimum that coordinate ascent finds from there."""
+def _starts(model: Enumerable, num_data: int, num_restarts: int, seed: int) -> list[np.ndarray]:
+    """Logits (N, d): the prior's, then random ones. Each restart has a stream of its own, so that those of a
+    datum depend on its number and not on how many come after it.
+    """
+    shape = (num_data, model.num_latents)
+    generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
+    drawn = [generator.normal(scale=2.0, size=shape) for generator in generators]
+    return [np.broadcast_to(_prior_logits(model), shape), *drawn]
+
+
+def _climbed(
+    model: Any, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
+) -> MeanFieldFit:
+    """The best optimum that coordinate ascent finds from ``starts``, each (N, d)."""
     everything = np.ones(model.num_pixels, bool)
     if isinstance(model, BinarySparseCoding):
-        return partial(
-            pair_mean_field.ascend, model._parts(everything), x, max_sweeps=max_sweeps, tolerance=tolerance
+        parts = model._parts(everything)
+        return mean_field.best(
+            pair_mean_field.ascend(parts, x, start, max_sweeps, tolerance) for start in starts
         )
-    if isinstance(model, NeuralDecoder):
-        return partial(mean_field.fit_tables, model.log_joint, x, max_sweeps=max_sweeps, tolerance=tolerance)
-    form = model._form(everything, "float64")
-    return partial(
-        mean_field.fit_table,
-        form,
-        mean_field.state_table(form),
-        x,
-        max_sweeps=max_sweeps,
-        tolerance=tolerance,
-    )
+    ascend = block_mean_field.ascend if isinstance(model, NeuralDecoder) else mean_field.fit
+    return ascend(model._form(everything, "float64"), x, starts, max_sweeps, tolerance)
 
 
 def _sampled(

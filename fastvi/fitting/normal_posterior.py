@@ -33,8 +33,9 @@ def reverse(
     prior, d = model.prior, model.num_latents
     slopes = LikelihoodSlopes(model.layers, model.activation, model.noise_std, x)
     log_std = np.log(prior.std)
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    shifts = generator.standard_normal((num_restarts, len(x), d))
+    # a stream for each restart: what a datum gets does not depend on how many come after it
+    generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
+    shifts = [generator.standard_normal((len(x), d)) for generator in generators]
 
     def objective(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
         """Minus the ELBO of datum n, and its gradient."""

@@ -4,6 +4,8 @@ For factorised q the ELBO is linear in each q_i, so its optimum given the others
 | z_i = 1] - E_q[L | z_i = 0], with log p(x, z) = c + <t, z> + L(z). The states are a matrix (row bits,
 column bits): averaging it over the columns leaves a small table in which all row bits are updated in turn,
 and the same the other way round. A sweep over all d bits costs two products of the matrix with a vector.
+
+Pairwise models need no states: logit q_i = t_i + sum_j J_ij m_j, m the means of q, and a sweep costs d^2.
 """
 
 from __future__ import annotations
@@ -112,6 +114,42 @@ def fit_mean_field(
                 value += column_weights[c] * column_values[c]
             for i in range(num_latents):
                 value += _sigmoid(logits[n, i]) * linear[n, i] + _entropy(logits[n, i])
+            history[n, sweep:] = value
+            objective[n] = value
+            if moved <= tolerance:
+                converged[n] = True
+                break
+
+
+@reducing_kernel
+def _field(couplings, i, mean):
+    total = 0.0
+    for j in range(mean.size):
+        total += couplings[i, j] * mean[j]
+    return total
+
+
+@kernel
+def fit_pairs(couplings, linear, constant, max_sweeps, tolerance, logits, history, objective, converged):
+    """The same for log p(x, z) = c + <t, z> + z^T J z / 2, ``linear`` t (N, d), ``couplings`` J (d, d)
+    finite, symmetric, of diagonal 0.
+    """
+    num_latents = logits.shape[1]
+    mean = np.empty(num_latents)
+    for n in range(logits.shape[0]):
+        converged[n] = False
+        for i in range(num_latents):
+            mean[i] = _sigmoid(logits[n, i])
+        for sweep in range(max_sweeps):
+            moved = 0.0
+            for i in range(num_latents):
+                logits[n, i] = linear[n, i] + _field(couplings, i, mean)
+                new = _sigmoid(logits[n, i])
+                moved = max(moved, abs(new - mean[i]))
+                mean[i] = new
+            value = constant[n]
+            for i in range(num_latents):
+                value += mean[i] * (linear[n, i] + 0.5 * _field(couplings, i, mean)) + _entropy(logits[n, i])
             history[n, sweep:] = value
             objective[n] = value
             if moved <= tolerance:
