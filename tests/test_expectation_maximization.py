@@ -90,6 +90,7 @@ def test_it_ends_where_the_gradient_is_0_and_stays(kind):
         assert np.allclose(getattr(again.model, name), value, atol=1e-5), name
 
 
+@pytest.mark.slow_without_jit
 def test_linear_models_reach_the_closed_form():
     """Tipping and Bishop (1999), eq. 8: the variance left out is the mean of the smallest eigenvalues."""
     x = linear(7, 2, 5).sample(300, 1)[1]

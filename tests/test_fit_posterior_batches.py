@@ -56,7 +56,7 @@ def test_more_restarts_are_never_worse(model):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("d", [1, 2, 7, 12])
+@pytest.mark.parametrize("d", [1, 2, 7, pytest.param(12, marks=pytest.mark.slow_without_jit)])
 def test_tables_of_log_joints(d, likelihood):
     """Twelve latents are four tiles."""
     model = decoder(d, likelihood, None if likelihood == "bernoulli" else 0.6)

@@ -115,6 +115,7 @@ def test_forward_of_a_decoder_is_that_of_a_grid():
     assert np.allclose(fit.objective, cross - entropy, atol=1e-7)
 
 
+@pytest.mark.slow_without_jit
 def test_reverse_of_a_decoder_settles_on_one_mode():
     fit = fastvi.fit_posterior(TWO_MODES, SEEN)
     forward = fastvi.fit_posterior(TWO_MODES, SEEN, objective="forward_kl")
