@@ -305,6 +305,7 @@ def test_info(monkeypatch):
     assert "FASTVI_NUM_THREADS must be" in one_line(invoke("info"))
 
 
+@pytest.mark.slow_without_jit
 def test_quick_study_of_everything(tmp_path):
     result = invoke("study", "--quick", "--seed", 5, "--out", tmp_path / "results")
     assert result.exit_code == 0, result.output

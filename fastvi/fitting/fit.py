@@ -31,8 +31,10 @@ class Fit:
         step of a sampled fit; of a model or an encoder its score before the first and after each epoch,
         (epochs + 1,).
     converged : ndarray of bool
-        (N,): whether the last sweep moved no probability by more than the tolerance. Of a model or an encoder
-        a scalar: whether training ended by itself, not by Ctrl-C.
+        (N,): whether the last sweep moved no probability by more than the tolerance; of a normal q found by
+        climbing, whether no derivative is above 1e-6 or the tolerance; True of formulas and of sampled fits,
+        which take all their steps. Of a model or an encoder a scalar: whether training ended by itself, not
+        by Ctrl-C.
     best_epoch : int or None
         The epoch whose parameters are kept.
     amortization_gap : ndarray, (N,), or None
