@@ -37,6 +37,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 def test_a_fit_does_not_depend_on_the_data_after_it(model):
     """Nor do its random starts."""
@@ -48,6 +49,7 @@ def test_a_fit_does_not_depend_on_the_data_after_it(model):
         assert np.array_equal(alone.objective, together.objective[:num])
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 def test_more_restarts_are_never_worse(model):
     x = model.sample(9, 1)[1]

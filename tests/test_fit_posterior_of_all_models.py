@@ -62,6 +62,7 @@ def test_no_logit_can_be_improved(model):
         assert np.allclose(fit.q.mean[:, i], best, atol=1e-10)
 
 
+@pytest.mark.slow_without_jit
 def test_sparse_coding_of_any_size():
     """Where both can be done the table and the couplings find the same; forty latents take no table."""
     model = coding(40)
@@ -100,6 +101,7 @@ def test_a_linear_model_has_a_formula():
     assert (reverse.q.std < forward.q.std).all()
 
 
+@pytest.mark.slow_without_jit
 def test_forward_of_a_decoder_is_that_of_a_grid():
     """By sums over 801 x 801 nodes, whose error falls geometrically too."""
     fit = fastvi.fit_posterior(TWO_MODES, SEEN, objective="forward_kl")
