@@ -218,7 +218,7 @@ def _findings(directions: dict[str, list[Direction]]) -> tuple[Finding, ...]:
             f"{_ratio(pairs[0], REVERSE):.2g} of the posterior's where either of two causes suffices, "
             f"{_ratio(modes[0], REVERSE):.2g} across two normal modes, {_ratio(normal[0], REVERSE):.2g} "
             f"(1 - rho^2) at a correlation of {-CORRELATION:g}, and {_ratio(digits[0], REVERSE):.2g} on "
-            f"digits; of a sum that the data pin down it has {_ratio(pairs[1], REVERSE):.2g} (two causes) and "
+            f"digits; of a sum that data pin down it has {_ratio(pairs[1], REVERSE):.2g} (two causes) and "
             f"{_ratio(normal[2], REVERSE):.2g} times the variance (correlated normal)"
         ),
         Finding(
