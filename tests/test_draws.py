@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import fastvi
 from fastvi.kernels.cpu import draws
-from fastvi.kernels.cpu.philox import philox
 from fastvi.kernels.jit import kernel
+from fastvi.kernels.philox import philox
 
 WORDS = st.integers(0, 2**32 - 1)
 

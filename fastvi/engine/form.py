@@ -21,8 +21,9 @@ from fastvi.engine.data_terms import Data, Terms
 from fastvi.engine.threads import data_slices, num_threads, parallel_map
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import merge_log_sums, merge_moments
+from fastvi.kernels.cpu.log_sums import log_space_sums, merge_log_sums, merge_moments
 from fastvi.kernels.cpu.posterior_sums import row_peaks
+from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
 
 if TYPE_CHECKING:
     from fastvi.engine.batch import Batch
@@ -142,6 +143,27 @@ class Form(ABC):
     @abstractmethod
     def log_joint(self, x: Array, z: Array) -> Array:
         """log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
+
+    # powers of two below which a factor is dropped, and the rounding that a certain sum may have
+    flush_exponent = FLUSH_EXPONENT
+    rounding_bits = 53
+
+    def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
+        """One wave of filled tiles summed in log space; a tile all of whose states are below
+        exp(negligible[n]) is passed over.
+        """
+        log_tiles, _ = self.fill_wave(first, in_log_space=True)
+        outer, row_bits = self.tiling.outer_bits, self.tiling.row_bits
+        sums = Sums.zero(len(negligible))
+
+        def task(part: slice) -> None:
+            log_space_sums(
+                log_tiles, first, terms.linear[part], outer, row_bits, self.padded_rows,
+                terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
+            )  # fmt: skip
+
+        parallel_map(task, data_slices(len(negligible)), 20.0 * len(negligible) * log_tiles.size)
+        return sums
 
     def batch(self, terms: Terms) -> Batch:
         """What sums these data over the states."""

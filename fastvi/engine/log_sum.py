@@ -21,42 +21,23 @@ from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums, chunks
 from fastvi.engine.posteriors import details_of, silent
 from fastvi.engine.runs import Run
-from fastvi.engine.threads import data_slices, parallel_map
-from fastvi.kernels.cpu.log_sums import log_space_sums
-from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
 
 Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
-_ROUNDING = 53 * math.log(2.0)
-
-
-def _log_space_wave(form: Form, terms: Terms, negligible: Array, first: int) -> Sums:
-    log_tiles, _ = form.fill_wave(first, in_log_space=True)
-    outer, row_bits, padded_rows = form.tiling.outer_bits, form.tiling.row_bits, form.padded_rows
-    sums = Sums.zero(len(negligible))
-
-    def task(part: slice) -> None:
-        log_space_sums(
-            log_tiles, first, terms.linear[part], outer, row_bits, padded_rows,
-            terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
-        )  # fmt: skip
-
-    parallel_map(task, data_slices(len(negligible)), 20.0 * len(negligible) * log_tiles.size)
-    return sums
 
 
 def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Array:
     """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
-    negligible = certain - _ROUNDING - form.num_latents * math.log(2.0)
-    work = partial(_log_space_wave, form, terms, negligible)
+    negligible = certain - (53 + form.num_latents) * math.log(2.0)
+    work = partial(form.log_space_wave, terms, negligible)
     return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, silent).log()
 
 
 def uncertain(form: Form, bound: Array, result: Array) -> Array:
     """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum."""
-    dropped = bound + (4 + form.num_latents + FLUSH_EXPONENT) * math.log(2.0)
-    again = np.flatnonzero(~(dropped <= result - _ROUNDING))
+    dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
+    again = np.flatnonzero(~(dropped <= result - form.rounding_bits * math.log(2.0)))
     if again.size:
         _LOG.info("%d of %d data are summed again in log space", again.size, result.size)
     return again
@@ -64,7 +45,7 @@ def uncertain(form: Form, bound: Array, result: Array) -> Array:
 
 def log_sums(form: Form, x: Array, run: Run) -> Array:
     """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
-    result = np.empty(len(x))
+    form, result = run.placed(form), np.empty(len(x))
     for data in chunks(len(x)):
         terms = form.data.terms(x[data])
         sums = run.reduce(

@@ -22,14 +22,30 @@ MAX_STATES = 1 << 40
 _LOG = logging.getLogger("fastvi")
 
 
-def check_device(device: Any) -> None:
-    """Only the CPU is built; "auto" picks it and says so."""
-    if validation.choice(device, "device", ("cpu", "cuda", "auto")) == "cuda":
-        raise RuntimeError(
-            "device='cuda' is not available: this version of fastvi has no CUDA backend; use device='cpu'"
-        )
-    if device == "auto":
-        _LOG.info("device='auto' picks 'cpu': this version of fastvi has no CUDA backend")
+def check_device(device: Any, *, cuda: bool = False, why: str = "") -> str:
+    """ "cpu" or "cuda"; a RuntimeError where "cuda" is asked for and cannot be had. "auto" logs why it
+    picks what.
+
+    ``cuda`` says whether the question can be answered on a GPU, ``why`` in a few words why not.
+    """
+    if validation.choice(device, "device", ("cpu", "cuda", "auto")) == "cpu":
+        return "cpu"
+    reason = why or "this question is answered on the CPU only"
+    if cuda:
+        from fastvi.engine.cuda.device import Missing, num_devices
+
+        try:
+            count = num_devices()
+        except Missing as error:
+            reason = str(error)
+        else:
+            if device == "auto":
+                _LOG.info("device='auto' picks 'cuda': %d found", count)
+            return "cuda"
+    if device == "cuda":
+        raise RuntimeError(f"device='cuda' is not available: {reason}; use device='cpu'")
+    _LOG.info("device='auto' picks 'cpu': %s", reason)
+    return "cpu"
 
 
 def check_dtype(dtype: Any) -> str:

@@ -34,6 +34,7 @@ class Partial(Protocol):
 
 P = TypeVar("P", bound=Partial)
 T = TypeVar("T")
+F = TypeVar("F")
 
 
 def _window(executor: Executor) -> int:
@@ -54,6 +55,8 @@ class Run:
     report
         Called with the number of states of each merged task, and at once with those of all tasks that the
         checkpoint holds.
+    place
+        Takes a form to the one that is summed on another device. None: all is summed on the CPU.
     """
 
     def __init__(
@@ -62,11 +65,17 @@ class Run:
         executor: Executor | None = None,
         checkpoint: Checkpoint | None = None,
         report: Report | None = None,
+        place: Callable[[Any], Any] | None = None,
     ) -> None:
         self._executor = executor
         self._checkpoint = checkpoint
         self._report = report
+        self._place = place
         self._number = 0
+
+    def placed(self, form: F) -> F:
+        """The form as the run's device sums it."""
+        return form if self._place is None else self._place(form)
 
     def reduce(self, zero: P, tasks: Sequence[T], work: Callable[[T], P], states: Callable[[T], int]) -> P:
         """``zero`` with ``work(task)`` merged into it for each task, in order.

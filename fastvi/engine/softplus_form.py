@@ -201,8 +201,8 @@ def _build(
     limit, block_limit = _RANGES[dtype]
     outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
     groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer, row], axis=1)]
-    left_sums, left_middle, left_spread = _centred_sums(groups[1])
-    right_sums, right_middle, right_spread = _centred_sums(groups[2])
+    left_sums, left_middle, left_spread = centred_sums(groups[1])
+    right_sums, right_middle, right_spread = centred_sums(groups[2])
     panel_rows = product_tile(np.dtype(dtype).itemsize).rows
     with np.errstate(over="ignore"):  # entries beyond the range are not used
         left = _pack(np.exp(left_sums), panel_rows, 0.0)
@@ -242,7 +242,7 @@ def _row_sums(matrix: Array) -> Array:
     return np.asarray(matrix.sum(axis=1))
 
 
-def _centred_sums(weights: Array) -> tuple[Array, Array, Array]:
+def centred_sums(weights: Array) -> tuple[Array, Array, Array]:
     """Subset sums (2^k, D) of the columns, less the middle of their range; the middle; half the range."""
     above, below = np.maximum(weights, 0.0).sum(axis=1), np.minimum(weights, 0.0).sum(axis=1)
     middle, spread = (above + below) / 2, (above - below) / 2

@@ -105,7 +105,7 @@ def log_marginal(
     if isinstance(model, JointTable):
         options.checked()
         return _table_log_marginal(model, x, observed)
-    question = ask(model, x, observed, options, type(model)._is_closed)
+    question = ask(model, x, observed, options, type(model)._is_closed, cuda=True)
     partition = partition_form(model, options) if normalized else None
     log_z_states = 0 if partition is None else 1 << partition.num_latents
     run = question.run("log_marginal", question.states() + log_z_states, normalized)

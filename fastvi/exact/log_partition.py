@@ -70,6 +70,6 @@ def log_partition(
     """
     validation.instance(model, "model", (BoltzmannMachine, RestrictedBoltzmannMachine))
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
-    question, form = nothing_observed(model, options)
+    question, form = nothing_observed(model, options, cuda=True)
     run = question.run("log_partition", 1 << form.num_latents)
     return float(log_sums(form, NO_DATA, run)[0])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
+from fastvi.engine.cuda.place import placed
 from fastvi.engine.form import num_chunks
 from fastvi.engine.progress import Progress, Reporter
 from fastvi.models.enumerable import NO_DATA, Enumerable
@@ -30,16 +31,17 @@ class Options(NamedTuple):
     progress: Progress = False
     memory_limit: int | None = None
     max_states: int = requests.MAX_STATES
+    automatic: bool = False  # whether the device was left to us
 
-    def checked(self) -> Options:
-        """The same, with every value checked."""
-        requests.check_device(self.device)
+    def checked(self, *, cuda: bool = False) -> Options:
+        """The same, with every value checked and the device chosen; ``cuda``: whether a GPU can answer."""
+        device = requests.check_device(self.device, cuda=cuda)
         requests.check_dtype(self.dtype)
         if self.executor is not None:
             validation.instance(self.executor, "executor", Executor)
         if not callable(self.progress):
             validation.flag(self.progress, "progress")
-        return self
+        return self._replace(device=device, automatic=self.device == "auto")
 
 
 class Group(NamedTuple):
@@ -78,10 +80,14 @@ class Question(NamedTuple):
         checkpoint = None
         if self.options.checkpoint is not None:
             data = [(group.pixels, group.members, group.x) for group in self.groups]
-            identity = digest(name, self.model._digest(), data, self.options.dtype, asked, _tiles())
+            identity = digest(
+                name, self.model._digest(), data, self.options.dtype, asked, _tiles(), self.options.device
+            )
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         report = Reporter(self.options.progress, states)
-        return Run(executor=self.options.executor, checkpoint=checkpoint, report=report)
+        options = self.options
+        place = placed(options.device, options.dtype, options.memory_limit, automatic=options.automatic)
+        return Run(executor=options.executor, checkpoint=checkpoint, report=report, place=place)
 
 
 def _tiles() -> tuple[Any, ...]:
@@ -100,12 +106,15 @@ def ask(
     observed: ArrayLike | None,
     options: Options,
     closed: Callable[[Enumerable, np.ndarray], bool],
+    *,
+    cuda: bool = False,
 ) -> Question:
     """Check everything, group the data by mask, refuse what is too large.
 
-    ``closed(model, pixels)`` says where the question is answered without summing over states.
+    ``closed(model, pixels)`` says where the question is answered without summing over states, ``cuda``
+    whether a GPU can answer it.
     """
-    options = options.checked()
+    options = options.checked(cuda=cuda)
     data, mask = checked_data(model, x, observed)
     groups = []
     for pixels, members, part, free in seen_groups(model, data, mask):
@@ -171,9 +180,10 @@ def exact_log_z(model: Enumerable) -> float:
     return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 
 
-def nothing_observed(model: Enumerable, options: Options) -> tuple[Question, Form]:
+def nothing_observed(model: Enumerable, options: Options, *, cuda: bool = False) -> tuple[Question, Form]:
     """A question about log Z, which no data enter, and what is summed for it."""
-    form = partition_form(model, options.checked())
+    options = options.checked(cuda=cuda)
+    form = partition_form(model, options)
     if form is None:
         raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
     return Question(model, 0, [], options), form

@@ -23,9 +23,10 @@ JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (a setti
 
 
 def _source_stamp() -> tuple[tuple[str, int, int], ...]:
-    """Names, times and sizes of all kernel sources."""
+    """Names, times and sizes of all kernel sources that the CPU runs."""
     here = Path(__file__).parent
-    found = sorted((path.relative_to(here).as_posix(), path.stat()) for path in here.rglob("*.py"))
+    paths = [path for path in here.rglob("*.py") if path.parent.name != "cuda"]
+    found = sorted((path.relative_to(here).as_posix(), path.stat()) for path in paths)
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
 

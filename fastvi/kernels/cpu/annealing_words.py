@@ -25,8 +25,8 @@ Limits: fewer than 2^24 units; datum, chain and step < 2^32.
 from __future__ import annotations
 
 from fastvi.kernels.cpu.draw_words import LANES, NUM_WORDS, draw_words
-from fastvi.kernels.cpu.philox import philox
 from fastvi.kernels.jit import inline, kernel
+from fastvi.kernels.philox import philox
 from fastvi.kernels.scalar import exp_fast
 
 MACHINES, DATA = 1 << 29, 1 << 29 | 1 << 27

@@ -7,8 +7,8 @@ number, a multiple of 2^-53 in [0, 1).
 
 from __future__ import annotations
 
-from fastvi.kernels.cpu.philox import WORD, philox
 from fastvi.kernels.jit import kernel
+from fastvi.kernels.philox import WORD, philox
 
 _COMPONENTS = 1 << 29 | 1 << 28  # the block
 

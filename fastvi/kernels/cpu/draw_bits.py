@@ -15,9 +15,9 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.philox import WORD, philox
 from fastvi.kernels.cpu.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED, inline
+from fastvi.kernels.philox import WORD, philox
 
 _I64 = ir.IntType(64)
 

@@ -13,9 +13,9 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.philox import philox
 from fastvi.kernels.cpu.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED
+from fastvi.kernels.philox import philox
 
 NUM_WORDS = 4 * LANES
 

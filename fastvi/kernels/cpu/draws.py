@@ -20,8 +20,8 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.draw_bits import LANES, draw_bits, one_draw
-from fastvi.kernels.cpu.philox import WORD, philox
 from fastvi.kernels.jit import kernel
+from fastvi.kernels.philox import WORD, philox
 
 _SECOND_WORDS = 1 << 31  # or-ed into the block
 _TWO_32 = 4294967296.0

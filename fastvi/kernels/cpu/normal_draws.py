@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.kernels.cpu.draws import split_seed
-from fastvi.kernels.cpu.philox import WORD, philox
 from fastvi.kernels.jit import kernel
+from fastvi.kernels.philox import WORD, philox
 
 _NORMALS = 1 << 30  # or-ed into the block
 

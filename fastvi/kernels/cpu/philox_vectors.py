@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastvi.kernels.cpu.philox import MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1, WORD
+from fastvi.kernels.philox import MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1, WORD
 
 LANES = 4  # words of a vector, 64 bits each of which the low 32 count
 VECTOR = ir.VectorType(ir.IntType(64), LANES)

@@ -1,0 +1,1 @@
+"""Questions on a GPU: devices, memory, and what is launched."""

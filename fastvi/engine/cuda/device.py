@@ -1,0 +1,197 @@
+"""Devices: where arrays lie and kernels run.
+
+``Device`` is all that the rest of the engine asks of one. ``NumbaDevice`` is a GPU, or Numba's simulator of
+one; tests put another in its place, which runs the same compiled code on the CPU (``use``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastvi.kernels.cuda.target import Kernel
+
+Array = NDArray[Any]
+
+_LOG = logging.getLogger("fastvi")
+
+
+class Device(ABC):
+    """One GPU."""
+
+    index: int
+    name: str
+
+    @abstractmethod
+    def put(self, array: Array) -> Any:
+        """A copy on the device."""
+
+    @abstractmethod
+    def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        """An array on the device that holds anything."""
+
+    @abstractmethod
+    def get(self, held: Any) -> Array:
+        """A copy on the host, once all launches so far are done."""
+
+    @abstractmethod
+    def launch(self, kernel: Kernel, grid: int | tuple[int, int], *arguments: Any) -> None:
+        """Queue a kernel with so many blocks."""
+
+    @abstractmethod
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are free, and all."""
+
+    def full(self, shape: int | tuple[int, ...], value: float, dtype: Any = np.float64) -> Any:
+        """An array of one value."""
+        return self.put(np.full(shape, value, dtype))
+
+
+class NumbaDevice(Device):
+    """A GPU as Numba sees it."""
+
+    def __init__(self, index: int) -> None:
+        from numba import cuda
+
+        self.index, self._cuda = index, cuda
+        with self._context():
+            name = cuda.get_current_device().name
+        self.name = name.decode() if isinstance(name, bytes) else str(name)
+
+    def _context(self) -> Any:
+        return self._cuda.gpus[self.index]
+
+    def put(self, array: Array) -> Any:
+        with self._context(), _explained(array.nbytes):
+            return self._cuda.to_device(np.ascontiguousarray(array))
+
+    def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with self._context(), _explained(size):
+            return self._cuda.device_array(shape, dtype)
+
+    def get(self, held: Any) -> Array:
+        with self._context():
+            return np.asarray(held.copy_to_host())
+
+    def launch(self, kernel: Kernel, grid: int | tuple[int, int], *arguments: Any) -> None:
+        with self._context():
+            kernel.dispatcher()[grid, kernel.threads](*arguments)
+
+    def memory(self) -> tuple[int, int]:
+        with self._context():
+            free, total = self._cuda.current_context().get_memory_info()
+        return int(free), int(total)
+
+
+@contextlib.contextmanager
+def _explained(size: int) -> Iterator[None]:
+    """Say what was asked for where the device has no room for it."""
+    try:
+        yield
+    except Exception as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise MemoryError(
+            f"the GPU has no room for {size:,} bytes more; give memory_limit=, "
+            "or free what other programs hold there"
+        ) from error
+
+
+class Missing(RuntimeError):
+    """No GPU can be used, and why."""
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@lru_cache(maxsize=1)
+def _found() -> int:
+    """Number of devices; Missing where there is none."""
+    if find_spec("numba_cuda") is None:
+        raise Missing("the extra is not installed: pip install 'fastvi[cuda]'")
+    from numba import config, cuda
+
+    if getattr(config, "ENABLE_CUDASIM"):  # noqa: B009 (a setting made at run time)
+        _LOG.info(
+            "NUMBA_ENABLE_CUDASIM is set: kernels run in Numba's simulator, thread by thread, in Python"
+        )
+        return 1
+    try:
+        return len(cuda.gpus)
+    except Exception as error:
+        raise Missing(f"no CUDA driver or device was found: {_reason(error)}") from error
+
+
+_SUBSTITUTES: list[Device] = []
+
+
+@contextlib.contextmanager
+def use(*devices: Device) -> Iterator[None]:
+    """Let these stand for the machine's GPUs."""
+    before = list(_SUBSTITUTES)
+    _SUBSTITUTES[:] = devices
+    try:
+        yield
+    finally:
+        _SUBSTITUTES[:] = before
+
+
+def num_devices() -> int:
+    """How many GPUs can be used; Missing, a RuntimeError with the reason, where there is none."""
+    return len(_SUBSTITUTES) or _found()
+
+
+@lru_cache(maxsize=64)
+def _opened(index: int) -> Device:
+    return NumbaDevice(index)
+
+
+_OWN = threading.local()
+_NEXT = itertools.count()
+
+
+def device() -> Device:
+    """The device of this thread: threads of this process take turns, and processes of a pool as well.
+
+    A scheduler that gives each of its workers one GPU (through CUDA_VISIBLE_DEVICES, as dask-cuda does)
+    leaves only that one to choose.
+    """
+    count = num_devices()
+    turn = getattr(_OWN, "turn", None)
+    if turn is None:
+        turn = _OWN.turn = _first_turn() + next(_NEXT)
+    return _SUBSTITUTES[turn % count] if _SUBSTITUTES else _opened(turn % count)
+
+
+def _first_turn() -> int:
+    """Number of this process among those of its pool."""
+    from multiprocessing import current_process
+
+    identity: tuple[int, ...] = getattr(current_process(), "_identity", ())
+    return identity[-1] - 1 if identity else 0
+
+
+def state() -> str:
+    """One line for ``fastvi info``."""
+    try:
+        count = num_devices()
+        first = device()
+    except Missing as error:
+        return str(error)
+    except Exception as error:  # a driver that does not work
+        return f"a device was found, but cannot be used: {_reason(error)}"
+    return f"{count} x {first.name}, {first.memory()[1] >> 20:,} MiB"

@@ -1,0 +1,138 @@
+"""Forms as a GPU sums them: another tiling, and batches whose waves are launched there.
+
+A wave is cut in *launches* of a size that does not depend on the device or its memory, merged in order; a
+device with little memory gets fewer data at a time. So neither changes a bit of a result.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.batch import Batch
+from fastvi.engine.cuda.device import Device, device
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import Form, Moments, Sums
+from fastvi.kernels.cuda.softplus_product import LIMITS
+
+Array = NDArray[Any]
+
+_SHARE = 0.8  # of the free memory that a run takes at most
+_RESIDENT: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class CudaForm(Form):
+    """A form with tiles for a GPU."""
+
+    source: Form
+    dtype: str
+    memory_limit: int | None
+
+    @property
+    def operations(self) -> int:
+        return self.source.operations
+
+    @property
+    def flush_exponent(self) -> int:  # type: ignore[override]
+        return LIMITS[self.dtype][2]
+
+    @property
+    def rounding_bits(self) -> int:  # type: ignore[override]
+        return 53 if self.dtype == "float64" else 24
+
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        raise NotImplementedError
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        return self.source.log_joint(x, z)
+
+    @property
+    def filled_tiles(self) -> int:  # type: ignore[override]
+        return self.wave_tiles
+
+    @abstractmethod
+    def tables(self, on: Device) -> Any:
+        """What all batches share, put on a device."""
+
+    def resident(self, on: Device) -> Any:
+        """The same, once a device."""
+        held = _RESIDENT.setdefault(self, {})
+        if on not in held:
+            held[on] = self.tables(on)
+        return held[on]
+
+    @abstractmethod
+    def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
+        """Add one wave's sums in log space."""
+
+    def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
+        on = device()
+        running = Running(on, len(terms.constant))
+        self.log_space_part(on, terms, first, running)
+        return running.sums()
+
+    def room(self, on: Device, fixed: int, each: int, needed: int) -> int:
+        """How many of ``needed`` things of ``each`` bytes fit beside ``fixed`` bytes."""
+        free = int(_SHARE * on.memory()[0])
+        limit = free if self.memory_limit is None else min(free, self.memory_limit)
+        fits = (limit - fixed) // each
+        if fits < 1:
+            what = (
+                "memory_limit"
+                if self.memory_limit is not None and self.memory_limit < free
+                else "the GPU's memory"
+            )
+            raise MemoryError(f"{what} leaves {limit:,} bytes, but at least {fixed + each:,} are needed")
+        return min(needed, fits)
+
+
+class Running:
+    """Running sums of some data on a device."""
+
+    def __init__(self, on: Device, num_data: int) -> None:
+        self._on = on
+        self.largest, self.bound = on.full(num_data, -math.inf), on.full(num_data, -math.inf)
+        self.total = on.full(num_data, 0.0)
+
+    def sums(self) -> Sums:
+        """On the host."""
+        return Sums(*(self._on.get(part) for part in (self.largest, self.total, self.bound)))
+
+
+class CudaBatch(Batch):
+    """Data of one chunk, summed on the device of whichever thread asks."""
+
+    @abstractmethod
+    def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
+        """Add one wave's sums of some data."""
+
+    @abstractmethod
+    def data_at_once(self, on: Device) -> int:
+        """How many data fit."""
+
+    def sums(self, first: int) -> Sums:
+        on = device()
+        found = []
+        for part in slices(self.num_data, self.data_at_once(on)):
+            running = Running(on, part.stop - part.start)
+            self.add(on, Terms(self.terms.linear[part], self.terms.constant[part]), first, running)
+            found.append(running.sums())
+        if not found:
+            return Sums.zero(0)
+        return Sums(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+
+    def moments(self, first: int) -> Moments:
+        raise NotImplementedError
+
+
+def slices(num: int, step: int) -> Iterator[slice]:
+    for first in range(0, num, step):
+        yield slice(first, min(first + step, num))

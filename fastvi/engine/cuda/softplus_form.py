@@ -1,0 +1,235 @@
+"""Sigmoid belief networks and restricted Boltzmann machines on a GPU: tiles as products, then a product
+over data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.cuda.device import Device
+from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.softplus_form import SoftplusForm, centred_sums
+from fastvi.engine.tiling import Tiling
+from fastvi.kernels.cuda import softplus_product as product
+from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
+from fastvi.kernels.cuda.tile_sums import (
+    BIT_TABLES_32,
+    BIT_TABLES_64,
+    DATA,
+    LOW_COLUMNS,
+    LOW_ROWS,
+    THREADS,
+    TILE_SUMS_32,
+    TILE_SUMS_64,
+)
+
+Array = NDArray[Any]
+
+_LAUNCH_TILES = 512  # 32 MiB of weights: in the second-level cache of a data-centre GPU
+_WAVE_LAUNCHES = 8  # 2^25 states: 5 ms on a GPU of 10^10 states of 784 pixels a second
+_NO_SCALES = np.empty((0, 0))
+_TABLE = LOW_ROWS + product.ROWS // LOW_ROWS + LOW_COLUMNS + 1  # numbers of a datum
+
+
+class _Tables(NamedTuple):
+    """Of one dtype; in the order that the kernels take them."""
+
+    panels: tuple[Any, Any]  # left, right
+    terms: tuple[Any, ...]  # of tile_terms, up to the constant
+    direct: tuple[Any, ...]  # of add_direct: bias ... column_linear
+    limits: tuple[float, float]
+
+
+class _Tiles(NamedTuple):
+    """What one launch fills."""
+
+    scales: Any
+    bounds: Any
+    modes: Any
+    direct: Any
+    parts: Any
+    powers: Any
+    constants: Any
+    tiles: Any
+    tile_scales: Any
+
+
+@dataclass(frozen=True, eq=False)
+class CudaSoftplusForm(CudaForm):
+    """A SoftplusForm in tiles of 2^7 x 2^6 states."""
+
+    source: SoftplusForm
+
+    @property
+    def wave_tiles(self) -> int:  # type: ignore[override]
+        return _LAUNCH_TILES * _WAVE_LAUNCHES
+
+    def batch(self, terms: Terms) -> SoftplusBatch:
+        return SoftplusBatch(self, terms)
+
+    def tables(self, on: Device) -> dict[str, _Tables]:
+        return {}
+
+    def of(self, on: Device, dtype: str) -> _Tables:
+        """Tables of a dtype: float64 is wanted too where float32 cannot be certified."""
+        held = self.resident(on)
+        if dtype not in held:
+            held[dtype] = self._build(on, dtype)
+        return held[dtype]
+
+    @cached_property
+    def _padded_pixels(self) -> int:
+        return max(1, -(-self.source.bias.size // product.CHUNK)) * product.CHUNK
+
+    def _build(self, on: Device, dtype: str) -> _Tables:
+        form, (limit, block_limit, _) = self.source, product.LIMITS[dtype]
+        outer, row = self.tiling.outer_bits, self.tiling.outer_bits + self.tiling.row_bits
+        weights = np.split(form.weights, [outer, row], axis=1)
+        left_sums, left_middle, left_spread = centred_sums(weights[1])
+        right_sums, right_middle, right_spread = centred_sums(weights[2])
+        left = np.zeros((self._padded_pixels, product.ROWS))
+        right = np.ones((self._padded_pixels, product.COLUMNS))
+        fits, packed = left_spread <= limit, right_spread <= limit
+        pixels = np.arange(form.bias.size)
+        with np.errstate(over="ignore"):
+            left[: pixels.size, : len(left_sums)] = np.where(fits, np.exp(left_sums), 0.0).T
+            right[: pixels.size, : len(right_sums)] = np.where(packed, np.exp(-right_sums), 1.0).T
+        signed = -form.sign * form.centre  # kernels keep linear parts with the sign of A
+        linear = np.split(signed, [outer, row])
+        row_weights, column_weights = (
+            np.zeros((product.ROW_BITS, pixels.size)),
+            np.zeros((product.COLUMN_BITS, pixels.size)),
+        )
+        row_weights[: self.tiling.row_bits], column_weights[: self.tiling.column_bits] = (
+            weights[1].T,
+            weights[2].T,
+        )
+        row_linear, column_linear = np.zeros(product.ROW_BITS), np.zeros(product.COLUMN_BITS)
+        row_linear[: self.tiling.row_bits], column_linear[: self.tiling.column_bits] = linear[1], linear[2]
+        # right = exp(-beta) of the packed pixels: beta is taken back by what is linear
+        with_beta = column_linear - column_weights[:, packed].sum(axis=1)
+        constant = float(right_middle[packed].sum())
+
+        def put(array: Array, kind: Any = np.float64) -> Any:
+            return on.put(np.ascontiguousarray(array, kind))
+
+        outer_weights, outer_linear = put(weights[0].T), put(linear[0])
+        rows, columns, row_part = put(row_weights), put(column_weights), put(row_linear)
+        return _Tables(
+            (put(left.reshape(-1), dtype), put(right.reshape(-1), dtype)),
+            (
+                outer_weights, put(form.bias + left_middle + right_middle), put(left_spread),
+                put(right_spread), put(left_middle), put(right_middle), rows, columns, outer_linear, row_part,
+                put(with_beta), constant,
+            ),
+            (put(form.bias), outer_weights, rows, columns, outer_linear, row_part, put(column_linear)),
+            (limit, block_limit),
+        )  # fmt: skip
+
+    def launch_bytes(self) -> int:
+        """Memory of one launch's tiles, in float64."""
+        chunks = self._padded_pixels // product.CHUNK
+        tile = product.ROWS * product.COLUMNS * 8 + self._padded_pixels * 8 + chunks * 20
+        return min(_LAUNCH_TILES, self.tiling.num_tiles) * (tile + (product.ROWS + product.COLUMNS) * 12 + 32)
+
+    def empty_tiles(self, on: Device, dtype: str) -> _Tiles:
+        count, chunks = min(_LAUNCH_TILES, self.tiling.num_tiles), self._padded_pixels // product.CHUNK
+        sides = product.ROWS + product.COLUMNS
+        return _Tiles(
+            on.empty((count, self._padded_pixels), dtype), on.empty((count, 2, chunks), np.float64),
+            on.empty((count, chunks), np.int32), on.empty(count, np.int32), on.empty((count, sides), dtype),
+            on.empty((count, sides), np.int32), on.empty(count, np.float64),
+            on.empty((count, product.ROWS, product.COLUMNS), dtype), on.empty(count, np.float64),
+        )  # fmt: skip
+
+    def fill_launch(
+        self, on: Device, first: int, dtype: str, into: _Tiles, *, in_log_space: bool = False
+    ) -> None:
+        """Tiles ``first``, ... of exp(<centre, z> - A(z)), or of its logarithm."""
+        terms, multiply, add_direct = product.KERNELS_64 if dtype == "float64" else product.KERNELS_32
+        tables, sign = self.of(on, dtype), 1 if self.source.sign > 0 else -1
+        count = min(_LAUNCH_TILES, self.tiling.num_tiles)
+        size = 1 << self.tiling.row_bits, 1 << self.tiling.column_bits
+        by_pixel = dtype == "float32"
+        on.launch(terms, count, first, *tables.terms, *tables.limits, by_pixel, sign, *into[:7])
+        on.launch(
+            multiply, count, *tables.panels, into.scales, into.modes, into.direct, into.parts, into.powers,
+            into.constants, *size, sign, in_log_space, into.tiles, into.tile_scales,
+        )  # fmt: skip
+        on.launch(
+            add_direct, count, into.direct, first, *tables.direct, *size, sign, in_log_space, into.tiles,
+            into.tile_scales,
+        )  # fmt: skip
+
+    def launches(self, first: int) -> range:
+        """First tiles of the launches of a wave."""
+        last = min(first + self.wave_tiles, self.tiling.num_tiles)
+        return range(first, last, min(_LAUNCH_TILES, self.tiling.num_tiles))
+
+    def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
+        into, (outer, row_bits, column_bits, _) = self.empty_tiles(on, "float64"), self.tiling
+        linear, base = on.put(terms.linear), on.put(terms.constant)
+        outer_part = on.put(terms.linear[:, :outer])
+        count, num_data = min(_LAUNCH_TILES, self.tiling.num_tiles), len(terms.constant)
+        scales, sums = on.empty((count, num_data), np.float64), on.empty((count, num_data), np.float64)
+        nothing = on.full((1, row_bits + column_bits), 0.0)
+        for start in self.launches(first):
+            self.fill_launch(on, start, "float64", into, in_log_space=True)
+            on.launch(
+                log_space_sums, (count, num_data), into.tiles, linear, outer, row_bits, column_bits,
+                nothing, 1, scales, sums,
+            )  # fmt: skip
+            on.launch(
+                merge_tile_sums, num_data, sums, scales, into.tile_scales, start, 1, outer_part, base,
+                running.largest, running.total, running.bound,
+            )  # fmt: skip
+
+
+class SoftplusBatch(CudaBatch):
+    """Data under tiles that are made one launch after another."""
+
+    def data_at_once(self, on: Device) -> int:
+        each = 8 * (_TABLE + self.form.num_latents + min(_LAUNCH_TILES, self.form.tiling.num_tiles) + 8)
+        blocks = -(-max(1, self.num_data) // DATA)
+        return self.form.room(on, self.form.launch_bytes(), DATA * each, blocks) * DATA
+
+    def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
+        form, dtype = self.form, self.form.dtype
+        outer, row_bits, column_bits, _ = form.tiling
+        bit_tables, tile_sums = (
+            (BIT_TABLES_64, TILE_SUMS_64) if dtype == "float64" else (BIT_TABLES_32, TILE_SUMS_32)
+        )
+        num_data = len(terms.constant)
+        padded = -(-num_data // DATA) * DATA
+        tables, base = on.empty((_TABLE, padded), dtype), on.empty(padded, np.float64)
+        nothing = on.full((1, row_bits + column_bits), 0.0)
+        on.launch(
+            bit_tables, -(-padded // THREADS), on.put(terms.linear), nothing, on.put(terms.constant), outer,
+            row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
+        )  # fmt: skip
+        outer_part, no_scales = on.put(terms.linear[:, :outer]), on.put(_NO_SCALES)
+        into = form.empty_tiles(on, dtype)
+        count = min(_LAUNCH_TILES, form.tiling.num_tiles)
+        sums = on.empty((count, padded), np.float64)
+        for start in form.launches(first):
+            form.fill_launch(on, start, dtype, into)
+            on.launch(tile_sums, (padded // DATA, count), tables, into.tiles, sums)
+            on.launch(
+                merge_tile_sums, num_data, sums, no_scales, into.tile_scales, start, 1, outer_part, base,
+                running.largest, running.total, running.bound,
+            )  # fmt: skip
+
+
+def cuda_softplus_form(form: SoftplusForm, dtype: str, memory_limit: int | None) -> CudaSoftplusForm:
+    """The same sum in tiles for a GPU."""
+    d = form.num_latents
+    column_bits = min(product.COLUMN_BITS, d)
+    row_bits = min(product.ROW_BITS, d - column_bits)
+    tiling = Tiling(d - row_bits - column_bits, row_bits, column_bits, 0)
+    return CudaSoftplusForm(tiling, form.order, form.centre, form.data, form, dtype, memory_limit)

@@ -1,0 +1,93 @@
+"""The one place that knows numba.cuda: what a kernel is, before any device is looked for.
+
+A kernel is kept as a Python function with the types of its arguments. It is compiled when it is first
+launched, never when it is imported (that would need a driver), and can be compiled for any architecture
+without a device.
+
+In kernels: ``math`` and the functions of ``kernels/scalar.py`` and ``kernels/philox.py``, which are the
+CPU's own; ``while`` loops over uint32 counters where a loop is hot (signed indices add instructions for
+negative ones); shapes of shared and local arrays are global constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from numba import config, types
+from numba import cuda as numba_cuda
+from numba.np import numpy_support
+
+cuda: Any = numba_cuda  # whose types say little of what may stand in a kernel
+
+BOOL, INT8, UINT8, INT32, INT64 = types.boolean, types.int8, types.uint8, types.int32, types.int64
+FLOAT32, FLOAT64 = types.float32, types.float64
+
+
+def numba_type(dtype: Any) -> Any:
+    """The type of numbers of a NumPy dtype."""
+    return numpy_support.from_dtype(dtype)
+
+
+def array(dtype: Any, ndim: int) -> Any:
+    """Type of a C-contiguous array of ``ndim`` axes."""
+    return types.Array(dtype, ndim, "C")
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A loop over device arrays.
+
+    Attributes
+    ----------
+    function
+        What is compiled.
+    arguments
+        The types of its arguments.
+    threads
+        Of a block; never launched with another number.
+    blocks
+        Of a multiprocessor at least: what bounds the registers of a thread. 0 leaves them to the compiler.
+    """
+
+    function: Callable[..., None]
+    arguments: tuple[Any, ...]
+    threads: int
+    blocks: int
+    name: str
+    _compiled: list[Any] = field(default_factory=list)
+
+    @property
+    def launch_bounds(self) -> Any:
+        return (self.threads, self.blocks) if self.blocks else self.threads
+
+    def dispatcher(self) -> Any:
+        """What numba.cuda launches, compiled for the current device at its first launch."""
+        if not self._compiled:
+            # the types that were checked, whatever Python's numbers would be taken for; the simulator knows
+            # no bounds
+            bounds = {} if SIMULATED else {"launch_bounds": self.launch_bounds}
+            self._compiled.append(cuda.jit(types.void(*self.arguments), **bounds)(self.function))
+        return self._compiled[0]
+
+
+KERNELS: dict[str, Kernel] = {}  # all that were declared, by name: what is checked without a device
+
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM"))  # noqa: B009 (a setting made at run time)
+
+
+def kernel(*arguments: Any, threads: int = 256, blocks: int = 0, name: str | None = None) -> Any:
+    """Declare a kernel of these argument types."""
+
+    def declare(function: Callable[..., None]) -> Kernel:
+        made = Kernel(function, arguments, threads, blocks, name or function.__name__)
+        KERNELS[made.name] = made
+        return made
+
+    return declare
+
+
+def device(function: Any) -> Any:
+    """A function that only kernels call."""
+    return cuda.jit(device=True)(function)

@@ -1,0 +1,38 @@
+"""What outer states add under a pair form, as ``kernels/cpu/tile_logs.py`` has it."""
+
+from __future__ import annotations
+
+from fastvi.kernels.cuda.target import FLOAT64, INT64, array, cuda, kernel
+
+THREADS = 128
+
+
+@kernel(
+    array(FLOAT64, 2),
+    array(FLOAT64, 1),
+    INT64,
+    INT64,
+    FLOAT64,
+    array(FLOAT64, 2),
+    array(FLOAT64, 1),
+    threads=THREADS,
+)
+def outer_terms(couplings, centre, num_outer, first, scale, linear, constant):
+    """What the outer states ``first``, ... add to the coefficients of inner bits, and to the constant, with
+    ``scale``.
+    """
+    t = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
+    if t >= constant.size:
+        return
+    value = scale
+    for i in range(linear.shape[1]):
+        linear[t, i] = 0.0
+    for i in range(num_outer):
+        if ((first + t) >> i) & 1:
+            value += centre[i]
+            for j in range(i):
+                if ((first + t) >> j) & 1:
+                    value += couplings[i, j]
+            for j in range(linear.shape[1]):
+                linear[t, j] += couplings[i, num_outer + j]
+    constant[t] = value
