@@ -57,14 +57,19 @@ class RealData(NamedTuple):
     offset: Array  # (d,)
     constant: float  # log p(z = 0), without the normal density's own constant
 
+    @property
+    def full_constant(self) -> float:
+        """With the normal density's."""
+        density = self.bias.size * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
+        return self.constant - density
+
     def terms(self, x: Array) -> Terms:
         """Terms of the data ``x`` (N, D) float64."""
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
-        density = -self.bias.size * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
 
         def task(part: slice) -> None:
             real_terms(
-                x[part], self.weights, self.bias, self.noise_std, self.constant + density, self.offset,
+                x[part], self.weights, self.bias, self.noise_std, self.full_constant, self.offset,
                 linear[part], constant[part],
             )  # fmt: skip
 

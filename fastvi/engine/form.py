@@ -144,9 +144,19 @@ class Form(ABC):
     def log_joint(self, x: Array, z: Array) -> Array:
         """log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
 
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x``."""
+        return self.data.terms(x)
+
     # powers of two below which a factor is dropped, and the rounding that a certain sum may have
     flush_exponent = FLUSH_EXPONENT
     rounding_bits = 53
+
+    def wider(self) -> Form | None:
+        """The same sum in floats of a wider range, for data that this form cannot certify; None where there
+        are none.
+        """
+        return None
 
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
         """One wave of filled tiles summed in log space; a tile all of whose states are below

@@ -39,26 +39,33 @@ def uncertain(form: Form, bound: Array, result: Array) -> Array:
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
     again = np.flatnonzero(~(dropped <= result - form.rounding_bits * math.log(2.0)))
     if again.size:
-        _LOG.info("%d of %d data are summed again in log space", again.size, result.size)
+        how = "log space" if form.wider() is None else "float64"
+        _LOG.info("%d of %d data are summed again in %s", again.size, result.size, how)
     return again
 
 
-def log_sums(form: Form, x: Array, run: Run) -> Array:
+def log_sums(form: Form, x: Any, run: Run) -> Array:
     """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
     form, result = run.placed(form), np.empty(len(x))
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
-        sums = run.reduce(
-            Sums.zero(len(terms.constant)), form.wave_starts(), form.batch(terms).sums, form.wave_states
-        )
-        result[data] = _certified(form, terms, sums.bound, sums.log(), run)
+        result[data] = _summed(form, form.terms(x[data]), run)
     return result
+
+
+def _summed(form: Form, terms: Terms, run: Run) -> Array:
+    sums = run.reduce(
+        Sums.zero(len(terms.constant)), form.wave_starts(), form.batch(terms).sums, form.wave_states
+    )
+    return _certified(form, terms, sums.bound, sums.log(), run)
 
 
 def _certified(form: Form, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
     again = uncertain(form, bound, found)
     if again.size:
-        found[again] = log_space_sums_of(form, _part(terms, again), found[again], run)
+        part, wider = _part(terms, again), form.wider()
+        found[again] = (
+            log_space_sums_of(form, part, found[again], run) if wider is None else _summed(wider, part, run)
+        )
     return found
 
 

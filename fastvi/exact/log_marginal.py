@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
+from fastvi.engine.cuda.arrays import like_data
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
@@ -30,7 +32,7 @@ def log_marginal(
     progress: Progress = False,
     memory_limit: int | None = None,
     max_states: int = requests.MAX_STATES,
-) -> np.ndarray:
+) -> Any:
     r"""Exact log p(x), summed over all latent states.
 
     .. math:: \log p(x_n) = \log \sum_{z \in \{0,1\}^d} p(x_n, z)
@@ -53,7 +55,10 @@ def log_marginal(
         False leaves out - log Z of a Boltzmann machine or a restricted one, for when Z is out of reach; other
         models are normalised as they stand.
     device
-        "cpu", or "auto", which picks it. "cuda" raises: it is not built yet.
+        "cpu"; "cuda" for a GPU (the extra ``cuda``), which sums networks of one layer of latents, Boltzmann
+        machines, sparse coding and scalar log joints; "auto" picks a GPU where there is one that can, and
+        logs why it picks what. What takes no sum over states is computed on the CPU. Data on a GPU (CuPy,
+        CUDA tensors, Numba device arrays) are read where they lie; the result is then a device array.
     dtype
         "float64", or "float32": the products over pixels are then rounded to float32, which moves log p(x)
         by at most 3 (D + 1) 2^-24 nats (1.4e-4 at D = 784; the sums over states stay in float64). Tables
@@ -81,7 +86,10 @@ def log_marginal(
     ValueError, TypeError
         For wrong input; the text names the argument, what is allowed and what came.
     RuntimeError
-        For ``device="cuda"``.
+        For ``device="cuda"`` where no GPU can be used, with the driver's words, or with a model that only
+        the CPU can sum.
+    MemoryError
+        Where a GPU has no room; the text says what was asked for.
 
     Notes
     -----
@@ -114,7 +122,7 @@ def log_marginal(
         result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
     if partition is not None:
         result -= log_sums(partition, NO_DATA, run)
-    return result
+    return like_data(result, [group.x for group in question.groups])
 
 
 def _table_log_marginal(model: JointTable, x: ArrayLike | None, observed: ArrayLike | None) -> np.ndarray:

@@ -51,7 +51,7 @@ def log_partition(
     ValueError, TypeError
         For wrong input.
     RuntimeError
-        For ``device="cuda"``.
+        For ``device="cuda"`` where no GPU can be used.
 
     References
     ----------

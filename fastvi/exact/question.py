@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
-from fastvi.engine.cuda.place import placed
+from fastvi.engine.cuda.arrays import DeviceData, device_data, on_device, refuse_unless_asked
+from fastvi.engine.cuda.place import Unsupported, placed
 from fastvi.engine.form import num_chunks
 from fastvi.engine.progress import Progress, Reporter
 from fastvi.models.enumerable import NO_DATA, Enumerable
@@ -49,7 +50,7 @@ class Group(NamedTuple):
 
     pixels: np.ndarray  # (D,) bool
     members: np.ndarray  # indices of the data
-    x: np.ndarray  # (members, pixels seen)
+    x: Any  # (members, pixels seen), or data of a GPU
     free: np.ndarray  # latents that are not observed
     closed: bool  # whether the question is answered without summing over their states
 
@@ -79,6 +80,11 @@ class Question(NamedTuple):
 
         checkpoint = None
         if self.options.checkpoint is not None:
+            for group in self.groups:
+                if isinstance(group.x, DeviceData):
+                    raise ValueError(
+                        "checkpoint must be None for data on a GPU: what it belongs to is not read back"
+                    )
             data = [(group.pixels, group.members, group.x) for group in self.groups]
             identity = digest(
                 name, self.model._digest(), data, self.options.dtype, asked, _tiles(), self.options.device
@@ -115,10 +121,14 @@ def ask(
     whether a GPU can answer it.
     """
     options = options.checked(cuda=cuda)
-    data, mask = checked_data(model, x, observed)
+    data, mask = checked_data(model, x, observed, options.device)
     groups = []
     for pixels, members, part, free in seen_groups(model, data, mask):
         is_closed = closed(model, pixels)
+        if is_closed and isinstance(part, DeviceData):
+            raise Unsupported(
+                "x must lie on the host where log p(x) takes no sum over states: that is done on the CPU"
+            )
         groups.append(Group(pixels, members, part, free, is_closed))
         if not is_closed:
             requests.check_size(
@@ -129,22 +139,38 @@ def ask(
 
 
 def checked_data(
-    model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Clean data (N, D) and the mask of what was observed, or None where all was."""
+    model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, device: str = "cpu"
+) -> tuple[Any, np.ndarray | None]:
+    """Clean data (N, D) and the mask of what was observed, or None where all was.
+
+    Data of a GPU stay there, as ``DeviceData``.
+    """
+    if on_device(x):
+        refuse_unless_asked(x, device)
+        found = device_data(x, model.num_pixels)
+        mask = validation.observed_mask(observed, len(found), model.num_pixels)
+        if mask is not None and mask.ndim == 2:
+            raise ValueError(
+                f"observed must have shape ({model.num_pixels},) for data on a GPU, got {mask.shape}"
+            )
+        return found, mask
     if x is None and not model._may_lack_data:
         raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
     return model._check_data(x, observed)
 
 
 def seen_groups(
-    model: Enumerable, data: np.ndarray, mask: np.ndarray | None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    model: Enumerable, data: Any, mask: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
     """pixels, members, x and free of each group of data that see the same pixels, as :class:`Group` has
     them.
     """
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
-        yield pixels, members, np.ascontiguousarray(data[members][:, pixels]), model._free(pixels)
+        if isinstance(data, DeviceData):
+            part: Any = data.seen(pixels)
+        else:
+            part = np.ascontiguousarray(data[members][:, pixels])
+        yield pixels, members, part, model._free(pixels)
 
 
 def check_deep_prior(model: Enumerable, memory_limit: int | None, max_states: int) -> None:

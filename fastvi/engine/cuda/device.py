@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ class Device(ABC):
     @abstractmethod
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         """An array on the device that holds anything."""
+
+    @abstractmethod
+    def adopt(self, array: Any) -> Any:
+        """Another library's array of this device, without a copy, once what is queued on its stream is
+        done.
+        """
 
     @abstractmethod
     def get(self, held: Any) -> Array:
@@ -80,6 +87,14 @@ class NumbaDevice(Device):
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         with self._context(), _explained(size):
             return self._cuda.device_array(shape, dtype)
+
+    def adopt(self, array: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(array, torch.Tensor):
+            # its interface names no stream, so the one that it may still be written on is waited for
+            torch.cuda.current_stream(array.device).synchronize()
+        with self._context():
+            return self._cuda.as_cuda_array(array)  # waits for the stream that the interface names
 
     def get(self, held: Any) -> Array:
         with self._context():
@@ -158,6 +173,14 @@ def num_devices() -> int:
 @lru_cache(maxsize=64)
 def _opened(index: int) -> Device:
     return NumbaDevice(index)
+
+
+def device_at(index: int) -> Device:
+    """The device of this number."""
+    count = num_devices()
+    if not 0 <= index < count:
+        raise Missing(f"an array lies on device {index}, but {count} can be used")
+    return _SUBSTITUTES[index] if _SUBSTITUTES else _opened(index)
 
 
 _OWN = threading.local()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
+from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
@@ -47,6 +48,12 @@ class CudaForm(Form):
     @property
     def rounding_bits(self) -> int:  # type: ignore[override]
         return 53 if self.dtype == "float64" else 24
+
+    def wider(self) -> CudaForm | None:
+        return None if self.dtype == "float64" else replace(self, dtype="float64")
+
+    def terms(self, x: Any) -> Terms:
+        return device_terms(self.data, x) if isinstance(x, DeviceData) else self.data.terms(x)
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
         raise NotImplementedError

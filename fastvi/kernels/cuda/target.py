@@ -35,6 +35,11 @@ def array(dtype: Any, ndim: int) -> Any:
     return types.Array(dtype, ndim, "C")
 
 
+def strided(dtype: Any, ndim: int) -> Any:
+    """Type of an array of any strides, which is only read."""
+    return types.Array(dtype, ndim, "A", readonly=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A loop over device arrays.

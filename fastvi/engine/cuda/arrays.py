@@ -1,0 +1,120 @@
+"""Data that lie on a GPU already: taken where they are, and only their terms, d + 1 numbers a datum,
+brought to the host.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi import validation
+from fastvi.engine.cuda.device import Device, device, device_at
+from fastvi.engine.data_terms import BinaryData, Data, Terms
+
+Array = NDArray[Any]
+
+_DLPACK_CUDA = 2  # kDLCUDA
+
+
+def on_device(value: Any) -> bool:
+    """Whether this is an array of a GPU: CuPy's, a CUDA tensor of PyTorch, Numba's."""
+    kind = getattr(value, "__dlpack_device__", None)
+    if kind is not None and kind()[0] == _DLPACK_CUDA:
+        return True
+    try:
+        return hasattr(value, "__cuda_array_interface__")
+    except Exception:  # PyTorch raises for a tensor that lies on the CPU, or requires a gradient
+        return False
+
+
+class DeviceData:
+    """Rows ``first``, ... of an array (N, D) on a GPU, and which columns of it were seen."""
+
+    def __init__(self, on: Device, held: Any, pixels: Array, first: int, last: int) -> None:
+        self.on, self.held, self.pixels, self.first, self.last = on, held, pixels, first, last
+
+    def seen(self, pixels: Array) -> DeviceData:
+        """The same rows, of which the pixels (D,) were seen."""
+        return DeviceData(self.on, self.held, np.flatnonzero(pixels), self.first, self.last)
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, which: slice) -> DeviceData:
+        first, last, _ = which.indices(len(self))
+        return DeviceData(self.on, self.held, self.pixels, self.first + first, self.first + last)
+
+
+def adopted(value: Any, name: str = "x") -> tuple[Device, Any]:
+    """The device on which an array lies, and the array as its kernels take it."""
+    kind = getattr(value, "__dlpack_device__", None)
+    on = device() if kind is None else device_at(kind()[1])
+    try:
+        return on, on.adopt(value)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise TypeError(
+            f"{name} must offer __cuda_array_interface__ (CuPy, Numba, PyTorch: detached), got a "
+            f"{type(value).__name__}: {reason}"
+        ) from error
+
+
+def device_data(value: Any, num_pixels: int) -> DeviceData:
+    """Checked but for its values, which the kernel looks at."""
+    on, held = adopted(value)
+    if len(held.shape) != 2 or held.shape[1] != num_pixels:
+        raise ValueError(f"x must have shape (num_data, {num_pixels}), got shape {tuple(held.shape)}")
+    if np.dtype(held.dtype).kind not in "biuf":
+        raise TypeError(f"x must be an array of real numbers, got dtype {held.dtype}")
+    return DeviceData(on, held, np.arange(num_pixels), 0, held.shape[0])
+
+
+def device_terms(data: Data, x: DeviceData) -> Terms:
+    """t(x) and c(x), computed where x lies; ValueError for a value that is not allowed."""
+    from fastvi.kernels.cuda.data_terms import THREADS, terms_kernel
+    from fastvi.kernels.cuda.target import numba_type
+
+    on, num_data, d = x.on, len(x), data.offset.size
+    if num_data == 0:
+        return Terms(np.empty((0, d)), np.empty(0))
+    rows = x.held[x.first : x.last]
+    linear, values = on.empty((num_data, d), np.float64), on.empty(num_data, np.float64)
+    bad = on.empty(num_data, np.int64)
+    real = not isinstance(data, BinaryData)
+    if isinstance(data, BinaryData):
+        couplings = np.empty((0, 0)) if data.couplings is None else data.couplings
+        middle: tuple[Any, ...] = (data.constant, on.put(data.offset), on.put(couplings))
+    else:
+        middle = (data.noise_std, data.full_constant, on.put(data.offset))
+    kernel = terms_kernel(numba_type(np.dtype(x.held.dtype)), real=real)
+    on.launch(
+        kernel, -(-num_data // THREADS), rows, on.put(x.pixels), on.put(data.weights), on.put(data.bias),
+        *middle, linear, values, bad,
+    )  # fmt: skip
+    where = on.get(bad)
+    if (where >= 0).any():
+        n = int(np.flatnonzero(where >= 0)[0])
+        allowed = "finite" if real else "0 or 1"
+        raise ValueError(f"x must be {allowed}, got another value at index ({x.first + n}, {where[n]})")
+    return Terms(on.get(linear), on.get(values))
+
+
+def refuse_unless_asked(value: Any, device_name: str, name: str = "x") -> None:
+    """TypeError for an array of a GPU where the CPU was asked for: nothing is copied behind the caller's
+    back.
+    """
+    if on_device(value) and device_name == "cpu":
+        raise TypeError(
+            f"{name} lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
+            f"{validation.shown(type(value))}"
+        )
+
+
+def like_data(result: Array, data: list[Any]) -> Any:
+    """The result on the device on which the data lie: an array that offers ``__cuda_array_interface__``."""
+    for x in data:
+        if isinstance(x, DeviceData):
+            return x.on.put(result)
+    return result
