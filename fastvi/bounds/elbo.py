@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import uuid
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from fastvi.bounds.questions import Part, parts_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
+from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, forget
 from fastvi.engine.importance.targets import JOINT, WEIGHT
 from fastvi.models.enumerable import Enumerable
+
+_LOG = logging.getLogger("fastvi")
 
 DECOMPOSITIONS = ("reconstruction", "joint", "log_ratio")
 
@@ -136,7 +140,7 @@ def elbo(
     >>> bool(bound.value[0] <= fastvi.log_marginal(model, [[1, 0]])[0])
     True
     """
-    requests.check_device(device)
+    where = requests.check_device(device, cuda=True)
     if decomposition is not None:
         validation.choice(decomposition, "decomposition", DECOMPOSITIONS)
     seed = validation.seed(seed)
@@ -155,7 +159,9 @@ def elbo(
         elif num_samples is None:
             if not model._has_expectations:  # formulas are never too large
                 part.check_size(model, memory_limit, max_states)
-            found = _exact(model, part, form_of, kl, entropy)
+            found = _exact(
+                model, part, form_of, kl, entropy, _expectation(model, part, where, device, memory_limit)
+            )
         else:
             found = _sampled(model, part, form_of, kl, entropy, num_samples, seed)
         if kl is None:  # the prior is a model
@@ -176,8 +182,30 @@ def _kl_to_prior(model: Enumerable, part: Part) -> Any:
     return kl_divergence(part.q, prior) if isinstance(prior, Distribution) else None
 
 
-def _exact(model: Enumerable, part: Part, form_of: str, kl: Any, entropy: Any) -> _Bound:
+def _expectation(model: Enumerable, part: Part, where: str, device: str, memory_limit: int | None) -> Any:
+    """E_q[log p(x, z)] (N,) as a GPU sums it; None where it takes no sum over states, or the CPU was asked
+    for.
+    """
+    if where == "cpu" or model._has_expectations or model._real_latents:
+        return None
+    from fastvi.engine.cuda.expectations import expected_joint
+
+    try:
+        return expected_joint(model._form(part.pixels, "float64"), part.x, part.q.logits, memory_limit)
+    except Unsupported as error:
+        if device != "auto":
+            raise
+        _LOG.info("device='auto' picks 'cpu': %s", error)
+        return None
+
+
+def _exact(model: Enumerable, part: Part, form_of: str, kl: Any, entropy: Any, expectation: Any) -> _Bound:
     zero = np.zeros(len(part.members))
+    if expectation is not None:
+        if form_of == "log_ratio":
+            raise Unsupported("decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'")
+        whole = np.full(len(zero), np.nan) if kl is None else expectation + entropy + kl
+        return _Bound(expectation + entropy, whole, expectation, zero)
     if model._real_latents and form_of == "log_ratio":
         raise ValueError(
             "decomposition must be 'reconstruction' or 'joint' for real latents, got 'log_ratio'"

@@ -34,7 +34,7 @@ Array = NDArray[Any]
 _LAUNCH_TILES = 512  # 32 MiB of weights: in the second-level cache of a data-centre GPU
 _WAVE_LAUNCHES = 8  # 2^25 states: 5 ms on a GPU of 10^10 states of 784 pixels a second
 _NO_SCALES = np.empty((0, 0))
-_TABLE = LOW_ROWS + product.ROWS // LOW_ROWS + LOW_COLUMNS + 1  # numbers of a datum
+NUM_NUMBERS = LOW_ROWS + product.ROWS // LOW_ROWS + LOW_COLUMNS + 1  # numbers of a datum
 
 
 class _Tables(NamedTuple):
@@ -136,10 +136,20 @@ class CudaSoftplusForm(CudaForm):
         """Memory of one launch's tiles, in float64."""
         chunks = self._padded_pixels // product.CHUNK
         tile = product.ROWS * product.COLUMNS * 8 + self._padded_pixels * 8 + chunks * 20
-        return min(_LAUNCH_TILES, self.tiling.num_tiles) * (tile + (product.ROWS + product.COLUMNS) * 12 + 32)
+        return self.launch_tiles * (tile + (product.ROWS + product.COLUMNS) * 12 + 32)
+
+    @property
+    def launch_tiles(self) -> int:
+        """Tiles of one launch."""
+        return min(_LAUNCH_TILES, self.tiling.num_tiles)
+
+    def batch_size(self, on: Device, num_data: int) -> int:
+        """How many data fit beside one launch's tiles."""
+        each = 8 * (NUM_NUMBERS + self.num_latents + self.launch_tiles + 8)
+        return self.room(on, self.launch_bytes(), DATA * each, -(-max(1, num_data) // DATA)) * DATA
 
     def empty_tiles(self, on: Device, dtype: str) -> _Tiles:
-        count, chunks = min(_LAUNCH_TILES, self.tiling.num_tiles), self._padded_pixels // product.CHUNK
+        count, chunks = self.launch_tiles, self._padded_pixels // product.CHUNK
         sides = product.ROWS + product.COLUMNS
         return _Tiles(
             on.empty((count, self._padded_pixels), dtype), on.empty((count, 2, chunks), np.float64),
@@ -154,7 +164,7 @@ class CudaSoftplusForm(CudaForm):
         """Tiles ``first``, ... of exp(<centre, z> - A(z)), or of its logarithm."""
         terms, multiply, add_direct = product.KERNELS_64 if dtype == "float64" else product.KERNELS_32
         tables, sign = self.of(on, dtype), 1 if self.source.sign > 0 else -1
-        count = min(_LAUNCH_TILES, self.tiling.num_tiles)
+        count = self.launch_tiles
         size = 1 << self.tiling.row_bits, 1 << self.tiling.column_bits
         by_pixel = dtype == "float32"
         on.launch(terms, count, first, *tables.terms, *tables.limits, by_pixel, sign, *into[:7])
@@ -170,13 +180,13 @@ class CudaSoftplusForm(CudaForm):
     def launches(self, first: int) -> range:
         """First tiles of the launches of a wave."""
         last = min(first + self.wave_tiles, self.tiling.num_tiles)
-        return range(first, last, min(_LAUNCH_TILES, self.tiling.num_tiles))
+        return range(first, last, self.launch_tiles)
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         into, (outer, row_bits, column_bits, _) = self.empty_tiles(on, "float64"), self.tiling
         linear, base = on.put(terms.linear), on.put(terms.constant)
         outer_part = on.put(terms.linear[:, :outer])
-        count, num_data = min(_LAUNCH_TILES, self.tiling.num_tiles), len(terms.constant)
+        count, num_data = self.launch_tiles, len(terms.constant)
         scales, sums = on.empty((count, num_data), np.float64), on.empty((count, num_data), np.float64)
         nothing = on.full((1, row_bits + column_bits), 0.0)
         for start in self.launches(first):
@@ -195,9 +205,7 @@ class SoftplusBatch(CudaBatch):
     """Data under tiles that are made one launch after another."""
 
     def data_at_once(self, on: Device) -> int:
-        each = 8 * (_TABLE + self.form.num_latents + min(_LAUNCH_TILES, self.form.tiling.num_tiles) + 8)
-        blocks = -(-max(1, self.num_data) // DATA)
-        return self.form.room(on, self.form.launch_bytes(), DATA * each, blocks) * DATA
+        return int(self.form.batch_size(on, self.num_data))
 
     def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         form, dtype = self.form, self.form.dtype
@@ -207,7 +215,7 @@ class SoftplusBatch(CudaBatch):
         )
         num_data = len(terms.constant)
         padded = -(-num_data // DATA) * DATA
-        tables, base = on.empty((_TABLE, padded), dtype), on.empty(padded, np.float64)
+        tables, base = on.empty((NUM_NUMBERS, padded), dtype), on.empty(padded, np.float64)
         nothing = on.full((1, row_bits + column_bits), 0.0)
         on.launch(
             bit_tables, -(-padded // THREADS), on.put(terms.linear), nothing, on.put(terms.constant), outer,
@@ -215,7 +223,7 @@ class SoftplusBatch(CudaBatch):
         )  # fmt: skip
         outer_part, no_scales = on.put(terms.linear[:, :outer]), on.put(_NO_SCALES)
         into = form.empty_tiles(on, dtype)
-        count = min(_LAUNCH_TILES, form.tiling.num_tiles)
+        count = form.launch_tiles
         sums = on.empty((count, padded), np.float64)
         for start in form.launches(first):
             form.fill_launch(on, start, dtype, into)

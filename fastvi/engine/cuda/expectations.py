@@ -1,0 +1,63 @@
+"""E_q[log p(x, z)] of a factorised q on a GPU: the product that gives log p(x), with tiles of -A in place
+of exp(-A).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.cuda.device import device
+from fastvi.engine.cuda.form import slices
+from fastvi.engine.cuda.place import Unsupported
+from fastvi.engine.cuda.softplus_form import NUM_NUMBERS, CudaSoftplusForm, cuda_softplus_form
+from fastvi.engine.form import Form, chunks
+from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.kernels.cuda import softplus_product as product
+from fastvi.kernels.cuda.tile_means import add_tile_means
+from fastvi.kernels.cuda.tile_sums import BIT_TABLES_64, DATA, THREADS, TILE_SUMS_64
+
+Array = NDArray[Any]
+
+
+def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) -> Array:
+    """(N,) for q with ``logits`` (d,) or (N, d)."""
+    if not isinstance(form, SoftplusForm) or form.log_prior is not None:
+        raise Unsupported(
+            "device='cuda' gives the exact ELBO of networks of one layer of latents only; use device='cpu'"
+        )
+    placed, result = cuda_softplus_form(form, "float64", memory_limit), np.empty(len(x))
+    for data in chunks(len(x)):
+        terms = placed.terms(x[data])
+        ordered = np.broadcast_to(logits, (len(x), form.num_latents))[data][:, form.order]
+        # to 2^-53 of each bit's own probability, as on the CPU
+        small = np.exp(-np.abs(ordered))
+        ones = np.where(ordered >= 0, 1.0, small) / (1.0 + small)
+        result[data] = terms.constant + (ones * terms.linear).sum(axis=1) + _tile_means(placed, ordered)
+    return result
+
+
+def _tile_means(form: CudaSoftplusForm, logits: Array) -> Array:
+    """E_q[<centre, z> - A(z)] for each row of ``logits`` in the form's order."""
+    on, (outer, row_bits, column_bits, _), found = device(), form.tiling, []
+    normaliser = -(np.maximum(logits, 0.0) + np.log1p(np.exp(-np.abs(logits)))).sum(axis=1)
+    for part in slices(len(logits), form.batch_size(on, len(logits))):
+        linear, num_data = np.ascontiguousarray(logits[part]), part.stop - part.start
+        padded = -(-num_data // DATA) * DATA
+        tables, base = on.empty((NUM_NUMBERS, padded), np.float64), on.empty(padded, np.float64)
+        nothing = on.full((1, row_bits + column_bits), 0.0)
+        on.launch(
+            BIT_TABLES_64, -(-padded // THREADS), on.put(linear), nothing, on.put(normaliser[part]), outer,
+            row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
+        )  # fmt: skip
+        outer_part, means = on.put(linear[:, :outer]), on.full(num_data, 0.0)
+        into, count = form.empty_tiles(on, "float64"), form.launch_tiles
+        sums = on.empty((count, padded), np.float64)
+        for start in range(0, form.tiling.num_tiles, count):
+            form.fill_launch(on, start, "float64", into, in_log_space=True)
+            on.launch(TILE_SUMS_64, (padded // DATA, count), tables, into.tiles, sums)
+            on.launch(add_tile_means, num_data, sums, base, start, count, outer_part, means)
+        found.append(on.get(means))
+    return np.concatenate(found) if found else np.empty(0)

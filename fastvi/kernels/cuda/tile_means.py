@@ -1,0 +1,39 @@
+"""Means over tiles: what a factorised q gives each tile is a probability, so that nothing needs a scale."""
+
+from __future__ import annotations
+
+from fastvi.kernels.cuda.target import FLOAT64, INT64, array, cuda, kernel
+from fastvi.kernels.scalar import exp_fast
+
+THREADS = 256
+
+
+@kernel(
+    array(FLOAT64, 2), array(FLOAT64, 1), INT64, INT64, array(FLOAT64, 2), array(FLOAT64, 1), threads=THREADS
+)
+def add_tile_means(sums, base, first, num_tiles, outer, means):
+    """means[n] += sum_t sums[t, n] * exp(base[n] + <outer[n], bits of first + t>), n the number of the
+    block.
+    """
+    parts = cuda.shared.array(THREADS, FLOAT64)
+    n, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    share = (num_tiles + THREADS - 1) // THREADS
+    total = 0.0
+    t = thread * share
+    while t < min(num_tiles, (thread + 1) * share):
+        scale = base[n]
+        for i in range(outer.shape[1]):
+            if ((first + t) >> i) & 1:
+                scale += outer[n, i]
+        total += sums[t, n] * exp_fast(scale)
+        t += 1
+    parts[thread] = total
+    cuda.syncthreads()
+    half = THREADS // 2
+    while half > 0:
+        if thread < half:
+            parts[thread] += parts[thread + half]
+        cuda.syncthreads()
+        half //= 2
+    if thread == 0:
+        means[n] += parts[0]
