@@ -132,7 +132,11 @@ def ask(
         groups.append(Group(pixels, members, part, free, is_closed))
         if not is_closed:
             requests.check_size(
-                free.size, len(members), model.num_pixels, options.memory_limit, options.max_states
+                free.size,
+                len(members),
+                model.num_pixels,
+                None if options.device == "cuda" else options.memory_limit,  # a device's is planned there
+                options.max_states,
             )
     check_deep_prior(model, options.memory_limit, options.max_states)
     return Question(model, len(data), groups, options)

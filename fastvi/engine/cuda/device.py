@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_MOST_MEMORY = 1 << 50  # the simulator's has no end
 _LOG = logging.getLogger("fastvi")
 
 
@@ -73,7 +74,7 @@ class NumbaDevice(Device):
 
         self.index, self._cuda = index, cuda
         with self._context():
-            name = cuda.get_current_device().name
+            name = getattr(cuda.get_current_device(), "name", "Numba's simulator")
         self.name = name.decode() if isinstance(name, bytes) else str(name)
 
     def _context(self) -> Any:
@@ -107,7 +108,7 @@ class NumbaDevice(Device):
     def memory(self) -> tuple[int, int]:
         with self._context():
             free, total = self._cuda.current_context().get_memory_info()
-        return int(free), int(total)
+        return int(min(free, _MOST_MEMORY)), int(min(total, _MOST_MEMORY))
 
 
 @contextlib.contextmanager

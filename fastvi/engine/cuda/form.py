@@ -92,12 +92,13 @@ class CudaForm(Form):
         limit = free if self.memory_limit is None else min(free, self.memory_limit)
         fits = (limit - fixed) // each
         if fits < 1:
-            what = (
-                "memory_limit"
-                if self.memory_limit is not None and self.memory_limit < free
-                else "the GPU's memory"
+            if limit < free:
+                raise ValueError(
+                    f"memory_limit leaves {limit:,} bytes, but at least {fixed + each:,} are needed"
+                )
+            raise MemoryError(
+                f"the GPU's free memory leaves {limit:,} bytes, but at least {fixed + each:,} are needed"
             )
-            raise MemoryError(f"{what} leaves {limit:,} bytes, but at least {fixed + each:,} are needed")
         return min(needed, fits)
 
 

@@ -49,7 +49,8 @@ def merge_tile_sums(sums, row_scales, tile_scales, first, width, outer, base, la
     Tile t of datum n is sums[t // width, n * width + t % width] times the exponentials of ``row_scales`` at
     the same place (unless it is empty), of tile_scales[t], base[n] and <outer[n], bits of first + t>.
     """
-    tops, totals = cuda.shared.array(THREADS, FLOAT64), cuda.shared.array(THREADS, FLOAT64)
+    tops = cuda.shared.array(THREADS, FLOAT64)  # a line each: the simulator tells them apart by their lines
+    totals = cuda.shared.array(THREADS, FLOAT64)
     n, thread = cuda.blockIdx.x, cuda.threadIdx.x
     num_tiles = tile_scales.size
     share = (num_tiles + THREADS - 1) // THREADS  # neighbours in time are one thread's
@@ -90,7 +91,8 @@ def log_space_sums(log_tiles, linear, first_bit, row_bits, column_bits, outer_li
     With ``log_tiles`` of one tile, that tile serves all outer states, and outer_linear[o] is added to the
     coefficients.
     """
-    tops, totals = cuda.shared.array(THREADS, FLOAT64), cuda.shared.array(THREADS, FLOAT64)
+    tops = cuda.shared.array(THREADS, FLOAT64)  # a line each: the simulator tells them apart by their lines
+    totals = cuda.shared.array(THREADS, FLOAT64)
     t, n, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     columns = 1 << column_bits
     tile = t if log_tiles.shape[0] > 1 else 0

@@ -18,7 +18,18 @@ from typing import Any
 import numpy as np
 
 from fastvi.kernels.bits import power_of_two, power_of_two_32, split_exponent, split_exponent_32
-from fastvi.kernels.cuda.target import BOOL, FLOAT32, FLOAT64, INT32, INT64, array, cuda, device, kernel
+from fastvi.kernels.cuda.target import (
+    ALIGNED,
+    BOOL,
+    FLOAT32,
+    FLOAT64,
+    INT32,
+    INT64,
+    array,
+    cuda,
+    device,
+    kernel,
+)
 from fastvi.kernels.scalar import exp_fast, log_fast, softplus
 
 ROW_BITS, COLUMN_BITS = 7, 6
@@ -36,7 +47,8 @@ _LEFT, _RIGHT = CHUNK * ROWS, CHUNK * COLUMNS
 _ROW_PAIRS, _COLUMN_PAIRS = TILE_ROWS // 2, TILE_COLUMNS // 2
 _ROW_STEP, _COLUMN_STEP = ROWS // _ROW_PAIRS, COLUMNS // _COLUMN_PAIRS  # from one pair to the next
 _PRODUCTS = (TILE_ROWS, TILE_COLUMNS)
-_SUMS = 1 + ROW_BITS + COLUMN_BITS
+_DIRECT = 1 + ROW_BITS + COLUMN_BITS  # how many pixels no product can hold, beside what is linear
+_SUMS = _DIRECT + 1
 _PARTIAL = _SUMS * THREADS
 _LOG_TWO = math.log(2.0)
 GO_ON, SPLIT, SPLIT_EACH = 0, 1, 2  # before a chunk; before it and after each of its pixels
@@ -57,12 +69,9 @@ def _tile_terms(dtype: Any) -> Any:
         (T, 2, chunks) is scratch: what a chunk can add to the log of a product, and take from it.
         """
         partial = cuda.shared.array(_PARTIAL, FLOAT64)
-        any_direct = cuda.shared.array(1, INT32)
         thread, t = cuda.threadIdx.x, cuda.blockIdx.x
         outer = first + t
         num_pixels, num_outer = middle.size, outer_linear.size
-        if thread == 0:
-            any_direct[0] = 0
         for q in range(_SUMS):
             partial[q * THREADS + thread] = 0.0
         cuda.syncthreads()
@@ -95,7 +104,7 @@ def _tile_terms(dtype: Any) -> Any:
                         up = max(up, value + spread) + _LOG_TWO
                         down = max(down, value - spread)
                     else:
-                        any_direct[0] = 1
+                        partial[_DIRECT * THREADS + thread] = 1.0
                 scales[t, j] = dtype(scale)
                 high += max(up, 0.0)
                 low += min(down, 0.0)
@@ -117,18 +126,19 @@ def _tile_terms(dtype: Any) -> Any:
                     value += outer_linear[i]
             constants[t] = -value if sign > 0 else value
             high, low = _LOG_TWO, 0.0
+            is_direct = 1 if partial[_DIRECT * THREADS] > 0.0 else 0
             for c in range(modes.shape[1]):
                 up, down = bounds[t, 0, c], bounds[t, 1, c]
                 alone = _LOG_TWO + up > block_limit or down < -block_limit
                 if alone and not by_pixel:
-                    any_direct[0] = 1
+                    is_direct = 1
                 modes[t, c] = GO_ON
                 if alone or high + up > block_limit or low + down < -block_limit:
                     modes[t, c] = SPLIT_EACH if alone else SPLIT
                     high, low = _LOG_TWO, 0.0
                 high += 0.0 if alone else up
                 low += 0.0 if alone else down
-            direct[t] = any_direct[0]
+            direct[t] = is_direct
         if thread < ROWS + COLUMNS:
             value = 0.0
             if thread < ROWS:
@@ -174,8 +184,8 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
         ``left`` is flat (D, ROWS), ``right`` (D, COLUMNS). States beyond ``num_rows`` and ``num_columns``
         become 0.
         """
-        left_panel = cuda.shared.array(_LEFT, dtype, alignment=16)
-        right_panel = cuda.shared.array(_RIGHT, dtype, alignment=16)
+        left_panel = cuda.shared.array(_LEFT, dtype, alignment=ALIGNED)
+        right_panel = cuda.shared.array(_RIGHT, dtype, alignment=ALIGNED)
         exponents = cuda.shared.array(_STATES, INT32)
         peaks = cuda.shared.array(THREADS, INT32)
         product = cuda.local.array(_PRODUCTS, dtype)

@@ -21,8 +21,13 @@ from numba.np import numpy_support
 
 cuda: Any = numba_cuda  # whose types say little of what may stand in a kernel
 
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM"))  # noqa: B009 (a setting made at run time)
+
 BOOL, INT8, UINT8, INT32, INT64 = types.boolean, types.int8, types.uint8, types.int32, types.int64
 FLOAT32, FLOAT64 = types.float32, types.float64
+
+# of arrays that are read two numbers at a time, in bytes; the simulator knows none
+ALIGNED = None if SIMULATED else 16
 
 
 def numba_type(dtype: Any) -> Any:
@@ -78,8 +83,6 @@ class Kernel:
 
 
 KERNELS: dict[str, Kernel] = {}  # all that were declared, by name: what is checked without a device
-
-SIMULATED = bool(getattr(config, "ENABLE_CUDASIM"))  # noqa: B009 (a setting made at run time)
 
 
 def kernel(*arguments: Any, threads: int = 256, blocks: int = 0, name: str | None = None) -> Any:

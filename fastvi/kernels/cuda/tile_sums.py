@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.kernels.cuda.target import FLOAT32, FLOAT64, INT64, array, cuda, kernel
+from fastvi.kernels.cuda.target import ALIGNED, FLOAT32, FLOAT64, INT64, array, cuda, kernel
 from fastvi.kernels.scalar import exp_fast
 
 LOW_ROWS, LOW_COLUMNS = 8, 64  # rows of a panel, columns of a block
@@ -85,8 +85,8 @@ def _tile_sums(dtype: Any) -> Any:
         """sums[t, n] = u_n^T tiles[t] v_n, tiles (T, R, C) with R a multiple of LOW_ROWS and C of
         LOW_COLUMNS.
         """
-        left_panel = cuda.shared.array(_LEFT, dtype, alignment=16)
-        right_panel = cuda.shared.array(_RIGHT, dtype, alignment=16)
+        left_panel = cuda.shared.array(_LEFT, dtype, alignment=ALIGNED)
+        right_panel = cuda.shared.array(_RIGHT, dtype, alignment=ALIGNED)
         partial = cuda.shared.array(_PARTIAL, dtype)
         total = cuda.local.array(_SUMS, dtype)
         a = cuda.local.array(_TILE_DATA, dtype)

@@ -27,7 +27,8 @@ def user_sums(fn: Any, num_latents: int, dtype: Any, ndim: int) -> Kernel:
 
     def user_loop(x, latents, first, num_states, scales, sums, bad):
         """Sums (blocks, N) of exp(fn - scales) over STATES states each; bad[n] where fn gave NaN or +inf."""
-        tops, totals = cuda.shared.array(THREADS, FLOAT64), cuda.shared.array(THREADS, FLOAT64)
+        tops = cuda.shared.array(THREADS, FLOAT64)  # a line each, as in log_sums
+        totals = cuda.shared.array(THREADS, FLOAT64)
         z = cuda.local.array(num_latents, FLOAT64)
         block, n, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
         last = min((block + 1) * STATES, num_states)
@@ -40,7 +41,7 @@ def user_sums(fn: Any, num_latents: int, dtype: Any, ndim: int) -> Kernel:
             if value < math.inf:
                 top, total = merge(top, total, value, 1.0)
             else:
-                bad[n] = 1
+                cuda.atomic.max(bad, n, 1)
             s += THREADS
         top, total = merge_block(top, total, tops, totals)
         if thread == 0:
