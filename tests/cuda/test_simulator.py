@@ -1,6 +1,4 @@
-"""The engine in Numba's simulator, a Python thread for each thread of a block: small sizes, other bugs than PTX."""
-PTX shows.
-"""
+"""The engine in Numba's simulator, a Python thread for each thread of a block: other bugs than PTX shows."""
 
 from __future__ import annotations
 
