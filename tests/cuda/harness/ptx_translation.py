@@ -183,7 +183,7 @@ class Translation:
 
     def _write(self, register: str, kind: str, value: str) -> str:
         own = self._registers[register]
-        return f"{_c_name(register)} = {self._cast(f"({value})", kind, own)};"
+        return f"{_c_name(register)} = {self._cast('(' + value + ')', kind, own)};"
 
     def _address(self, operand: str) -> tuple[str, str | None]:
         """Address or offset of [base + offset], and the kind of memory where the base is an array."""
