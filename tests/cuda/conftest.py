@@ -25,6 +25,7 @@ else:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=("ptx", "cuda"), default="ptx", help="cuda: a GPU of this machine")
+    parser.addoption("--record", action="store_true", help="write the table of registers and occupancy anew")
 
 
 @pytest.fixture(scope="session")

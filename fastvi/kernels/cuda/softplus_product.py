@@ -389,7 +389,7 @@ def _declare(name: str, dtype: Any, split: Any, power_of: Any) -> tuple[Any, Any
     )(_multiply(dtype, split, power_of, flush, name == "float32"))  # fmt: skip
     direct = kernel(
         array(INT32, 1), INT64, _VECTOR, *(_MATRIX,) * 3, *(_VECTOR,) * 3, INT32, INT32, INT32, BOOL, tiles,
-        _VECTOR, threads=THREADS, blocks=2, name=f"add_direct_{suffix}",
+        _VECTOR, threads=THREADS, blocks=1, name=f"add_direct_{suffix}",
     )(_add_direct(dtype, flush))  # fmt: skip
     return terms, product, direct
 
