@@ -66,6 +66,7 @@ MACHINES = {
 }
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_temperatures", [1, 2, 7])
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_chain_is_that_of_the_definition(name, num_temperatures):
@@ -120,6 +121,7 @@ def test_reversed_chains_from_exact_states_have_a_mean_of_one_over_z(model):
     assert np.mean(few) > truth - 1e-9
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_temperatures", [1, 2, 5])
 @pytest.mark.parametrize("name", MACHINES)
 def test_reversed_chains_are_those_of_the_definition(name, num_temperatures):
@@ -160,6 +162,7 @@ def test_the_mean_of_many_estimates_is_z(model):
     assert ratios.std(ddof=1) < 0.5
 
 
+@pytest.mark.slow_without_jit
 def test_chains_are_where_the_exact_distribution_has_them():
     """Many steps at small changes of temperature: means of the weighted states of importance sampling."""
     model = boltzmann(4, 1.0, 0.4, 1)
@@ -171,6 +174,7 @@ def test_chains_are_where_the_exact_distribution_has_them():
     assert abs(estimate.log_marginal[0] - naive.log_sum_exp(log_p)) <= 4.5 * estimate.std_error[0]
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_temperatures", [1, 3, 50])
 @pytest.mark.parametrize(
     "model",
@@ -210,6 +214,7 @@ def test_one_chain_has_an_unknown_error():
     assert estimate.std_error[0] == np.inf
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", ["restricted", "wide", "exclusive pairs"])
 def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, name):
     model, seen = MACHINES[name], set()

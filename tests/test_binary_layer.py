@@ -57,6 +57,7 @@ def test_value_and_gradient(shape, scale):
     assert np.array_equal(again[0], found[0])
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_threads_and_in_any_batch(set_threads, monkeypatch):
     weights, bias, x, z, share = problem(5, 4, 70, 40)
     monkeypatch.setattr("fastvi.engine.threads._WORTH_A_THREAD", 1.0)

@@ -65,6 +65,7 @@ def test_elbo_of_certain_latents():
     assert np.allclose(fastvi.kl_to_posterior(model, x, q), gap, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_latents", [9, 11])
 def test_several_tiles_against_the_definition(num_latents):
     model = random_network(7, num_latents, seed=3)
@@ -112,6 +113,7 @@ def test_same_bits_for_any_number_of_threads(set_threads):
     assert len(seen) == 1
 
 
+@pytest.mark.slow_without_jit
 def test_sampled_elbo_is_within_its_error_of_the_exact_one():
     model, x = random_network(8, 5), random_data(6, 8)
     q = fastvi.Bernoulli(np.random.default_rng(0).normal(size=(6, 5)))

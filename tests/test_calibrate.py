@@ -71,6 +71,7 @@ def assert_entry_is(found, wanted):
 # ---- values ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_without_jit
 def test_entries_are_a_loop_over_the_estimator():
     model, x = network()
     q = posterior_means(model, x)
@@ -178,6 +179,7 @@ def test_the_caller_s_own_estimator_and_the_truth_it_is_given():
     assert np.array_equal(found.truth, [log_z])
 
 
+@pytest.mark.slow_without_jit
 def test_results_repeat_and_seeds_differ(set_threads):
     model, x = network()
     options = {"proposals": {"prior": "prior"}, "num_samples": 30, "num_repeats": 20}

@@ -72,6 +72,7 @@ def test_draws_are_those_of_the_definition():
     assert np.array_equal(fastvi.Categorical(logits[:1]).sample(9, seed), z[:9, :1])
 
 
+@pytest.mark.slow_without_jit
 def test_frequencies_and_shapes():
     q = fastvi.Categorical([0.0, 1.0, -INF, 2.0])
     z = q.sample(40000, 3)

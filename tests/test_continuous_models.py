@@ -76,6 +76,7 @@ def test_entropy_of_a_normal_is_its_definition(q):
     np.testing.assert_allclose(q.entropy(), np.reshape(expected, (-1,)), rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.slow_without_jit
 def test_entropy_is_the_mean_of_minus_log_prob():
     q = fastvi.Normal([[1.0, -2.0]], [[0.3, 4.0]])
     surprise = -q.log_prob(q.sample(40_000, 0))

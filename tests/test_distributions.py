@@ -107,6 +107,7 @@ def test_mean_has_the_shape_of_the_logits(logits):
 # ---- sampling --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_without_jit
 def test_draws_follow_the_means():
     logits, num = np.array([[0.0, 1.5, -INF, INF], [-3.0, 0.2, 1e3, -1e3]]), 20_000
     q = fastvi.Bernoulli(logits)

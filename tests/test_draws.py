@@ -85,6 +85,7 @@ def test_a_draw_depends_on_seed_datum_and_sample_alone():
     assert np.array_equal(fastvi.Bernoulli(logits).sample(23, 9), whole)
 
 
+@pytest.mark.slow_without_jit
 def test_frequencies():
     probabilities = np.array([0.0, 1e-3, 0.25, 0.5, 0.9, 1.0])
     with np.errstate(divide="ignore"):

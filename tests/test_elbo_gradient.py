@@ -67,6 +67,7 @@ def test_exclusive_units():
     assert off[0] == pytest.approx(0.5 * 0.2 + 0.5 * 0.3 + 0.25 * 0.7, rel=1e-14)
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_threads_and_batch(set_threads):
     model = MODELS["several tiles"]
     x, logits = model.sample(9, 2)[1], RNG.normal(size=(9, 15))

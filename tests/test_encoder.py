@@ -125,6 +125,7 @@ def test_shapes(net):
     assert net(np.zeros((3, width))).sample(4, 0).shape == (4, 3, d)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_datum_has_the_same_bits_in_any_batch_and_for_any_threads(activation, family, set_threads):

@@ -312,6 +312,7 @@ def bits(estimate):
     return tuple(getattr(estimate, name).tobytes() for name in names)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", ["network", "wide network", "sparse coding", "decoder", "linear"])
 def test_same_bits_for_threads_workers_and_batches(monkeypatch, set_threads, name):
     model = MODELS[name]

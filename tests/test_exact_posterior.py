@@ -121,6 +121,7 @@ def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
     assert posterior.sample(0, 1).shape == (5, 0, 9)
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_number_of_threads(set_threads):
     model, x = random_network(20, 10), random_data(17, 20)
     seen = set()

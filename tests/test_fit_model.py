@@ -94,6 +94,7 @@ def test_couplings_stay_symmetric_and_excluded():
     assert fit.history[-1] > fit.history[0]
 
 
+@pytest.mark.slow_without_jit
 def test_learning_finds_what_made_the_data():
     fit = fastvi.fit_model(START, X, num_epochs=30, batch_size=20, learning_rate=0.1)
     assert fastvi.log_marginal(fit.model, X).mean() > fastvi.log_marginal(TRUTH, X).mean()

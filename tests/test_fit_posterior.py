@@ -9,6 +9,7 @@ from test_log_marginal import random_data, random_network
 import fastvi
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_latents", [1, 2, 5, 10])
 def test_no_coordinate_can_be_improved(num_latents):
     model, x = random_network(12, num_latents, seed=num_latents), random_data(4, 12)

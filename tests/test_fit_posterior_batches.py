@@ -86,6 +86,7 @@ def test_groups_of_data_change_no_bit(monkeypatch):
         assert np.array_equal(parts.history, whole.history)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("scale", [0.2, 1.0])
 def test_a_fit_ends_where_the_gradient_is_small(scale):
     """In q's logits: a sweep that moves no mean by more than 1e-8 leaves some d couplings of it."""

@@ -62,6 +62,7 @@ def bias(function, num):
     return probability @ function(log_w) - math.log(2.0)
 
 
+@pytest.mark.slow_without_jit
 def test_bias_falls_with_the_square_of_the_number_of_samples():
     """The variance of w / p(x) is 1/4: - 1 / (8 K) for the log mean, O(1 / K^2) for the jackknife."""
     plain = [bias(fastvi.log_mean_exp, num) for num in (64, 128)]

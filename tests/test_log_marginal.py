@@ -218,6 +218,7 @@ def test_an_easy_case_is_certified_at_once(caplog):
 # ---- the same bits ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("case", ["easy", "repaired"])
 def test_same_bits_for_any_number_of_threads(set_threads, case):
     model, x = unlikely_case() if case == "repaired" else (random_network(30, 9), random_data(19, 30))

@@ -579,6 +579,7 @@ def test_progress_counts_all_states(model, states):
     assert seen[-1] == (states, states)
 
 
+@pytest.mark.slow_without_jit
 def test_too_many_states_are_refused():
     couplings = np.zeros((41, 41))
     model = fastvi.BoltzmannMachine(couplings, np.zeros(41))

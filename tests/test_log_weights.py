@@ -196,6 +196,7 @@ def test_bound_rises_with_particles_where_blocks_nest(log_w):
         assert (low <= high + 1e-12).all()
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("spread", [1, 80, 120])
 @pytest.mark.parametrize("num", [1, 15, 33, 511, 513, 1100])
 def test_several_sizes_at_once_around_lanes_and_chunks(num, spread):

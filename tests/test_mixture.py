@@ -252,6 +252,7 @@ def test_components_are_picked_as_often_as_they_weigh():
     assert (np.abs(share - weights) <= 4.5 * np.sqrt(weights * (1 - weights) / num)).all()
 
 
+@pytest.mark.slow_without_jit
 def test_the_choice_is_independent_of_the_draws():
     """Both components are the same: a bit's mean may not depend on which one was picked."""
     num = 10_000

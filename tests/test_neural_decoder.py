@@ -221,6 +221,7 @@ def test_binary_draws_follow_the_joint_distribution():
     assert (np.abs(counts - num * expected) <= 5 * np.sqrt(num * expected * (1 - expected))).all()
 
 
+@pytest.mark.slow_without_jit
 def test_real_draws_have_the_moments_of_the_model():
     model, num = decoder((2, 3, 4), "relu", "normal", "gaussian"), 40_000
     z, x = model.sample(num, seed=3)

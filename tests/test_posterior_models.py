@@ -565,6 +565,7 @@ def strong_restricted():
 LOST = [strongly_clamped, strong_network, strong_deep_network, strong_restricted, far_off_data]
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("case", LOST)
 def test_moments_where_the_guard_fails(case, caplog):
     model, x, observed = case()

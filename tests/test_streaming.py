@@ -124,6 +124,7 @@ def test_ties_and_tails_that_are_cut(log_w, size):
         assert_agrees(summary, log_w)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num", [1, 2, 20, 21, 225, 226, 600])
 def test_mixed_rows(num):
     log_w = mixed(num)
