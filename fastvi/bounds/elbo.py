@@ -163,7 +163,7 @@ def elbo(
                 model, part, form_of, kl, entropy, _expectation(model, part, where, device, memory_limit)
             )
         else:
-            found = _sampled(model, part, form_of, kl, entropy, num_samples, seed)
+            found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where)
         if kl is None:  # the prior is a model
             kl = found.reconstruction - found.joint - entropy
         values = found.value, found.reconstruction, kl, found.joint, entropy, found.std_error
@@ -242,7 +242,14 @@ def _expected_log_normal(q: Any, p: Any) -> np.ndarray:
 
 
 def _sampled(
-    model: Enumerable, part: Part, form_of: str, kl: Any, entropy: Any, num_samples: int, seed: int
+    model: Enumerable,
+    part: Part,
+    form_of: str,
+    kl: Any,
+    entropy: Any,
+    num_samples: int,
+    seed: int,
+    where: str,
 ) -> _Bound:
     """What the expectation of is sampled, and what is added to it exactly."""
     if form_of == "reconstruction" and model._prior() is None:
@@ -253,7 +260,7 @@ def _sampled(
     # never a table of all states: its prior could not be left out
     build = partial(model._target, part.pixels, 0, with_prior=not likelihood)
     what = WEIGHT if form_of == "log_ratio" else JOINT
-    sampler = Sampler(build, uuid.uuid4().hex, part.x, part.members, part.proposal(), seed, what)
+    sampler = Sampler(build, uuid.uuid4().hex, part.x, part.members, part.proposal(), seed, what, where)
     try:
         mean, error = sampled_means(sampler, num_samples)
     finally:

@@ -14,7 +14,7 @@ from fastvi import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
-from fastvi.engine.importance.jobs import Sampler
+from fastvi.engine.importance.jobs import Sampler, sampler_where_it_can
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.progress import Progress, Reporter
@@ -84,7 +84,10 @@ def estimate_log_marginal(
     executor
         Any ``concurrent.futures.Executor``: jobs of 2^20 samples run there.
     device
-        "cpu", or "auto", which picks it. "cuda" raises: it is not built yet.
+        "cpu"; "cuda" for a GPU (the extra ``cuda``), which draws from the prior, uniformly or from a
+        Bernoulli q and weighs the states of networks of one layer of latents, Boltzmann machines and sparse
+        coding; "auto" picks a GPU where there is one that can, and logs why it picks what. The draws are
+        the same bit for bit, log weights to rounding.
     progress
         True for a line on standard error, or a function of (samples done, samples in all).
 
@@ -98,7 +101,8 @@ def estimate_log_marginal(
     ValueError, TypeError
         For wrong input.
     RuntimeError
-        For ``device="cuda"``, and where the executor breaks.
+        For ``device="cuda"`` where no GPU can be used or the model is not one of those, and where the
+        executor breaks.
 
     Notes
     -----
@@ -127,7 +131,9 @@ def estimate_log_marginal(
     True
     """
     check_model(model, JointTable)
-    requests.check_device(device)
+    where = requests.check_device(
+        device, cuda=not isinstance(model, JointTable), why="a table is sampled on the CPU"
+    )
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)
     normalized = validation.flag(normalized, "normalized")
@@ -139,8 +145,10 @@ def estimate_log_marginal(
     num_data, samplers, closed = (
         _table_sampler(model, x, observed, proposal, seed)
         if isinstance(model, JointTable)
-        else _samplers(model, x, observed, proposal, seed, num_samples)
+        else _samplers(model, x, observed, proposal, seed, num_samples, where)
     )
+    if device == "auto" and where == "cuda":
+        samplers = [sampler_where_it_can(sampler) for sampler in samplers]
     log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model)
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
@@ -161,7 +169,7 @@ def _table_sampler(
 
 
 def _samplers(
-    model: Enumerable, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int
+    model: Enumerable, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str
 ) -> tuple[int, list[Sampler], list[Part]]:
     """One for each distinct mask; where a mask leaves nothing to sample, what is certain."""
     data, mask = checked_data(model, x, observed)
@@ -172,7 +180,9 @@ def _samplers(
             closed.append(certain(members, model._closed_form(seen, pixels), num_samples))
             continue
         with_prior = not isinstance(q, Ancestral)
-        build = partial(model._target, pixels, num_samples * len(data), with_prior=with_prior)
+        # on a GPU never a table of all states
+        sampled = 0 if where == "cuda" else num_samples * len(data)
+        build = partial(model._target, pixels, sampled, with_prior=with_prior)
         own = columns(q, free).part(members)
-        samplers.append(Sampler(build, uuid.uuid4().hex, seen, members, own, seed))
+        samplers.append(Sampler(build, uuid.uuid4().hex, seen, members, own, seed, device=where))
     return len(data), samplers, closed

@@ -7,8 +7,9 @@ without, and for a datum in any batch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,12 @@ from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.log_weights import weight_sums
 
+if TYPE_CHECKING:
+    from fastvi.engine.cuda.sampling import CudaFiller
+
 Array = NDArray[Any]
+
+_LOG = logging.getLogger("fastvi")
 
 # samples that pass over a tile together; 100 data, 1,000 samples, 784 pixels, 2 cores: 512, 2048 and 4096
 # take 76, 69 and 58 ms at d = 20, 679, 372 and 374 ms at d = 100
@@ -36,6 +42,7 @@ class Sampler(NamedTuple):
     proposal: Any
     seed: int
     part: str = WEIGHT
+    device: str = "cpu"
 
     def take(self, which: slice | Array) -> Sampler:
         """Some of the data."""
@@ -90,7 +97,48 @@ def _target(sampler: Sampler) -> Target:
 
 def bound(sampler: Sampler) -> Filler:
     """The sampler's target with its data and their draws."""
+    if sampler.device == "cuda":
+        return cuda_filler(sampler)
     return _target(sampler).bind(sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part)
+
+
+def cuda_filler(sampler: Sampler) -> CudaFiller:
+    """The same on a GPU."""
+    from fastvi.engine.cuda.sampling import CudaFiller
+
+    return CudaFiller(
+        _target(sampler), sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part
+    )
+
+
+def sampler_where_it_can(sampler: Sampler) -> Sampler:
+    """The sampler, on the CPU where a GPU cannot sample it; says so."""
+    from fastvi.engine.cuda.sampling import refusal
+
+    if reason := refusal(sampler.build(), sampler.proposal):
+        _LOG.info("device='auto' picks 'cpu': a GPU %s", reason)
+        return sampler._replace(device="cpu")
+    return sampler
+
+
+def _run_on_gpu(job: Job) -> Part:
+    from fastvi.engine.cuda.device import device
+    from fastvi.engine.cuda.form import slices
+    from fastvi.engine.cuda.sampling import MOST_DATA, row_sums
+
+    sampler, on, filler = job.sampler, device(), cuda_filler(job.sampler)
+    sums = WeightSums(len(sampler.x), job.tail_size)
+    sums.make_room(job.num)
+    for some in slices(len(sampler.x), MOST_DATA):
+        num_data = some.stop - some.start
+        log_w = filler.log_weights(on, some.start, job.first, num_data, job.num)
+        found = row_sums(on, log_w)
+        _check(found.total[None], sampler.numbers[some])
+        # the largest are looked for here: 8 bytes a sample, against thousands of operations there
+        sums.collect(on.get(log_w), np.full(num_data, job.num), found.largest, some)
+        sums.add(found.largest, found.total, found.squares, some)
+        np.minimum(sums.smallest[some], found.smallest, out=sums.smallest[some])
+    return Part(job.begin, sums)
 
 
 def forget() -> None:
@@ -100,6 +148,8 @@ def forget() -> None:
 
 def run_job(job: Job) -> Part:
     """Draw, weigh and sum."""
+    if job.sampler.device == "cuda":
+        return _run_on_gpu(job)
     sampler, num_data = job.sampler, len(job.sampler.x)
     filler = bound(sampler)
     log_w = np.empty((num_data, job.num))

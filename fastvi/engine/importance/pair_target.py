@@ -21,7 +21,7 @@ class PairTarget(BinaryTarget):
     def __init__(self, parts: PairParts) -> None:
         super().__init__(parts.order.size, None)
         self._parts, self._places = parts, np.argsort(parts.order)
-        self._couplings = np.ascontiguousarray(parts.couplings[np.ix_(self._places, self._places)])
+        self.couplings = np.ascontiguousarray(parts.couplings[np.ix_(self._places, self._places)])
 
     def terms(self, x: Array) -> Terms:
         terms = self._parts.data.terms(x)
@@ -30,4 +30,4 @@ class PairTarget(BinaryTarget):
 
     def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
         for words, row in zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True):
-            add_pairs(words, self._couplings, row)
+            add_pairs(words, self.couplings, row)

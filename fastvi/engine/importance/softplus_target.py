@@ -8,6 +8,7 @@ those pixels whose exponentials could leave the range of a double.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,14 +142,21 @@ class ProductTarget(BinaryTarget):
         log_prior: Callable[[Array], Array] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(weights.shape[1], prior_logits)
-        self._products = _Products.build(weights, bias, self.groups, self.num_rows)
-        self._sign, self._data, self._log_prior = sign, data, log_prior
+        self.weights, self.bias, self.sign, self.log_prior = weights, bias, sign, log_prior
+        self._data = data
+
+    @cached_property
+    def _products(self) -> _Products:
+        return _Products.build(self.weights, self.bias, self.groups, self.num_rows)
 
     def terms(self, x: Array) -> Terms:
         return self._data.terms(x)
 
+    def prepare(self, x: Array) -> Any:
+        return self._products  # made before threads ask for it
+
     def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
-        self._products.add(sampled.rows, self._sign, log_w)
-        if self._log_prior is not None:
+        self._products.add(sampled.rows, self.sign, log_w)
+        if self.log_prior is not None:
             for words, row in zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True):
-                row += self._log_prior(unpacked(words, self.num_latents))
+                row += self.log_prior(unpacked(words, self.num_latents))

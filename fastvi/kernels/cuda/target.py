@@ -23,7 +23,7 @@ cuda: Any = numba_cuda  # whose types say little of what may stand in a kernel
 
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM"))  # noqa: B009 (a setting made at run time)
 
-BOOL, INT8, UINT8, INT32, INT64 = types.boolean, types.int8, types.uint8, types.int32, types.int64
+BOOL, INT32, UINT32, INT64 = types.boolean, types.int32, types.uint32, types.int64
 FLOAT32, FLOAT64 = types.float32, types.float64
 
 # of arrays that are read two numbers at a time, in bytes; the simulator knows none

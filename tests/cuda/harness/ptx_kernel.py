@@ -45,6 +45,9 @@ class PtxKernel:
 
     def launch(self, grid: Any, block: Any, arguments: Any, *, schedule: int = 0) -> None:
         """Run all blocks; ``schedule`` other than 0 seeds another order of the threads."""
+        sizes = _three(grid)
+        if sizes[0] >= 1 << 31 or max(sizes[1:]) > 65535 or not all(sizes):
+            raise PtxError(f"a grid of {list(sizes)} blocks cannot be launched")
         values: list[int] = []
         regions: list[int] = []
         for argument in arguments:
@@ -62,7 +65,7 @@ class PtxKernel:
             raise TypeError(f"the kernel takes {len(self._parameters)} parameters, got {len(values)}")
         error = ctypes.create_string_buffer(600)
         failed = self._library.launch(
-            _three(grid), _three(block), _words(values), _words(regions), len(regions) // 3,
+            sizes, _three(block), _words(values), _words(regions), len(regions) // 3,
             ctypes.c_uint64(schedule), error, len(error),
         )  # fmt: skip
         if failed:
