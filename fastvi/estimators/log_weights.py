@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
+from fastvi.engine.cuda.arrays import on_device
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.log_weights import weight_sums
 
@@ -21,6 +22,11 @@ _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache line
 
 def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndarray:
     """Real numbers of any dtype and strides, as they came; the sizes of axes are checked later."""
+    if on_device(log_w):
+        raise TypeError(
+            "log_w must lie on the host here, got an array of a GPU: log_mean_exp, effective_sample_size and "
+            "LogWeights read those where they are"
+        )
     array = validation._number_array(log_w, "log_w", "an array of real numbers")
     if ndim is not None:
         validation._check_shape(array, "log_w", ndim, None)
@@ -97,8 +103,9 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
     ----------
     log_w : array_like
         Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are
-        read as they are; sums are float64. DLPack arrays in CPU memory are taken without a copy; PyTorch
-        refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
+        read as they are; sums are float64. Arrays of a GPU are summed there and give one of its arrays
+        (C-contiguous, the last axis, at most 32,768 rows). DLPack arrays in CPU memory are taken without a
+        copy; PyTorch refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
     axis
         The axis of the K samples.
 
@@ -115,6 +122,8 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
     TypeError
         Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
     """
+    if on_device(log_w):
+        return _on_its_device(log_w, axis, lambda sums, num: sums.largest + np.log(sums.total / num))
     largest, total, _, num, shape = row_sums(log_weight_array(log_w), axis)
     with np.errstate(divide="ignore"):
         return (largest + np.log(total / num)).reshape(shape)[()]
@@ -147,7 +156,26 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.f
     ----------
     Kish (1965), Survey Sampling; Owen (2013), Monte Carlo theory, methods and examples, section 9.3.
     """
+    if on_device(log_w):
+        return _on_its_device(log_w, axis, lambda sums, num: _kish(sums.total, sums.squares, num))
     _, total, squares, num, shape = row_sums(log_weight_array(log_w), axis)
+    return _kish(total, squares, num).reshape(shape)[()]
+
+
+def _kish(total: np.ndarray, squares: np.ndarray, num: int) -> np.ndarray:
     # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
-    ess = np.clip(total * total / np.where(total > 0.0, squares, 1.0), np.where(total > 0.0, 1.0, 0.0), num)
-    return ess.reshape(shape)[()]
+    ess = total * total / np.where(total > 0.0, squares, 1.0)
+    return np.asarray(np.clip(ess, np.where(total > 0.0, 1.0, 0.0), num))
+
+
+def _on_its_device(log_w: Any, axis: Any, value: Callable[[Any, int], np.ndarray]) -> Any:
+    """What ``value`` makes of the sums of each row, as an array of the device of ``log_w``."""
+    from fastvi.engine.cuda.log_weights import checked_sums, device_rows
+
+    shape = tuple(log_w.shape)
+    if axis not in (-1, len(shape) - 1):
+        raise ValueError(f"axis must be the last one for an array of a GPU, got {axis}")
+    on, rows = device_rows(log_w)
+    with np.errstate(divide="ignore"):
+        found = value(checked_sums(on, rows), shape[-1])
+    return on.put(found.reshape(shape[:-1]))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
+from fastvi.engine.cuda.arrays import on_device
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.log_weights import log_weight_array, map_rows, row_sums, weight_rows
@@ -112,6 +113,8 @@ class LogWeights:
         log_w : array_like
             (N, K) log weights in nats, finite or -inf; any K, also 0, and another one in each chunk.
             Contiguous arrays of float32 or float64 are read where they are, others copied 1 MiB at a time.
+            Arrays of a GPU are summed there; of each row those that may be among the largest come to the
+            host.
 
         Raises
         ------
@@ -121,6 +124,9 @@ class LogWeights:
         TypeError
             Where ``log_w`` is not an array of real numbers.
         """
+        if on_device(log_w):
+            self._update_on_device(log_w)
+            return
         array = log_weight_array(log_w, (2,))
         if self._num_data is not None:
             validation._check_shape(array, "log_w", 2, (self._num_data, None))
@@ -143,6 +149,23 @@ class LogWeights:
         self._num_samples += num
         if sums.alike.any():
             np.minimum(sums.smallest, array.min(axis=1).astype(np.float64), out=sums.smallest)
+
+    def _update_on_device(self, log_w: Any) -> None:
+        from fastvi.engine.cuda.log_weights import checked_sums, collect, device_rows
+
+        on, rows = device_rows(log_w, 2)
+        if self._num_data not in (None, rows.shape[0]):
+            raise ValueError(f"log_w must have shape ({self._num_data}, any), got shape {tuple(rows.shape)}")
+        if self._num_data is None:
+            self._begin(rows.shape[0])
+        if not rows.shape[0] or not rows.shape[1]:
+            return
+        found, sums = checked_sums(on, rows), self._sums
+        sums.make_room(rows.shape[1])
+        collect(on, rows, found, sums)
+        sums.add(found.largest, found.total, found.squares)
+        self._num_samples += rows.shape[1]
+        np.minimum(sums.smallest, found.smallest, out=sums.smallest)
 
     def merge(self, other: LogWeights) -> None:
         """Take all weights that another summary has taken; ``other`` is left as it is.

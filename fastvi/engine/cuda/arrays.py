@@ -68,6 +68,8 @@ def device_data(value: Any, num_pixels: int) -> DeviceData:
         raise ValueError(f"x must have shape (num_data, {num_pixels}), got shape {tuple(held.shape)}")
     if np.dtype(held.dtype).kind not in "biuf":
         raise TypeError(f"x must be an array of real numbers, got dtype {held.dtype}")
+    if np.dtype(held.dtype) == bool:
+        held = held.view(np.uint8)
     return DeviceData(on, held, np.arange(num_pixels), 0, held.shape[0])
 
 

@@ -45,6 +45,11 @@ class WeightSums:
         return self.largest.size
 
     @property
+    def lowest(self) -> Array:
+        """What an entry must exceed to matter to a stream's tail (N,)."""
+        return self._lowest
+
+    @property
     def alike(self) -> Array:
         """Where all weights are equal."""
         return self.smallest >= self.largest - EQUAL

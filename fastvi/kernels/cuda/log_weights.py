@@ -116,16 +116,23 @@ def add_segments(
         running_smallest[n] = min(running_smallest[n], lows[0])
 
 
-@kernel(_MATRIX, _VECTOR, INT64, _MATRIX, array(INT64, 1), threads=THREADS)
-def collect_above(log_w, lowest, capacity, found, counts):
-    """The entries of row block.y above lowest[row] into found[row], in any order; ``counts`` may exceed
-    ``capacity``.
+def _collect_above(log_w, lowest, found, counts):
+    """The entries of row block.y above lowest[row] into found[row], as many as it holds, in any order;
+    ``counts`` says how many there are.
     """
     n, k = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k >= log_w.shape[1]:
         return
-    value = log_w[n, k]
+    value = float(log_w[n, k])
     if value > lowest[n]:
         place = cuda.atomic.add(counts, n, 1)
-        if place < capacity:
+        if place < found.shape[1]:
             found[n, place] = value
+
+
+COLLECT: dict[str, Any] = {
+    name: kernel(
+        array(dtype, 2), _VECTOR, _MATRIX, array(INT64, 1), threads=THREADS, name=f"collect_above_{name[-2:]}"
+    )(_collect_above)
+    for name, dtype in (("float64", FLOAT64), ("float32", FLOAT32))
+}

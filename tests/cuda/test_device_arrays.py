@@ -1,0 +1,128 @@
+"""Arrays that lie on a device go in as they are, and results come out as arrays of it."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import naive
+import numpy as np
+import pytest
+
+import fastvi
+from fastvi.engine.cuda.device import use
+
+
+@pytest.fixture
+def put(on_gpu):
+    """An array of another library's on the device; of the CPU's memory where that stands for the device's."""
+    if on_gpu:
+        from numba import cuda
+
+        return cuda.to_device
+    return lambda array: SimpleNamespace(
+        __cuda_array_interface__=dict(array.__array_interface__, version=3), shape=array.shape, held=array
+    )
+
+
+def on_host(result):
+    return result.copy_to_host() if hasattr(result, "copy_to_host") else np.asarray(result)
+
+
+def network():
+    rng = np.random.default_rng(0)
+    return fastvi.SigmoidBeliefNetwork(rng.normal(size=(6, 9)), np.zeros(6), np.zeros(9))
+
+
+def bits(num, width):
+    return np.random.default_rng([num, width]).random((num, width)) < 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32, np.int64])
+def test_pixels_of_any_dtype(make_device, put, dtype):
+    x = bits(5, 6).astype(dtype)
+    with use(make_device()):
+        got = on_host(fastvi.log_marginal(network(), put(x), device="cuda"))
+    np.testing.assert_allclose(got, fastvi.log_marginal(network(), x), rtol=1e-13)
+
+
+def test_strides_and_a_mask(make_device, put, on_gpu):
+    x = bits(5, 6)[:, ::-1].astype(np.uint8)
+    observed = np.array([1, 1, 0, 1, 0, 1], bool)
+    given = np.ascontiguousarray(x) if on_gpu else x
+    with use(make_device(check=True)):
+        got = on_host(fastvi.log_marginal(network(), put(given), device="cuda", observed=observed))
+    np.testing.assert_allclose(got, fastvi.log_marginal(network(), x, observed=observed), rtol=1e-13)
+
+
+def test_real_pixels_and_clamped_units(make_device, put):
+    rng = np.random.default_rng(0)
+    sparse = fastvi.BinarySparseCoding(rng.normal(size=(7, 10)), rng.normal(size=7), 0.5, rng.normal(size=10))
+    x = rng.normal(size=(4, 7)).astype(np.float32)
+    couplings = np.triu(rng.normal(size=(9, 9)), 1)
+    machine = fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=9))
+    observed = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0], bool)
+    with use(make_device(check=True)):
+        got = on_host(fastvi.log_marginal(sparse, put(x), device="cuda"))
+        units = on_host(fastvi.log_marginal(machine, put(bits(5, 9)), device="cuda", observed=observed))
+    np.testing.assert_allclose(got, fastvi.log_marginal(sparse, x), rtol=1e-12)
+    np.testing.assert_allclose(units, fastvi.log_marginal(machine, bits(5, 9), observed=observed), rtol=1e-12)
+
+
+def test_wrong_data(make_device, put):
+    x = bits(5, 6).astype(np.uint8)
+    two = x.copy()
+    two[3, 4] = 2
+    with use(make_device()):
+        with pytest.raises(ValueError, match=r"^x must be 0 or 1, got another value at index \(3, 4\)$"):
+            fastvi.log_marginal(network(), put(two), device="cuda")
+        with pytest.raises(ValueError, match=r"^x must have shape \(num_data, 6\), got shape \(5, 3\)$"):
+            fastvi.log_marginal(network(), put(np.ascontiguousarray(x[:, :3])), device="cuda")
+        with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
+            fastvi.log_marginal(network(), put(x))
+        with pytest.raises(ValueError, match=r"^observed must have shape \(6,\) for data on a GPU"):
+            fastvi.log_marginal(network(), put(x), device="cuda", observed=np.ones((5, 6), bool))
+
+
+def log_weights(num_rows, num, dtype=np.float64):
+    return (5.0 * np.random.default_rng([num_rows, num]).normal(size=(num_rows, num))).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("num", "check"), [(1, True), (257, True), (40_001, False)])
+def test_sums_of_log_weights(make_device, put, num, dtype, check):
+    log_w = log_weights(3, num, dtype)
+    log_w[1, 0] = -np.inf
+    with use(make_device(check=check)):
+        mean = on_host(fastvi.log_mean_exp(put(log_w)))
+        size = on_host(fastvi.effective_sample_size(put(log_w)))
+    with np.errstate(divide="ignore"):
+        want = [naive.log_sum_exp(row.tolist()) - math.log(num) for row in log_w]
+    np.testing.assert_allclose(mean, want, rtol=1e-12)
+    np.testing.assert_allclose(size, fastvi.effective_sample_size(log_w), rtol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_wrong_log_weights(make_device, put, wrong):
+    log_w = log_weights(3, 300)
+    log_w[2, 17] = wrong
+    with use(make_device()):
+        with pytest.raises(ValueError, match=r"^log_w must be finite or -inf, got NaN or \+inf in row 2$"):
+            fastvi.log_mean_exp(put(log_w))
+        with pytest.raises(ValueError, match="axis must be the last one"):
+            fastvi.log_mean_exp(put(log_w), axis=0)
+        with pytest.raises(TypeError, match="log_w must lie on the host here"):
+            fastvi.pareto_k(put(log_w))
+
+
+def test_streams(make_device, put):
+    chunks = [log_weights(2, num) for num in (9000, 20_000, 11)]
+    here, there = fastvi.LogWeights(tail_size=200), fastvi.LogWeights(tail_size=200)
+    with use(make_device()):
+        for chunk in chunks:
+            here.update(chunk)
+            there.update(put(chunk))
+    got, want = there.estimate(), here.estimate()
+    np.testing.assert_array_equal(got.pareto_k, want.pareto_k)  # the same largest weights
+    for name in ("log_marginal", "std_error", "ess", "max_weight_share"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-12)
