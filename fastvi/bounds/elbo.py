@@ -115,7 +115,12 @@ def elbo(
         expectations is exact, and their errors differ. None is "reconstruction", or "joint" of a model
         without a prior. Exact, "log_ratio" is for binary latents alone; it costs an exponential a state and
         datum, the others one multiply-add.
-    device, memory_limit, max_states
+    device
+        "cuda" sums or samples networks of one layer of latents on a GPU ("reconstruction" and "joint" are
+        both made of the expected log joint there; sampled also Boltzmann machines and sparse coding); what
+        takes no sum over states is computed on the CPU. "auto" picks a GPU where there is one that can, and
+        logs why it picks what.
+    memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
     Returns
@@ -126,6 +131,9 @@ def elbo(
     ------
     ValueError, TypeError
         For wrong input.
+    RuntimeError
+        For ``device="cuda"`` where no GPU can be used, or with a model or decomposition that only the CPU
+        can do.
 
     References
     ----------
@@ -146,7 +154,7 @@ def elbo(
     seed = validation.seed(seed)
     if num_samples is not None:
         num_samples = validation.positive_int(num_samples, "num_samples")
-    question = parts_of(model, x, q, observed, validation.flag(normalized, "normalized"))
+    question = parts_of(model, x, q, observed, validation.flag(normalized, "normalized"), where)
     num_data = question.num_data
     arrays = [np.empty(num_data) for _ in range(6)]
     for part in question.parts:

@@ -48,7 +48,7 @@ class Parts(NamedTuple):
     log_z: float  # to be subtracted
 
 
-def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool) -> Parts:
+def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool, device: str = "cpu") -> Parts:
     """Check everything, group the data by mask, cut q."""
     check_model(model)
     data, mask = checked_data(model, x, observed)
@@ -61,7 +61,7 @@ def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool) -> Par
         Part(members, seen, pixels, free, _cut(q, members, free))
         for pixels, members, seen, free in seen_groups(model, data, mask)
     ]
-    return Parts(len(data), parts, exact_log_z(model) if normalized else 0.0)
+    return Parts(len(data), parts, exact_log_z(model, device) if normalized else 0.0)
 
 
 def _check_q(model: Enumerable, q: Any, num_data: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fastvi.cli.group import WrongInput
+from fastvi.engine.cuda.device import state
 from fastvi.engine.hardware import caches
 from fastvi.studies.environment import environment
 
@@ -23,7 +24,7 @@ def show_info() -> None:
         "cores": found["cores"],
         "threads": f"{found['threads']} (set FASTVI_NUM_THREADS for another number)",
         "caches": f"{level1 >> 10} KiB level 1 data, {level2 >> 10} KiB level 2, a core",
-        "GPU": "not built yet",
+        "GPU": state(),
     }
     for name, value in lines.items():
         click.echo(f"{name:<10} {value}")

@@ -137,7 +137,7 @@ def annealed_importance_sampling(
         True for a line on standard error, or a function of (temperatures done, in all), summed over chains;
         a pilot run is not counted.
     device
-        "cpu", or "auto", which picks it. "cuda" raises: it is not built yet.
+        "cpu", or "auto", which picks it and logs why. "cuda" raises: annealing runs on the CPU.
 
     Returns
     -------

@@ -149,7 +149,7 @@ def estimate_log_marginal(
     )
     if device == "auto" and where == "cuda":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
-    log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model)
+    log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model, where)
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)

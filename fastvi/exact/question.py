@@ -201,13 +201,14 @@ def partition_form(model: Enumerable, options: Options) -> Form | None:
     return form
 
 
-def exact_log_z(model: Enumerable) -> float:
+def exact_log_z(model: Enumerable, device: str = "cpu") -> float:
     """log Z, refused where it is too large; 0 of a model that is normalised."""
     from fastvi.engine.log_sum import log_sums
     from fastvi.engine.runs import Run
 
     form = partition_form(model, Options())
-    return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
+    run = Run(place=placed(device, "float64", None, automatic=False))
+    return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
 def nothing_observed(model: Enumerable, options: Options, *, cuda: bool = False) -> tuple[Question, Form]:
