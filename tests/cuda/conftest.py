@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 if find_spec("numba_cuda") is None:
     collect_ignore_glob = ["test_*.py"]
 elif SIMULATED:
-    collect_ignore_glob = ["test_[!s]*.py"]
+    collect_ignore = [
+        path.name for path in Path(__file__).parent.glob("test_*.py") if path.stem != "test_simulator"
+    ]
 else:
     collect_ignore_glob = ["test_simulator.py"]
 
