@@ -7,11 +7,11 @@ predicted.
 
 Where the numbers come from. Cards: their vendor's data sheets (boost clock, multiprocessors, lanes of each
 kind, memory). Operations a state: two for each pixel in the product (an addition and a multiplication: no
-fused form has fewer), one multiply-add for each datum. ``SHARE``: floating-point instructions of all that
-are issued in the loop over chunks of pixels, counted in the machine code; it binds where the lanes take a
-warp's instruction every cycle of every scheduler (float32), and not where they take one in four or in two
-(float64 on the A100 and the H100), since the others are issued meanwhile. ``REACHED``: what kernels of this
-shape reach of that, a guess to be replaced by the first measurement.
+fused form has fewer), one multiply-add for each datum. ``PRODUCT_SHARE``, ``BATCH_SHARE``: floating-point
+instructions of all that are issued in the loop over chunks of pixels, counted in the machine code; it binds
+where the lanes take a warp's instruction every cycle of every scheduler (float32), and not where they take
+one in four or in two (float64 on the A100 and the H100), since the others are issued meanwhile.
+``REACHED``: what kernels of this shape reach of that, a guess to be replaced by the first measurement.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SHARE = 0.73  # of the loop over chunks; its inner loop alone has 0.87
+PRODUCT_SHARE = 0.75  # 516 of about 684 in the loop over chunks of pixels; of its inner loop alone 0.87
+BATCH_SHARE = 0.64  # 260 of about 404 in the loop over panels; of its inner loop alone 0.78
 REACHED = 0.85
 TILE_STATES = 1 << 13
 PAIR_STATES, PAIR_NUMBERS = 1 << 18, 144  # states of a tile, numbers of a row of the batch
@@ -39,10 +40,10 @@ class Card:
     lanes: dict[str, int]
     bandwidth: float
 
-    def rate(self, dtype: str) -> float:
-        """Instructions of one lane a second."""
+    def rate(self, dtype: str, share: float) -> float:
+        """Floating-point instructions of one lane a second, where they are that share of all."""
         lanes = self.lanes[dtype]
-        issued = min(lanes, 128 * SHARE)  # four schedulers of 32 threads
+        issued = min(lanes, 128 * share)  # four schedulers of 32 threads
         return self.multiprocessors * self.clock * 1e9 * issued * REACHED
 
 
@@ -68,11 +69,11 @@ class Prediction:
 
 def network(card: Card, d: int, num_pixels: int, num_data: int, dtype: str) -> Prediction:
     """log p(x) of a sigmoid belief network."""
-    states, rate = 2.0**d, card.rate(dtype)
+    states = 2.0**d
     size = 8 if dtype == "float64" else 4
     rows = -(-num_data // 128) * 128  # a block of threads takes 128 data
-    product = states * 2.0 * num_pixels / rate
-    batch = states * rows / rate
+    product = states * 2.0 * num_pixels / card.rate(dtype, PRODUCT_SHARE)
+    batch = states * rows / card.rate(dtype, BATCH_SHARE)
     # a tile is written and read; sums of each datum and tile are written and read
     moved = states * 2 * size + states / TILE_STATES * rows * 16.0
     memory = moved / (card.bandwidth * 1e9)
@@ -82,7 +83,7 @@ def network(card: Card, d: int, num_pixels: int, num_data: int, dtype: str) -> P
 
 def machine(card: Card, d: int, dtype: str) -> Prediction:
     """log Z of a Boltzmann machine."""
-    states, rate = 2.0**d, card.rate(dtype)
+    states, rate = 2.0**d, card.rate(dtype, BATCH_SHARE)
     size = 8 if dtype == "float64" else 4
     batch = states / rate
     rows = states / PAIR_STATES

@@ -29,10 +29,10 @@ def test_predictions_are_operations_over_rates(monkeypatch):
 
     card = cuda_model.Card("a card", 100, 1.0, {"float64": 32, "float32": 128}, 1000.0)
     # 100 * 10^9 * 32 instructions a second, of which a kernel reaches a share
-    assert card.rate("float64") == pytest.approx(3.2e12 * cuda_model.REACHED)
-    assert card.rate("float32") == pytest.approx(12.8e12 * cuda_model.SHARE * cuda_model.REACHED)
+    assert card.rate("float64", 0.5) == pytest.approx(3.2e12 * cuda_model.REACHED)
+    assert card.rate("float32", 0.5) == pytest.approx(6.4e12 * cuda_model.REACHED)
     found = cuda_model.network(card, 20, 784, 128, "float64")
-    assert found.product == pytest.approx(2**20 * 1568 / card.rate("float64"))
-    assert found.batch == pytest.approx(2**20 * 128 / card.rate("float64"))
+    assert found.product == pytest.approx(2**20 * 1568 / card.rate("float64", 1.0))
+    assert found.batch == pytest.approx(2**20 * 128 / card.rate("float64", 1.0))
     assert cuda_model.network(card, 20, 784, 1, "float64").batch == found.batch  # a block takes 128 data
-    assert cuda_model.machine(card, 42, "float64").batch == pytest.approx(2**42 / card.rate("float64"))
+    assert cuda_model.machine(card, 42, "float64").batch == pytest.approx(2**42 / card.rate("float64", 1.0))

@@ -191,7 +191,7 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
         product = cuda.local.array(_PRODUCTS, dtype)
         a = cuda.local.array(TILE_ROWS, dtype)
         b = cuda.local.array(TILE_COLUMNS, dtype)
-        t = cuda.blockIdx.x
+        t = np.uint64(cuda.blockIdx.x)
         if direct[t] != 0:  # the whole block
             return
         thread = np.uint64(cuda.threadIdx.x)
@@ -206,15 +206,13 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
         num_chunks = np.uint64(modes.shape[1])
         chunk = np.uint64(0)
         while chunk < num_chunks:
-            i = thread
-            while i < np.uint64(_LEFT):
+            for load in range(_LEFT // THREADS):
+                i = np.uint64(load * THREADS) + thread
                 scale = scales[t, chunk * np.uint64(CHUNK) + i // np.uint64(ROWS)]
                 left_panel[i] = left[chunk * np.uint64(_LEFT) + i] * scale
-                i += np.uint64(THREADS)
-            i = thread
-            while i < np.uint64(_RIGHT):
+            for load in range(_RIGHT // THREADS):
+                i = np.uint64(load * THREADS) + thread
                 right_panel[i] = right[chunk * np.uint64(_RIGHT) + i]
-                i += np.uint64(THREADS)
             mode = modes[t, chunk]
             if mode != GO_ON:
                 for r in range(TILE_ROWS):
@@ -285,9 +283,9 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
                 peaks[thread] = max(peaks[thread], peaks[thread + half])
             cuda.syncthreads()
             half = half // np.uint64(2)
-        largest = peaks[0]
+        highest = peaks[0]
         if thread == 0:
-            tile_scales[t] = 0.0 if in_log_space else constants[t] + largest * _LOG_TWO
+            tile_scales[t] = 0.0 if in_log_space else constants[t] + highest * _LOG_TWO
         q = np.uint64(0)
         while q < np.uint64(_PER_THREAD):
             row, column = _row_of(q, thread), _column_of(q, thread)
@@ -296,8 +294,8 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
             if row < num_rows and column < num_columns:
                 if in_log_space:
                     value = dtype(log_fast(np.float64(weight)) + power * _LOG_TWO + constants[t])
-                elif power - largest >= flush:
-                    value = weight * power_of(power - largest)
+                elif power - highest >= flush:
+                    value = weight * power_of(power - highest)
             tiles[t, row, column] = value
             q += np.uint64(1)
 
