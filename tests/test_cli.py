@@ -310,6 +310,7 @@ def test_info(monkeypatch):
     assert "FASTVI_NUM_THREADS must be" in one_line(invoke("info"))
 
 
+@pytest.mark.slow_without_jit
 def test_quick_study_of_everything(tmp_path, monkeypatch):
     if JIT_DISABLED:  # a climb on quadrature takes minutes in interpreted loops
         monkeypatch.setattr("fastvi.studies.variance.two_modes", correlated)
