@@ -121,7 +121,7 @@ def ask(
     whether a GPU can answer it.
     """
     options = options.checked(cuda=cuda)
-    data, mask = checked_data(model, x, observed, options.device)
+    data, mask = checked_data(model, x, observed, options.device if cuda else None)
     groups = []
     for pixels, members, part, free in seen_groups(model, data, mask):
         is_closed = closed(model, pixels)
@@ -143,11 +143,11 @@ def ask(
 
 
 def checked_data(
-    model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, device: str = "cpu"
+    model: Enumerable, x: ArrayLike | None, observed: ArrayLike | None, device: str | None = None
 ) -> tuple[Any, np.ndarray | None]:
     """Clean data (N, D) and the mask of what was observed, or None where all was.
 
-    Data of a GPU stay there, as ``DeviceData``.
+    Data of a GPU stay there, as ``DeviceData``, where ``device`` is "cuda"; None: this question reads none.
     """
     if on_device(x):
         refuse_unless_asked(x, device)

@@ -80,6 +80,14 @@ def test_wrong_data(make_device, put):
             fastvi.log_marginal(network(), put(np.ascontiguousarray(x[:, :3])), device="cuda")
         with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
             fastvi.log_marginal(network(), put(x))
+        q = fastvi.Bernoulli(np.zeros(9))
+        for call in (
+            lambda: fastvi.elbo(network(), put(x), q, device="cuda"),
+            lambda: fastvi.estimate_log_marginal(network(), put(x), device="cuda"),
+            lambda: fastvi.exact_posterior(network(), put(x)),
+        ):
+            with pytest.raises(TypeError, match=r"^x must lie on the host here, got an array of a GPU"):
+                call()
         with pytest.raises(ValueError, match=r"^observed must have shape \(6,\) for data on a GPU"):
             fastvi.log_marginal(network(), put(x), device="cuda", observed=np.ones((5, 6), bool))
 

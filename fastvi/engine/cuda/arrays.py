@@ -20,10 +20,10 @@ _DLPACK_CUDA = 2  # kDLCUDA
 
 def on_device(value: Any) -> bool:
     """Whether this is an array of a GPU: CuPy's, a CUDA tensor of PyTorch, Numba's."""
-    kind = getattr(value, "__dlpack_device__", None)
-    if kind is not None and kind()[0] == _DLPACK_CUDA:
-        return True
     try:
+        kind = getattr(value, "__dlpack_device__", None)
+        if kind is not None and kind()[0] == _DLPACK_CUDA:
+            return True
         return hasattr(value, "__cuda_array_interface__")
     except Exception:  # PyTorch raises for a tensor that lies on the CPU, or requires a gradient
         return False
@@ -103,13 +103,18 @@ def device_terms(data: Data, x: DeviceData) -> Terms:
     return Terms(on.get(linear), on.get(values))
 
 
-def refuse_unless_asked(value: Any, device_name: str, name: str = "x") -> None:
-    """TypeError for an array of a GPU where the CPU was asked for: nothing is copied behind the caller's
-    back.
+def refuse_unless_asked(value: Any, device_name: str | None) -> None:
+    """TypeError for data of a GPU where the CPU was asked for, or where the question reads none (None):
+    nothing is copied behind the caller's back.
     """
+    if on_device(value) and device_name is None:
+        raise TypeError(
+            "x must lie on the host here, got an array of a GPU: of the questions to models only log_marginal "
+            "reads those where they are"
+        )
     if on_device(value) and device_name == "cpu":
         raise TypeError(
-            f"{name} lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
+            "x lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
             f"{validation.shown(type(value))}"
         )
 

@@ -70,8 +70,10 @@ class NumbaDevice(Device):
     """A GPU as Numba sees it."""
 
     def __init__(self, index: int) -> None:
-        from numba import cuda
+        from numba import config, cuda
 
+        # it warns of grids that are small, which ours are where the question is
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
         self.index, self._cuda = index, cuda
         with self._context():
             name = getattr(cuda.get_current_device(), "name", "Numba's simulator")
