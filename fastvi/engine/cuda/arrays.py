@@ -109,8 +109,8 @@ def refuse_unless_asked(value: Any, device_name: str | None) -> None:
     """
     if on_device(value) and device_name is None:
         raise TypeError(
-            "x must lie on the host here, got an array of a GPU: of the questions to models only log_marginal "
-            "reads those where they are"
+            "x must lie on the host here, got an array of a GPU: of the questions to models only "
+            "log_marginal reads those where they are"
         )
     if on_device(value) and device_name == "cpu":
         raise TypeError(

@@ -73,7 +73,7 @@ class NumbaDevice(Device):
         from numba import config, cuda
 
         # it warns of grids that are small, which ours are where the question is
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", 0)  # noqa: B010 (a setting made at run time)
         self.index, self._cuda = index, cuda
         with self._context():
             name = getattr(cuda.get_current_device(), "name", "Numba's simulator")
