@@ -433,6 +433,32 @@ def test_ctrl_c_right_after_a_finished_sum_was_written(tmp_path, monkeypatch):
     assert (tmp_path / "run").read_bytes() == before
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a half-made ZipFile
+def test_ctrl_c_at_any_line_of_reading(path):
+    Checkpoint.open(path, "toy").save(0, 1, 2, (np.arange(3.0),))
+    lines, stop, before = 0, 0, sys.gettrace()
+
+    def trace(*_):
+        nonlocal lines
+        lines += 1
+        if lines == stop:
+            raise KeyboardInterrupt
+        return trace
+
+    while lines == stop:  # until it gets through
+        lines, stop = 0, stop + 1
+        sys.settrace(trace)
+        try:
+            Checkpoint.open(path, "toy")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        (array,) = Checkpoint.open(path, "toy")._saved[0].arrays
+        assert array.tolist() == [0.0, 1.0, 2.0]
+    assert stop > 100
+
+
 def test_ctrl_c_at_any_moment(tmp_path):
     loop = "[test_runs.run_under_fire(sys.argv[1] + str(s), s) for s in range(int(sys.argv[2]), 12, 2)]"
     scripts = [run_script(loop, tmp_path / "run", first) for first in range(2)]

@@ -167,7 +167,9 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
             version = int(archive[_VERSION])
             if version > FORMAT_VERSION:
                 raise ValueError(f"its format {version} is newer than {FORMAT_VERSION}, which is read here")
-            owner, layout, data = str(archive[_IDENTITY]), json.loads(str(archive[_LAYOUT])), archive[_BYTES]
+            # not str(array): a Ctrl-C within it can make NumPy print another array as "..." ever after
+            owner, layout = archive[_IDENTITY].item(), json.loads(archive[_LAYOUT].item())
+            data = archive[_BYTES]
         saved, offset = [], 0
         for tasks, done, arrays in layout:
             read = []
