@@ -21,7 +21,7 @@ from fastvi.engine import requests
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
-from fastvi.engine.importance.jobs import Sampler, forget
+from fastvi.engine.importance.jobs import Sampler, forget, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
 from fastvi.models.enumerable import Enumerable
 
@@ -171,7 +171,7 @@ def elbo(
                 model, part, form_of, kl, entropy, _expectation(model, part, where, device, memory_limit)
             )
         else:
-            found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where)
+            found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where, device == "auto")
         if kl is None:  # the prior is a model
             kl = found.reconstruction - found.joint - entropy
         values = found.value, found.reconstruction, kl, found.joint, entropy, found.std_error
@@ -258,6 +258,7 @@ def _sampled(
     num_samples: int,
     seed: int,
     where: str,
+    automatic: bool,
 ) -> _Bound:
     """What the expectation of is sampled, and what is added to it exactly."""
     if form_of == "reconstruction" and model._prior() is None:
@@ -270,6 +271,8 @@ def _sampled(
     what = WEIGHT if form_of == "log_ratio" else JOINT
     sampler = Sampler(build, uuid.uuid4().hex, part.x, part.members, part.proposal(), seed, what, where)
     try:
+        if automatic:
+            sampler = sampler_where_it_can(sampler)
         mean, error = sampled_means(sampler, num_samples)
     finally:
         forget()

@@ -41,10 +41,15 @@ def num_chunks(num_data: int) -> int:
     return -(-num_data // CHUNK_DATA)
 
 
+def slices(num: int, step: int) -> Iterator[slice]:
+    """``num`` things, ``step`` at a time."""
+    for first in range(0, num, step):
+        yield slice(first, min(first + step, num))
+
+
 def chunks(num_data: int) -> Iterator[slice]:
     """Data that are worked on together."""
-    for first in range(0, num_data, CHUNK_DATA):
-        yield slice(first, min(first + CHUNK_DATA, num_data))
+    return slices(num_data, CHUNK_DATA)
 
 
 def small_slices(num_data: int, states: int) -> list[slice]:

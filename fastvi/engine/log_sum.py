@@ -29,7 +29,7 @@ _LOG = logging.getLogger("fastvi")
 
 def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Array:
     """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
-    negligible = certain - (53 + form.num_latents) * math.log(2.0)
+    negligible = certain - (form.rounding_bits + form.num_latents) * math.log(2.0)
     work = partial(form.log_space_wave, terms, negligible)
     return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, silent).log()
 

@@ -147,7 +147,7 @@ def estimate_log_marginal(
         if isinstance(model, JointTable)
         else _samplers(model, x, observed, proposal, seed, num_samples, where)
     )
-    if device == "auto" and where == "cuda":
+    if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
     log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model, where)
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))

@@ -96,3 +96,13 @@ def split_exponent_32(x):
     """The same of a float32."""
     bits = float_to_bits_32(x)
     return bits_to_float_32((bits & _MANTISSA_32) | _ONE_32), (bits >> 23) - 127
+
+
+@inline
+def bit_sum(coefficients, state):
+    """Sum of the coefficients whose bit is set in ``state``."""
+    total = 0.0
+    for i in range(coefficients.size):
+        if (state >> i) & 1:
+            total += coefficients[i]
+    return total

@@ -13,6 +13,7 @@ import math
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.jit import inline
 
+LOG_TWO = math.log(2.0)
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01  # 33 bits: n * _LN2_HIGH is exact for |n| < 2^20 (Cody and Waite 1980)
 _LN2_LOW = 1.90821492927058770002e-10
@@ -106,3 +107,15 @@ def log_add_exp(a, b):
     if high == -math.inf or high == math.inf:
         return high
     return high + math.log1p(math.exp(low - high))
+
+
+@inline
+def add_scaled(largest, total, scale, term):
+    """total * exp(largest) + term * exp(scale) as another such pair; a term that is not positive adds
+    nothing.
+    """
+    if not term > 0.0 or scale == -math.inf:
+        return largest, total
+    if scale > largest:
+        return scale, total * math.exp(largest - scale) + term
+    return largest, total + term * math.exp(scale - largest)

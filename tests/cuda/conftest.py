@@ -51,12 +51,6 @@ def make_device(on_gpu: bool) -> Callable[..., Any]:
     return PtxDevice
 
 
-@pytest.fixture
-def ptx_device(make_device: Callable[..., Any]) -> Callable[..., Any]:
-    """The same under its older name."""
-    return make_device
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # what is predicted is set beside what is measured before anything else
     items.sort(key=lambda item: item.path.name != "test_predictions.py")

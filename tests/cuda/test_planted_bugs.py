@@ -58,8 +58,9 @@ class Planted:
         self._device.launch(self._changed if kernel is self._kernel else kernel, grid, *arguments)
 
 
-MULTIPLY, TILE_SUMS = softplus_product.KERNELS_64[1], tile_sums.TILE_SUMS_64
-TERMS, BIT_TABLES, MERGE = softplus_product.KERNELS_64[0], tile_sums.BIT_TABLES_64, log_sums.merge_tile_sums
+TERMS, MULTIPLY = softplus_product.KERNELS["float64"]
+BIT_TABLES, TILE_SUMS = tile_sums.KERNELS["float64"]
+MERGE = log_sums.merge_tile_sums
 
 
 def result(device):

@@ -154,3 +154,15 @@ def test_what_a_gpu_does_not_sample_is_said(make_device, caplog):
     table = fastvi.JointTable([[0.25, 0.25], [0.25, 0.25]])
     with use(make_device()), pytest.raises(RuntimeError, match="a table is sampled on the CPU"):
         fastvi.estimate_log_marginal(table, device="cuda")
+
+
+def test_what_a_gpu_does_not_sample_of_an_elbo(make_device, caplog):
+    layers = [(np.ones((4, 3)), np.zeros(4)), (np.ones((5, 4)), np.zeros(5))]
+    decoder = fastvi.NeuralDecoder(layers, "tanh", fastvi.Bernoulli(np.zeros(3)))
+    x, q = bits(2, 5), fastvi.Bernoulli([0.5, -1.0, 0.0])
+    with use(make_device()), pytest.raises(RuntimeError, match=r"^device='cuda' samples .*use device='cpu'$"):
+        fastvi.elbo(decoder, x, q, num_samples=8, device="cuda")
+    with use(make_device()), caplog.at_level("INFO", "fastvi"):
+        got = fastvi.elbo(decoder, x, q, num_samples=8, device="auto")
+    assert "device='auto' picks 'cpu': a GPU samples" in caplog.text
+    np.testing.assert_array_equal(got.value, fastvi.elbo(decoder, x, q, num_samples=8).value)

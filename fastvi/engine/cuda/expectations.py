@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.cuda.device import device
-from fastvi.engine.cuda.form import slices
 from fastvi.engine.cuda.place import Unsupported
-from fastvi.engine.cuda.softplus_form import NUM_NUMBERS, CudaSoftplusForm, cuda_softplus_form
-from fastvi.engine.form import Form, chunks
+from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
+from fastvi.engine.form import Form, chunks, slices
 from fastvi.engine.softplus_form import SoftplusForm
-from fastvi.kernels.cuda import softplus_product as product
 from fastvi.kernels.cuda.tile_means import add_tile_means
-from fastvi.kernels.cuda.tile_sums import BIT_TABLES_64, DATA, THREADS, TILE_SUMS_64
+from fastvi.kernels.cuda.tile_sums import DATA
 
 Array = NDArray[Any]
 
@@ -41,23 +39,17 @@ def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) 
 
 def _tile_means(form: CudaSoftplusForm, logits: Array) -> Array:
     """E_q[<centre, z> - A(z)] for each row of ``logits`` in the form's order."""
-    on, (outer, row_bits, column_bits, _), found = device(), form.tiling, []
+    on, outer, found = device(), form.tiling.outer_bits, []
     normaliser = -(np.maximum(logits, 0.0) + np.log1p(np.exp(-np.abs(logits)))).sum(axis=1)
     for part in slices(len(logits), form.batch_size(on, len(logits))):
         linear, num_data = np.ascontiguousarray(logits[part]), part.stop - part.start
-        padded = -(-num_data // DATA) * DATA
-        tables, base = on.empty((NUM_NUMBERS, padded), np.float64), on.empty(padded, np.float64)
-        nothing = on.full((1, row_bits + column_bits), 0.0)
-        on.launch(
-            BIT_TABLES_64, -(-padded // THREADS), on.put(linear), nothing, on.put(normaliser[part]), outer,
-            row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
-        )  # fmt: skip
+        tables, base = form.bit_tables(on, linear, normaliser[part])
         outer_part, means = on.put(linear[:, :outer]), on.full(num_data, 0.0)
-        into, count = form.empty_tiles(on, "float64"), form.launch_tiles
+        into, count, padded = form.empty_tiles(on), form.launch_tiles, tables.shape[1]
         sums = on.empty((count, padded), np.float64)
         for start in range(0, form.tiling.num_tiles, count):
-            form.fill_launch(on, start, "float64", into, in_log_space=True)
-            on.launch(TILE_SUMS_64, (padded // DATA, count), tables, into.tiles, sums)
+            form.fill_launch(on, start, into, in_log_space=True)
+            on.launch(form.tile_sums, (padded // DATA, count), tables, into.tiles, sums)
             on.launch(add_tile_means, num_data, sums, base, start, count, outer_part, means)
         found.append(on.get(means))
     return np.concatenate(found) if found else np.empty(0)

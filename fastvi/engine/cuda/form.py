@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +17,14 @@ from numpy.typing import NDArray
 from fastvi.engine.batch import Batch
 from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.cuda.device import Device, device
+from fastvi.engine.cuda.resident import resident
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, Moments, Sums
+from fastvi.engine.form import Form, Moments, Sums, slices
 from fastvi.kernels.cuda.softplus_product import LIMITS
 
 Array = NDArray[Any]
 
 _SHARE = 0.8  # of the free memory that a run takes at most
-_RESIDENT: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +69,7 @@ class CudaForm(Form):
 
     def resident(self, on: Device) -> Any:
         """The same, once a device."""
-        held = _RESIDENT.setdefault(self, {})
-        if on not in held:
-            held[on] = self.tables(on)
-        return held[on]
+        return resident(self, on, self.tables)
 
     @abstractmethod
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
@@ -139,8 +134,3 @@ class CudaBatch(Batch):
 
     def moments(self, first: int) -> Moments:
         raise NotImplementedError
-
-
-def slices(num: int, step: int) -> Iterator[slice]:
-    for first in range(0, num, step):
-        yield slice(first, min(first + step, num))

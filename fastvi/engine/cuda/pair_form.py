@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.cuda.device import Device
-from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running, slices
+from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
 from fastvi.engine.data_terms import Terms
+from fastvi.engine.form import slices
 from fastvi.engine.pair_form import PairForm
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.host import COLUMNS
@@ -21,16 +22,7 @@ from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_logs import THREADS as OUTER_THREADS
 from fastvi.kernels.cuda.tile_logs import outer_terms
-from fastvi.kernels.cuda.tile_sums import (
-    BIT_TABLES_32,
-    BIT_TABLES_64,
-    DATA,
-    LOW_COLUMNS,
-    LOW_ROWS,
-    THREADS,
-    TILE_SUMS_32,
-    TILE_SUMS_64,
-)
+from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
 
 Array = NDArray[Any]
 
@@ -58,10 +50,6 @@ class CudaPairForm(CudaForm):
     @property
     def wave_tiles(self) -> int:  # type: ignore[override]
         return max(1, _WAVE_STATES // self.tiling.tile_states)
-
-    @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -155,9 +143,7 @@ class PairBatch(CudaBatch):
     def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         form, (outer, row_bits, column_bits, _) = self.form, self.form.tiling
         held = form.resident(on)
-        bit_tables, tile_sums = (
-            (BIT_TABLES_64, TILE_SUMS_64) if form.dtype == "float64" else (BIT_TABLES_32, TILE_SUMS_32)
-        )
+        bit_tables, tile_sums = KERNELS[form.dtype]
         num_data, at_once = len(terms.constant), self._outer_at_once()
         linear, base, outer_data = (
             on.put(terms.linear),

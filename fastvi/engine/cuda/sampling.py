@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.cuda.device import Device, device
-from fastvi.engine.cuda.form import slices
 from fastvi.engine.cuda.place import Unsupported
+from fastvi.engine.cuda.resident import resident
+from fastvi.engine.form import slices
 from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.proposals import BernoulliMixture, log_probabilities
-from fastvi.engine.importance.softplus_target import ProductTarget
-from fastvi.engine.importance.targets import WEIGHT, BinaryTarget
+from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
+from fastvi.engine.importance.targets import WEIGHT
 from fastvi.kernels.cpu.draws import split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS as DRAW_THREADS
 from fastvi.kernels.cuda.draws import draw_states
@@ -37,21 +38,20 @@ from fastvi.kernels.cuda.log_weights import SEGMENT, WEIGHT_SUMS, add_segments
 Array = NDArray[Any]
 
 MOST_DATA = 1 << 15  # a grid has at most 65,535 blocks along its second axis
-_LARGEST_LOG = 700.0  # of a running product, and of exp(eta)
 
 
 class _Table(NamedTuple):
     """Rows of one kind of pixels."""
 
-    rows: Array  # (tiles, rows, PIXELS)
-    splits: Array  # (tiles,)
+    rows: Any  # (tiles, rows, PIXELS)
+    splits: Any  # (tiles,)
     direct: bool
 
 
 def _tables(target: ProductTarget) -> list[_Table]:
     """Products for the pixels whose exponentials fit, logits for the others."""
     weights, bias, d = target.weights, target.bias, target.num_latents
-    fits = np.abs(weights).sum(axis=1) + np.abs(bias) <= _LARGEST_LOG - 1.0
+    fits = np.abs(weights).sum(axis=1) + np.abs(bias) <= LARGEST_LOG - 1.0
     found = []
     for direct, pixels in ((False, np.flatnonzero(fits)), (True, np.flatnonzero(~fits))):
         if not pixels.size:
@@ -66,10 +66,7 @@ def _tables(target: ProductTarget) -> list[_Table]:
         logits[0, :, pixels.size :] = -np.inf  # a factor of 1, a softplus of 0
         growth = np.zeros(tiles * PIXELS)
         growth[: pixels.size] = np.logaddexp(0.0, np.maximum(weights[pixels], 0.0).sum(axis=1) + bias[pixels])
-        splits, held = np.zeros(tiles, np.int32), 0.0
-        for t, more in enumerate(growth.reshape(tiles, PIXELS).max(axis=1)):
-            splits[t] = held + more > _LARGEST_LOG
-            held = (1.0 if splits[t] else held) + more
+        splits = splits_before(growth.reshape(tiles, PIXELS).max(axis=1)).astype(np.int32)
         rows = (logits if direct else np.exp(logits)).reshape(-1, tiles, PIXELS)
         found.append(_Table(np.ascontiguousarray(rows.transpose(1, 0, 2)), splits, direct))
     return found
@@ -91,7 +88,7 @@ class CudaFiller:
     def __init__(self, target: Any, x: Array, numbers: Array, proposal: Any, seed: int, part: str) -> None:
         if reason := refusal(target, proposal):
             raise Unsupported(f"device='cuda' {reason}; use device='cpu'")
-        self._target: BinaryTarget = target
+        self._target = target
         self._terms, self._numbers, self._key = target.terms(x), numbers, split_seed(seed)
         logits = proposal.logits[0]
         self._thresholds = thresholds(logits)
@@ -102,7 +99,12 @@ class CudaFiller:
             with np.errstate(invalid="ignore"):  # of bits that are never drawn
                 if_zero, if_one = if_zero - log_zero, if_one - log_one
         self._linear = np.ascontiguousarray(if_zero), np.ascontiguousarray(if_one)
-        self._tables = _tables(target) if isinstance(target, ProductTarget) else []
+
+    def _product_tables(self, on: Device) -> list[_Table]:
+        return [
+            table._replace(rows=on.put(table.rows), splits=on.put(table.splits))
+            for table in _tables(self._target)
+        ]
 
     def log_weights(self, on: Device, begin: int, first: int, num_data: int, num: int) -> Any:
         """Log weights (num_data, num) on a device, of samples ``first``, ... of the job's data ``begin``,
@@ -120,13 +122,14 @@ class CudaFiller:
         grid = -(-num // THREADS), num_data
         on.launch(add_linear, grid, words, if_zero, if_one, on.put(self._terms.constant[some]), log_w)
         if isinstance(self._target, ProductTarget):
-            for table in self._tables:
+            for table in resident(self._target, on, self._product_tables):
                 on.launch(
                     ADD_SOFTPLUS if table.direct else ADD_PRODUCTS, (-(-num // BLOCK_SAMPLES), num_data),
-                    on.put(table.rows), on.put(table.splits), d, float(self._target.sign), words, log_w,
+                    table.rows, table.splits, d, float(self._target.sign), words, log_w,
                 )  # fmt: skip
         elif isinstance(self._target, PairTarget):
-            on.launch(add_pairs, grid, words, on.put(self._target.couplings), log_w)
+            couplings = self._target.couplings
+            on.launch(add_pairs, grid, words, resident(self._target, on, lambda to: to.put(couplings)), log_w)
         return log_w
 
     def fill(self, begin: int, first: int, log_w: Array) -> None:

@@ -18,16 +18,9 @@ from fastvi.engine.softplus_form import SoftplusForm, centred_sums
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cuda import softplus_product as product
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
-from fastvi.kernels.cuda.tile_sums import (
-    BIT_TABLES_32,
-    BIT_TABLES_64,
-    DATA,
-    LOW_COLUMNS,
-    LOW_ROWS,
-    THREADS,
-    TILE_SUMS_32,
-    TILE_SUMS_64,
-)
+from fastvi.kernels.cuda.softplus_direct import KERNELS as ADD_DIRECT
+from fastvi.kernels.cuda.target import Kernel
+from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
 
 Array = NDArray[Any]
 
@@ -73,22 +66,12 @@ class CudaSoftplusForm(CudaForm):
     def batch(self, terms: Terms) -> SoftplusBatch:
         return SoftplusBatch(self, terms)
 
-    def tables(self, on: Device) -> dict[str, _Tables]:
-        return {}
-
-    def of(self, on: Device, dtype: str) -> _Tables:
-        """Tables of a dtype: float64 is wanted too where float32 cannot be certified."""
-        held = self.resident(on)
-        if dtype not in held:
-            held[dtype] = self._build(on, dtype)
-        return held[dtype]
-
     @cached_property
     def _padded_pixels(self) -> int:
         return max(1, -(-self.source.bias.size // product.CHUNK)) * product.CHUNK
 
-    def _build(self, on: Device, dtype: str) -> _Tables:
-        form, (limit, block_limit, _) = self.source, product.LIMITS[dtype]
+    def tables(self, on: Device) -> _Tables:
+        form, (limit, block_limit, _) = self.source, product.LIMITS[self.dtype]
         outer, row = self.tiling.outer_bits, self.tiling.outer_bits + self.tiling.row_bits
         weights = np.split(form.weights, [outer, row], axis=1)
         left_sums, left_middle, left_spread = centred_sums(weights[1])
@@ -122,7 +105,7 @@ class CudaSoftplusForm(CudaForm):
         outer_weights, outer_linear = put(weights[0].T), put(linear[0])
         rows, columns, row_part = put(row_weights), put(column_weights), put(row_linear)
         return _Tables(
-            (put(left.reshape(-1), dtype), put(right.reshape(-1), dtype)),
+            (put(left.reshape(-1), self.dtype), put(right.reshape(-1), self.dtype)),
             (
                 outer_weights, put(form.bias + left_middle + right_middle), put(left_spread),
                 put(right_spread), put(left_middle), put(right_middle), rows, columns, outer_linear, row_part,
@@ -148,8 +131,26 @@ class CudaSoftplusForm(CudaForm):
         each = 8 * (NUM_NUMBERS + self.num_latents + self.launch_tiles + 8)
         return self.room(on, self.launch_bytes(), DATA * each, -(-max(1, num_data) // DATA)) * DATA
 
-    def empty_tiles(self, on: Device, dtype: str) -> _Tiles:
-        count, chunks = self.launch_tiles, self._padded_pixels // product.CHUNK
+    def bit_tables(self, on: Device, linear: Array, constant: Array) -> tuple[Any, Any]:
+        """Tables of exp<linear[n], inner bits> (numbers, N padded), and the log of what they and
+        exp(constant[n]) were divided by.
+        """
+        outer, row_bits, column_bits, _ = self.tiling
+        padded = -(-len(linear) // DATA) * DATA
+        tables, base = on.empty((NUM_NUMBERS, padded), self.dtype), on.empty(padded, np.float64)
+        nothing = on.full((1, row_bits + column_bits), 0.0)
+        on.launch(
+            KERNELS[self.dtype][0], -(-padded // THREADS), on.put(linear), nothing, on.put(constant), outer,
+            row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
+        )  # fmt: skip
+        return tables, base
+
+    @property
+    def tile_sums(self) -> Kernel:
+        return KERNELS[self.dtype][1]
+
+    def empty_tiles(self, on: Device) -> _Tiles:
+        dtype, count, chunks = self.dtype, self.launch_tiles, self._padded_pixels // product.CHUNK
         sides = product.ROWS + product.COLUMNS
         return _Tiles(
             on.empty((count, self._padded_pixels), dtype), on.empty((count, 2, chunks), np.float64),
@@ -158,23 +159,21 @@ class CudaSoftplusForm(CudaForm):
             on.empty((count, product.ROWS, product.COLUMNS), dtype), on.empty(count, np.float64),
         )  # fmt: skip
 
-    def fill_launch(
-        self, on: Device, first: int, dtype: str, into: _Tiles, *, in_log_space: bool = False
-    ) -> None:
+    def fill_launch(self, on: Device, first: int, into: _Tiles, *, in_log_space: bool = False) -> None:
         """Tiles ``first``, ... of exp(<centre, z> - A(z)), or of its logarithm."""
-        terms, multiply, add_direct = product.KERNELS_64 if dtype == "float64" else product.KERNELS_32
-        tables, sign = self.of(on, dtype), 1 if self.source.sign > 0 else -1
+        terms, multiply = product.KERNELS[self.dtype]
+        tables, sign = self.resident(on), 1 if self.source.sign > 0 else -1
         count = self.launch_tiles
         size = 1 << self.tiling.row_bits, 1 << self.tiling.column_bits
-        by_pixel = dtype == "float32"
+        by_pixel = self.dtype == "float32"
         on.launch(terms, count, first, *tables.terms, *tables.limits, by_pixel, sign, *into[:7])
         on.launch(
             multiply, count, *tables.panels, into.scales, into.modes, into.direct, into.parts, into.powers,
             into.constants, *size, sign, in_log_space, into.tiles, into.tile_scales,
         )  # fmt: skip
         on.launch(
-            add_direct, count, into.direct, first, *tables.direct, *size, sign, in_log_space, into.tiles,
-            into.tile_scales,
+            ADD_DIRECT[self.dtype], count, into.direct, first, *tables.direct, *size, sign, in_log_space,
+            into.tiles, into.tile_scales,
         )  # fmt: skip
 
     def launches(self, first: int) -> range:
@@ -183,14 +182,14 @@ class CudaSoftplusForm(CudaForm):
         return range(first, last, self.launch_tiles)
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
-        into, (outer, row_bits, column_bits, _) = self.empty_tiles(on, "float64"), self.tiling
+        into, (outer, row_bits, column_bits, _) = self.empty_tiles(on), self.tiling
         linear, base = on.put(terms.linear), on.put(terms.constant)
         outer_part = on.put(terms.linear[:, :outer])
         count, num_data = self.launch_tiles, len(terms.constant)
         scales, sums = on.empty((count, num_data), np.float64), on.empty((count, num_data), np.float64)
         nothing = on.full((1, row_bits + column_bits), 0.0)
         for start in self.launches(first):
-            self.fill_launch(on, start, "float64", into, in_log_space=True)
+            self.fill_launch(on, start, into, in_log_space=True)
             on.launch(
                 log_space_sums, (count, num_data), into.tiles, linear, outer, row_bits, column_bits,
                 nothing, 1, scales, sums,
@@ -205,29 +204,19 @@ class SoftplusBatch(CudaBatch):
     """Data under tiles that are made one launch after another."""
 
     def data_at_once(self, on: Device) -> int:
-        return int(self.form.batch_size(on, self.num_data))
+        size: int = self.form.batch_size(on, self.num_data)
+        return size
 
     def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
-        form, dtype = self.form, self.form.dtype
-        outer, row_bits, column_bits, _ = form.tiling
-        bit_tables, tile_sums = (
-            (BIT_TABLES_64, TILE_SUMS_64) if dtype == "float64" else (BIT_TABLES_32, TILE_SUMS_32)
-        )
+        form, outer = self.form, self.form.tiling.outer_bits
         num_data = len(terms.constant)
-        padded = -(-num_data // DATA) * DATA
-        tables, base = on.empty((NUM_NUMBERS, padded), dtype), on.empty(padded, np.float64)
-        nothing = on.full((1, row_bits + column_bits), 0.0)
-        on.launch(
-            bit_tables, -(-padded // THREADS), on.put(terms.linear), nothing, on.put(terms.constant), outer,
-            row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
-        )  # fmt: skip
+        tables, base = form.bit_tables(on, terms.linear, terms.constant)
         outer_part, no_scales = on.put(terms.linear[:, :outer]), on.put(_NO_SCALES)
-        into = form.empty_tiles(on, dtype)
-        count = form.launch_tiles
+        into, count, padded = form.empty_tiles(on), form.launch_tiles, tables.shape[1]
         sums = on.empty((count, padded), np.float64)
         for start in form.launches(first):
-            form.fill_launch(on, start, dtype, into)
-            on.launch(tile_sums, (padded // DATA, count), tables, into.tiles, sums)
+            form.fill_launch(on, start, into)
+            on.launch(form.tile_sums, (padded // DATA, count), tables, into.tiles, sums)
             on.launch(
                 merge_tile_sums, num_data, sums, no_scales, into.tile_scales, start, 1, outer_part, base,
                 running.largest, running.total, running.bound,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.form import slices
 from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.threads import parallel_map
@@ -113,9 +114,11 @@ def cuda_filler(sampler: Sampler) -> CudaFiller:
 
 def sampler_where_it_can(sampler: Sampler) -> Sampler:
     """The sampler, on the CPU where a GPU cannot sample it; says so."""
+    if sampler.device == "cpu":
+        return sampler
     from fastvi.engine.cuda.sampling import refusal
 
-    if reason := refusal(sampler.build(), sampler.proposal):
+    if reason := refusal(_target(sampler), sampler.proposal):
         _LOG.info("device='auto' picks 'cpu': a GPU %s", reason)
         return sampler._replace(device="cpu")
     return sampler
@@ -123,7 +126,6 @@ def sampler_where_it_can(sampler: Sampler) -> Sampler:
 
 def _run_on_gpu(job: Job) -> Part:
     from fastvi.engine.cuda.device import device
-    from fastvi.engine.cuda.form import slices
     from fastvi.engine.cuda.sampling import MOST_DATA, row_sums
 
     sampler, on, filler = job.sampler, device(), cuda_filler(job.sampler)

@@ -34,9 +34,9 @@ from fastvi.kernels.cpu.row_products import LANES, PIXELS_PER_LANE, WIDTH
 Array = NDArray[Any]
 
 _TABLE_LATENTS = 20  # 8 MiB
-_LARGEST_LOG = 700.0  # of a running product
+LARGEST_LOG = 700.0  # of a running product
 # of |b_j| + sum_i |W_ji|: right after a split, the factors of a tile fit
-_LARGEST_REACH = _LARGEST_LOG / PIXELS_PER_LANE - 1.0
+_LARGEST_REACH = LARGEST_LOG / PIXELS_PER_LANE - 1.0
 
 
 def pays(num_latents: int, num_states: int) -> bool:
@@ -70,7 +70,7 @@ class _Products(NamedTuple):
         direct = np.empty((num_rows, others.size))
         if others.size:
             logit_rows(weights, bias, others, groups, direct)
-        return cls(table, _splits(growth), direct)
+        return cls(table, splits_before(growth), direct)
 
     def add(self, rows: Array, sign: float, log_w: Array) -> None:
         """log_w[k] += sign * sum_j softplus(eta_j) of the state that the rows of sample k stand for."""
@@ -85,11 +85,11 @@ class _Products(NamedTuple):
             add_softplus(self.direct, rows, sign, log_w)
 
 
-def _splits(growth: Array) -> Array:
+def splits_before(growth: Array) -> Array:
     """Before which tiles a running product has to be split, where each adds up to ``growth`` to its log."""
     splits, held = np.zeros(growth.size, bool), 0.0
     for t, more in enumerate(growth):
-        splits[t] = held + more > _LARGEST_LOG
+        splits[t] = held + more > LARGEST_LOG
         held = (1.0 if splits[t] else held) + more
     return splits
 

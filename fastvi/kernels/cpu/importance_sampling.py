@@ -18,9 +18,8 @@ import numpy as np
 
 from fastvi.kernels.cpu.row_products import LANES, WIDTH, multiply_rows
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
-from fastvi.kernels.scalar import exp_fast, log_fast
+from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
-LOG_TWO = math.log(2.0)
 LOG_TWO_PI = math.log(2.0 * math.pi)
 _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 

@@ -6,32 +6,17 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.softplus_product import subset_sums
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import exp_fast
-
-
-@inline
-def bit_sum(coefficients, state):
-    """Sum of the coefficients whose bit is set in ``state``."""
-    total = 0.0
-    for i in range(coefficients.size):
-        if (state >> i) & 1:
-            total += coefficients[i]
-    return total
+from fastvi.kernels.scalar import add_scaled, exp_fast
 
 
 @inline
 def add_log_term(largest, total, n, scale, term):
     """(largest[n], total[n]) stands for total * exp(largest); add term * exp(scale)."""
-    if not term > 0.0 or scale == -math.inf:
-        return
-    if scale > largest[n]:
-        total[n] = total[n] * math.exp(largest[n] - scale) + term
-        largest[n] = scale
-    else:
-        total[n] += term * math.exp(scale - largest[n])
+    largest[n], total[n] = add_scaled(largest[n], total[n], scale, term)
 
 
 @kernel

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.softplus_product import subset_sums
 from fastvi.kernels.cpu.tile_masses import bit_masses
 from fastvi.kernels.jit import inline, kernel, reducing_kernel

@@ -36,10 +36,9 @@ from fastvi.kernels.bits import power_of_two
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.register_tiles import product_block
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import exp_fast, log_fast
+from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 SATURATED = 42.0  # exp(-42) = 6e-19: 784 saturated pixels move A by less than 5e-16
-LOG_TWO = math.log(2.0)
 FLUSH_EXPONENT = -1020  # weights below 2^-1020 of their tile's largest become 0
 
 PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT, LOG_TWO, subset_sums
+from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT, subset_sums
 from fastvi.kernels.jit import kernel
-from fastvi.kernels.scalar import exp_fast
+from fastvi.kernels.outer_terms import outer_state
+from fastvi.kernels.scalar import LOG_TWO, exp_fast
 
 _SMALLEST = FLUSH_EXPONENT * LOG_TWO
 
@@ -100,15 +101,4 @@ def pair_tile(couplings, linear, num_row_bits, padded_rows, tile):
 def outer_terms(couplings, centre, num_outer, first, linear, constant):
     """What the outer states ``first`` .. add to the coefficients of inner bits, and to the constant."""
     for t in range(constant.size):
-        value = 0.0
-        for i in range(linear.shape[1]):
-            linear[t, i] = 0.0
-        for i in range(num_outer):
-            if ((first + t) >> i) & 1:
-                value += centre[i]
-                for j in range(i):
-                    if ((first + t) >> j) & 1:
-                        value += couplings[i, j]
-                for j in range(linear.shape[1]):
-                    linear[t, j] += couplings[i, num_outer + j]
-        constant[t] = value
+        constant[t] = outer_state(couplings, centre, num_outer, first + t, linear[t])

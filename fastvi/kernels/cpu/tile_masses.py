@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.register_tiles import mass_block
 from fastvi.kernels.cpu.tile_sums import DATA_ROWS, LANES, store_lane_sums
 from fastvi.kernels.jit import inline, kernel

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.log_sums import bit_sum
 from fastvi.kernels.cpu.register_tiles import store_block
 from fastvi.kernels.cpu.softplus_product import subset_sums
 from fastvi.kernels.cpu.tile_masses import bit_masses

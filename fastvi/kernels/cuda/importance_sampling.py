@@ -15,7 +15,7 @@ import numpy as np
 
 from fastvi.kernels.bits import power_of_two, split_exponent
 from fastvi.kernels.cuda.target import FLOAT64, INT32, INT64, UINT32, array, cuda, kernel
-from fastvi.kernels.scalar import log_fast, softplus
+from fastvi.kernels.scalar import LOG_TWO, log_fast, softplus
 
 THREADS = 256
 PIXELS = 32  # lanes of a warp
@@ -24,7 +24,6 @@ BLOCK_SAMPLES = SAMPLES * THREADS // PIXELS
 GROUP_BITS = 4
 WORD_ROWS = 32 // GROUP_BITS << GROUP_BITS  # of 32 latents: 32 KiB of shared memory
 _TABLE = WORD_ROWS * PIXELS
-_LOG_TWO = 0.6931471805599453
 
 _VECTOR, _MATRIX, _TENSOR = array(FLOAT64, 1), array(FLOAT64, 2), array(FLOAT64, 3)
 
@@ -100,7 +99,7 @@ def _softplus_sums(direct: bool) -> Any:
             value = products[s]
             if not direct:
                 part, power = split_exponent(value)
-                value = log_fast(part) + float(power + powers[s]) * _LOG_TWO
+                value = log_fast(part) + float(power + powers[s]) * LOG_TWO
             cuda.syncthreads()
             parts[thread] = value
             cuda.syncthreads()

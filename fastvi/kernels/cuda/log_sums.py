@@ -6,20 +6,12 @@ from __future__ import annotations
 
 import math
 
+from fastvi.kernels.bits import bit_sum
+from fastvi.kernels.cuda.blocks import block_max
 from fastvi.kernels.cuda.target import FLOAT64, INT64, array, cuda, device, kernel
-from fastvi.kernels.scalar import exp_fast
+from fastvi.kernels.scalar import add_scaled
 
 THREADS = 256
-
-
-@device
-def merge(largest, total, other_largest, other_total):
-    """(largest, total) stands for total * exp(largest)."""
-    if not other_total > 0.0 or other_largest == -math.inf:
-        return largest, total
-    if other_largest > largest:
-        return other_largest, total * exp_fast(largest - other_largest) + other_total
-    return largest, total + other_total * exp_fast(other_largest - largest)
 
 
 @device
@@ -31,7 +23,7 @@ def merge_block(largest, total, tops, sums):
     half = THREADS // 2
     while half > 0:
         if thread < half:
-            top, value = merge(tops[thread], sums[thread], tops[thread + half], sums[thread + half])
+            top, value = add_scaled(tops[thread], sums[thread], tops[thread + half], sums[thread + half])
             tops[thread], sums[thread] = top, value
         cuda.syncthreads()
         half //= 2
@@ -57,28 +49,18 @@ def merge_tile_sums(sums, row_scales, tile_scales, first, width, outer, base, la
     top, value, highest = -math.inf, 0.0, -math.inf
     t = thread * share
     while t < min(num_tiles, (thread + 1) * share):
-        scale = base[n] + tile_scales[t]
-        for i in range(outer.shape[1]):
-            if ((first + t) >> i) & 1:
-                scale += outer[n, i]
+        scale = base[n] + tile_scales[t] + bit_sum(outer[n], first + t)
         if row_scales.shape[0] > 0:
             scale += row_scales[t // width, n * width + t % width]
         highest = max(highest, scale)
-        top, value = merge(top, value, scale, sums[t // width, n * width + t % width])
+        top, value = add_scaled(top, value, scale, sums[t // width, n * width + t % width])
         t += 1
     top, value = merge_block(top, value, tops, totals)
     cuda.syncthreads()
-    tops[thread] = highest
-    cuda.syncthreads()
-    half = THREADS // 2
-    while half > 0:
-        if thread < half:
-            tops[thread] = max(tops[thread], tops[thread + half])
-        cuda.syncthreads()
-        half //= 2
+    highest = block_max(highest, tops)
     if thread == 0:
-        bound[n] = max(bound[n], tops[0])
-        largest[n], total[n] = merge(largest[n], total[n], top, value)
+        bound[n] = max(bound[n], highest)
+        largest[n], total[n] = add_scaled(largest[n], total[n], top, value)
 
 
 @kernel(
@@ -108,7 +90,7 @@ def log_space_sums(log_tiles, linear, first_bit, row_bits, column_bits, outer_li
         for i in range(column_bits):
             if (column >> i) & 1:
                 term += linear[n, first_bit + row_bits + i] + outer_linear[outer, row_bits + i]
-        top, value = merge(top, value, term, 1.0)
+        top, value = add_scaled(top, value, term, 1.0)
         s += THREADS
     top, value = merge_block(top, value, tops, totals)
     if thread == 0:

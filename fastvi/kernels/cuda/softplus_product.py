@@ -7,7 +7,7 @@ by the tile's own exp(middle_j). The products' exponents are kept in shared memo
 where bounds say that a product could leave the range of its type, before a chunk or, where a chunk alone
 could leave it, after each of its pixels.
 
-A tile with a pixel that no product can hold is summed in log space instead, with an exponential a term.
+A tile with a pixel that no product can hold is left to ``softplus_direct.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.kernels.bits import power_of_two, power_of_two_32, split_exponent, split_exponent_32
+from fastvi.kernels.bits import bit_sum, power_of_two, power_of_two_32, split_exponent, split_exponent_32
+from fastvi.kernels.cpu.softplus_product import SATURATED
+from fastvi.kernels.cuda.blocks import block_max
 from fastvi.kernels.cuda.target import (
     ALIGNED,
     BOOL,
@@ -30,14 +32,13 @@ from fastvi.kernels.cuda.target import (
     device,
     kernel,
 )
-from fastvi.kernels.scalar import exp_fast, log_fast, softplus
+from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 ROW_BITS, COLUMN_BITS = 7, 6
 ROWS, COLUMNS = 1 << ROW_BITS, 1 << COLUMN_BITS
 CHUNK = 8  # pixels that pass through shared memory together
 TILE_ROWS, TILE_COLUMNS = 8, 4  # of a thread
 THREADS = ROWS * COLUMNS // (TILE_ROWS * TILE_COLUMNS)
-SATURATED = 42.0  # as on the CPU
 # largest |log| of an entry of a panel, of a running product; powers of two below which a weight becomes 0
 LIMITS = {"float64": (340.0, 700.0, -1020), "float32": (35.0, 85.0, -120)}
 
@@ -50,10 +51,9 @@ _PRODUCTS = (TILE_ROWS, TILE_COLUMNS)
 _DIRECT = 1 + ROW_BITS + COLUMN_BITS  # how many pixels no product can hold, beside what is linear
 _SUMS = _DIRECT + 1
 _PARTIAL = _SUMS * THREADS
-_LOG_TWO = math.log(2.0)
 GO_ON, SPLIT, SPLIT_EACH = 0, 1, 2  # before a chunk; before it and after each of its pixels
 _NO_POWER = -(1 << 30)
-_PER_THREAD = TILE_ROWS * TILE_COLUMNS
+PER_THREAD = TILE_ROWS * TILE_COLUMNS
 _UNROLL = 2
 
 
@@ -101,7 +101,7 @@ def _tile_terms(dtype: Any) -> Any:
                 elif value + spread + right >= -SATURATED:
                     if packed and spread <= limit and value + spread <= limit:
                         scale = exp_fast(value)
-                        up = max(up, value + spread) + _LOG_TWO
+                        up = max(up, value + spread) + LOG_TWO
                         down = max(down, value - spread)
                     else:
                         partial[_DIRECT * THREADS + thread] = 1.0
@@ -120,22 +120,19 @@ def _tile_terms(dtype: Any) -> Any:
             cuda.syncthreads()
             half //= 2
         if thread == 0:
-            value = constant + partial[0]
-            for i in range(num_outer):
-                if (outer >> i) & 1:
-                    value += outer_linear[i]
+            value = constant + partial[0] + bit_sum(outer_linear, outer)
             constants[t] = -value if sign > 0 else value
-            high, low = _LOG_TWO, 0.0
+            high, low = LOG_TWO, 0.0
             is_direct = 1 if partial[_DIRECT * THREADS] > 0.0 else 0
             for c in range(modes.shape[1]):
                 up, down = bounds[t, 0, c], bounds[t, 1, c]
-                alone = _LOG_TWO + up > block_limit or down < -block_limit
+                alone = LOG_TWO + up > block_limit or down < -block_limit
                 if alone and not by_pixel:
                     is_direct = 1
                 modes[t, c] = GO_ON
                 if alone or high + up > block_limit or low + down < -block_limit:
                     modes[t, c] = SPLIT_EACH if alone else SPLIT
-                    high, low = _LOG_TWO, 0.0
+                    high, low = LOG_TWO, 0.0
                 high += 0.0 if alone else up
                 low += 0.0 if alone else down
             direct[t] = is_direct
@@ -150,8 +147,8 @@ def _tile_terms(dtype: Any) -> Any:
                     if ((thread - ROWS) >> i) & 1:
                         value += column_linear[i] + partial[(1 + ROW_BITS + i) * THREADS]
             value = -value if sign > 0 else value
-            power = math.floor(value / _LOG_TWO)
-            parts[t, thread] = dtype(exp_fast(value - power * _LOG_TWO))
+            power = math.floor(value / LOG_TWO)
+            parts[t, thread] = dtype(exp_fast(value - power * LOG_TWO))
             powers[t, thread] = int(power)
 
     return tile_terms
@@ -261,7 +258,7 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
                 tiles[t, row, column] = product[r, c]
         largest = _NO_POWER
         q = np.uint64(0)
-        while q < np.uint64(_PER_THREAD):
+        while q < np.uint64(PER_THREAD):
             row, column = _row_of(q, thread), _column_of(q, thread)
             part, power = split(tiles[t, row, column])
             at = q * np.uint64(THREADS) + thread
@@ -275,25 +272,17 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
             if row < num_rows and column < num_columns:
                 largest = max(largest, power)
             q += np.uint64(1)
-        peaks[thread] = largest
-        cuda.syncthreads()
-        half = np.uint64(THREADS // 2)
-        while half > 0:
-            if thread < half:
-                peaks[thread] = max(peaks[thread], peaks[thread + half])
-            cuda.syncthreads()
-            half = half // np.uint64(2)
-        highest = peaks[0]
+        highest = block_max(largest, peaks)
         if thread == 0:
-            tile_scales[t] = 0.0 if in_log_space else constants[t] + highest * _LOG_TWO
+            tile_scales[t] = 0.0 if in_log_space else constants[t] + highest * LOG_TWO
         q = np.uint64(0)
-        while q < np.uint64(_PER_THREAD):
+        while q < np.uint64(PER_THREAD):
             row, column = _row_of(q, thread), _column_of(q, thread)
             weight, power = tiles[t, row, column], exponents[q * np.uint64(THREADS) + thread]
             value = dtype(0.0)
             if row < num_rows and column < num_columns:
                 if in_log_space:
-                    value = dtype(log_fast(np.float64(weight)) + power * _LOG_TWO + constants[t])
+                    value = dtype(log_fast(np.float64(weight)) + power * LOG_TWO + constants[t])
                 elif power - highest >= flush:
                     value = weight * power_of(power - highest)
             tiles[t, row, column] = value
@@ -302,76 +291,10 @@ def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool)
     return multiply
 
 
-def _add_direct(dtype: Any, flush: int) -> Any:
-    def add_direct(
-        direct, first, bias, outer_weights, row_weights, column_weights, outer_linear, row_linear,
-        column_linear, num_rows, num_columns, sign, in_log_space, tiles, tile_scales,
-    ):  # fmt: skip
-        """The tiles that ``multiply`` leaves out, state by state: softplus(eta) = max(eta, 0) + log(1 +
-        exp(-|eta|)).
-        """
-        peaks = cuda.shared.array(THREADS, FLOAT64)
-        values = cuda.local.array(_PER_THREAD, FLOAT64)
-        t = cuda.blockIdx.x
-        if direct[t] == 0:  # the whole block
-            return
-        thread, outer = cuda.threadIdx.x, first + t
-        largest = -math.inf
-        for k in range(_PER_THREAD):
-            row, column = (k * THREADS + thread) // COLUMNS, (k * THREADS + thread) % COLUMNS
-            value = 0.0
-            for i in range(outer_linear.size):
-                if (outer >> i) & 1:
-                    value += outer_linear[i]
-            for i in range(ROW_BITS):
-                if (row >> i) & 1:
-                    value += row_linear[i]
-            for i in range(COLUMN_BITS):
-                if (column >> i) & 1:
-                    value += column_linear[i]
-            for j in range(bias.size):
-                eta = bias[j]
-                for i in range(outer_linear.size):
-                    if (outer >> i) & 1:
-                        eta += outer_weights[i, j]
-                for i in range(ROW_BITS):
-                    if (row >> i) & 1:
-                        eta += row_weights[i, j]
-                for i in range(COLUMN_BITS):
-                    if (column >> i) & 1:
-                        eta += column_weights[i, j]
-                value -= softplus(eta)
-            value = -value if sign > 0 else value
-            values[k] = value
-            if row < num_rows and column < num_columns:
-                largest = max(largest, value)
-        peaks[thread] = largest
-        cuda.syncthreads()
-        half = THREADS // 2
-        while half > 0:
-            if thread < half:
-                peaks[thread] = max(peaks[thread], peaks[thread + half])
-            cuda.syncthreads()
-            half //= 2
-        largest = 0.0 if in_log_space else peaks[0]
-        if thread == 0:
-            tile_scales[t] = largest
-        for k in range(_PER_THREAD):
-            row, column = (k * THREADS + thread) // COLUMNS, (k * THREADS + thread) % COLUMNS
-            value = 0.0
-            if row < num_rows and column < num_columns:
-                value = values[k]
-                if not in_log_space:
-                    value = exp_fast(value - largest) if value - largest >= flush * _LOG_TWO else 0.0
-            tiles[t, row, column] = dtype(value)
-
-    return add_direct
-
-
 _VECTOR, _MATRIX = array(FLOAT64, 1), array(FLOAT64, 2)
 
 
-def _declare(name: str, dtype: Any, split: Any, power_of: Any) -> tuple[Any, Any, Any]:
+def _declare(name: str, dtype: Any, split: Any, power_of: Any) -> tuple[Any, Any]:
     _, _, flush = LIMITS[name]
     suffix = name[-2:]
     panel, tiles = array(dtype, 1), array(dtype, 3)
@@ -385,12 +308,11 @@ def _declare(name: str, dtype: Any, split: Any, power_of: Any) -> tuple[Any, Any
         _VECTOR, INT32, INT32, INT32, BOOL, tiles, _VECTOR,
         threads=THREADS, blocks=2, name=f"multiply_{suffix}",
     )(_multiply(dtype, split, power_of, flush, name == "float32"))  # fmt: skip
-    direct = kernel(
-        array(INT32, 1), INT64, _VECTOR, *(_MATRIX,) * 3, *(_VECTOR,) * 3, INT32, INT32, INT32, BOOL, tiles,
-        _VECTOR, threads=THREADS, blocks=1, name=f"add_direct_{suffix}",
-    )(_add_direct(dtype, flush))  # fmt: skip
-    return terms, product, direct
+    return terms, product
 
 
-KERNELS_64 = _declare("float64", FLOAT64, split_exponent, power_of_two)
-KERNELS_32 = _declare("float32", FLOAT32, split_exponent_32, power_of_two_32)
+# of each dtype: tile_terms, multiply
+KERNELS = {
+    "float64": _declare("float64", FLOAT64, split_exponent, power_of_two),
+    "float32": _declare("float32", FLOAT32, split_exponent_32, power_of_two_32),
+}

@@ -5,8 +5,8 @@ launched, never when it is imported (that would need a driver), and can be compi
 without a device.
 
 In kernels: ``math`` and the functions of ``kernels/scalar.py`` and ``kernels/philox.py``, which are the
-CPU's own; ``while`` loops over uint32 counters where a loop is hot (signed indices add instructions for
-negative ones); shapes of shared and local arrays are global constants.
+CPU's own; ``np.uint64`` indices where a loop is hot (they fold into addresses; signed ones add instructions
+for negative indices); shapes of shared and local arrays are global constants.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastvi.kernels.cuda.target import FLOAT64, INT64, array, cuda, kernel
+from fastvi.kernels.outer_terms import outer_state
 
 THREADS = 128
 
@@ -24,15 +25,4 @@ def outer_terms(couplings, centre, num_outer, first, scale, linear, constant):
     t = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if t >= constant.size:
         return
-    value = scale
-    for i in range(linear.shape[1]):
-        linear[t, i] = 0.0
-    for i in range(num_outer):
-        if ((first + t) >> i) & 1:
-            value += centre[i]
-            for j in range(i):
-                if ((first + t) >> j) & 1:
-                    value += couplings[i, j]
-            for j in range(linear.shape[1]):
-                linear[t, j] += couplings[i, num_outer + j]
-    constant[t] = value
+    constant[t] = scale + outer_state(couplings, centre, num_outer, first + t, linear[t])

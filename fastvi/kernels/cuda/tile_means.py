@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastvi.kernels.bits import bit_sum
+from fastvi.kernels.cuda.blocks import block_sum
 from fastvi.kernels.cuda.target import FLOAT64, INT64, array, cuda, kernel
 from fastvi.kernels.scalar import exp_fast
 
@@ -21,19 +23,8 @@ def add_tile_means(sums, base, first, num_tiles, outer, means):
     total = 0.0
     t = thread * share
     while t < min(num_tiles, (thread + 1) * share):
-        scale = base[n]
-        for i in range(outer.shape[1]):
-            if ((first + t) >> i) & 1:
-                scale += outer[n, i]
-        total += sums[t, n] * exp_fast(scale)
+        total += sums[t, n] * exp_fast(base[n] + bit_sum(outer[n], first + t))
         t += 1
-    parts[thread] = total
-    cuda.syncthreads()
-    half = THREADS // 2
-    while half > 0:
-        if thread < half:
-            parts[thread] += parts[thread + half]
-        cuda.syncthreads()
-        half //= 2
+    total = block_sum(total, parts)
     if thread == 0:
-        means[n] += parts[0]
+        means[n] += total

@@ -178,5 +178,5 @@ def _declare(dtype: Any, suffix: str) -> tuple[Any, Any]:
     return make, add
 
 
-BIT_TABLES_64, TILE_SUMS_64 = _declare(FLOAT64, "64")
-BIT_TABLES_32, TILE_SUMS_32 = _declare(FLOAT32, "32")
+# of each dtype: bit_tables, tile_sums
+KERNELS = {"float64": _declare(FLOAT64, "64"), "float32": _declare(FLOAT32, "32")}

@@ -9,8 +9,9 @@ from typing import Any
 import numba
 from numba.extending import is_jitted
 
-from fastvi.kernels.cuda.log_sums import merge, merge_block
+from fastvi.kernels.cuda.log_sums import merge_block
 from fastvi.kernels.cuda.target import FLOAT64, INT32, INT64, Kernel, array, cuda
+from fastvi.kernels.scalar import add_scaled
 
 THREADS = 256
 STATES = 1 << 14  # of a block of threads
@@ -39,7 +40,7 @@ def user_sums(fn: Any, num_latents: int, dtype: Any, ndim: int) -> Kernel:
                 z[latents[i]] = float(((first + s) >> i) & 1)
             value = float(compiled(x[n], z))
             if value < math.inf:
-                top, total = merge(top, total, value, 1.0)
+                top, total = add_scaled(top, total, value, 1.0)
             else:
                 cuda.atomic.max(bad, n, 1)
             s += THREADS
