@@ -18,11 +18,13 @@ from fastvi.bounds.questions import Part, parts_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
+from fastvi.engine.cuda.arrays import DeviceData, refuse_pixels
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, forget, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
+from fastvi.exact.question import NO_SUM
 from fastvi.models.enumerable import Enumerable
 
 _LOG = logging.getLogger("fastvi")
@@ -119,7 +121,8 @@ def elbo(
         "cuda" sums or samples networks of one layer of latents on a GPU ("reconstruction" and "joint" are
         both made of the expected log joint there; sampled also Boltzmann machines and sparse coding); what
         takes no sum over states is computed on the CPU. "auto" picks a GPU where there is one that can, and
-        logs why it picks what.
+        logs why it picks what. Data on a GPU are read where they lie (by all but an Encoder, and not by a
+        model of real latents); what comes back lies on the host.
     memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -162,6 +165,7 @@ def elbo(
         form_of = decomposition or ("joint" if model._prior() is None else "reconstruction")
         kl = _kl_to_prior(model, part)
         if part.free.size == 0:  # all units were observed
+            refuse_pixels(part.x, NO_SUM)
             closed = model._closed_form(part.x, part.pixels)
             found = _Bound(closed, closed + kl, closed, np.zeros(len(closed)))
         elif num_samples is None:
@@ -194,8 +198,12 @@ def _expectation(model: Enumerable, part: Part, where: str, device: str, memory_
     """E_q[log p(x, z)] (N,) as a GPU sums it; None where it takes no sum over states, or the CPU was asked
     for.
     """
-    if where == "cpu" or model._has_expectations or model._real_latents:
+    if where == "cpu" or model._real_latents:
         return None
+    if model._has_expectations:
+        # of data on a GPU the terms are here, but not the pixels that the other formula reads
+        on_gpu = isinstance(part.x, DeviceData)
+        return model._expected_joint(part.x, part.pixels, part.q.logits) if on_gpu else None
     from fastvi.engine.cuda.expectations import expected_joint
 
     try:

@@ -12,6 +12,7 @@ from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
 from fastvi.engine import requests
+from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.proposals import BernoulliMixture, NormalMixture, Proposal
 from fastvi.exact.question import check_deep_prior, checked_data, exact_log_z, seen_groups
 from fastvi.models.enumerable import Enumerable, check_model
@@ -21,7 +22,7 @@ class Part(NamedTuple):
     """Data that see the same pixels."""
 
     members: np.ndarray  # indices of the data
-    x: np.ndarray  # (members, pixels seen)
+    x: Any  # (members, pixels seen), or data of a GPU
     pixels: np.ndarray  # (D,) bool
     free: np.ndarray  # latents that are not observed
     q: Any  # over the free latents, of parameters (free,) or (members, free)
@@ -48,20 +49,21 @@ class Parts(NamedTuple):
     log_z: float  # to be subtracted
 
 
-def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool, device: str = "cpu") -> Parts:
-    """Check everything, group the data by mask, cut q."""
+def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool, device: str | None = None) -> Parts:
+    """Check everything, group the data by mask, cut q; ``device`` as ``checked_data`` takes it."""
     check_model(model)
-    data, mask = checked_data(model, x, observed)
+    data, mask = checked_data(model, x, observed, device)
     if isinstance(q, Encoder):
         if mask is not None:
             raise TypeError("q must not be an Encoder where observed is given: it reads whole data")
+        refuse_pixels(data, "where q is an Encoder, which reads it")
         q = q(data)
     _check_q(model, q, len(data))
     parts = [
         Part(members, seen, pixels, free, _cut(q, members, free))
         for pixels, members, seen, free in seen_groups(model, data, mask)
     ]
-    return Parts(len(data), parts, exact_log_z(model, device) if normalized else 0.0)
+    return Parts(len(data), parts, exact_log_z(model, device or "cpu") if normalized else 0.0)
 
 
 def _check_q(model: Enumerable, q: Any, num_data: int) -> None:

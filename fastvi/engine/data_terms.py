@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.data_terms import linear_terms, pair_terms, real_terms
 
@@ -33,8 +34,10 @@ class BinaryData(NamedTuple):
     constant: float
     couplings: Array | None = None  # (D, D) symmetric
 
-    def terms(self, x: Array) -> Terms:
-        """Terms of the data ``x`` (N, D) uint8."""
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x`` (N, D) uint8, or of a GPU's."""
+        if isinstance(x, DeviceData):
+            return device_terms(self, x)
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
 
         def task(part: slice) -> None:
@@ -63,8 +66,10 @@ class RealData(NamedTuple):
         density = self.bias.size * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
         return self.constant - density
 
-    def terms(self, x: Array) -> Terms:
-        """Terms of the data ``x`` (N, D) float64."""
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x`` (N, D) float64, or of a GPU's."""
+        if isinstance(x, DeviceData):
+            return device_terms(self, x)
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
 
         def task(part: slice) -> None:

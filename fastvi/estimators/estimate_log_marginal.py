@@ -14,6 +14,7 @@ from fastvi import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
+from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.jobs import Sampler, sampler_where_it_can
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
@@ -22,7 +23,7 @@ from fastvi.engine.runs import Run
 from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.proposal import WORDS, columns, resolved
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
-from fastvi.exact.question import checked_data, exact_log_z, seen_groups
+from fastvi.exact.question import NO_SUM, checked_data, exact_log_z, seen_groups
 from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.joint_table import JointTable
 
@@ -87,7 +88,8 @@ def estimate_log_marginal(
         "cpu"; "cuda" for a GPU (the extra ``cuda``), which draws from the prior, uniformly or from a
         Bernoulli q and weighs the states of networks of one layer of latents, Boltzmann machines and sparse
         coding; "auto" picks a GPU where there is one that can, and logs why it picks what. The draws are
-        the same bit for bit, log weights to rounding.
+        the same bit for bit, log weights to rounding. Data on a GPU are read where they lie; what comes back
+        lies on the host.
     progress
         True for a line on standard error, or a function of (samples done, samples in all).
 
@@ -172,11 +174,12 @@ def _samplers(
     model: Enumerable, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str
 ) -> tuple[int, list[Sampler], list[Part]]:
     """One for each distinct mask; where a mask leaves nothing to sample, what is certain."""
-    data, mask = checked_data(model, x, observed)
+    data, mask = checked_data(model, x, observed, where)
     q = resolved(proposal, model, data, mask)
     samplers, closed = [], []
     for pixels, members, seen, free in seen_groups(model, data, mask):
         if free.size == 0:
+            refuse_pixels(seen, NO_SUM)
             closed.append(certain(members, model._closed_form(seen, pixels), num_samples))
             continue
         with_prior = not isinstance(q, Ancestral)

@@ -11,13 +11,14 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.normal import Normal
+from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.proposals import Ancestral, BernoulliMixture, NormalMixture, Proposal
 from fastvi.models.enumerable import Enumerable
 
 WORDS = ("uniform", "prior")
 
 
-def resolved(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.ndarray | None) -> Proposal:
+def resolved(proposal: Any, model: Enumerable, x: Any, observed: np.ndarray | None) -> Proposal:
     """Parameters of every component over all of the model's latents, for all data."""
     if isinstance(proposal, Mixture):
         components, weights = proposal.components, proposal.weights
@@ -44,7 +45,7 @@ def resolved(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.ndarr
     return BernoulliMixture(tuple(np.atleast_2d(q.logits) for q in found), weights)
 
 
-def _component(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.ndarray | None) -> Any:
+def _component(proposal: Any, model: Enumerable, x: Any, observed: np.ndarray | None) -> Any:
     """A distribution, or an Ancestral."""
     if isinstance(proposal, str):
         if validation.choice(proposal, "proposal", WORDS) == "prior":
@@ -53,6 +54,7 @@ def _component(proposal: Any, model: Enumerable, x: np.ndarray, observed: np.nda
     if isinstance(proposal, Encoder):
         if observed is not None:
             raise TypeError("proposal must not be an Encoder where observed is given: it reads whole data")
+        refuse_pixels(x, "where proposal is an Encoder, which reads it")
         return proposal(x)
     if not isinstance(proposal, Bernoulli | Normal):
         raise TypeError(

@@ -11,8 +11,14 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
-from fastvi.engine.cuda.arrays import DeviceData, device_data, on_device, refuse_unless_asked
-from fastvi.engine.cuda.place import Unsupported, placed
+from fastvi.engine.cuda.arrays import (
+    DeviceData,
+    device_data,
+    on_device,
+    refuse_pixels,
+    refuse_unless_asked,
+)
+from fastvi.engine.cuda.place import placed
 from fastvi.engine.form import num_chunks
 from fastvi.engine.progress import Progress, Reporter
 from fastvi.models.enumerable import NO_DATA, Enumerable
@@ -20,6 +26,9 @@ from fastvi.models.enumerable import NO_DATA, Enumerable
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
     from fastvi.engine.runs import Run
+
+
+NO_SUM = "where log p(x) takes no sum over states (that is computed on the CPU)"  # so its data must be there
 
 
 class Options(NamedTuple):
@@ -125,10 +134,8 @@ def ask(
     groups = []
     for pixels, members, part, free in seen_groups(model, data, mask):
         is_closed = closed(model, pixels)
-        if is_closed and isinstance(part, DeviceData):
-            raise Unsupported(
-                "x must lie on the host where log p(x) takes no sum over states: that is done on the CPU"
-            )
+        if is_closed:
+            refuse_pixels(part, NO_SUM)
         groups.append(Group(pixels, members, part, free, is_closed))
         if not is_closed:
             requests.check_size(
@@ -152,12 +159,9 @@ def checked_data(
     if on_device(x):
         refuse_unless_asked(x, device)
         found = device_data(x, model.num_pixels)
-        mask = validation.observed_mask(observed, len(found), model.num_pixels)
-        if mask is not None and mask.ndim == 2:
-            raise ValueError(
-                f"observed must have shape ({model.num_pixels},) for data on a GPU, got {mask.shape}"
-            )
-        return found, mask
+        if not model._data_by_terms:
+            refuse_pixels(found, f"for a {type(model).__name__}")
+        return found, validation.observed_mask(observed, len(found), model.num_pixels)
     if x is None and not model._may_lack_data:
         raise TypeError(f"x must be an array of shape (num_data, {model.num_pixels}), got None")
     return model._check_data(x, observed)
@@ -171,7 +175,7 @@ def seen_groups(
     """
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
         if isinstance(data, DeviceData):
-            part: Any = data.seen(pixels)
+            part: Any = data.seen(members, pixels)
         else:
             part = np.ascontiguousarray(data[members][:, pixels])
         yield pixels, members, part, model._free(pixels)

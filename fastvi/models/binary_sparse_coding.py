@@ -67,6 +67,7 @@ class BinarySparseCoding(Enumerable):
     num_pixels: int
     num_latents: int
     _has_expectations = True
+    _data_by_terms = True
 
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike, noise_std: float, prior_logits: ArrayLike

@@ -104,6 +104,7 @@ class BoltzmannMachine(Enumerable):
         return {"couplings": self.couplings, "bias": self.bias}
 
     _may_lack_data = True
+    _data_by_terms = True
 
     def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
         if x is None:

@@ -31,6 +31,9 @@ class Enumerable(Model):
     _real_latents = False  # whether the latents are real numbers, not bits
     _has_expectations = False  # whether E_q[log p(x, z)] of a factorised q takes no enumeration
     _may_lack_data = False  # whether x=None means something: nothing was observed
+    _data_by_terms = (
+        False  # whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there
+    )
     _deep_prior: Enumerable | None = None  # the prior where it is a model, summed out for each state
 
     @abstractmethod

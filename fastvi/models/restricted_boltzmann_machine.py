@@ -63,6 +63,7 @@ class RestrictedBoltzmannMachine(Enumerable):
     hidden_bias: np.ndarray
     num_pixels: int
     num_latents: int
+    _data_by_terms = True
 
     def __init__(self, weights: ArrayLike, visible_bias: ArrayLike, hidden_bias: ArrayLike) -> None:
         w = validation.float_array(weights, "weights", ndim=2)

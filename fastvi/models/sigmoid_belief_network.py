@@ -87,6 +87,7 @@ class SigmoidBeliefNetwork(Enumerable):
     num_pixels: int
     num_latents: int
     _deep_prior: Any  # None, or the model that is the prior
+    _data_by_terms = True
 
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike, prior_logits: ArrayLike | None = None, *, prior: Any = None

@@ -46,13 +46,126 @@ def test_pixels_of_any_dtype(make_device, put, dtype):
     np.testing.assert_allclose(got, fastvi.log_marginal(network(), x), rtol=1e-13)
 
 
-def test_strides_and_a_mask(make_device, put, on_gpu):
-    x = bits(5, 6)[:, ::-1].astype(np.uint8)
-    observed = np.array([1, 1, 0, 1, 0, 1], bool)
+def masks():
+    """One of all data, one of each."""
+    each = np.random.default_rng(4).random((5, 6)) < 0.7
+    each[3] = each[1]  # two data that see the same
+    return {"one": np.array([1, 1, 0, 1, 0, 1], bool), "each": each}
+
+
+@pytest.mark.parametrize("which", ["one", "each"])
+def test_strides_and_masks(make_device, put, on_gpu, which):
+    x, observed = bits(5, 6)[:, ::-1].astype(np.uint8), masks()[which]
     given = np.ascontiguousarray(x) if on_gpu else x
     with use(make_device(check=True)):
         got = on_host(fastvi.log_marginal(network(), put(given), device="cuda", observed=observed))
     np.testing.assert_allclose(got, fastvi.log_marginal(network(), x, observed=observed), rtol=1e-13)
+
+
+def some_models():
+    """A network, a machine, sparse coding; their data; what the machine's clamped units are."""
+    rng = np.random.default_rng(1)
+    couplings = np.triu(rng.normal(size=(9, 9)), 1)
+    return {
+        "network": (network(), bits(5, 6), None),
+        "machine": (
+            fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=9)),
+            bits(5, 9),
+            np.arange(9) % 3 == 0,
+        ),
+        "coding": (
+            fastvi.BinarySparseCoding(rng.normal(size=(7, 9)), rng.normal(size=7), 0.5, rng.normal(size=9)),
+            rng.normal(size=(5, 7)),
+            None,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["network", "machine", "coding"])
+def test_bounds_and_estimates(make_device, put, name):
+    model, x, observed = some_models()[name]
+    q = fastvi.Bernoulli(np.random.default_rng(2).normal(size=(5, 9)))
+    options = {"observed": observed, "device": "cuda"}
+    with use(make_device()):
+        for more in ({}, {"num_samples": 32, "decomposition": "joint"}):
+            got = fastvi.elbo(model, put(x), q, **options, **more)
+            want = fastvi.elbo(model, x, q, observed=observed, **more)
+            for field in ("value", "reconstruction", "kl_to_prior", "expected_log_joint", "std_error"):
+                np.testing.assert_allclose(getattr(got, field), getattr(want, field), rtol=1e-9, atol=1e-12)
+        # stops early for some data, which are then taken out
+        options |= {"proposal": q, "num_samples": 3000, "target_ess": 200.0}
+        got = fastvi.estimate_log_marginal(model, put(x), **options)
+        again = fastvi.estimate_log_marginal(model, x, **options)
+    np.testing.assert_allclose(got.log_marginal, again.log_marginal, rtol=1e-12)
+    np.testing.assert_array_equal(got.num_samples, again.num_samples)
+
+
+def test_estimates_of_each_datum_s_pixels(make_device, put):
+    x, observed = bits(5, 6), masks()["each"]
+    options = {"observed": observed, "num_samples": 64, "device": "cuda"}
+    with use(make_device()):
+        got = fastvi.estimate_log_marginal(network(), put(x), **options)
+        want = fastvi.estimate_log_marginal(network(), x, **options)
+    np.testing.assert_allclose(got.log_marginal, want.log_marginal, rtol=1e-12)
+
+
+def test_what_reads_pixels_wants_them_here(make_device, put):
+    model, x, q = network(), put(bits(5, 6)), fastvi.Bernoulli(np.zeros(9))
+    encoder = fastvi.Encoder([(np.zeros((9, 6)), np.zeros(9))], "tanh")
+    machine = fastvi.BoltzmannMachine(np.zeros((6, 6)), np.zeros(6))
+    decoder = fastvi.NeuralDecoder([(np.ones((6, 9)), np.zeros(6))], "tanh", q)
+    everything = np.ones(6, bool)
+    with use(make_device()):
+        for call, why in (
+            (lambda: fastvi.exact_posterior(model, x), "here"),
+            (lambda: fastvi.kl_to_posterior(model, x, q), "here"),
+            (lambda: fastvi.elbo(model, x, encoder, device="cuda"), "where q is an Encoder"),
+            (
+                lambda: fastvi.estimate_log_marginal(model, x, proposal=encoder, device="cuda"),
+                "where proposal is an Encoder",
+            ),
+            (lambda: fastvi.log_marginal(decoder, x, device="cuda"), "for a NeuralDecoder"),
+            (lambda: fastvi.elbo(decoder, x, q, device="cuda"), "for a NeuralDecoder"),
+            (
+                lambda: fastvi.log_marginal(machine, x, observed=everything, device="cuda"),
+                r"where log p\(x\) takes no sum",
+            ),
+            (
+                lambda: fastvi.elbo(
+                    machine, x, fastvi.Bernoulli(np.zeros(6)), observed=everything, device="cuda"
+                ),
+                r"where log p\(x\) takes no sum",
+            ),
+            (
+                lambda: fastvi.estimate_log_marginal(
+                    machine, x, proposal="uniform", observed=everything, device="cuda"
+                ),
+                r"where log p\(x\) takes no sum",
+            ),
+        ):
+            with pytest.raises(TypeError, match=rf"^x must lie on the host {why}.*, got an array of a GPU"):
+                call()
+        for call in (fastvi.log_marginal, fastvi.estimate_log_marginal):
+            with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
+                call(model, x)
+
+
+def test_auto_takes_what_a_gpu_holds_to_the_cpu_by_its_terms(make_device, put):
+    model, x = network(), bits(5, 6)
+    two = fastvi.Mixture([fastvi.Bernoulli(np.zeros(9)), fastvi.Bernoulli(np.ones(9))], [0.5, 0.5])
+    with use(make_device()):
+        got = fastvi.estimate_log_marginal(model, put(x), proposal=two, num_samples=64, device="auto")
+    want = fastvi.estimate_log_marginal(model, x, proposal=two, num_samples=64)
+    np.testing.assert_allclose(got.log_marginal, want.log_marginal, rtol=1e-12)
+
+
+def test_data_of_a_gpu_are_not_sent_to_processes(make_device, put):
+    import pickle
+
+    from fastvi.engine.cuda.arrays import device_data
+
+    with use(make_device()), pytest.raises(TypeError, match=r"^executor must run threads for data on a GPU"):
+        pickle.dumps(device_data(put(bits(5, 6)), 6))
 
 
 def test_real_pixels_and_clamped_units(make_device, put):
@@ -80,16 +193,10 @@ def test_wrong_data(make_device, put):
             fastvi.log_marginal(network(), put(np.ascontiguousarray(x[:, :3])), device="cuda")
         with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
             fastvi.log_marginal(network(), put(x))
-        q = fastvi.Bernoulli(np.zeros(9))
-        for call in (
-            lambda: fastvi.elbo(network(), put(x), q, device="cuda"),
-            lambda: fastvi.estimate_log_marginal(network(), put(x), device="cuda"),
-            lambda: fastvi.exact_posterior(network(), put(x)),
+        with pytest.raises(
+            ValueError, match=r"^observed must have shape \(6,\) or \(5, 6\), got shape \(4, 6\)"
         ):
-            with pytest.raises(TypeError, match=r"^x must lie on the host here, got an array of a GPU"):
-                call()
-        with pytest.raises(ValueError, match=r"^observed must have shape \(6,\) for data on a GPU"):
-            fastvi.log_marginal(network(), put(x), device="cuda", observed=np.ones((5, 6), bool))
+            fastvi.log_marginal(network(), put(x), device="cuda", observed=np.ones((4, 6), bool))
 
 
 def log_weights(num_rows, num, dtype=np.float64):

@@ -32,21 +32,25 @@ def on_device(value: Any) -> bool:
 
 
 class DeviceData:
-    """Rows ``first``, ... of an array (N, D) on a GPU, and which columns of it were seen."""
+    """Some rows of an array (N, D) on a GPU, and which columns of them were seen."""
 
-    def __init__(self, on: Device, held: Any, pixels: Array, first: int, last: int) -> None:
-        self.on, self.held, self.pixels, self.first, self.last = on, held, pixels, first, last
+    def __init__(self, on: Device, held: Any, rows: Array, pixels: Array) -> None:
+        self.on, self.held, self.rows, self.pixels = on, held, rows, pixels
 
-    def seen(self, pixels: Array) -> DeviceData:
-        """The same rows, of which the pixels (D,) were seen."""
-        return DeviceData(self.on, self.held, np.flatnonzero(pixels), self.first, self.last)
+    def seen(self, rows: Array, pixels: Array) -> DeviceData:
+        """Of these data the pixels (D,) that were seen."""
+        return DeviceData(self.on, self.held, self.rows[rows], np.flatnonzero(pixels))
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return len(self.rows)
 
-    def __getitem__(self, which: slice) -> DeviceData:
-        first, last, _ = which.indices(len(self))
-        return DeviceData(self.on, self.held, self.pixels, self.first + first, self.first + last)
+    def __getitem__(self, which: slice | Array) -> DeviceData:
+        return DeviceData(self.on, self.held, self.rows[which], self.pixels)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "executor must run threads for data on a GPU, which cannot be sent to another process"
+        )
 
 
 def adopted(value: Any, name: str = "x") -> tuple[Device, Any]:
@@ -72,7 +76,7 @@ def device_data(value: Any, num_pixels: int) -> DeviceData:
         raise TypeError(f"x must be an array of real numbers, got dtype {held.dtype}")
     if np.dtype(held.dtype) == bool:
         held = held.view(np.uint8)
-    return DeviceData(on, held, np.arange(num_pixels), 0, held.shape[0])
+    return DeviceData(on, held, np.arange(held.shape[0]), np.arange(num_pixels))
 
 
 def device_terms(data: Data, x: DeviceData) -> Terms:
@@ -84,7 +88,6 @@ def device_terms(data: Data, x: DeviceData) -> Terms:
     on, num_data, d = x.on, len(x), data.offset.size
     if num_data == 0:
         return Terms(np.empty((0, d)), np.empty(0))
-    rows = x.held[x.first : x.last]
     linear, values = on.empty((num_data, d), np.float64), on.empty(num_data, np.float64)
     bad = on.empty(num_data, np.int64)
     real = not isinstance(data, BinaryData)
@@ -95,14 +98,14 @@ def device_terms(data: Data, x: DeviceData) -> Terms:
         middle = (data.noise_std, data.full_constant, on.put(data.offset))
     kernel = terms_kernel(numba_type(np.dtype(x.held.dtype)), real=real)
     on.launch(
-        kernel, -(-num_data // THREADS), rows, on.put(x.pixels), on.put(data.weights), on.put(data.bias),
-        *middle, linear, values, bad,
+        kernel, -(-num_data // THREADS), x.held, on.put(x.rows), on.put(x.pixels), on.put(data.weights),
+        on.put(data.bias), *middle, linear, values, bad,
     )  # fmt: skip
     where = on.get(bad)
     if (where >= 0).any():
         n = int(np.flatnonzero(where >= 0)[0])
         allowed = "finite" if real else "0 or 1"
-        raise ValueError(f"x must be {allowed}, got another value at index ({x.first + n}, {where[n]})")
+        raise ValueError(f"x must be {allowed}, got another value at index ({x.rows[n]}, {where[n]})")
     return Terms(on.get(linear), on.get(values))
 
 
@@ -113,13 +116,19 @@ def refuse_unless_asked(value: Any, device_name: str | None) -> None:
     if on_device(value) and device_name is None:
         raise TypeError(
             "x must lie on the host here, got an array of a GPU: of the questions to models only "
-            "log_marginal reads those where they are"
+            "log_marginal, elbo and estimate_log_marginal read those where they are"
         )
     if on_device(value) and device_name == "cpu":
         raise TypeError(
             "x lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
             f"{validation.shown(type(value))}"
         )
+
+
+def refuse_pixels(x: Any, why: str) -> None:
+    """TypeError for data of a GPU where more is read of them than their terms."""
+    if isinstance(x, DeviceData):
+        raise TypeError(f"x must lie on the host {why}, got an array of a GPU")
 
 
 def like_data(result: Array, data: list[Any]) -> Any:

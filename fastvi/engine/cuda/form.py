@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
-from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
 from fastvi.engine.data_terms import Terms
@@ -49,9 +48,6 @@ class CudaForm(Form):
 
     def wider(self) -> CudaForm | None:
         return None if self.dtype == "float64" else replace(self, dtype="float64")
-
-    def terms(self, x: Any) -> Terms:
-        return device_terms(self.data, x) if isinstance(x, DeviceData) else self.data.terms(x)
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
         raise NotImplementedError

@@ -13,46 +13,46 @@ THREADS = 128
 _KERNELS: dict[tuple[str, Any], Kernel] = {}
 
 
-def _linear_terms(x, pixels, weights, bias, constant, offset, couplings, linear, values, bad):
-    """linear[n] = offset + sum of the rows of ``weights`` where x[n, pixels] is 1; values[n] = constant +
-    that of ``bias``, and of ``couplings`` (unless it is empty) between two such pixels.
+def _linear_terms(x, rows, pixels, weights, bias, constant, offset, couplings, linear, values, bad):
+    """linear[n] = offset + sum of the rows of ``weights`` where x[rows[n], pixels] is 1; values[n] = constant
+    + that of ``bias``, and of ``couplings`` (unless it is empty) between two such pixels.
 
     bad[n] is the first pixel of ``pixels`` that is neither 0 nor 1, as its number among all, else -1.
     """
     n = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if n >= values.size:
         return
-    value = constant
+    value, row = constant, rows[n]
     bad[n] = -1
     for i in range(offset.size):
         linear[n, i] = offset[i]
     for j in range(pixels.size):
-        pixel = float(x[n, pixels[j]])
+        pixel = float(x[row, pixels[j]])
         if pixel == 1.0:
             value += bias[j]
             for i in range(offset.size):
                 linear[n, i] += weights[j, i]
             for k in range(min(j, couplings.shape[0])):
-                if float(x[n, pixels[k]]) == 1.0:
+                if float(x[row, pixels[k]]) == 1.0:
                     value += couplings[j, k]
         elif pixel != 0.0 and bad[n] < 0:
             bad[n] = pixels[j]
     values[n] = value
 
 
-def _real_terms(x, pixels, weights, bias, noise_std, constant, offset, linear, values, bad):
-    """linear[n] = offset + W^T (x[n] - b) / s^2; values[n] = constant - |x[n] - b|^2 / (2 s^2); bad[n]: the
-    first pixel that is not finite, or -1.
+def _real_terms(x, rows, pixels, weights, bias, noise_std, constant, offset, linear, values, bad):
+    """linear[n] = offset + W^T (x - b) / s^2 of row rows[n]; values[n] = constant - |x - b|^2 / (2 s^2);
+    bad[n]: the first pixel that is not finite, or -1.
     """
     n = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if n >= values.size:
         return
-    square = 0.0
+    square, row = 0.0, rows[n]
     bad[n] = -1
     for i in range(offset.size):
         linear[n, i] = 0.0
     for j in range(pixels.size):
-        pixel = float(x[n, pixels[j]])
+        pixel = float(x[row, pixels[j]])
         if not abs(pixel) < math.inf and bad[n] < 0:
             bad[n] = pixels[j]
         scaled = (pixel - bias[j]) / noise_std
@@ -70,6 +70,7 @@ def terms_kernel(dtype: Any, *, real: bool) -> Kernel:
     if key not in _KERNELS:
         matrix, vector = array(FLOAT64, 2), array(FLOAT64, 1)
         middle = (FLOAT64, FLOAT64, vector) if real else (FLOAT64, vector, matrix)
-        types = (strided(dtype, 2), array(INT64, 1), matrix, vector, *middle, matrix, vector, array(INT64, 1))
+        numbers = array(INT64, 1)
+        types = (strided(dtype, 2), numbers, numbers, matrix, vector, *middle, matrix, vector, numbers)
         _KERNELS[key] = Kernel(_real_terms if real else _linear_terms, types, THREADS, 0, key[0])
     return _KERNELS[key]
