@@ -11,7 +11,9 @@ fused form has fewer), one multiply-add for each datum. ``PRODUCT_SHARE``, ``BAT
 instructions of all that are issued in the loop over chunks of pixels, counted in the machine code; it binds
 where the lanes take a warp's instruction every cycle of every scheduler (float32), and not where they take
 one in four or in two (float64 on the A100 and the H100), since the others are issued meanwhile.
-``REACHED``: what kernels of this shape reach of that, a guess to be replaced by the first measurement.
+``REACHED``: what kernels of this shape reach of that, a guess to be replaced by the first measurement. Rows
+"cuBLAS": its product at the data sheets' rate of float64 tensor cores, by the same guess, and what it writes
+and reads at the full rate of memory.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class Card:
     clock: float
     lanes: dict[str, int]
     bandwidth: float
+    tensor: float = 0.0  # 10^12 operations a second of float64 tensor cores
 
     def rate(self, dtype: str, share: float) -> float:
         """Floating-point instructions of one lane a second, where they are that share of all."""
@@ -48,8 +51,8 @@ class Card:
 
 
 CARDS = (
-    Card("A100 SXM 80 GB", 108, 1.41, {"float64": 32, "float32": 64}, 2039.0),
-    Card("H100 SXM", 132, 1.98, {"float64": 64, "float32": 128}, 3350.0),
+    Card("A100 SXM 80 GB", 108, 1.41, {"float64": 32, "float32": 64}, 2039.0, 19.5),
+    Card("H100 SXM", 132, 1.98, {"float64": 64, "float32": 128}, 3350.0, 66.9),
     Card("RTX 4090", 128, 2.52, {"float64": 2, "float32": 128}, 1008.0),
 )
 
@@ -95,6 +98,30 @@ def machine(card: Card, d: int, dtype: str) -> Prediction:
     )
 
 
+def by_cublas(card: Card, own: Prediction, states: float, numbers: float) -> Prediction:
+    """The same by a matrix product of float64 tensor cores, which writes ``numbers`` numbers and reads
+    them.
+    """
+    batch = 2.0 * states / (card.tensor * 1e12 * REACHED)
+    memory = 16.0 * numbers / (card.bandwidth * 1e9)
+    seconds = own.product + max(batch, memory)
+    return Prediction(card.name, f"{own.question}, cuBLAS", own.dtype, seconds, own.product, batch, memory)
+
+
+def network_by_cublas(card: Card, d: int, num_pixels: int, num_data: int) -> Prediction:
+    """log p(x) with FASTVI_CUBLAS=1: of a tile and datum 64 numbers are written."""
+    states = 2.0**d * -(-num_data // 1024) * 1024
+    own = network(card, d, num_pixels, num_data, "float64")
+    return by_cublas(card, own, states, 64.0 * states / TILE_STATES)
+
+
+def machine_by_cublas(card: Card, d: int) -> Prediction:
+    """log Z with it: 512 numbers of a product and 1,024 of its factors for 2^18 states."""
+    states = 2.0**d
+    own = machine(card, d, "float64")
+    return by_cublas(card, own, states, 1536.0 * states / PAIR_STATES)
+
+
 def predictions() -> list[Prediction]:
     """Those of the table."""
     found = []
@@ -102,6 +129,9 @@ def predictions() -> list[Prediction]:
         for dtype in ("float64",) if card.lanes["float64"] >= 16 else ("float32", "float64"):
             found += [network(card, d, 784, 10_000, dtype) for d in (20, 30, 36)]
             found += [machine(card, d, dtype) for d in (42, 48)]
+        if card.tensor:
+            found += [network_by_cublas(card, d, 784, 10_000) for d in (20, 30, 36)]
+            found += [machine_by_cublas(card, d) for d in (42, 48)]
     return found
 
 

@@ -96,7 +96,13 @@ class Question(NamedTuple):
                     )
             data = [(group.pixels, group.members, group.x) for group in self.groups]
             identity = digest(
-                name, self.model._digest(), data, self.options.dtype, asked, _tiles(), self.options.device
+                name,
+                self.model._digest(),
+                data,
+                self.options.dtype,
+                asked,
+                _tiles(),
+                _where(self.options.device),
             )
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         report = Reporter(self.options.progress, states)
@@ -113,6 +119,14 @@ def _tiles() -> tuple[Any, ...]:
     from fastvi.kernels.cpu.host import COLUMNS
 
     return (fastvi.__version__, COLUMNS, CHUNK_DATA, Form.wave_tiles, *caches())
+
+
+def _where(device: str) -> str:
+    if device == "cpu":
+        return device
+    from fastvi.engine.cuda import blas
+
+    return "cuda by cuBLAS" if blas.wanted() else device
 
 
 def ask(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from types import SimpleNamespace
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import naive
 import numpy as np
 import pytest
 
 import fastvi
+from fastvi.engine.cuda import arrays
 from fastvi.engine.cuda.device import use
 
 
@@ -157,6 +161,44 @@ def test_auto_takes_what_a_gpu_holds_to_the_cpu_by_its_terms(make_device, put):
         got = fastvi.estimate_log_marginal(model, put(x), proposal=two, num_samples=64, device="auto")
     want = fastvi.estimate_log_marginal(model, x, proposal=two, num_samples=64)
     np.testing.assert_allclose(got.log_marginal, want.log_marginal, rtol=1e-12)
+
+
+class DLPackOnly:
+    """An array of a library that speaks no other protocol."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __dlpack_device__(self):
+        return 2, 0  # CUDA, the first device
+
+    def __dlpack__(self, **_):
+        return self.held
+
+
+@pytest.mark.parametrize("library", ["cupy", "torch", None])
+def test_dlpack_alone(make_device, put, on_gpu, monkeypatch, library):
+    if on_gpu:
+        pytest.skip("the libraries are stand-ins")
+    for name in ("cupy", "torch"):
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        module.from_dlpack = lambda value: put(value.__dlpack__())
+        module.Tensor = DLPackOnly if name == "cupy" else type(None)
+        monkeypatch.setitem(sys.modules, name, module)
+    find = importlib.util.find_spec
+    there = {"cupy": library == "cupy", "torch": library is not None}
+    monkeypatch.setattr(arrays, "find_spec", lambda name: find(name) if there.get(name, True) else None)
+    x = bits(5, 6).astype(np.uint8)
+    with use(make_device()):
+        if library is None:
+            with pytest.raises(
+                TypeError, match=r"^x must offer .* or DLPack, got a DLPackOnly: DLPack alone is"
+            ):
+                fastvi.log_marginal(network(), DLPackOnly(x), device="cuda")
+        else:
+            got = on_host(fastvi.log_marginal(network(), DLPackOnly(x), device="cuda"))
+            np.testing.assert_allclose(got, fastvi.log_marginal(network(), x), rtol=1e-13)
 
 
 def test_data_of_a_gpu_are_not_sent_to_processes(make_device, put):

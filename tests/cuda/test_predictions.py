@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -35,4 +36,9 @@ def test_predictions_are_operations_over_rates(monkeypatch):
     assert found.product == pytest.approx(2**20 * 1568 / card.rate("float64", 1.0))
     assert found.batch == pytest.approx(2**20 * 128 / card.rate("float64", 1.0))
     assert cuda_model.network(card, 20, 784, 1, "float64").batch == found.batch  # a block takes 128 data
+    with_tensor_cores = dataclasses.replace(card, tensor=10.0)
+    by_cublas = cuda_model.network_by_cublas(with_tensor_cores, 20, 784, 1)  # a block of rows is 1,024 data
+    assert by_cublas.batch == pytest.approx(2**31 / (1e13 * cuda_model.REACHED))
+    assert by_cublas.memory == pytest.approx(2**30 / 128 * 16 / 1e12)
+    assert by_cublas.seconds == pytest.approx(by_cublas.product + max(by_cublas.batch, by_cublas.memory))
     assert cuda_model.machine(card, 42, "float64").batch == pytest.approx(2**42 / card.rate("float64", 1.0))

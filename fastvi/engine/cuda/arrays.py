@@ -4,6 +4,8 @@ brought to the host.
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,16 +55,28 @@ class DeviceData:
         )
 
 
+def _with_interface(value: Any) -> Any:
+    """The same memory as an object that Numba reads; what speaks DLPack alone goes through a library that
+    speaks both.
+    """
+    if hasattr(value, "__cuda_array_interface__"):
+        return value
+    for library in ("cupy", "torch"):
+        if find_spec(library) is not None:
+            return import_module(library).from_dlpack(value)
+    raise TypeError("DLPack alone is read where CuPy or PyTorch is installed")
+
+
 def adopted(value: Any, name: str = "x") -> tuple[Device, Any]:
     """The device on which an array lies, and the array as its kernels take it."""
     kind = getattr(value, "__dlpack_device__", None)
     on = device() if kind is None else device_at(kind()[1])
     try:
-        return on, on.adopt(value)
+        return on, on.adopt(_with_interface(value))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise TypeError(
-            f"{name} must offer __cuda_array_interface__ (CuPy, Numba, PyTorch: detached), got a "
+            f"{name} must offer __cuda_array_interface__ (CuPy, Numba, PyTorch: detached) or DLPack, got a "
             f"{type(value).__name__}: {reason}"
         ) from error
 

@@ -58,6 +58,10 @@ class Device(ABC):
         """Queue a kernel with so many blocks."""
 
     @abstractmethod
+    def matmul(self, left: Any, right: Any, out: Any) -> None:
+        """Queue out[t] = left @ right[t], of float64 arrays (M, K), (T, K, C) and (T, M, C)."""
+
+    @abstractmethod
     def memory(self) -> tuple[int, int]:
         """Bytes that are free, and all."""
 
@@ -106,6 +110,17 @@ class NumbaDevice(Device):
     def launch(self, kernel: Kernel, grid: int | tuple[int, int], *arguments: Any) -> None:
         with self._context():
             kernel.dispatcher()[grid, kernel.threads](*arguments)
+
+    def matmul(self, left: Any, right: Any, out: Any) -> None:
+        import cupy
+        from numba import config
+
+        # the stream that kernels are launched on: nothing waits, the order is the stream's
+        by_thread = getattr(config, "CUDA_PER_THREAD_DEFAULT_STREAM", 0)
+        stream = cupy.cuda.Stream.ptds if by_thread else cupy.cuda.Stream.null
+        with self._context(), cupy.cuda.Device(self.index), stream:
+            a, b, c = (cupy.asarray(array) for array in (left, right, out))
+            cupy.matmul(a[None], b, out=c)
 
     def memory(self) -> tuple[int, int]:
         with self._context():

@@ -15,7 +15,6 @@ from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_for
 from fastvi.engine.form import Form, chunks, slices
 from fastvi.engine.softplus_form import SoftplusForm
 from fastvi.kernels.cuda.tile_means import add_tile_means
-from fastvi.kernels.cuda.tile_sums import DATA
 
 Array = NDArray[Any]
 
@@ -49,7 +48,7 @@ def _tile_means(form: CudaSoftplusForm, logits: Array) -> Array:
         sums = on.empty((count, padded), np.float64)
         for start in range(0, form.tiling.num_tiles, count):
             form.fill_launch(on, start, into, in_log_space=True)
-            on.launch(form.tile_sums, (padded // DATA, count), tables, into.tiles, sums)
+            form.add_tile_sums(on, tables, into.tiles, sums)
             on.launch(add_tile_means, num_data, sums, base, start, count, outer_part, means)
         found.append(on.get(means))
     return np.concatenate(found) if found else np.empty(0)

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
+from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums, slices
 from fastvi.kernels.cuda.softplus_product import LIMITS
+from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
 
 Array = NDArray[Any]
 
@@ -76,6 +78,19 @@ class CudaForm(Form):
         running = Running(on, len(terms.constant))
         self.log_space_part(on, terms, first, running)
         return running.sums()
+
+    def add_tile_sums(self, on: Device, tables: Any, tiles: Any, sums: Any) -> None:
+        """sums[t, n] = u_n^T tiles[t] v_n, of tables (numbers, N) and tiles (T, R, C)."""
+        if self.by_blas:
+            blas.tile_sums(on, tables, tiles, sums)
+        else:
+            num_tiles, padded = sums.shape
+            on.launch(KERNELS[self.dtype][1], (padded // DATA, num_tiles), tables, tiles, sums)
+
+    @property
+    def by_blas(self) -> bool:
+        """Whether that is cuBLAS's to do."""
+        return self.dtype == "float64" and blas.wanted()
 
     def room(self, on: Device, fixed: int, each: int, needed: int) -> int:
         """How many of ``needed`` things of ``each`` bytes fit beside ``fixed`` bytes."""

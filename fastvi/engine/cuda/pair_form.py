@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
 from fastvi.engine.data_terms import Terms
@@ -136,6 +137,8 @@ class PairBatch(CudaBatch):
         outer = self._outer_at_once()
         tile = 24 << sum(self.form.sides)
         each = outer * 8 * (self._numbers() + 2)
+        if self.form.by_blas:
+            tile += blas.num_bytes(1, *(1 << bits for bits in self.form.sides))
         fixed = tile + DATA * 8 * self._numbers() + outer * 8 * (self.form.num_latents + 1)
         most = max(1, _LAUNCH_ROWS // outer)
         return self.form.room(on, fixed, each, most)
@@ -143,7 +146,7 @@ class PairBatch(CudaBatch):
     def add(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         form, (outer, row_bits, column_bits, _) = self.form, self.form.tiling
         held = form.resident(on)
-        bit_tables, tile_sums = KERNELS[form.dtype]
+        bit_tables = KERNELS[form.dtype][0]
         num_data, at_once = len(terms.constant), self._outer_at_once()
         linear, base, outer_data = (
             on.put(terms.linear),
@@ -161,7 +164,7 @@ class PairBatch(CudaBatch):
                 bit_tables, -(-padded // THREADS), linear, outer_linear, base, outer, row_bits, column_bits,
                 *form.sides, tables, scales,
             )  # fmt: skip
-            on.launch(tile_sums, (padded // DATA, 1), tables, held.tile, sums)
+            form.add_tile_sums(on, tables, held.tile, sums)
             on.launch(
                 merge_tile_sums, num_data, sums, scales.reshape((1, padded)), constant, start, count,
                 outer_data, nothing, running.largest, running.total, running.bound,

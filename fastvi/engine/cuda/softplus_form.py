@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
 from fastvi.engine.data_terms import Terms
@@ -19,7 +20,6 @@ from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cuda import softplus_product as product
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_direct import KERNELS as ADD_DIRECT
-from fastvi.kernels.cuda.target import Kernel
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
 
 Array = NDArray[Any]
@@ -116,10 +116,11 @@ class CudaSoftplusForm(CudaForm):
         )  # fmt: skip
 
     def launch_bytes(self) -> int:
-        """Memory of one launch's tiles, in float64."""
+        """Memory of one launch's tiles, in float64, and of cuBLAS's products."""
         chunks = self._padded_pixels // product.CHUNK
         tile = product.ROWS * product.COLUMNS * 8 + self._padded_pixels * 8 + chunks * 20
-        return self.launch_tiles * (tile + (product.ROWS + product.COLUMNS) * 12 + 32)
+        more = blas.num_bytes(self.launch_tiles, product.ROWS, product.COLUMNS) if self.by_blas else 0
+        return self.launch_tiles * (tile + (product.ROWS + product.COLUMNS) * 12 + 32) + more
 
     @property
     def launch_tiles(self) -> int:
@@ -144,10 +145,6 @@ class CudaSoftplusForm(CudaForm):
             row_bits, column_bits, product.ROW_BITS, product.COLUMN_BITS, tables, base,
         )  # fmt: skip
         return tables, base
-
-    @property
-    def tile_sums(self) -> Kernel:
-        return KERNELS[self.dtype][1]
 
     def empty_tiles(self, on: Device) -> _Tiles:
         dtype, count, chunks = self.dtype, self.launch_tiles, self._padded_pixels // product.CHUNK
@@ -216,7 +213,7 @@ class SoftplusBatch(CudaBatch):
         sums = on.empty((count, padded), np.float64)
         for start in form.launches(first):
             form.fill_launch(on, start, into)
-            on.launch(form.tile_sums, (padded // DATA, count), tables, into.tiles, sums)
+            form.add_tile_sums(on, tables, into.tiles, sums)
             on.launch(
                 merge_tile_sums, num_data, sums, no_scales, into.tile_scales, start, 1, outer_part, base,
                 running.largest, running.total, running.bound,
