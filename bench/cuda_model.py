@@ -19,10 +19,14 @@ and reads at the full rate of memory.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 PRODUCT_SHARE = 0.75  # 516 of about 684 in the loop over chunks of pixels; of its inner loop alone 0.87
@@ -169,11 +173,25 @@ def this_card() -> Card:
     known = [card for card in CARDS if any(word in name for word in card.name.split()[:1])]
     capability = device.compute_capability
     lanes = {(8, 0): (32, 64), (9, 0): (64, 128), (10, 0): (64, 128)}.get(tuple(capability), (2, 128))
-    bandwidth = known[0].bandwidth if known else 1000.0
+    bandwidth, tensor = (known[0].bandwidth, known[0].tensor) if known else (1000.0, 0.0)
     return Card(
         name, device.MULTIPROCESSOR_COUNT, device.CLOCK_RATE * 1e-6,
-        {"float64": lanes[0], "float32": lanes[1]}, bandwidth,
+        {"float64": lanes[0], "float32": lanes[1]}, bandwidth, tensor,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def cublas() -> Iterator[None]:
+    """Let cuBLAS multiply."""
+    before = os.environ.get("FASTVI_CUBLAS")
+    os.environ["FASTVI_CUBLAS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FASTVI_CUBLAS"]
+        else:
+            os.environ["FASTVI_CUBLAS"] = before
 
 
 def compare(path: Path | None = None) -> list[dict[str, object]]:
@@ -184,25 +202,33 @@ def compare(path: Path | None = None) -> list[dict[str, object]]:
 
     card, rows = this_card(), []
     rng = np.random.default_rng(0)
-    for d, num_data, dtype in (
-        (20, 10_000, "float64"),
-        (24, 1, "float64"),
-        (24, 1, "float32"),
-        (22, 2000, "float32"),
-    ):
+    cases = [
+        (20, 10_000, "float64", False),
+        (24, 1, "float64", False),
+        (24, 1, "float32", False),
+        (22, 2000, "float32", False),
+    ]
+    if card.tensor and find_spec("cupy") is not None:
+        cases.append((20, 10_000, "float64", True))
+    for d, num_data, dtype, by in cases:
         model = fastvi.SigmoidBeliefNetwork(
             0.1 * rng.normal(size=(784, d)), rng.normal(size=784), rng.normal(size=d)
         )
         x = (rng.random((num_data, 784)) < 0.5).astype(np.uint8)
-        prediction = network(card, d, 784, num_data, dtype)
-        fastvi.log_marginal(model, x[:1], device="cuda", dtype=dtype)  # compiles
-        begin = time.perf_counter()
-        fastvi.log_marginal(model, x, device="cuda", dtype=dtype)
-        rows.append(asdict(prediction) | {"measured": time.perf_counter() - begin})
+        prediction = (
+            network_by_cublas(card, d, 784, num_data) if by else network(card, d, 784, num_data, dtype)
+        )
+        with cublas() if by else contextlib.nullcontext():
+            fastvi.log_marginal(model, x[:1], device="cuda", dtype=dtype)  # compiles
+            begin = time.perf_counter()
+            fastvi.log_marginal(model, x, device="cuda", dtype=dtype)
+            rows.append(asdict(prediction) | {"measured": time.perf_counter() - begin})
     couplings = np.triu(0.3 * rng.normal(size=(36, 36)), 1)
-    model = fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=36))
+    small = fastvi.BoltzmannMachine(np.zeros((14, 14)), np.zeros(14))
+    fastvi.log_partition(small, device="cuda")  # compiles
+    machine_of_36 = fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=36))
     begin = time.perf_counter()
-    fastvi.log_partition(model, device="cuda")
+    fastvi.log_partition(machine_of_36, device="cuda")
     rows.append(asdict(machine(card, 36, "float64")) | {"measured": time.perf_counter() - begin})
     for row in rows:
         expected, taken = shown(row["seconds"]), shown(row["measured"])

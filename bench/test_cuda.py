@@ -4,6 +4,7 @@ CPU.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import cuda_model
@@ -40,6 +41,22 @@ def test_network(record: Any, size: Size, num_latents: int, num_data: int, dtype
     few = slice(0, 3)
     tolerance = 1e-9 if dtype == "float64" else (3 * 785 + 192) * 2.0**-24
     record.check(np.asarray(value)[few], fastvi.log_marginal(model, x[few]), tolerance)
+
+
+def test_network_by_cublas(record: Any, size: Size) -> None:
+    if find_spec("cupy") is None or not cuda_model.this_card().tensor:
+        pytest.skip("CuPy is not installed, or the card has no float64 tensor cores that are known here")
+    rng = np.random.default_rng(0)
+    model = fastvi.SigmoidBeliefNetwork(
+        0.1 * rng.normal(size=(784, 20)), rng.normal(size=784), rng.normal(size=20)
+    )
+    x = (rng.random((10_000, 784)) < 0.5).astype(np.uint8)
+    predicted = cuda_model.network_by_cublas(cuda_model.this_card(), 20, 784, 10_000)
+    title = f"log p(x) on a GPU, d = 20, N = 10,000, cuBLAS (predicted {cuda_model.shown(predicted.seconds)})"
+    record.describe(title, "fastvi", len(x))
+    with cuda_model.cublas():
+        value = record.run(lambda: fastvi.log_marginal(model, x, device="cuda"), size.rounds)
+    record.check(np.asarray(value)[:3], fastvi.log_marginal(model, x[:3]), 1e-9)
 
 
 @pytest.mark.parametrize("num_units", [30, 36])
