@@ -171,9 +171,8 @@ def elbo(
         elif num_samples is None:
             if not model._has_expectations:  # formulas are never too large
                 part.check_size(model, memory_limit, max_states)
-            found = _exact(
-                model, part, form_of, kl, entropy, _expectation(model, part, where, device, memory_limit)
-            )
+            expectation = _expectation(model, part, form_of, where, device, memory_limit)
+            found = _exact(model, part, form_of, kl, entropy, expectation)
         else:
             found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where, device == "auto")
         if kl is None:  # the prior is a model
@@ -194,7 +193,9 @@ def _kl_to_prior(model: Enumerable, part: Part) -> Any:
     return kl_divergence(part.q, prior) if isinstance(prior, Distribution) else None
 
 
-def _expectation(model: Enumerable, part: Part, where: str, device: str, memory_limit: int | None) -> Any:
+def _expectation(
+    model: Enumerable, part: Part, form_of: str, where: str, device: str, memory_limit: int | None
+) -> Any:
     """E_q[log p(x, z)] (N,) as a GPU sums it; None where it takes no sum over states, or the CPU was asked
     for.
     """
@@ -202,11 +203,13 @@ def _expectation(model: Enumerable, part: Part, where: str, device: str, memory_
         return None
     if model._has_expectations:
         # of data on a GPU the terms are here, but not the pixels that the other formula reads
-        on_gpu = isinstance(part.x, DeviceData)
+        on_gpu = isinstance(part.x, DeviceData) and form_of != "log_ratio"
         return model._expected_joint(part.x, part.pixels, part.q.logits) if on_gpu else None
     from fastvi.engine.cuda.expectations import expected_joint
 
     try:
+        if form_of == "log_ratio":
+            raise Unsupported("decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'")
         return expected_joint(model._form(part.pixels, "float64"), part.x, part.q.logits, memory_limit)
     except Unsupported as error:
         if device != "auto":
@@ -218,8 +221,6 @@ def _expectation(model: Enumerable, part: Part, where: str, device: str, memory_
 def _exact(model: Enumerable, part: Part, form_of: str, kl: Any, entropy: Any, expectation: Any) -> _Bound:
     zero = np.zeros(len(part.members))
     if expectation is not None:
-        if form_of == "log_ratio":
-            raise Unsupported("decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'")
         whole = np.full(len(zero), np.nan) if kl is None else expectation + entropy + kl
         return _Bound(expectation + entropy, whole, expectation, zero)
     if model._real_latents and form_of == "log_ratio":

@@ -170,6 +170,8 @@ def checked_data(
 
     Data of a GPU stay there, as ``DeviceData``, where ``device`` is "cuda"; None: this question reads none.
     """
+    if on_device(observed):
+        raise TypeError("observed must lie on the host, where data are grouped by it, got an array of a GPU")
     if on_device(x):
         refuse_unless_asked(x, device)
         found = device_data(x, model.num_pixels)

@@ -149,6 +149,8 @@ def test_what_reads_pixels_wants_them_here(make_device, put):
         ):
             with pytest.raises(TypeError, match=rf"^x must lie on the host {why}.*, got an array of a GPU"):
                 call()
+        with pytest.raises(TypeError, match=r"^observed must lie on the host, .*, got an array of a GPU$"):
+            fastvi.log_marginal(model, x, observed=put(everything), device="cuda")
         for call in (fastvi.log_marginal, fastvi.estimate_log_marginal):
             with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
                 call(model, x)

@@ -261,6 +261,8 @@ def test_elbo(make_device, d, num_pixels, num_data, scale, spread):
             RuntimeError, match=r"^decomposition must be 'reconstruction' or 'joint' on a GPU"
         ):
             fastvi.elbo(model, x, q, device="cuda", decomposition="log_ratio")
+        here = fastvi.elbo(model, x, q, device="auto", decomposition="log_ratio")
+    np.testing.assert_array_equal(here.value, fastvi.elbo(model, x, q, decomposition="log_ratio").value)
 
 
 def test_elbo_of_a_certain_q(make_device):
