@@ -12,6 +12,7 @@ because it has never run.
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,7 +31,7 @@ def wanted() -> bool:
     asked = os.environ.get("FASTVI_CUBLAS", "0")
     if asked not in ("0", "1"):
         raise ValueError(f"FASTVI_CUBLAS must be 0 or 1, got {asked!r}")
-    if asked == "1" and find_spec("cupy") is None:
+    if asked == "1" and "cupy" not in sys.modules and find_spec("cupy") is None:
         raise Missing("FASTVI_CUBLAS=1 needs CuPy, which is not installed: pip install cupy-cuda13x")
     return asked == "1"
 
@@ -46,15 +47,25 @@ def num_bytes(num_tiles: int, num_rows: int, num_columns: int) -> int:
     return 8 * block_rows(num_tiles, num_columns) * (num_rows + num_columns * (1 + num_tiles))
 
 
-def tile_sums(on: Device, tables: Any, tiles: Any, sums: Any) -> None:
-    """sums[t, n] = u_n^T tiles[t] v_n, as the kernel of that name has it."""
-    num_tiles, num_rows, num_columns = tiles.shape
-    block = block_rows(num_tiles, num_columns)
-    left, right = on.empty((block, num_rows), np.float64), on.empty((block, num_columns), np.float64)
-    products = on.empty((num_tiles, block, num_columns), np.float64)
-    at_columns = LOW_ROWS + num_rows // LOW_ROWS
-    for first in range(0, sums.shape[1], block):
-        on.launch(expand_factors, block // ROWS, tables, 0, LOW_ROWS, first, left)
-        on.launch(expand_factors, block // ROWS, tables, at_columns, LOW_COLUMNS, first, right)
-        on.matmul(left, tiles, products)
-        on.launch(weigh_columns, (block // ROWS, num_tiles), products, right, first, sums)
+class BlasSums:
+    """sums[t, n] = u_n^T tiles[t] v_n of tiles of one shape (T, R, C), as the kernel ``tile_sums`` has it.
+
+    It holds what a block needs, for all launches of one wave: 256 MiB take longer to be had than to be
+    multiplied.
+    """
+
+    def __init__(self, on: Device, num_tiles: int, num_rows: int, num_columns: int) -> None:
+        self._on, self._block = on, block_rows(num_tiles, num_columns)
+        self._left = on.empty((self._block, num_rows), np.float64)
+        self._right = on.empty((self._block, num_columns), np.float64)
+        self._products = on.empty((num_tiles, self._block, num_columns), np.float64)
+
+    def __call__(self, tables: Any, tiles: Any, sums: Any) -> None:
+        on, blocks = self._on, self._block // ROWS
+        num_tiles, num_rows, _ = tiles.shape
+        at_columns = LOW_ROWS + num_rows // LOW_ROWS
+        for first in range(0, sums.shape[1], self._block):
+            on.launch(expand_factors, blocks, tables, 0, LOW_ROWS, first, self._left)
+            on.launch(expand_factors, blocks, tables, at_columns, LOW_COLUMNS, first, self._right)
+            on.matmul(self._left, tiles, self._products)
+            on.launch(weigh_columns, (blocks, num_tiles), self._products, self._right, first, sums)

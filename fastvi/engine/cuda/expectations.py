@@ -45,10 +45,10 @@ def _tile_means(form: CudaSoftplusForm, logits: Array) -> Array:
         tables, base = form.bit_tables(on, linear, normaliser[part])
         outer_part, means = on.put(linear[:, :outer]), on.full(num_data, 0.0)
         into, count, padded = form.empty_tiles(on), form.launch_tiles, tables.shape[1]
-        sums = on.empty((count, padded), np.float64)
+        sums, add = on.empty((count, padded), np.float64), form.tile_sums(on, *into.tiles.shape)
         for start in range(0, form.tiling.num_tiles, count):
             form.fill_launch(on, start, into, in_log_space=True)
-            form.add_tile_sums(on, tables, into.tiles, sums)
+            add(tables, into.tiles, sums)
             on.launch(add_tile_means, num_data, sums, base, start, count, outer_part, means)
         found.append(on.get(means))
     return np.concatenate(found) if found else np.empty(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,8 @@ from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
 
 Array = NDArray[Any]
+
+TileSums = Callable[[Any, Any, Any], None]  # of tables, tiles, sums
 
 _SHARE = 0.8  # of the free memory that a run takes at most
 
@@ -79,13 +82,15 @@ class CudaForm(Form):
         self.log_space_part(on, terms, first, running)
         return running.sums()
 
-    def add_tile_sums(self, on: Device, tables: Any, tiles: Any, sums: Any) -> None:
-        """sums[t, n] = u_n^T tiles[t] v_n, of tables (numbers, N) and tiles (T, R, C)."""
+    def tile_sums(self, on: Device, num_tiles: int, num_rows: int, num_columns: int) -> TileSums:
+        """What computes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and tiles of that shape."""
         if self.by_blas:
-            blas.tile_sums(on, tables, tiles, sums)
-        else:
-            num_tiles, padded = sums.shape
-            on.launch(KERNELS[self.dtype][1], (padded // DATA, num_tiles), tables, tiles, sums)
+            return blas.BlasSums(on, num_tiles, num_rows, num_columns)
+
+        def launch(tables: Any, tiles: Any, sums: Any) -> None:
+            on.launch(KERNELS[self.dtype][1], (sums.shape[1] // DATA, num_tiles), tables, tiles, sums)
+
+        return launch
 
     @property
     def by_blas(self) -> bool:

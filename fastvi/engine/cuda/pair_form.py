@@ -153,7 +153,7 @@ class PairBatch(CudaBatch):
             on.put(terms.constant),
             on.put(terms.linear[:, :outer]),
         )
-        nothing = on.full(num_data, 0.0)
+        nothing, add = on.full(num_data, 0.0), form.tile_sums(on, *held.tile.shape)
         for part in slices(form.last(first) - first, at_once):
             start, count = first + part.start, part.stop - part.start
             outer_linear, constant = form.outer_part(on, start, count, held.scale)
@@ -164,7 +164,7 @@ class PairBatch(CudaBatch):
                 bit_tables, -(-padded // THREADS), linear, outer_linear, base, outer, row_bits, column_bits,
                 *form.sides, tables, scales,
             )  # fmt: skip
-            form.add_tile_sums(on, tables, held.tile, sums)
+            add(tables, held.tile, sums)
             on.launch(
                 merge_tile_sums, num_data, sums, scales.reshape((1, padded)), constant, start, count,
                 outer_data, nothing, running.largest, running.total, running.bound,

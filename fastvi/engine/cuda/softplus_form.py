@@ -210,10 +210,10 @@ class SoftplusBatch(CudaBatch):
         tables, base = form.bit_tables(on, terms.linear, terms.constant)
         outer_part, no_scales = on.put(terms.linear[:, :outer]), on.put(_NO_SCALES)
         into, count, padded = form.empty_tiles(on), form.launch_tiles, tables.shape[1]
-        sums = on.empty((count, padded), np.float64)
+        sums, add = on.empty((count, padded), np.float64), form.tile_sums(on, *into.tiles.shape)
         for start in form.launches(first):
             form.fill_launch(on, start, into)
-            form.add_tile_sums(on, tables, into.tiles, sums)
+            add(tables, into.tiles, sums)
             on.launch(
                 merge_tile_sums, num_data, sums, no_scales, into.tile_scales, start, 1, outer_part, base,
                 running.largest, running.total, running.bound,
