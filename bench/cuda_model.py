@@ -24,10 +24,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 PRODUCT_SHARE = 0.75  # 516 of about 684 in the loop over chunks of pixels; of its inner loop alone 0.87
 BATCH_SHARE = 0.64  # 260 of about 404 in the loop over panels; of its inner loop alone 0.78
@@ -180,18 +181,9 @@ def this_card() -> Card:
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def cublas() -> Iterator[None]:
-    """Let cuBLAS multiply."""
-    before = os.environ.get("FASTVI_CUBLAS")
-    os.environ["FASTVI_CUBLAS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FASTVI_CUBLAS"]
-        else:
-            os.environ["FASTVI_CUBLAS"] = before
+def cublas() -> Any:
+    """A context in which cuBLAS multiplies."""
+    return mock.patch.dict(os.environ, FASTVI_CUBLAS="1")
 
 
 def compare(path: Path | None = None) -> list[dict[str, object]]:

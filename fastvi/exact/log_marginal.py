@@ -58,7 +58,8 @@ def log_marginal(
         "cpu"; "cuda" for a GPU (the extra ``cuda``), which sums networks of one layer of latents, Boltzmann
         machines, sparse coding and scalar log joints; "auto" picks a GPU where there is one that can, and
         logs why it picks what. What takes no sum over states is computed on the CPU. Data on a GPU (CuPy,
-        CUDA tensors, Numba device arrays) are read where they lie; the result is then a device array.
+        CUDA tensors, Numba device arrays) are read where they lie; the result is then a device array. Where
+        the environment has FASTVI_CUBLAS=1 and CuPy, cuBLAS multiplies in float64.
     dtype
         "float64", or "float32": the products over pixels are then rounded to float32, which moves log p(x)
         by at most 3 (D + 1) 2^-24 nats (1.4e-4 at D = 784; the sums over states stay in float64). Tables

@@ -95,15 +95,8 @@ class Question(NamedTuple):
                         "checkpoint must be None for data on a GPU: what it belongs to is not read back"
                     )
             data = [(group.pixels, group.members, group.x) for group in self.groups]
-            identity = digest(
-                name,
-                self.model._digest(),
-                data,
-                self.options.dtype,
-                asked,
-                _tiles(),
-                _where(self.options.device),
-            )
+            where = _summed_by(self.options.device)
+            identity = digest(name, self.model._digest(), data, self.options.dtype, asked, _tiles(), where)
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         report = Reporter(self.options.progress, states)
         options = self.options
@@ -121,7 +114,8 @@ def _tiles() -> tuple[Any, ...]:
     return (fastvi.__version__, COLUMNS, CHUNK_DATA, Form.wave_tiles, *caches())
 
 
-def _where(device: str) -> str:
+def _summed_by(device: str) -> str:
+    """cuBLAS sums in another order than our kernels do."""
     if device == "cpu":
         return device
     from fastvi.engine.cuda import blas

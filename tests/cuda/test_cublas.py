@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 import naive
 import numpy as np
 import pytest
+from models import bits, machine, network
 
 import fastvi
 from fastvi.engine.cuda import blas
@@ -58,27 +59,10 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blas, "_MOST_ROWS", 256)
 
 
-def network(d, num_pixels):
-    rng = np.random.default_rng([d, num_pixels])
-    return fastvi.SigmoidBeliefNetwork(
-        2.0 * rng.normal(size=(num_pixels, d)), rng.normal(size=num_pixels), rng.normal(size=d)
-    )
-
-
-def machine(d):
-    rng = np.random.default_rng(d)
-    couplings = np.triu(rng.normal(size=(d, d)), 1)
-    return fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=d))
-
-
-def bits(num, width):
-    return (np.random.default_rng([num, width]).random((num, width)) < 0.5).astype(np.uint8)
-
-
 @pytest.mark.parametrize("schedule", [0, 7])
 @pytest.mark.parametrize(("d", "num"), [(1, 3), (9, 1), (14, 130)])
 def test_networks(make_device, cupy, small_blocks, d, num, schedule):
-    model, x = network(d, 11), bits(num, 11)
+    model, x = network(d, 11, 2.0), bits(num, 11)
     device = make_device(check=d < 14, schedule=schedule)
     with use(device):
         got = fastvi.log_marginal(model, x, device="cuda")
@@ -89,7 +73,7 @@ def test_networks(make_device, cupy, small_blocks, d, num, schedule):
 
 
 def test_against_a_sum_over_states(make_device, cupy, small_blocks):
-    model, x = network(5, 4), bits(3, 4)
+    model, x = network(5, 4, 2.0), bits(3, 4)
     want = [
         naive.sbn_log_marginal(model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist(), row)
         for row in x.tolist()
@@ -107,7 +91,7 @@ def test_machines(make_device, cupy, small_blocks, d):
 
 
 def test_the_exact_elbo(make_device, cupy, small_blocks):
-    model, x = network(10, 11), bits(4, 11)
+    model, x = network(10, 11, 2.0), bits(4, 11)
     q = fastvi.Bernoulli(np.random.default_rng(0).normal(size=(4, 10)))
     with use(make_device()):
         got = fastvi.elbo(model, x, q, device="cuda")
@@ -115,7 +99,7 @@ def test_the_exact_elbo(make_device, cupy, small_blocks):
 
 
 def test_same_bits_in_any_batch(make_device, cupy, small_blocks):
-    model, x = network(10, 11), bits(300, 11)
+    model, x = network(10, 11, 2.0), bits(300, 11)
     with use(make_device()):
         whole = fastvi.log_marginal(model, x, device="cuda")
         alone = fastvi.log_marginal(model, x[290:], device="cuda")
@@ -125,7 +109,7 @@ def test_same_bits_in_any_batch(make_device, cupy, small_blocks):
 def test_float32_is_left_to_our_own(make_device, cupy):
     device = make_device()
     with use(device):
-        fastvi.log_marginal(network(9, 11), bits(3, 11), device="cuda", dtype="float32")
+        fastvi.log_marginal(network(9, 11, 2.0), bits(3, 11), device="cuda", dtype="float32")
     if cupy is not None:
         assert "matmul" not in device.launches
 
@@ -148,13 +132,13 @@ def test_what_cupy_is_asked(cupy):
 def test_memory_is_counted(make_device, cupy, on_gpu):
     if on_gpu:
         pytest.skip("the GPU has room")
-    model, x = network(14, 11), bits(3, 11)
+    model, x = network(14, 11, 2.0), bits(3, 11)
     with use(make_device(free=1 << 24)), pytest.raises(MemoryError, match="free memory leaves"):
         fastvi.log_marginal(model, x, device="cuda")  # own kernels have room, the products have not
 
 
 def test_asked_for_in_other_words(make_device, monkeypatch):
-    model, x = network(3, 2), bits(1, 2)
+    model, x = network(3, 2, 2.0), bits(1, 2)
     monkeypatch.setenv("FASTVI_CUBLAS", "yes")
     with use(make_device()), pytest.raises(ValueError, match=r"^FASTVI_CUBLAS must be 0 or 1, got 'yes'$"):
         fastvi.log_marginal(model, x, device="cuda")

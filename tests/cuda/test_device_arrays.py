@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import naive
 import numpy as np
 import pytest
+from models import bits, machine, network
 
 import fastvi
 from fastvi.engine.cuda import arrays
@@ -33,21 +34,12 @@ def on_host(result):
     return result.copy_to_host() if hasattr(result, "copy_to_host") else np.asarray(result)
 
 
-def network():
-    rng = np.random.default_rng(0)
-    return fastvi.SigmoidBeliefNetwork(rng.normal(size=(6, 9)), np.zeros(6), np.zeros(9))
-
-
-def bits(num, width):
-    return np.random.default_rng([num, width]).random((num, width)) < 0.5
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32, np.int64])
 def test_pixels_of_any_dtype(make_device, put, dtype):
     x = bits(5, 6).astype(dtype)
     with use(make_device()):
-        got = on_host(fastvi.log_marginal(network(), put(x), device="cuda"))
-    np.testing.assert_allclose(got, fastvi.log_marginal(network(), x), rtol=1e-13)
+        got = on_host(fastvi.log_marginal(network(9, 6), put(x), device="cuda"))
+    np.testing.assert_allclose(got, fastvi.log_marginal(network(9, 6), x), rtol=1e-13)
 
 
 def masks():
@@ -62,21 +54,16 @@ def test_strides_and_masks(make_device, put, on_gpu, which):
     x, observed = bits(5, 6)[:, ::-1].astype(np.uint8), masks()[which]
     given = np.ascontiguousarray(x) if on_gpu else x
     with use(make_device(check=True)):
-        got = on_host(fastvi.log_marginal(network(), put(given), device="cuda", observed=observed))
-    np.testing.assert_allclose(got, fastvi.log_marginal(network(), x, observed=observed), rtol=1e-13)
+        got = on_host(fastvi.log_marginal(network(9, 6), put(given), device="cuda", observed=observed))
+    np.testing.assert_allclose(got, fastvi.log_marginal(network(9, 6), x, observed=observed), rtol=1e-13)
 
 
 def some_models():
     """A network, a machine, sparse coding; their data; what the machine's clamped units are."""
     rng = np.random.default_rng(1)
-    couplings = np.triu(rng.normal(size=(9, 9)), 1)
     return {
-        "network": (network(), bits(5, 6), None),
-        "machine": (
-            fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=9)),
-            bits(5, 9),
-            np.arange(9) % 3 == 0,
-        ),
+        "network": (network(9, 6), bits(5, 6), None),
+        "machine": (machine(9), bits(5, 9), np.arange(9) % 3 == 0),
         "coding": (
             fastvi.BinarySparseCoding(rng.normal(size=(7, 9)), rng.normal(size=7), 0.5, rng.normal(size=9)),
             rng.normal(size=(5, 7)),
@@ -108,15 +95,15 @@ def test_estimates_of_each_datum_s_pixels(make_device, put):
     x, observed = bits(5, 6), masks()["each"]
     options = {"observed": observed, "num_samples": 64, "device": "cuda"}
     with use(make_device()):
-        got = fastvi.estimate_log_marginal(network(), put(x), **options)
-        want = fastvi.estimate_log_marginal(network(), x, **options)
+        got = fastvi.estimate_log_marginal(network(9, 6), put(x), **options)
+        want = fastvi.estimate_log_marginal(network(9, 6), x, **options)
     np.testing.assert_allclose(got.log_marginal, want.log_marginal, rtol=1e-12)
 
 
 def test_what_reads_pixels_wants_them_here(make_device, put):
-    model, x, q = network(), put(bits(5, 6)), fastvi.Bernoulli(np.zeros(9))
+    model, x, q = network(9, 6), put(bits(5, 6)), fastvi.Bernoulli(np.zeros(9))
     encoder = fastvi.Encoder([(np.zeros((9, 6)), np.zeros(9))], "tanh")
-    machine = fastvi.BoltzmannMachine(np.zeros((6, 6)), np.zeros(6))
+    certain = machine(6)
     decoder = fastvi.NeuralDecoder([(np.ones((6, 9)), np.zeros(6))], "tanh", q)
     everything = np.ones(6, bool)
     with use(make_device()):
@@ -131,18 +118,18 @@ def test_what_reads_pixels_wants_them_here(make_device, put):
             (lambda: fastvi.log_marginal(decoder, x, device="cuda"), "for a NeuralDecoder"),
             (lambda: fastvi.elbo(decoder, x, q, device="cuda"), "for a NeuralDecoder"),
             (
-                lambda: fastvi.log_marginal(machine, x, observed=everything, device="cuda"),
+                lambda: fastvi.log_marginal(certain, x, observed=everything, device="cuda"),
                 r"where log p\(x\) takes no sum",
             ),
             (
                 lambda: fastvi.elbo(
-                    machine, x, fastvi.Bernoulli(np.zeros(6)), observed=everything, device="cuda"
+                    certain, x, fastvi.Bernoulli(np.zeros(6)), observed=everything, device="cuda"
                 ),
                 r"where log p\(x\) takes no sum",
             ),
             (
                 lambda: fastvi.estimate_log_marginal(
-                    machine, x, proposal="uniform", observed=everything, device="cuda"
+                    certain, x, proposal="uniform", observed=everything, device="cuda"
                 ),
                 r"where log p\(x\) takes no sum",
             ),
@@ -157,7 +144,7 @@ def test_what_reads_pixels_wants_them_here(make_device, put):
 
 
 def test_auto_takes_what_a_gpu_holds_to_the_cpu_by_its_terms(make_device, put):
-    model, x = network(), bits(5, 6)
+    model, x = network(9, 6), bits(5, 6)
     two = fastvi.Mixture([fastvi.Bernoulli(np.zeros(9)), fastvi.Bernoulli(np.ones(9))], [0.5, 0.5])
     with use(make_device()):
         got = fastvi.estimate_log_marginal(model, put(x), proposal=two, num_samples=64, device="auto")
@@ -197,10 +184,10 @@ def test_dlpack_alone(make_device, put, on_gpu, monkeypatch, library):
             with pytest.raises(
                 TypeError, match=r"^x must offer .* or DLPack, got a DLPackOnly: DLPack alone is"
             ):
-                fastvi.log_marginal(network(), DLPackOnly(x), device="cuda")
+                fastvi.log_marginal(network(9, 6), DLPackOnly(x), device="cuda")
         else:
-            got = on_host(fastvi.log_marginal(network(), DLPackOnly(x), device="cuda"))
-            np.testing.assert_allclose(got, fastvi.log_marginal(network(), x), rtol=1e-13)
+            got = on_host(fastvi.log_marginal(network(9, 6), DLPackOnly(x), device="cuda"))
+            np.testing.assert_allclose(got, fastvi.log_marginal(network(9, 6), x), rtol=1e-13)
 
 
 def test_data_of_a_gpu_are_not_sent_to_processes(make_device, put):
@@ -216,14 +203,13 @@ def test_real_pixels_and_clamped_units(make_device, put):
     rng = np.random.default_rng(0)
     sparse = fastvi.BinarySparseCoding(rng.normal(size=(7, 10)), rng.normal(size=7), 0.5, rng.normal(size=10))
     x = rng.normal(size=(4, 7)).astype(np.float32)
-    couplings = np.triu(rng.normal(size=(9, 9)), 1)
-    machine = fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=9))
+    clamped = machine(9)
     observed = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0], bool)
     with use(make_device(check=True)):
         got = on_host(fastvi.log_marginal(sparse, put(x), device="cuda"))
-        units = on_host(fastvi.log_marginal(machine, put(bits(5, 9)), device="cuda", observed=observed))
+        units = on_host(fastvi.log_marginal(clamped, put(bits(5, 9)), device="cuda", observed=observed))
     np.testing.assert_allclose(got, fastvi.log_marginal(sparse, x), rtol=1e-12)
-    np.testing.assert_allclose(units, fastvi.log_marginal(machine, bits(5, 9), observed=observed), rtol=1e-12)
+    np.testing.assert_allclose(units, fastvi.log_marginal(clamped, bits(5, 9), observed=observed), rtol=1e-12)
 
 
 def test_wrong_data(make_device, put):
@@ -232,15 +218,15 @@ def test_wrong_data(make_device, put):
     two[3, 4] = 2
     with use(make_device()):
         with pytest.raises(ValueError, match=r"^x must be 0 or 1, got another value at index \(3, 4\)$"):
-            fastvi.log_marginal(network(), put(two), device="cuda")
+            fastvi.log_marginal(network(9, 6), put(two), device="cuda")
         with pytest.raises(ValueError, match=r"^x must have shape \(num_data, 6\), got shape \(5, 3\)$"):
-            fastvi.log_marginal(network(), put(np.ascontiguousarray(x[:, :3])), device="cuda")
+            fastvi.log_marginal(network(9, 6), put(np.ascontiguousarray(x[:, :3])), device="cuda")
         with pytest.raises(TypeError, match=r"^x lies on a GPU, so device must be 'cuda', got 'cpu'"):
-            fastvi.log_marginal(network(), put(x))
+            fastvi.log_marginal(network(9, 6), put(x))
         with pytest.raises(
             ValueError, match=r"^observed must have shape \(6,\) or \(5, 6\), got shape \(4, 6\)"
         ):
-            fastvi.log_marginal(network(), put(x), device="cuda", observed=np.ones((4, 6), bool))
+            fastvi.log_marginal(network(9, 6), put(x), device="cuda", observed=np.ones((4, 6), bool))
 
 
 def log_weights(num_rows, num, dtype=np.float64):

@@ -8,34 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import naive
 import numpy as np
 import pytest
+from models import bits, machine, network
 
 import fastvi
 from fastvi.engine.cuda import softplus_form
 from fastvi.engine.cuda.device import use
 
 
-def network(d, num_pixels, scale=1.0, seed=0):
-    rng = np.random.default_rng([d, num_pixels, seed])
-    weights = scale * rng.normal(size=(num_pixels, d))
-    return fastvi.SigmoidBeliefNetwork(weights, rng.normal(size=num_pixels), rng.normal(size=d))
-
-
 def restricted(d, num_pixels, scale=1.0):
     rng = np.random.default_rng([d, num_pixels])
     weights = scale * rng.normal(size=(num_pixels, d))
     return fastvi.RestrictedBoltzmannMachine(weights, rng.normal(size=num_pixels), rng.normal(size=d))
-
-
-def machine(d, scale=1.0, *, never=False):
-    rng = np.random.default_rng(d)
-    couplings = np.triu(scale * rng.normal(size=(d, d)), 1)
-    if never:
-        couplings[0, 1] = couplings[2, d - 1] = -np.inf
-    return fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=d))
-
-
-def bits(num, width, seed=0):
-    return (np.random.default_rng([num, width, seed]).random((num, width)) < 0.5).astype(np.uint8)
 
 
 def same(got, want, largest=0.0):

@@ -7,21 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import naive
 import numpy as np
 import pytest
+from models import bits, network
 
 import fastvi
 from fastvi.engine.cuda.device import use
 from fastvi.kernels.cpu.draws import bernoulli_draws, split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS, draw_states
-
-
-def network(d, num_pixels, scale=1.0):
-    rng = np.random.default_rng([d, num_pixels])
-    weights = scale * rng.normal(size=(num_pixels, d))
-    return fastvi.SigmoidBeliefNetwork(weights, rng.normal(size=num_pixels), rng.normal(size=d))
-
-
-def bits(num, width):
-    return (np.random.default_rng([num, width]).random((num, width)) < 0.5).astype(np.uint8)
 
 
 def drawn(device, high, low, seed, numbers, first, num):
