@@ -114,8 +114,12 @@ def by_cublas(card: Card, own: Prediction, states: float, numbers: float) -> Pre
 
 
 def network_by_cublas(card: Card, d: int, num_pixels: int, num_data: int) -> Prediction:
-    """log p(x) with FASTVI_CUBLAS=1: of a tile and datum 64 numbers are written."""
-    states = 2.0**d * -(-num_data // 1024) * 1024
+    """log p(x) with FASTVI_CUBLAS=1: of a tile and datum 64 numbers are written, for blocks of data of which
+    the tiles of a launch, 512 at most, have 2^25 together.
+    """
+    tiles = min(512, max(1, 2**d // TILE_STATES))
+    block = min(1 << 14, (1 << 25) // (tiles * 64))
+    states = 2.0**d * -(-num_data // block) * block
     own = network(card, d, num_pixels, num_data, "float64")
     return by_cublas(card, own, states, 64.0 * states / TILE_STATES)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fastvi.engine.cuda import blas
+
 BENCH = Path(__file__).parents[2] / "bench"
 
 
@@ -37,8 +39,10 @@ def test_predictions_are_operations_over_rates(monkeypatch):
     assert found.batch == pytest.approx(2**20 * 128 / card.rate("float64", 1.0))
     assert cuda_model.network(card, 20, 784, 1, "float64").batch == found.batch  # a block takes 128 data
     with_tensor_cores = dataclasses.replace(card, tensor=10.0)
-    by_cublas = cuda_model.network_by_cublas(with_tensor_cores, 20, 784, 1)  # a block of rows is 1,024 data
-    assert by_cublas.batch == pytest.approx(2**31 / (1e13 * cuda_model.REACHED))
-    assert by_cublas.memory == pytest.approx(2**30 / 128 * 16 / 1e12)
+    for d, tiles, block in ((13, 1, 1 << 14), (20, 128, 4096), (24, 512, 1024)):
+        assert blas.block_rows(tiles, 64) == block
+        by_cublas = cuda_model.network_by_cublas(with_tensor_cores, d, 784, 1)
+        assert by_cublas.batch == pytest.approx(2.0 * 2**d * block / (1e13 * cuda_model.REACHED))
+        assert by_cublas.memory == pytest.approx(2**d * block / 128 * 16 / 1e12)
     assert by_cublas.seconds == pytest.approx(by_cublas.product + max(by_cublas.batch, by_cublas.memory))
     assert cuda_model.machine(card, 42, "float64").batch == pytest.approx(2**42 / card.rate("float64", 1.0))
