@@ -83,10 +83,12 @@ def test_the_free_gradient_is_that_of_the_free_parameters(name):
 
 
 @pytest.mark.slow_without_jit
-def test_couplings_stay_symmetric_and_excluded():
-    couplings = np.triu(RNG.normal(size=(5, 5)), 1)
+@pytest.mark.parametrize("num_units", [5, 15])  # 15: with outer states
+def test_couplings_stay_symmetric_and_excluded(num_units):
+    rng = np.random.default_rng(num_units)
+    couplings = np.triu(rng.normal(size=(num_units, num_units)), 1)
     couplings[0, 1] = -np.inf
-    machine = fastvi.BoltzmannMachine(couplings + couplings.T, RNG.normal(size=5))
+    machine = fastvi.BoltzmannMachine(couplings + couplings.T, rng.normal(size=num_units))
     x = machine.sample(50, 1)[1]
     fit = fastvi.fit_model(machine, x, num_epochs=3, batch_size=20, learning_rate=0.05)
     assert np.array_equal(fit.model.couplings, fit.model.couplings.T)

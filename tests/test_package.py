@@ -61,14 +61,9 @@ for locator in list(vars(caching).values()):
 
 
 @pytest.mark.needs_jit
-def test_compiled_code_is_kept_and_stamped_with_all_kernel_sources(tmp_path):
+def test_compiled_code_is_kept(tmp_path):
     run(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path))
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     assert any("multiply" in name for name in kept)
     run(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path))
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
-    from fastvi.kernels import jit
-    from fastvi.kernels.cpu.softplus_product import multiply
-
-    assert multiply._cache._cache_file._source_stamp == jit._STAMP
-    assert "scalar.py" in [name for name, _, _ in jit._STAMP]

@@ -127,11 +127,11 @@ def test_store_block(length):
 @pytest.mark.needs_jit
 def test_product_block_is_vectorised():
     assert not JIT_DISABLED
-    acc, left, right = np.ones(64), np.ones(64), np.ones(64)
-    fresh = numba.njit(run_product.py_func)  # code from the cache cannot be inspected
-    fresh(acc, 0, left, 0, right, 0, 1, np.zeros(64, np.int64))
-    (code,) = fresh.inspect_llvm().values()
     tile = register_tiles.PRODUCT_64
+    acc, left, right = np.ones(tile.rows * COLUMNS), np.ones(tile.rows), np.ones(COLUMNS)
+    fresh = numba.njit(run_product.py_func)  # code from the cache cannot be inspected
+    fresh(acc, 0, left, 0, right, 0, 1, np.zeros(acc.size, np.int64))
+    (code,) = fresh.inspect_llvm().values()
     assert f"fmul <{tile.lanes} x double>" in code
 
 

@@ -167,6 +167,8 @@ class BoltzmannMachine(Enumerable):
         moments[pixels] = np.einsum("ni,nj->ij", seen, means)
         moments[:, pixels] = moments[pixels].T
         np.fill_diagonal(moments, 0.0)
+        # E[z_i z_j] and E[z_j z_i] are added in other orders; couplings that climb it have to stay symmetric
+        moments = 0.5 * (moments + moments.T)
         # exp(z^T J z / 2): an entry of J stands for half of its pair
         return {"couplings": 0.5 * moments, "bias": (means * data_weights[:, None]).sum(axis=0)}
 

@@ -1,7 +1,12 @@
-"""Shapes of the register tiles, chosen from the vector unit of the host.
+"""Shapes of the register tiles, chosen from the vector unit that Numba compiles for.
 
 A register tile is ``rows x COLUMNS`` numbers that stay in vector registers while a kernel runs over the
 reduction axis; ``COLUMNS`` is one number for all kernels, so that what one writes the next can read.
+
+The processor that counts is Numba's target. That is the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or
+NUMBA_ENABLE_AVX say otherwise: a cluster of unlike machines that compiles for "generic" has generic shapes
+on all of them. FASTVI_REGISTER_TILES picks shapes by name whatever the target, for tests: any shape is right
+on any processor, LLVM splits vectors that are too wide.
 
 Measured on a Zen 1 core (AVX2 in two 128-bit halves), 10^9 factors a second of the product kernel, rows x
 vectors x lanes: 2x4x2 8.1, 4x3x4 7.5, 6x2x2 7.1, 4x2x2 7.0, 2x4x4 6.8, 4x2x4 6.3, 8x1x4 5.5, 4x4x2 (spills)
@@ -10,9 +15,12 @@ vectors x lanes: 2x4x2 8.1, 4x3x4 7.5, 6x2x2 7.1, 4x2x2 7.0, 2x4x4 6.8, 4x2x4 6.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
+import numba
 from llvmlite import binding
+from numba.core.codegen import get_host_cpu_features
 
 
 class RegisterTile(NamedTuple):
@@ -23,29 +31,53 @@ class RegisterTile(NamedTuple):
     lanes: int
 
 
-def _host() -> tuple[str, bool]:
-    features = binding.get_host_cpu_features()
-    return binding.get_host_cpu_name(), bool(features.get("avx512f", False))
+class RegisterTiles(NamedTuple):
+    """One tile for each micro-kernel; all are equally wide."""
+
+    product_64: RegisterTile
+    product_32: RegisterTile
+    matmul_64: RegisterTile
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row."""
+        return self.matmul_64.vectors * self.matmul_64.lanes
 
 
-_NAME, _AVX512 = _host()
+TILES = {
+    "avx512": RegisterTiles(RegisterTile(8, 2, 8), RegisterTile(8, 1, 16), RegisterTile(8, 2, 8)),
+    "avx2": RegisterTiles(RegisterTile(4, 2, 4), RegisterTile(8, 1, 8), RegisterTile(4, 2, 4)),
+    "znver1": RegisterTiles(RegisterTile(2, 4, 2), RegisterTile(4, 2, 4), RegisterTile(4, 2, 4)),
+    # 128-bit vectors: SSE2, NEON
+    "generic": RegisterTiles(RegisterTile(2, 4, 2), RegisterTile(4, 2, 4), RegisterTile(2, 4, 2)),
+}
 
-COLUMNS = 16 if _AVX512 else 8
-PRODUCT_64: RegisterTile
-PRODUCT_32: RegisterTile
-if _AVX512:
-    PRODUCT_64 = RegisterTile(8, 2, 8)
-    PRODUCT_32 = RegisterTile(8, 1, 16)
-    MATMUL_64 = RegisterTile(8, 2, 8)
-elif _NAME == "znver1":
-    PRODUCT_64 = RegisterTile(2, 4, 2)
-    PRODUCT_32 = RegisterTile(4, 2, 4)
-    MATMUL_64 = RegisterTile(4, 2, 4)
-elif binding.get_host_cpu_features().get("avx2", False):
-    PRODUCT_64 = RegisterTile(4, 2, 4)
-    PRODUCT_32 = RegisterTile(8, 1, 8)
-    MATMUL_64 = RegisterTile(4, 2, 4)
-else:  # 128-bit vectors: SSE2, NEON
-    PRODUCT_64 = RegisterTile(2, 4, 2)
-    PRODUCT_32 = RegisterTile(4, 2, 4)
-    MATMUL_64 = RegisterTile(2, 4, 2)
+
+def _of_target() -> str:
+    """Name of the tiles for what Numba compiles for."""
+    name = numba.config.CPU_NAME or binding.get_host_cpu_name()
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = get_host_cpu_features()  # those of the host, without AVX where NUMBA_ENABLE_AVX=0
+    enabled = set(features.split(","))
+    if "+avx512f" in enabled:
+        return "avx512"
+    if "+avx2" in enabled:
+        return "znver1" if name == "znver1" else "avx2"
+    return "generic"
+
+
+def _chosen() -> str:
+    """Name of the tiles in use; "other" is "avx512" where the target's are not, else "avx2"."""
+    asked = os.environ.get("FASTVI_REGISTER_TILES", "")
+    if asked == "other":
+        return "avx2" if _of_target() == "avx512" else "avx512"
+    if asked and asked not in TILES:
+        allowed = ", ".join([*TILES, "other"])
+        raise ValueError(f"FASTVI_REGISTER_TILES must be one of {allowed}, got {asked!r}")
+    return asked or _of_target()
+
+
+CHOSEN = TILES[_chosen()]
+COLUMNS = CHOSEN.columns
+PRODUCT_64, PRODUCT_32, MATMUL_64 = CHOSEN

@@ -1,0 +1,129 @@
+"""Compiled kernels on disk: Numba's cache, with what it does not check.
+
+Numba's own cache asks only whether the kernel's file has changed, and trusts what it reads. Here
+
+- an entry belongs to the text of all kernel sources (measured: an edited scalar function went on in its old
+  form in the kernels that call it), to Numba's target, and to what its key leaves out: the shapes of the
+  register tiles, and whether calls go to a vector library;
+- an entry is sealed by a SHA-256. A damaged file is compiled again, replaced, and said in one INFO line:
+  machine code that is not what was written must never run;
+- a file's name follows from what it holds, so there is no index that could be damaged or lost. (Numba
+  numbers its files: two processes that compile for unlike processors at a time could take one number.)
+
+``FunctionCache`` is private to Numba; `tests/test_compiled_code.py` looks at each behaviour relied on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import logging
+import pickle
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from fastvi.kernels.cpu.host import CHOSEN
+
+_LOG = logging.getLogger("fastvi")
+_SEAL = hashlib.sha256().digest_size
+
+
+def _digest_of_sources() -> str:
+    """SHA-256 of all kernel sources that the CPU runs. The same text in a newer file is the same."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(path for path in here.rglob("*.py") if path.parent.name != "cuda"):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+_STAMP = _digest_of_sources()
+
+
+def _seal(path: Path, data: bytes) -> bytes:
+    """Digest of an entry's content and of its name, so that another entry's content is damage too."""
+    return hashlib.sha256(path.name.encode() + b"\0" + data).digest()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it is gone, or another process's to remove
+        path.unlink()
+
+
+class _SealedFiles:
+    """One file for each compiled function and signature; what ``FunctionCache`` asks of its files."""
+
+    def __init__(self, folder: str, base: str) -> None:
+        self._folder, self._base = Path(folder), base
+
+    def _path(self, key: Any) -> Path:
+        entry = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()
+        return self._folder / f"{self._base}.{_STAMP[:16]}.{entry[:32]}.nbc"
+
+    def load(self, key: Any) -> Any:
+        """Return what ``save`` was given, None where there is no sound entry."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        data = content[_SEAL:]
+        if content[:_SEAL] != _seal(path, data):
+            _LOG.info("compiled code in %s is damaged: it is compiled again", path)
+            return None
+        return pickle.loads(data)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write an entry whole; remove those of other versions of the sources."""
+        path, content = self._path(key), dumps(data)
+        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            unfinished.write_bytes(_seal(path, content) + content)
+            unfinished.replace(path)
+        except BaseException:
+            _remove(unfinished)
+            raise
+        for old in self._entries():
+            if not old.name.startswith(f"{self._base}.{_STAMP[:16]}."):
+                _remove(old)
+
+    def flush(self) -> None:
+        """Forget all entries, as ``Dispatcher.recompile`` asks."""
+        for path in self._entries():
+            _remove(path)
+
+    def _entries(self) -> Iterator[Path]:
+        return self._folder.glob(f"{glob.escape(self._base)}.*.nbc")
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc] # Numba has no types
+    """Compiled code of one kernel, for all signatures."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        vector_library = bool(getattr(numba.config, "USING_SVML", False))
+        return (*super()._index_key(sig, codegen), CHOSEN, vector_library)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled function, None where it is to be compiled."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a sound file of another llvmlite, a folder that cannot be read
+            _LOG.info("compiled code of %s cannot be loaded and is compiled again: %s", self._name, error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled function; where that fails, the next process compiles it again."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _LOG.info("compiled code of %s is not kept on disk: %s", self._name, error)

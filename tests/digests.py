@@ -1,0 +1,239 @@
+"""Digests of results: every model, question, estimator and fit once, at sizes that reach every kernel.
+
+``python tests/digests.py`` prints one JSON object, name -> SHA-256 of the bits of a result. Two runs that
+should give the same bits, in other processes, with other threads, before and after a change that moves code,
+are compared by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import sys
+import warnings
+
+import numpy as np
+
+import fastvi
+
+
+def _layers(rng, *sizes):
+    return [(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in itertools.pairwise(sizes)]
+
+
+def _couplings(rng, d):
+    upper = np.triu(rng.normal(size=(d, d)), 1)
+    return upper + upper.T
+
+
+def user_log_joint(x_n, z):
+    """Log joint in which neighbours interact, for one datum and one state."""
+    total = -3.0
+    for i in range(z.size):
+        total += z[i] * (0.3 + i) * x_n[0] - 0.2 * z[i] * z[i - 1]
+    return total
+
+
+def models():
+    """Return a model of each kind: name -> (model, data, latents are few enough for tables)."""
+    rng = np.random.default_rng(0)
+    small = fastvi.SigmoidBeliefNetwork(rng.normal(size=(6, 4)), rng.normal(size=6), rng.normal(size=4))
+    network = fastvi.SigmoidBeliefNetwork(rng.normal(size=(30, 13)), rng.normal(size=30), rng.normal(size=13))
+    steep = fastvi.SigmoidBeliefNetwork(60 * rng.normal(size=(9, 9)), rng.normal(size=9), rng.normal(size=9))
+    return {
+        "network": network,
+        "steep network": steep,
+        "deep network": fastvi.SigmoidBeliefNetwork(
+            rng.normal(size=(11, 6)), rng.normal(size=11), prior=small
+        ),
+        "network over a machine": fastvi.SigmoidBeliefNetwork(
+            rng.normal(size=(7, 10)),
+            rng.normal(size=7),
+            prior=fastvi.BoltzmannMachine(_couplings(rng, 10), rng.normal(size=10)),
+        ),
+        "machine": fastvi.BoltzmannMachine(_couplings(rng, 15), rng.normal(size=15)),
+        "restricted machine": fastvi.RestrictedBoltzmannMachine(
+            rng.normal(size=(17, 12)), rng.normal(size=17), rng.normal(size=12)
+        ),
+        "sparse coding": fastvi.BinarySparseCoding(
+            rng.normal(size=(9, 12)), rng.normal(size=9), 0.8, rng.normal(size=12)
+        ),
+        "decoder": fastvi.NeuralDecoder(
+            _layers(rng, 9, 8, 7, 11), "tanh", fastvi.Bernoulli(rng.normal(size=9))
+        ),
+        "gaussian decoder": fastvi.NeuralDecoder(
+            _layers(rng, 5, 20, 6), "relu", fastvi.Bernoulli(rng.normal(size=5)), "gaussian", 0.7
+        ),
+        "normal decoder": fastvi.NeuralDecoder(
+            _layers(rng, 1, 6, 7), "softplus", fastvi.Normal([0.3], [1.5])
+        ),
+        "linear": fastvi.LinearGaussian(rng.normal(size=(9, 3)), rng.normal(size=9), 0.6),
+        "log joint": fastvi.LogJoint(user_log_joint, 9),
+    }  # fmt: skip
+
+
+def _data(model):
+    if isinstance(model, fastvi.LogJoint):
+        return np.random.default_rng(1).normal(size=(20, 2))
+    return np.asarray(model.sample(20, 1)[-1] if model.num_pixels else model.sample(20, 1)[0], dtype=float)
+
+
+def _mask(x):
+    return np.arange(x.shape[1]) % 3 != np.arange(len(x))[:, None] % 2
+
+
+def _normal_latents(model):
+    return isinstance(model, fastvi.LinearGaussian) or isinstance(
+        getattr(model, "prior", None), fastvi.Normal
+    )
+
+
+def _proposal(model, num_data):
+    rng = np.random.default_rng(2)
+    shape = (num_data, model.num_latents)
+    if _normal_latents(model):
+        return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
+    return fastvi.Bernoulli(rng.normal(size=shape))
+
+
+def _exact(model, x):
+    mask = _mask(x)
+    seen = {} if isinstance(model, fastvi.LogJoint) else {"observed": mask}
+    yield "log_marginal", lambda: fastvi.log_marginal(model, x)
+    yield "log_marginal float32", lambda: fastvi.log_marginal(model, x, dtype="float32")
+    yield "log_marginal observed", lambda: fastvi.log_marginal(model, x, **seen)
+    yield "gradient", lambda: fastvi.log_marginal_gradient(model, x)
+    yield "gradient observed", lambda: fastvi.log_marginal_gradient(model, x, **seen)
+    yield "posterior", lambda: _posterior(fastvi.exact_posterior(model, x, top_k=3, pairwise=True))
+    yield "posterior observed", lambda: _posterior(fastvi.exact_posterior(model, x, **seen))
+    if hasattr(model, "couplings") or hasattr(model, "hidden_bias"):
+        yield "log_partition", lambda: np.float64(fastvi.log_partition(model))
+
+
+def _posterior(found):
+    names = ("log_marginal", "mean", "second_moment", "entropy", "mode", "top_states", "top_log_probs")
+    return {
+        **{name: getattr(found, name) for name in names if getattr(found, name, None) is not None},
+        "draws": found.sample(4, 3),
+    }
+
+
+def _bounds(model, x):
+    q = _proposal(model, len(x))
+    yield "elbo", lambda: fastvi.elbo(model, x, q)
+    yield "sampled elbo", lambda: fastvi.elbo(model, x, q, num_samples=20, seed=5)
+    yield "kl to posterior", lambda: fastvi.kl_to_posterior(model, x, q)
+    yield "kl from posterior", lambda: fastvi.kl_from_posterior(model, x, q)
+    yield "chi-square bound", lambda: fastvi.chi_square_bound(model, x, q)
+
+
+def _estimates(model, x):
+    q = _proposal(model, len(x))
+    few = {"num_samples": 300, "seed": 4}
+    yield "estimate", lambda: fastvi.estimate_log_marginal(model, x, proposal=q, **few)
+    yield "estimate by the prior", lambda: fastvi.estimate_log_marginal(model, x, proposal="prior", **few)
+    chains = {"num_temperatures": 9, "num_chains": 5, "seed": 6}
+    if hasattr(model, "couplings") or hasattr(model, "hidden_bias"):
+        yield "annealed log Z", lambda: fastvi.annealed_importance_sampling(model, **chains)
+    yield "annealed", lambda: fastvi.annealed_importance_sampling(model, x[:4], **chains)
+
+
+def _fits(model, x):
+    few = x[:8]
+    yield "fit_posterior", lambda: _fit(fastvi.fit_posterior(model, few))
+    yield (
+        "sampled fit_posterior",
+        lambda: _fit(fastvi.fit_posterior(model, few, num_samples=6, max_sweeps=5, seed=3)),
+    )
+    learn = {"num_epochs": 2, "batch_size": 5, "seed": 3, "learning_rate": 0.01}
+    yield "fit_model", lambda: _fit(fastvi.fit_model(model, x, **learn))
+    family = "normal" if _normal_latents(model) else "bernoulli"
+    outputs = model.num_latents * (2 if family == "normal" else 1)
+    sizes = (x.shape[1], 6, outputs)
+    encoder = fastvi.Encoder(_layers(np.random.default_rng(0), *sizes), "tanh", family=family)
+    for objective in ("elbo", "importance_weighted", "wake_sleep"):
+        options = {"objective": objective, "encoder": encoder, **learn}
+        yield f"fit_model {objective}", lambda options=options: _fit(fastvi.fit_model(model, x, **options))
+    yield "fit_encoder", lambda: _fit(fastvi.fit_encoder(model, x, encoder, **learn))
+    more = {"num_samples": 4, **learn}
+    yield "sampled fit_encoder", lambda: _fit(fastvi.fit_encoder(model, x, encoder, **more))
+
+
+def _fit(fit):
+    parts = {}
+    for name in ("q", "model", "encoder"):
+        found = getattr(fit, name, None)
+        if found is not None:
+            parts[name] = found
+    return parts
+
+
+def _weights():
+    log_w = 3 * np.random.default_rng(3).normal(size=(7, 1000))
+    log_w[1, ::2] = -np.inf
+    for name in ("log_mean_exp", "effective_sample_size", "pareto_k", "psis", "diagnose"):
+        yield name, lambda name=name: getattr(fastvi, name)(log_w)
+    yield "importance_weighted_bound", lambda: fastvi.importance_weighted_bound(log_w, 10)
+    yield "jackknife_bound", lambda: fastvi.jackknife_bound(log_w, 1)
+    yield "renyi_bound", lambda: fastvi.renyi_bound(log_w, 0.4)
+    yield "LogWeights", lambda: _streamed(log_w)
+    single = log_w.astype(np.float32)
+    yield "log_mean_exp float32", lambda: fastvi.log_mean_exp(single)
+
+
+def _streamed(log_w):
+    stream = fastvi.LogWeights()
+    stream.update(log_w[:, :300])
+    stream.update(log_w[:, 300:])
+    return stream.estimate()
+
+
+def _feed(digest, result):
+    if isinstance(result, np.ndarray | np.generic):
+        digest.update(str(result.dtype).encode() + str(np.shape(result)).encode() + result.tobytes())
+    elif isinstance(result, dict):
+        for name, part in result.items():
+            digest.update(name.encode())
+            _feed(digest, part)
+    elif isinstance(result, tuple | list):
+        for part in result:
+            _feed(digest, part)
+    elif dataclasses.is_dataclass(result):
+        _feed(digest, {field.name: getattr(result, field.name) for field in dataclasses.fields(result)})
+    elif hasattr(result, "_arrays"):
+        _feed(digest, result._arrays())
+    else:
+        digest.update(repr(result).encode())
+
+
+def digests(only=""):
+    """Return name -> SHA-256 of every result whose name contains ``only``.
+
+    What a model cannot answer is one line of ValueError or TypeError; its text is the result.
+    """
+    found = {}
+    asked = [("weights", _weights())]
+    for name, model in models().items():
+        x = _data(model)
+        parts = (_exact(model, x), _bounds(model, x), _estimates(model, x), _fits(model, x))
+        asked.append((name, itertools.chain(*parts)))
+    for name, questions in asked:
+        for question, ask in questions:
+            full = f"{name}: {question}"
+            if only not in full:
+                continue
+            digest = hashlib.sha256()
+            try:
+                _feed(digest, ask())
+            except (ValueError, TypeError) as error:
+                digest.update(str(error).encode())
+                full += f" ({type(error).__name__}: {error})"
+            found[full] = digest.hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(json.dumps(digests(*sys.argv[1:]), indent=0))
