@@ -150,9 +150,7 @@ def _fits(model, x):
     learn = {"num_epochs": 2, "batch_size": 5, "seed": 3, "learning_rate": 0.01}
     yield "fit_model", lambda: _fit(fastvi.fit_model(model, x, **learn))
     family = "normal" if _normal_latents(model) else "bernoulli"
-    outputs = model.num_latents * (2 if family == "normal" else 1)
-    sizes = (x.shape[1], 6, outputs)
-    encoder = fastvi.Encoder(_layers(np.random.default_rng(0), *sizes), "tanh", family=family)
+    encoder = fastvi.Encoder.random(x.shape[1], 6, model.num_latents, family=family)
     for objective in ("elbo", "importance_weighted", "wake_sleep"):
         options = {"objective": objective, "encoder": encoder, **learn}
         yield f"fit_model {objective}", lambda options=options: _fit(fastvi.fit_model(model, x, **options))

@@ -224,6 +224,23 @@ def test_wrong_files(changes, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("hidden", "widths"), [(6, (6,)), ((5, 4), (5, 4)), ((), ())])
+@pytest.mark.parametrize("family", ["bernoulli", "normal"])
+def test_random_weights_have_the_scale_of_their_inputs(hidden, widths, family):
+    """sum of w^2 in over all weights is chi-square of as many: six standard deviations of it."""
+    found = fastvi.Encoder.random(300, hidden, 7, seed=3, activation="relu", family=family)
+    outputs = 14 if family == "normal" else 7
+    assert [weight.shape[0] for weight, _ in found.layers] == [*widths, outputs]
+    assert (found.num_pixels, found.num_latents, found.family) == (300, 7, family)
+    weight, bias = found.layers[0]
+    assert not bias.any()
+    assert abs(weight.size - (weight**2).sum() * 300) < 6 * math.sqrt(2 * weight.size)
+    again = fastvi.Encoder.random(300, hidden, 7, seed=3, activation="relu", family=family)
+    assert np.array_equal(found.layers[-1][0], again.layers[-1][0])
+    other = fastvi.Encoder.random(300, hidden, 7, seed=4, activation="relu", family=family)
+    assert not np.array_equal(weight, other.layers[0][0])
+
+
 # ---- wrong input -----------------------------------------------------------------------------------------
 
 LAYER = (np.zeros((4, 3)), np.zeros(4))
@@ -263,6 +280,10 @@ WRONG_INPUT = [
     ("a mean that overflows", lambda: fastvi.Encoder([([[1e10], [0]], [0, 0])], "relu", "normal")([[1e300]]), ValueError, r"^x must keep the encoder's means and standard deviations finite, got .* index 0$"),
     ("std that overflows", lambda: SPREAD([[709.0], [710.0]]), ValueError, r"^x must keep the encoder's means and standard deviations finite, got .* index 0$"),
     ("infinite std", lambda: SPREAD([[700.0], [710.0]]), ValueError, r"^x must keep the encoder's means and standard deviations finite, got .* index 1$"),
+    ("random without pixels", lambda: fastvi.Encoder.random(0, 3, 2), ValueError, r"^num_pixels must be .* got 0"),
+    ("random width of 0", lambda: fastvi.Encoder.random(5, (3, 0), 2), ValueError, r"^hidden\[1\] must be .* got 0"),
+    ("random width of text", lambda: fastvi.Encoder.random(5, "3", 2), TypeError, r"^hidden must be .* got '3'"),
+    ("random family", lambda: fastvi.Encoder.random(5, 3, 2, family="gauss"), ValueError, r"^family must be one of"),
     ("std of 0", lambda: SPREAD([[-700.0], [-800.0]]), ValueError, r"^x must keep the encoder's standard deviations > 0, got a datum that does not at index 1$"),
 ]
 # fmt: on

@@ -39,7 +39,7 @@ def test_rows(result):
 def test_gaps_add_up():
     parts = split(SETTINGS)
     start = fastvi.SigmoidBeliefNetwork(np.full((64, 3), 0.1) * np.arange(3), np.zeros(64), np.zeros(3))
-    encoder = learning.starting_encoder(64, 3, 5, 0)
+    encoder = fastvi.Encoder.random(64, 5, 3, seed=1)
     learned = learning.learn(ENCODER, start, encoder, parts.train, parts.test, SETTINGS)
     found = learning.gaps(learned, parts.test[:5], 0)
     bound = fastvi.elbo(learned.model, parts.test[:5], learned.encoder).value

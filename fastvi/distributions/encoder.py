@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -89,6 +90,56 @@ class Encoder(Frozen):
             num_pixels=clean[0][0].shape[1],
             num_latents=num_latents,
         )
+
+    @classmethod
+    def random(
+        cls,
+        num_pixels: int,
+        hidden: int | Sequence[int],
+        num_latents: int,
+        seed: int = 0,
+        *,
+        activation: str = "tanh",
+        family: str = "bernoulli",
+    ) -> Self:
+        """Encoder to start a fit from: weights drawn from N(0, 1 / in), biases 0.
+
+        Parameters
+        ----------
+        num_pixels, num_latents : int
+            D and d, at least 1.
+        hidden : int or sequence of int
+            Units of the hidden layer, or of each of several; an empty sequence for a single layer.
+        seed : int
+            0 <= seed < 2**64.
+        activation : "relu", "tanh", "sigmoid" or "softplus"
+        family : "bernoulli" or "normal"
+
+        Raises
+        ------
+        ValueError, TypeError
+            For sizes that are not whole numbers of at least 1, for a wrong seed, for unknown words.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Encoder.random(64, 16, 8, seed=1)
+        Encoder(num_pixels=64, num_latents=8, widths=(16,), activation='tanh', family='bernoulli')
+        """
+        num_pixels = validation.positive_int(num_pixels, "num_pixels")
+        if isinstance(hidden, list | tuple):
+            widths = [validation.positive_int(width, f"hidden[{i}]") for i, width in enumerate(hidden)]
+        else:
+            widths = [validation.positive_int(hidden, "hidden")]
+        num_latents = validation.positive_int(num_latents, "num_latents")
+        generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
+        family = validation.choice(family, "family", FAMILIES)
+        sizes = (num_pixels, *widths, 2 * num_latents if family == "normal" else num_latents)
+        layers = [
+            (generator.standard_normal((out, into)) / into**0.5, np.zeros(out))
+            for into, out in pairwise(sizes)
+        ]
+        return cls(layers, activation, family)
 
     def __repr__(self) -> str:
         widths = tuple(len(bias) for _, bias in self.layers[:-1])

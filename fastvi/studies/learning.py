@@ -42,17 +42,6 @@ class Gaps(NamedTuple):
     amortization: np.ndarray
 
 
-def starting_encoder(num_pixels: int, num_latents: int, num_hidden: int, seed: int) -> fastvi.Encoder:
-    """One hidden layer, small random weights."""
-    generator = np.random.Generator(np.random.Philox(key=seed + 1))
-    sizes = (num_pixels, num_hidden, num_latents)
-    layers = [
-        (generator.standard_normal((sizes[i + 1], sizes[i])) / sizes[i] ** 0.5, np.zeros(sizes[i + 1]))
-        for i in range(2)
-    ]
-    return fastvi.Encoder(layers, "tanh")
-
-
 def learn(
     name: str, start: Any, encoder: fastvi.Encoder, train: np.ndarray, test: np.ndarray, settings: Settings
 ) -> Learned:  # fmt: skip
@@ -109,7 +98,8 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     total, done = len(settings.learning_latents) * len(ways), 0
     for num_latents in settings.learning_latents:
         start = starting_network(train, num_latents, settings.seed)
-        encoder = starting_encoder(train.shape[1], num_latents, settings.learning_num_hidden, settings.seed)
+        hidden = settings.learning_num_hidden
+        encoder = fastvi.Encoder.random(train.shape[1], hidden, num_latents, settings.seed + 1)
         found: dict[str, Gaps] = {}
         all_of_exact: np.ndarray | None = None
         for name in ways:
