@@ -318,7 +318,7 @@ def rewritten(path, **changes):
 
 
 WRONG_FILES = [
-    ("newer format", {"fastvi_format_version": np.array(2)}, r"format 1 \.\.\. 1, got .* of format 2"),
+    ("newer format", {"fastvi_format_version": np.array(3)}, r"format 1 \.\.\. 2, got .* of format 3"),
     ("format is text", {"fastvi_format_version": np.array("1")}, r"of format 1"),
     ("unknown class", {"fastvi_class": np.array("Popen")}, "one of SigmoidBeliefNetwork, .* with 'Popen'"),
     ("no class", {"fastvi_class": None}, "written by save"),
