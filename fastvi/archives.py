@@ -65,12 +65,12 @@ def read_exactly(stream: IO[bytes], count: int, before: int = 0) -> np.ndarray:
         content = np.empty(count, np.uint8)
     except MemoryError:
         raise TooLarge(f"it declares {count:,} bytes, for which there is no memory") from None
-    view, have = memoryview(content), 0
+    have = 0
     while have < count:
         piece = stream.read(min(_PIECE, count - have))
         if not piece:
             raise Damaged(f"truncated: {before + have} bytes instead of {before + count}")
-        view[have : have + len(piece)] = piece  # type: ignore[assignment]
+        content[have : have + len(piece)] = np.frombuffer(piece, np.uint8)
         have += len(piece)
     if stream.read(1):  # which also has a checksum compared
         raise Damaged(f"with trailing bytes: more than {before + count} bytes")

@@ -24,5 +24,5 @@ def made_by(
         "epochs_done": trained.history.size - 1,
         "best_epoch": trained.best_epoch,
         "num_data": len(data),
-        "data_sha256": hashlib.sha256(np.ascontiguousarray(data)).hexdigest(),
+        "data_sha256": hashlib.sha256(np.ascontiguousarray(data).data).hexdigest(),
     }
