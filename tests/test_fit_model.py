@@ -267,7 +267,7 @@ def test_a_fit_that_ends_early_is_saved_whole(tmp_path):
 
 def test_a_checkpoint_of_another_version_or_machine_is_refused(tmp_path, monkeypatch):
     path, options = tmp_path / "training.npz", {"num_epochs": 1, "batch_size": 50}
-    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))])
+    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))], "tanh")
     fits = {
         "model": lambda: fastvi.fit_model(START, X, checkpoint=path, **options),
         "encoder": lambda: fastvi.fit_encoder(START, X, encoder, checkpoint=path, **options),
@@ -280,18 +280,18 @@ def test_a_checkpoint_of_another_version_or_machine_is_refused(tmp_path, monkeyp
         for name, value in changes.items():
             with monkeypatch.context() as patch:
                 patch.setattr(name, value)
-                with pytest.raises(ValueError, match="or of another version than .* or another machine"):
+                with pytest.raises(ValueError, match=r"or of another version than .* or another machine"):
                     fit()
             assert path.read_bytes() == content
         fit()
 
 
 def test_what_is_fitted_says_how_it_was_made(tmp_path):
-    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))])
+    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))], "tanh")
     fit = fastvi.fit_model(START, X, objective="elbo", encoder=encoder, num_epochs=2, seed=5)
     expected = {
-        "fastvi": fastvi.__version__, "function": "fit_model", "objective": "elbo", "seed": 5, "num_epochs": 2,
-        "epochs_done": 2, "best_epoch": fit.best_epoch, "num_data": 120,
+        "fastvi": fastvi.__version__, "function": "fit_model", "objective": "elbo", "seed": 5,
+        "num_epochs": 2, "epochs_done": 2, "best_epoch": fit.best_epoch, "num_data": 120,
         "data_sha256": hashlib.sha256(X.astype(np.uint8).tobytes()).hexdigest(),
     }  # fmt: skip
     assert fit.model.made == fit.encoder.made == expected

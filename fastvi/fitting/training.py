@@ -101,24 +101,24 @@ class _Kept:
 
     def __init__(self, checkpoint: Checkpoint | None, tasks: int, state: tuple[np.ndarray, ...]) -> None:
         self._checkpoint, self._tasks, self._state = checkpoint, tasks, state
-        self._saved = 0
-        self._last: tuple[int, tuple[np.ndarray, ...]] = 0, ()
+        self._saved = 0 if checkpoint is None else checkpoint.restore(0, tasks, state)
+        self._note(self._saved)
 
-    def restore(self) -> int:
-        """Fill the state with what is saved; how many epochs (and the start) that is."""
-        if self._checkpoint is None:
-            return 0
-        self._saved = self._checkpoint.restore(0, self._tasks, self._state)
-        self._last = self._saved, ()
-        return self._saved
+    def _note(self, done: int) -> None:
+        self._last = done, tuple(array.copy() for array in self._state)  # at once, or not at all
 
     def keep(self, done: int) -> None:
         """Note that the state is that after ``done``, and save it where it is time to."""
-        if self._checkpoint is None:
-            return
-        self._last = done, tuple(array.copy() for array in self._state)  # at once, or not at all
-        if done == self._tasks or self._checkpoint.due():
+        self._note(done)
+        if self._checkpoint is not None and (done == self._tasks or self._checkpoint.due()):
             self.save()
+
+    def go_back(self) -> int:
+        """Fill the state with what was kept, or at first saved; how many epochs (and the start) that is."""
+        done, arrays = self._last
+        for array, kept in zip(self._state, arrays, strict=True):
+            array[...] = kept
+        return done
 
     def save(self) -> None:
         """Save what was kept last, unless it is saved."""
@@ -155,7 +155,7 @@ def train(
     best_epoch = np.zeros(1, np.int64)
     state = (*moved, *(best[name] for name in sorted(best)), history, best_epoch)
     kept = _Kept(checkpoint, schedule.num_epochs + 1, state)
-    done = kept.restore()
+    done = kept.go_back()
     report = Reporter(progress, schedule.num_epochs, "epochs")
     report.done_before(max(done - 1, 0))
     interrupted = False
@@ -173,6 +173,7 @@ def train(
         kept.save()
     except BaseException as error:
         kept.save_after(error)
+        done = kept.go_back()
         if not isinstance(error, KeyboardInterrupt) or done == 0:  # before the first score nothing is best
             raise
         _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
