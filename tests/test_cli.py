@@ -337,6 +337,9 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
         tmp_path / "results" / "model" / name for name in ("model_4_latents.npz", "held_out.npz")
     )
     assert "297 data" in invoke("evaluate", model, held_out).stdout
+    made = fastvi.load(model).made
+    assert (made["fastvi"], made["study"]) == (fastvi.__version__, "model")
+    assert made["settings"] == content["settings"]
 
 
 def test_one_quick_study_with_sizes(tmp_path):

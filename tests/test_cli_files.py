@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,21 @@ def test_pipes_are_no_inputs():
         ["fit", "pipe", "x", *FIT],
     ):
         assert "must name a regular file, got 'pipe'" in one_line(invoke(*arguments))
+
+
+@pytest.mark.usefixtures("folder")
+def test_data_that_fit_in_no_memory_and_damaged_data_are_one_line(monkeypatch):
+    np.savez("x.npz", x=X, other=np.zeros(1000))
+    with zipfile.ZipFile("lzma.npz", "w", zipfile.ZIP_LZMA) as file:
+        file.write("d.npy", "x.npy")
+    assert invoke("evaluate", "m.npz", "x.npz").exit_code == 0
+    assert "DATA must be a whole NumPy file, got 'lzma.npz'" in one_line(
+        invoke("evaluate", "m.npz", "lzma.npz")
+    )
+    monkeypatch.setattr("fastvi.archives.free_memory", lambda: 4000)
+    assert invoke("evaluate", "m.npz", "x.npz").exit_code == 0  # the other one is not read
+    line = one_line(invoke("evaluate", "m.npz", "x.npz", "--key", "other"))
+    assert "DATA must fit in memory, got 'x.npz': it declares 8,000 bytes and 4,000 are free" in line
 
 
 # ---- standard output, pipes --------------------------------------------------------------------------------

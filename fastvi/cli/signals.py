@@ -14,14 +14,21 @@ class Terminated(KeyboardInterrupt):
 
 
 class Received:
-    """Whether a SIGTERM has come."""
+    """How many SIGTERMs have come."""
 
     def __init__(self) -> None:
-        self.terminated = False
+        self.count = 0
+
+    @property
+    def terminated(self) -> bool:
+        """Whether one has."""
+        return self.count > 0
 
     def __call__(self, number: int, frame: Any) -> None:
-        if not self.terminated:  # further ones must not cut the saving short: timeout(1) sends two
-            self.terminated = True
+        self.count += 1
+        # timeout(1) sends two at once, and the second must not cut the saving short. A third does: the first
+        # may have been lost, raised where Python ignores exceptions
+        if self.count != 2:
             raise Terminated
 
 
