@@ -312,7 +312,9 @@ def test_sigterm_is_an_interrupt_and_leaves_the_handler_as_it_was():
     with sigterm() as received:
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # what follows does not cut the saving short
+        os.kill(os.getpid(), signal.SIGTERM)  # the second does not cut the saving short
+        with pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
     assert received.terminated
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
