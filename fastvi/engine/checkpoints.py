@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi import validation
-from fastvi.archives import Archive
+from fastvi.archives import Archive, TooLarge, check_size
 from fastvi.files import check_writable, open_regular, path_text, write_whole
 
 Array = NDArray[Any]
@@ -161,6 +161,10 @@ def _version() -> str:
 def _read(text: str, shown: str, identity: str) -> list[Saved]:
     """What the checkpoint ``text`` holds; ``shown`` is the caller's name of it."""
     with open_regular(text, "checkpoint") as file:
+        try:
+            check_size(os.fstat(file.fileno()).st_size, None)
+        except TooLarge as error:
+            raise ValueError(f"checkpoint must fit in memory, got {shown!r}: {error}") from error
         content = file.read()
     sha = hashlib.sha256(memoryview(content)[: -len(_NO_SEAL)])
     sha.update(_NO_SEAL)
