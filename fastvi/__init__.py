@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+# raised whenever a change alters bits of results: checkpoints of another version are not gone on from
+__version__ = "0.2.0.dev0"
 
 # public name -> module that defines it
 _HOME = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -185,6 +188,122 @@ def test_ctrl_c_keeps_the_best_so_far(caplog):
     assert fit.history.size < 51
     assert fastvi.log_marginal(fit.model, X).mean() == fit.objective
     assert "training was interrupted" in caplog.text
+
+
+@pytest.mark.parametrize("error", [Stop, SystemExit, MemoryError])
+def test_whatever_ends_training_what_was_finished_is_saved(tmp_path, monkeypatch, error):
+    """In the middle of the fourth epoch, with seconds to go before a save is due."""
+    options = {"num_epochs": 5, "batch_size": 50, "learning_rate": 0.1}
+    whole, path = fastvi.fit_model(START, X, **options), tmp_path / "training.npz"
+    epochs, run, ascend = [], training._epoch, Adam.ascend
+
+    def stop(adam, *rest):
+        ascend(adam, *rest)
+        if adam.num_steps == 3 * 3 + 2:  # 3 steps an epoch
+            raise error
+
+    monkeypatch.setattr(training, "_epoch", lambda *rest: (epochs.append(1), run(*rest)))
+    monkeypatch.setattr(Adam, "ascend", stop)
+    with pytest.raises(error):
+        fastvi.fit_model(START, X, checkpoint=path, **options)
+    assert len(epochs) == 4
+    monkeypatch.setattr(Adam, "ascend", ascend)
+    epochs.clear()
+    assert bits(fastvi.fit_model(START, X, checkpoint=path, **options)) == bits(whole)
+    assert len(epochs) == 2
+
+
+def test_ctrl_c_saves_the_checkpoint_too(tmp_path, monkeypatch, caplog):
+    options = {"num_epochs": 5, "batch_size": 50, "learning_rate": 0.1}
+    whole, path = fastvi.fit_model(START, X, **options), tmp_path / "training.npz"
+    score, calls = training._score, []
+
+    def interrupt(*rest):
+        score(*rest)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_score", interrupt)
+    assert not fastvi.fit_model(START, X, checkpoint=path, **options).converged
+    assert bits(fastvi.fit_model(START, X, checkpoint=path, **options)) == bits(whole)
+    assert len(calls) == 2 + 4  # the second epoch, which was cut short, is done again
+    path.unlink()
+    calls.clear()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastvi.engine.checkpoints.write_whole", full)
+    fit = fastvi.fit_model(
+        START, X, checkpoint=path, **options
+    )  # the model is worth more than the checkpoint
+    assert not fit.converged
+    assert "could not be saved: [Errno 28] No space left on device" in caplog.text
+
+
+def test_ctrl_c_before_the_first_score_is_one():
+    """Nothing is best yet."""
+
+    class Interrupted:
+        adam = Adam({"theta": np.zeros(1)})
+
+        def score(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(Interrupted(), 1, training.Schedule(5, 1, 0.1, None, 0), None, False)
+
+
+def test_a_fit_that_ends_early_is_saved_whole(tmp_path):
+    options = {"num_epochs": 50, "batch_size": 50, "learning_rate": 3.0, "patience": 2, "held_out": HELD_OUT}
+    path = tmp_path / "training.npz"
+    whole = fastvi.fit_model(START, X, checkpoint=path, **options)
+    seen = []
+    again = fastvi.fit_model(
+        START, X, checkpoint=path, progress=lambda *counts: seen.append(counts), **options
+    )
+    assert bits(again) == bits(whole)
+    assert seen == [(whole.history.size - 1, 50)]  # read, and nothing more to do
+
+
+def test_a_checkpoint_of_another_version_or_machine_is_refused(tmp_path, monkeypatch):
+    path, options = tmp_path / "training.npz", {"num_epochs": 1, "batch_size": 50}
+    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))], "tanh")
+    fits = {
+        "model": lambda: fastvi.fit_model(START, X, checkpoint=path, **options),
+        "encoder": lambda: fastvi.fit_encoder(START, X, encoder, checkpoint=path, **options),
+    }
+    changes = {"fastvi.__version__": "0.1.0", "fastvi.engine.hardware.caches": lambda: (1 << 14, 1 << 17)}
+    for fit in fits.values():
+        path.unlink(missing_ok=True)
+        fit()
+        content = path.read_bytes()
+        for name, value in changes.items():
+            with monkeypatch.context() as patch:
+                patch.setattr(name, value)
+                with pytest.raises(ValueError, match=r"or of another version than .* or another machine"):
+                    fit()
+            assert path.read_bytes() == content
+        fit()
+
+
+def test_what_is_fitted_says_how_it_was_made(tmp_path):
+    encoder = fastvi.Encoder([(np.zeros((3, 8)), np.zeros(3))], "tanh")
+    fit = fastvi.fit_model(START, X, objective="elbo", encoder=encoder, num_epochs=2, seed=5)
+    expected = {
+        "fastvi": fastvi.__version__, "function": "fit_model", "objective": "elbo", "seed": 5,
+        "num_epochs": 2, "epochs_done": 2, "best_epoch": fit.best_epoch, "num_data": 120,
+        "data_sha256": hashlib.sha256(X.astype(np.uint8).tobytes()).hexdigest(),
+    }  # fmt: skip
+    assert fit.model.made == fit.encoder.made == expected
+    found = fastvi.fit_encoder(START, X.astype(float), encoder, num_epochs=2, seed=5)
+    changed = {"function": "fit_encoder", "objective": "reverse_kl", "best_epoch": found.best_epoch}
+    assert found.encoder.made == {**expected, **changed}
+    for made in (fit.model, copy.deepcopy(fit.model), pickle.loads(pickle.dumps(fit.model))):
+        made.save(tmp_path / "model.npz")
+        assert fastvi.load(tmp_path / "model.npz").made == expected
+    assert START.made == {}
 
 
 def test_nothing_to_do():

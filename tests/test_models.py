@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import pickle
@@ -318,7 +319,7 @@ def rewritten(path, **changes):
 
 
 WRONG_FILES = [
-    ("newer format", {"fastvi_format_version": np.array(2)}, r"format 1 \.\.\. 1, got .* of format 2"),
+    ("newer format", {"fastvi_format_version": np.array(3)}, r"format 1 \.\.\. 2, got .* of format 3"),
     ("format is text", {"fastvi_format_version": np.array("1")}, r"of format 1"),
     ("unknown class", {"fastvi_class": np.array("Popen")}, "one of SigmoidBeliefNetwork, .* with 'Popen'"),
     ("no class", {"fastvi_class": None}, "written by save"),
@@ -343,6 +344,37 @@ def test_wrong_files(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         fastvi.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_say_how_they_were_made(tmp_path):
+    path = tmp_path / "model"
+    MODELS["network"].save(path)
+    with np.load(path, allow_pickle=False) as archive:
+        assert json.loads(archive["fastvi_made"].item()) == {"fastvi": fastvi.__version__}
+    assert fastvi.load(path).made == {"fastvi": fastvi.__version__}
+    rewritten(path, fastvi_made=np.array('{"fastvi": "0.9", "seed": 3}'))
+    loaded = fastvi.load(path)
+    loaded.save(path)
+    assert fastvi.load(path).made == {"fastvi": "0.9", "seed": 3}  # whoever saved it again
+    loaded.made["seed"] = 4
+    assert loaded.made["seed"] == 3
+    for wrong in ("{", "3", ""):
+        rewritten(path, fastvi_made=np.array(wrong))
+        with pytest.raises(ValueError, match=r"path must name a file written by save.*is not JSON"):
+            fastvi.load(path)
+
+
+def test_a_file_of_format_1_is_still_read(tmp_path):
+    path = rewritten(tmp_path / "model", fastvi_format_version=np.array(1), fastvi_made=None)
+    assert_same(fastvi.load(path), MODELS["network"])
+    assert fastvi.load(path).made == {}
+
+
+def test_a_model_is_saved_where_it_can_be(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^path must name a file in a folder that exists, got"):
+        MODELS["table"].save(tmp_path / "none" / "model")
+    with pytest.raises(ValueError, match=r"^path must name a file, got"):
+        MODELS["table"].save("a\0b")
 
 
 def test_files_of_other_kinds(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,18 @@ def run(code, **environment):
 def test_import_brings_in_neither_numba_nor_scipy():
     heavy = "[name for name in ('numba', 'scipy', 'matplotlib', 'llvmlite') if name in sys.modules]"
     assert run(f"import sys, fastvi; print({heavy})").stdout.strip() == "[]"
+
+
+def test_the_version_has_one_source():
+    """Neither that of a release that was made, nor written down twice."""
+    import tomllib
+
+    with open(Path(__file__).parent.parent / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "fastvi/__init__.py"
+    assert fastvi.__version__ != "0.1.0"
 
 
 def test_every_public_name_can_be_had():

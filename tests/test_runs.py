@@ -567,6 +567,11 @@ def test_another_identity_is_refused(path, half):
     assert reduce(path) == truth()
 
 
+def test_a_file_larger_than_the_memory_is_not_read(path, half, monkeypatch):
+    monkeypatch.setattr("fastvi.archives.free_memory", lambda: len(half) - 1)
+    refused(path, r"^checkpoint must fit in memory, got .* bytes and .* are free")
+
+
 def test_an_identity_of_bytes(path):
     reduce(path, identity=b"me")
     assert reduce(path, identity=b"me", work=never) == truth()

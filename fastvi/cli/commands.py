@@ -15,6 +15,8 @@ _BY_NAME_ALONE = ("learning",)  # takes as long as all others together
 # as in fastvi.exact.plan, which would take a second to import here
 _QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _FILE = click.Path(path_type=Path, dir_okay=False)
+# a str: of "./-", which is a file, Path makes "-", which is standard output
+_OUTPUT = click.Path(dir_okay=False, readable=False, allow_dash=True)
 
 
 @click.group(
@@ -95,7 +97,7 @@ def study(
 
 @cli.command()
 @click.argument("data", type=_FILE)
-@click.argument("out", type=_FILE)
+@click.argument("out", type=_OUTPUT)
 @click.option(
     "--latents",
     "num_latents",
@@ -118,9 +120,10 @@ def study(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Same seed, same model."
 )
 @click.option("--checkpoint", type=_FILE, help="Keep what is finished in this file, and go on from it.")
+@click.option("--force", is_flag=True, help="Replace OUT where it exists.")
 def fit(
     data: Path,
-    out: Path,
+    out: str,
     num_latents: int | None,
     start: Path | None,
     key: str | None,
@@ -133,11 +136,12 @@ def fit(
     patience: int | None,
     seed: int,
     checkpoint: Path | None,
+    force: bool,
 ) -> None:
     """Learn a model from DATA (.npz, .npy, IDX or IDX.gz) by exact maximum likelihood; save it to OUT (.npz).
 
-    Every step takes the exact gradient of log p(x), summed over all 2^d latent states. Ctrl-C saves the best
-    model so far.
+    Every step takes the exact gradient of log p(x), summed over all 2^d latent states. Ctrl-C and SIGTERM
+    save the best model so far and the checkpoint (exit status 130 and 143). OUT may be - for standard output.
 
     \b
     Examples:
@@ -150,7 +154,7 @@ def fit(
     fit_file(
         data, out, start_path=start, num_latents=num_latents, key=key, threshold=threshold, limit=limit,
         held_out=held_out, num_epochs=num_epochs, batch_size=batch_size, learning_rate=learning_rate,
-        patience=patience, seed=seed, checkpoint=checkpoint,
+        patience=patience, seed=seed, checkpoint=checkpoint, force=force,
     )  # fmt: skip
 
 
@@ -160,7 +164,13 @@ def fit(
 @click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]")
 @click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many data only.")
-@click.option("--csv", "csv_path", type=_FILE, help="Write log p(x) of each datum to this CSV file.")
+@click.option("--nan-missing", is_flag=True, help="NaN is a pixel that was not seen: it is summed out.")
+@click.option(
+    "--csv",
+    "csv_path",
+    type=_OUTPUT,
+    help="Write log p(x) of each datum to this CSV file; - is standard output.",
+)
 @click.option("--checkpoint", type=_FILE, help="Keep what is finished in this file, and go on from it.")
 @click.option("--unnormalized", is_flag=True, help="Leave out log Z of a Boltzmann machine.")
 def evaluate(
@@ -169,7 +179,8 @@ def evaluate(
     key: str | None,
     threshold: float | None,
     limit: int | None,
-    csv_path: Path | None,
+    nan_missing: bool,
+    csv_path: str | None,
     checkpoint: Path | None,
     unnormalized: bool,
 ) -> None:
@@ -187,8 +198,8 @@ def evaluate(
     from fastvi.cli.evaluate import evaluate_file
 
     evaluate_file(
-        model, data, key=key, threshold=threshold, limit=limit, csv_path=csv_path, checkpoint=checkpoint,
-        normalized=not unnormalized,
+        model, data, key=key, threshold=threshold, nan_missing=nan_missing, limit=limit, csv_path=csv_path,
+        checkpoint=checkpoint, normalized=not unnormalized,
     )  # fmt: skip
 
 
@@ -219,14 +230,19 @@ def plan(model: Path, num_data: int, question: str) -> None:
 
 
 @cli.command()
-def info() -> None:
-    """Versions, processor, caches, threads, GPU.
+@click.argument("model", type=_FILE, required=False)
+def info(model: Path | None) -> None:
+    """Versions, processor, caches, threads, GPU; of a saved MODEL (.npz) how it was made.
 
     \b
     Examples:
       fastvi info
+      fastvi info model.npz
       FASTVI_NUM_THREADS=1 fastvi info
     """
-    from fastvi.cli.info import show_info
+    from fastvi.cli.info import show_info, show_model
 
-    show_info()
+    if model is None:
+        show_info()
+    else:
+        show_model(model)

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
 from pathlib import Path
 
 import numpy as np
 
+from fastvi.archives import Archive, Damaged, TooLarge, read_npy
 from fastvi.cli.group import WrongInput
 from fastvi.datasets import load_idx
+from fastvi.files import open_regular
 
 _USUAL_KEYS = ("x", "images")
 
 
 def read_data(path: Path, key: str | None) -> np.ndarray:
     """The array in an .npz, .npy or IDX file; which of them it is follows from its first bytes."""
-    if path.is_dir():
-        raise WrongInput(f"DATA must be a file, got the directory {str(path)!r}")
-    with open(path, "rb") as file:
+    with open_regular(str(path), "DATA") as file:
         start = file.read(6)
-    is_archive = start[:2] == b"PK"
-    if key is not None and not is_archive:
-        raise WrongInput(f"--key is for .npz files, got {str(path)!r}")
-    if start != b"\x93NUMPY" and not is_archive:
-        return load_idx(path)
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not is_archive:
-            return np.asarray(loaded)
-        with loaded as archive:
-            return np.asarray(archive[_choose_key(path, archive.files, key)])
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise WrongInput(f"DATA must be a whole NumPy file, got {str(path)!r}: {error}") from error
+        file.seek(0)
+        is_archive = start[:2] == b"PK"
+        if key is not None and not is_archive:
+            raise WrongInput(f"--key is for .npz files, got {str(path)!r}")
+        if start != b"\x93NUMPY" and not is_archive:
+            return load_idx(path)
+        try:
+            if not is_archive:
+                return read_npy(file)
+            archive = Archive(file)
+            return archive.read(_choose_key(path, archive.names, key))
+        except Damaged as error:
+            raise WrongInput(f"DATA must be a whole NumPy file, got {str(path)!r}: {error}") from error
+        except TooLarge as error:
+            raise WrongInput(f"DATA must fit in memory, got {str(path)!r}: {error}") from error
 
 
 def _choose_key(path: Path, names: list[str], key: str | None) -> str:
@@ -44,15 +46,35 @@ def _choose_key(path: Path, names: list[str], key: str | None) -> str:
 
 
 def rows_of(path: Path, key: str | None, threshold: float | None, limit: int | None) -> np.ndarray:
-    """The first ``limit`` data of a file, one a row, made binary where there is a ``threshold``."""
+    """The first ``limit`` data of a file, one a row; NaN would be a 0 by a ``threshold``, and is refused."""
+    return observed_rows_of(path, key, threshold, limit, nan_missing=False)[0]
+
+
+def observed_rows_of(
+    path: Path, key: str | None, threshold: float | None, limit: int | None, *, nan_missing: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first ``limit`` data of a file, one a row, made binary where there is a ``threshold``.
+
+    With ``nan_missing`` also where they are not NaN, (N, D), or None where none is; without it NaN, which
+    would fall below any threshold, is refused.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise WrongInput(f"--threshold must be finite, got {threshold}")
     x = read_data(path, key)
     if x.ndim == 0:
         raise WrongInput(f"DATA must hold one datum a row, got a single {x.dtype} in {str(path)!r}")
     if x.ndim > 2:
         x = x.reshape(len(x), int(np.prod(x.shape[1:])))
     x = x[:limit]
-    if threshold is None:
-        return x
-    if x.dtype.kind not in "biuf":
+    if threshold is not None and x.dtype.kind not in "biuf":
         raise WrongInput(f"DATA must hold numbers for --threshold, got dtype {x.dtype}")
-    return np.asarray(x >= threshold)
+    observed = None
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        if nan_missing:
+            if x.ndim != 2:
+                raise WrongInput(f"--nan-missing is for data of pixels, got shape {x.shape}")
+            observed = ~np.isnan(x)
+        elif threshold is not None:
+            index = tuple(int(i) for i in np.argwhere(np.isnan(x))[0])
+            raise WrongInput(f"DATA must hold no NaN for --threshold, got one at index {index}")
+    return (x if threshold is None else np.asarray(x >= threshold)), observed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,19 @@ import numpy as np
 
 import fastvi
 from fastvi.cli.data import rows_of
-from fastvi.cli.group import WrongInput
+from fastvi.cli.group import INTERRUPTED, WrongInput
+from fastvi.cli.outputs import (
+    check_files,
+    check_is_new,
+    free_name,
+    is_standard_output,
+    is_taken,
+    write_output,
+)
 from fastvi.cli.terminal import print_table
 from fastvi.fitting.starts import starting_network
 from fastvi.models.enumerable import Enumerable
+from fastvi.models.storage import write_model
 
 
 def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
@@ -25,7 +36,7 @@ def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
 
 def fit_file(
     data_path: Path,
-    out_path: Path,
+    out: str,
     *,
     start_path: Path | None,
     num_latents: int | None,
@@ -39,12 +50,17 @@ def fit_file(
     patience: int | None,
     seed: int,
     checkpoint: Path | None,
+    force: bool,
 ) -> None:
-    """Fit, save the best model to ``out_path``, print how it went."""
+    """Fit, save the best model to ``out``, print how it went."""
     if (start_path is None) == (num_latents is None):
         raise WrongInput("fit takes exactly one of --start and --latents")
+    check_files({"DATA": data_path, "--start": start_path}, {"OUT": out, "--checkpoint": checkpoint})
+    check_is_new(out, "OUT", force=force)
     try:
         x = rows_of(data_path, key, threshold, limit)
+        read = {"data_file_sha256": _sha256(data_path), "key": key, "threshold": threshold, "limit": limit}
+        read["held_out"] = held_out
         order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(x))
         num_judged = round(held_out * len(x))
         train, judged = x[order[num_judged:]], x[order[:num_judged]]
@@ -63,7 +79,12 @@ def fit_file(
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise WrongInput(str(error)) from error
-    fit.model.save(out_path)
+    fit.model._made_by({**fit.model.made, **read})
+    if not force and is_taken(out):  # another run has made it meanwhile
+        click.echo(f"fastvi: {out} was made by another program meanwhile and is left as it is", err=True)
+        out = free_name(out)
+    write_output(out, partial(write_model, fit.model))
+    aside = is_standard_output(out)  # the model alone is there
     epochs = range(fit.history.size)
     best = int(fit.best_epoch or 0)
     shown = sorted({0, best, fit.history.size - 1, *list(epochs)[:: max(1, fit.history.size // 8)]})
@@ -71,7 +92,16 @@ def fit_file(
     print_table(
         f"mean log p(x) of {judged_by}, nats",
         {"epoch": [str(e) for e in shown], "value": [f"{float(fit.history[e]):.6f}" for e in shown]},
+        stderr=aside,
     )
-    click.echo(f"written: {out_path} (epoch {best})")
+    click.echo(f"written: {out} (epoch {best})", err=aside)
     if not fit.converged:
-        raise click.exceptions.Exit(130)
+        if checkpoint is not None:
+            click.echo("to go on: the same command with --force", err=True)
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _sha256(path: Path) -> str:
+    """As sha256sum has it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

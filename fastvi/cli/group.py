@@ -1,4 +1,4 @@
-"""A click group whose errors are one line and whose exit statuses are 0, 2 and 130."""
+"""A click group whose errors are one line and whose exit statuses are 0, 2, 130 and 143."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any, NoReturn
 
 import click
 
+from fastvi.cli.signals import sigterm
+
 WRONG_USE = 2
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
+TERMINATED = 143  # 128 + SIGTERM
 
 
 class WrongInput(click.ClickException):
@@ -22,24 +25,35 @@ class Group(click.Group):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:  # type: ignore[override]
         options["standalone_mode"] = False
+        with sigterm() as received:
+            status = self._run(*args, **options)
+            if status == INTERRUPTED and received.terminated:
+                status = TERMINATED
+            if status in _ENDED_BY:
+                _say(f"fastvi: {_ENDED_BY[status]}")
+        sys.exit(status)
+
+    def _run(self, *args: Any, **options: Any) -> int:
         try:
             status = super().main(*args, **options)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "fastvi"
             _say(f"{where}: {error.format_message()} See '{where} --help'.")
-            sys.exit(WRONG_USE)
+            return WRONG_USE
         except click.ClickException as error:
             _say(f"fastvi: {error.format_message()}")
-            sys.exit(error.exit_code)
+            return error.exit_code
         except (KeyboardInterrupt, click.Abort):
-            _say("fastvi: interrupted")
-            sys.exit(INTERRUPTED)
+            return INTERRUPTED
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             _say(f"fastvi: {name}{error.strerror or error}")
-            sys.exit(WRONG_USE)
+            return WRONG_USE
         # outside standalone mode click returns the status of --help and --version instead of exiting
-        sys.exit(status if isinstance(status, int) else 0)
+        return status if isinstance(status, int) else 0
+
+
+_ENDED_BY = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 
 def _say(text: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.engine.cuda.device import state
 from fastvi.engine.hardware import caches
@@ -28,3 +31,16 @@ def show_info() -> None:
     }
     for name, value in lines.items():
         click.echo(f"{name:<10} {value}")
+
+
+def show_model(path: Path) -> None:
+    """Print what is in a model's file, and how it was made."""
+    try:
+        model = fastvi.load(path)
+    except (ValueError, TypeError) as error:
+        raise WrongInput(str(error)) from error
+    click.echo(f"{model!r}")
+    if not model.made:
+        click.echo("the file does not say how it was made")
+    for name, value in model.made.items():
+        click.echo(f"{name:<16} {value}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from importlib import import_module
 from pathlib import Path
 
 import click
 
+from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table, progress_bar
 from fastvi.studies.output import write_result
 from fastvi.studies.result import StudyResult
@@ -18,6 +20,9 @@ def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
     """Run the named studies in order; each one's files are written before the next begins."""
     begin = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)  # said now rather than after the work
+    for place in (out, *(out / name for name in names)):
+        if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise WrongInput(f"--out must lead to folders that can be written, got {str(place)!r}")
     for name in names:
         with progress_bar(name) as report:
             result: StudyResult = import_module(f"fastvi.studies.{name}").run(settings, report)

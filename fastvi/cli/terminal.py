@@ -34,9 +34,9 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def print_table(title: str, columns: Mapping[str, list[Any]]) -> None:
-    """A table of columns on standard output; text to the left, numbers to the right."""
-    screen = console()
+def print_table(title: str, columns: Mapping[str, list[Any]], *, stderr: bool = False) -> None:
+    """A table of columns on standard output or error; text to the left, numbers to the right."""
+    screen = console(stderr=stderr)
     screen.print(title, style="bold")  # a title of the table itself would wrap at the table's width
     table = Table(header_style="", box=None, pad_edge=False)
     for name, values in columns.items():

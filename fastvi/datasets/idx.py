@@ -6,10 +6,12 @@ import gzip
 import math
 import os
 import zlib
+from typing import Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.archives import Damaged, TooLarge, check_size, read_exactly
+from fastvi.files import open_regular, path_text
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_AXES = 32  # what every NumPy since 1.26 can hold
@@ -35,8 +37,8 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises
     ------
     ValueError
-        For a file that is not IDX, that has an unknown type, that ends too early or too late, or whose gzip
-        stream is damaged.
+        For a file that is not IDX, that has an unknown type, that ends too early or too late, whose gzip
+        stream is damaged, that declares more than fits in memory, or that is a pipe or a device.
     OSError
         Where the file cannot be opened (FileNotFoundError where there is none).
 
@@ -45,18 +47,34 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", section "File
     formats".
     """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or an os.PathLike, got {validation.shown(path)}")
-    text = os.fspath(path)
+    text = path_text(path, "path")
     if os.path.isdir(text):
         raise IsADirectoryError(f"path must name an IDX file, got the directory {text!r}")
     if not os.path.exists(text):
         raise FileNotFoundError(f"path must name an IDX file, got {text!r}, which does not exist")
-    content = _content(text)
-    if len(content) < 4 or content[:2] != b"\0\0":
-        start = content[:4].hex(" ") or "nothing"
-        raise ValueError(f"path must name an IDX file (two zero bytes first), got {text!r} with {start}")
-    code, num_axes = content[2], content[3]
+    with open_regular(text, "path") as file:
+        size = os.fstat(file.fileno()).st_size
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not packed:
+            return _array(file, text, size)
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _array(unpacked, text, size, packed=True)
+        except (EOFError, OSError, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"path must name a whole gzip file, got {text!r}, truncated or damaged: {reason}"
+            ) from error
+
+
+def _array(stream: Any, text: str, size: int, *, packed: bool = False) -> np.ndarray:
+    """The array of a file of ``size`` bytes: its header decides how much is read."""
+    start = stream.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
+        shown = start.hex(" ") or "nothing"
+        raise ValueError(f"path must name an IDX file (two zero bytes first), got {text!r} with {shown}")
+    code, num_axes = start[2], start[3]
     if code not in _DTYPES:
         known = ", ".join(f"0x{c:02x}" for c in _DTYPES)
         raise ValueError(
@@ -66,34 +84,25 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(
             f"path must name an IDX file of at most {_MOST_AXES} axes, got {text!r} with {num_axes}"
         )
+    sizes = stream.read(4 * num_axes)
     header = 4 + 4 * num_axes
-    if len(content) < header:
+    if len(sizes) < 4 * num_axes:
         raise ValueError(
             f"path must name a whole IDX file, got {text!r}, truncated in its header: "
-            f"{len(content)} bytes instead of at least {header}"
+            f"{4 + len(sizes)} bytes instead of at least {header}"
         )
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", num_axes, 4))
+    shape = tuple(int(axis) for axis in np.frombuffer(sizes, ">u4"))
     dtype = np.dtype(_DTYPES[code])
-    expected = header + math.prod(shape) * dtype.itemsize  # Python's int: sizes that lie cannot overflow
-    if len(content) != expected:
-        what = "truncated" if len(content) < expected else "with trailing bytes"
-        raise ValueError(
-            f"path must name a whole IDX file, got {text!r}, {what}: "
-            f"{len(content)} bytes instead of {expected} for shape {shape}"
-        )
-    return np.frombuffer(content, dtype, offset=header).astype(dtype.newbyteorder("=")).reshape(shape)
-
-
-def _content(text: str) -> bytes:
-    """All bytes of the file, decompressed where it is a gzip stream."""
-    with open(text, "rb") as file:
-        content = file.read()
-    if content[:2] != b"\x1f\x8b":
-        return content
+    count = math.prod(shape) * dtype.itemsize  # Python's int: sizes that lie cannot overflow
+    whole = f"path must name a whole IDX file, got {text!r}, "
+    if not packed and size != header + count:
+        what = "truncated" if size < header + count else "with trailing bytes"
+        raise ValueError(f"{whole}{what}: {size} bytes instead of {header + count} for shape {shape}")
     try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"path must name a whole gzip file, got {text!r}, truncated or damaged: {reason}"
-        ) from error
+        check_size(count, size if packed else None)
+        content = read_exactly(stream, count, header)
+    except Damaged as error:
+        raise ValueError(f"{whole}{error} for shape {shape}") from error
+    except TooLarge as error:
+        raise ValueError(f"path must name a file that fits in memory, got {text!r}: {error}") from error
+    return content.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)

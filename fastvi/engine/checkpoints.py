@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi import validation
-from fastvi.files import write_whole
+from fastvi.archives import Archive, TooLarge, check_size
+from fastvi.files import check_writable, open_regular, path_text, write_whole
 
 Array = NDArray[Any]
 
@@ -151,9 +152,19 @@ def _write(file: IO[bytes], identity: str, layouts: Sequence[str], pieces: Seque
     file.write(hashing.sha.hexdigest().encode())
 
 
+def _version() -> str:
+    import fastvi
+
+    return fastvi.__version__
+
+
 def _read(text: str, shown: str, identity: str) -> list[Saved]:
     """What the checkpoint ``text`` holds; ``shown`` is the caller's name of it."""
-    with open(text, "rb") as file:
+    with open_regular(text, "checkpoint") as file:
+        try:
+            check_size(os.fstat(file.fileno()).st_size, None)
+        except TooLarge as error:
+            raise ValueError(f"checkpoint must fit in memory, got {shown!r}: {error}") from error
         content = file.read()
     sha = hashlib.sha256(memoryview(content)[: -len(_NO_SEAL)])
     sha.update(_NO_SEAL)
@@ -163,13 +174,13 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
             "short, damaged or no checkpoint; it is left as it is"
         )
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            version = int(archive[_VERSION])
-            if version > FORMAT_VERSION:
-                raise ValueError(f"its format {version} is newer than {FORMAT_VERSION}, which is read here")
-            # not str(array): a Ctrl-C within it can make NumPy print another array as "..." ever after
-            owner, layout = archive[_IDENTITY].item(), json.loads(archive[_LAYOUT].item())
-            data = archive[_BYTES]
+        archive = Archive(io.BytesIO(content))
+        version = int(archive.read(_VERSION))
+        if version > FORMAT_VERSION:
+            raise ValueError(f"its format {version} is newer than {FORMAT_VERSION}, which is read here")
+        # not str(array): a Ctrl-C within it can make NumPy print another array as "..." ever after
+        owner, layout = archive.read(_IDENTITY).item(), json.loads(archive.read(_LAYOUT).item())
+        data = archive.read(_BYTES)
         saved, offset = [], 0
         for tasks, done, arrays in layout:
             read = []
@@ -178,7 +189,7 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
                 read.append(data[offset : offset + count].view(dtype).reshape(shape))
                 offset += count
             saved.append(Saved(tasks, done, tuple(read)))
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         # the seal is whole, so that it is another program's or another version's file
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -188,29 +199,16 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
     if owner != identity:
         raise ValueError(
             f"checkpoint must name a file of the same model, data and options, or none, got {shown!r} of "
-            "others; it is left as it is"
+            f"others, or of another version than {_version()} or another machine; it is left as it is"
         )
     return saved
 
 
 def _check_path(path: Any) -> tuple[str, str]:
     """The absolute path, symbolic links followed, and the path as the caller wrote it."""
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise TypeError(f"checkpoint must be None, a str or an os.PathLike, got {validation.shown(path)}")
-    if not text or "\0" in text:
-        raise ValueError(f"checkpoint must name a file, got {validation.shown(text)}")
-    target = os.path.realpath(text)
-    folder = os.path.dirname(target)
-    if os.path.isdir(target):
-        raise IsADirectoryError(f"checkpoint must name a file, got the directory {text!r}")
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise ValueError(f"checkpoint must name a regular file, got {text!r}")
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"checkpoint must name a file in a folder that exists, got {text!r}")
-    if not os.access(folder, os.W_OK):  # found out now, and not after the first seconds of work
-        raise PermissionError(f"checkpoint must name a file in a folder that can be written, got {text!r}")
-    return target, text
+    text = path_text(path, "checkpoint", optional=True)
+    check_writable(text, "checkpoint", regular=True)  # found out now, not after the first seconds of work
+    return os.path.realpath(text), text
 
 
 class Checkpoint:
@@ -218,8 +216,8 @@ class Checkpoint:
 
     One process at a time may use a file: two that do so at once overwrite each other's saves (the file stays
     whole, and what the other one had finished is computed again). A process that is killed within a save
-    leaves the file of the save before, and beside it a file ``.NAME.*.tmp`` that can be deleted. The arrays
-    of finished reductions are kept in memory a second time.
+    leaves the file of the save before, and beside it a file ``.NAME.*.tmp`` that the next save removes. The
+    arrays of finished reductions are kept in memory a second time.
     """
 
     def __init__(self, target: str, shown: str, identity: str, saved: Sequence[Saved]) -> None:

@@ -96,7 +96,7 @@ class Question(NamedTuple):
                     )
             data = [(group.pixels, group.members, group.x) for group in self.groups]
             where = _summed_by(self.options.device)
-            identity = digest(name, self.model._digest(), data, self.options.dtype, asked, _tiles(), where)
+            identity = digest(name, self.model._digest(), data, self.options.dtype, asked, tiles(), where)
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         report = Reporter(self.options.progress, states)
         options = self.options
@@ -104,8 +104,8 @@ class Question(NamedTuple):
         return Run(executor=options.executor, checkpoint=checkpoint, report=report, place=place)
 
 
-def _tiles() -> tuple[Any, ...]:
-    """Sums of another tiling have other bits, and their waves other numbers."""
+def tiles() -> tuple[Any, ...]:
+    """Version and tiling, for a checkpoint's identity: those of others have other bits and other waves."""
     import fastvi
     from fastvi.engine.form import CHUNK_DATA, Form
     from fastvi.engine.hardware import caches

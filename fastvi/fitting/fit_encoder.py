@@ -18,8 +18,9 @@ from fastvi.fitting import encoder_learners as learners
 from fastvi.fitting.data import training_data
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.fit_posterior import TILED, fit_posterior
+from fastvi.fitting.made import made_by
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
-from fastvi.fitting.training import Schedule, train
+from fastvi.fitting.training import Schedule, opened, train
 from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.linear_gaussian import LinearGaussian
 
@@ -116,12 +117,13 @@ def fit_encoder(
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
-    learner = make(model, encoder, data, judged)
     identity = (
         "fit_encoder", objective, num_samples, estimator, model._digest(), encoder._arrays(), data, judged
     )  # fmt: skip
-    trained = train(learner, len(data), schedule, identity, checkpoint, progress)
-    found = learner.network.encoder()
+    kept = opened(checkpoint, identity, schedule)
+    learner = make(model, encoder, data, judged)
+    trained = train(learner, len(data), schedule, kept, progress)
+    found = learner.network.encoder()._made_by(made_by("fit_encoder", objective, schedule, trained, data))
     q = found(data)
     gap = None
     if wanted:

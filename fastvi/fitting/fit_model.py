@@ -16,8 +16,9 @@ from fastvi.fitting.expectation_maximization import ExpectationMaximization
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.fit_encoder import check_encoder
 from fastvi.fitting.learners import ExactElbo, ExactLikelihood, ImportanceWeighted, SampledElbo, WakeSleep
+from fastvi.fitting.made import made_by
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
-from fastvi.fitting.training import Schedule, train
+from fastvi.fitting.training import Schedule, opened, train
 from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
@@ -102,7 +103,8 @@ def fit_model(
         Of the order of the data.
     checkpoint
         A file that keeps what is done, and is gone on from; see :func:`~fastvi.log_marginal`. It belongs to
-        these data, this start and these options.
+        these data, this start and these options, to this version and to machines with the same caches. It is
+        written after an epoch, every few seconds, and when training ends, also by an exception.
     progress
         True for a line on standard error, or a function of (epochs done, epochs in all).
 
@@ -164,11 +166,14 @@ def fit_model(
         )  # fmt: skip
     start = None if encoder is None else encoder._arrays()
     identity = ("fit_model", objective, model._digest(), start, sampler, by_bound, data, judged)
-    trained = train(learner, len(data), schedule, identity, checkpoint, progress)
+    kept = opened(checkpoint, identity, schedule)
+    trained = train(learner, len(data), schedule, kept, progress)
     best, finished = trained.history[trained.best_epoch], np.asarray(not trained.interrupted)
+    made = made_by("fit_model", objective, schedule, trained, data)
     return Fit(
-        None, np.asarray(best), trained.history, finished, model=learner.model(),
-        encoder=None if encoder is None else learner.network.encoder(), best_epoch=trained.best_epoch,
+        None, np.asarray(best), trained.history, finished, model=learner.model()._made_by(made),
+        encoder=None if encoder is None else learner.network.encoder()._made_by(made),
+        best_epoch=trained.best_epoch,
     )  # fmt: skip
 
 

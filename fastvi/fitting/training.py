@@ -13,6 +13,7 @@ import numpy as np
 from fastvi import validation
 from fastvi.engine.checkpoints import Checkpoint, digest
 from fastvi.engine.progress import Progress, Reporter
+from fastvi.exact.question import tiles
 from fastvi.fitting.adam import Adam, cosine
 
 _LOG = logging.getLogger("fastvi")
@@ -90,14 +91,62 @@ class Trained(NamedTuple):
     interrupted: bool
 
 
+def opened(path: Any, identity: tuple[Any, ...], schedule: Schedule) -> Checkpoint | None:
+    """The checkpoint ``path`` of a fit, refused before any work where it is of another one; None for None."""
+    return None if path is None else Checkpoint.open(path, digest(*identity, *schedule, tiles()))
+
+
+class _Kept:
+    """The state after the last whole epoch, which an exception within the next one does not touch."""
+
+    def __init__(self, checkpoint: Checkpoint | None, tasks: int, state: tuple[np.ndarray, ...]) -> None:
+        self._checkpoint, self._tasks, self._state = checkpoint, tasks, state
+        self._saved = 0 if checkpoint is None else checkpoint.restore(0, tasks, state)
+        self._note(self._saved)
+
+    def _note(self, done: int) -> None:
+        self._last = done, tuple(array.copy() for array in self._state)  # at once, or not at all
+
+    def keep(self, done: int) -> None:
+        """Note that the state is that after ``done``, and save it where it is time to."""
+        self._note(done)
+        if self._checkpoint is not None and (done == self._tasks or self._checkpoint.due()):
+            self.save()
+
+    def go_back(self) -> int:
+        """Fill the state with what was kept, or at first saved; how many epochs (and the start) that is."""
+        done, arrays = self._last
+        for array, kept in zip(self._state, arrays, strict=True):
+            array[...] = kept
+        return done
+
+    def save(self) -> None:
+        """Save what was kept last, unless it is saved."""
+        done, arrays = self._last
+        if self._checkpoint is not None and done > self._saved:
+            self._checkpoint.save(0, done, self._tasks, arrays)
+            self._saved = done
+
+    def save_after(self, error: BaseException) -> None:
+        """Save what ``error`` ends; where that fails too, the log and ``error`` say so."""
+        try:
+            self.save()
+        except OSError as failure:
+            assert self._checkpoint is not None
+            text = f"checkpoint {self._checkpoint.shown!r} could not be saved: {failure}"
+            _LOG.warning(text)
+            error.add_note(text)
+
+
 def train(
-    learner: Learner | Stepper, num_data: int, schedule: Schedule, identity: tuple[Any, ...], path: Any,
+    learner: Learner | Stepper, num_data: int, schedule: Schedule, checkpoint: Checkpoint | None,
     progress: Progress,
 ) -> Trained:  # fmt: skip
     """Train ``learner``, whose parameters are then the best that were scored.
 
     After each epoch the parameters are scored. Training ends after ``num_epochs``, after ``patience`` epochs
-    without a better score, or at Ctrl-C, which loses the epoch that it falls in.
+    without a better score, or at Ctrl-C, which loses the epoch that it falls in; any other exception goes on
+    to the caller. Whatever ends it, what was finished is in the checkpoint.
     """
     values = _values(learner)
     moved = tuple(values.values()) if isinstance(learner, Stepper) else learner.adam.arrays
@@ -105,10 +154,8 @@ def train(
     history = np.full(schedule.num_epochs + 1, np.nan)
     best_epoch = np.zeros(1, np.int64)
     state = (*moved, *(best[name] for name in sorted(best)), history, best_epoch)
-    checkpoint, done = None, 0
-    if path is not None:
-        checkpoint = Checkpoint.open(path, digest(*identity, *schedule))
-        done = checkpoint.restore(0, schedule.num_epochs + 1, state)
+    kept = _Kept(checkpoint, schedule.num_epochs + 1, state)
+    done = kept.go_back()
     report = Reporter(progress, schedule.num_epochs, "epochs")
     report.done_before(max(done - 1, 0))
     interrupted = False
@@ -116,14 +163,19 @@ def train(
         if done == 0:
             history[0] = learner.score()
             done = 1
+            kept.keep(done)
         while done <= schedule.num_epochs and not _is_over(done - 1, int(best_epoch[0]), schedule):
             _epoch(learner, done - 1, num_data, schedule)
             _score(learner, done, history, best_epoch, best)
             done += 1
+            kept.keep(done)
             report(1)
-            if checkpoint is not None and (done > schedule.num_epochs or checkpoint.due()):
-                checkpoint.save(0, done, schedule.num_epochs + 1, state)
-    except KeyboardInterrupt:
+        kept.save()
+    except BaseException as error:
+        kept.save_after(error)
+        done = kept.go_back()
+        if not isinstance(error, KeyboardInterrupt) or done == 0:  # before the first score nothing is best
+            raise
         _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
         interrupted = True
     for name, value in best.items():

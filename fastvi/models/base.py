@@ -34,23 +34,38 @@ class Frozen:
         """The inverse of ``_arrays``; it goes through the constructor, so what is loaded is validated too."""
         return cls(**arrays)
 
+    @property
+    def made(self) -> dict[str, Any]:
+        """Says how it was made, where that is known: a fit's version, seed, epochs and digest of the data.
+
+        :func:`~fastvi.fit_model` and :func:`~fastvi.fit_encoder` state it, ``save`` keeps it in the file (as
+        JSON in the array ``fastvi_made``), :func:`~fastvi.load` brings it back. No result depends on it.
+        """
+        return dict(self.__dict__.get("_made", {}))
+
+    def _made_by(self, made: dict[str, Any]) -> Self:
+        """Itself, which was only now built, with what :attr:`made` says (what JSON knows)."""
+        if made:
+            self._set(_made=dict(made))
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         # default pickling would bring the arrays back writeable
-        return _rebuild, (type(self), self._arrays())
+        return _rebuild, (type(self), self._arrays(), self.made)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, exactly as named, in the .npz format without pickle; see :func:`fastvi.load`.
 
         The file is written whole beside its destination and then renamed: a crash leaves the old file or the
-        new one.
+        new one. Permissions of an existing file are kept; a pipe or a character device is written into.
         """
         from fastvi.models.storage import save
 
         save(self, path)
 
 
-def _rebuild(cls: type[Frozen], arrays: dict[str, np.ndarray]) -> Frozen:
-    return cls._from_arrays(arrays)
+def _rebuild(cls: type[Frozen], arrays: dict[str, np.ndarray], made: dict[str, Any] | None = None) -> Frozen:
+    return cls._from_arrays(arrays)._made_by(made or {})
 
 
 class Model(Frozen, ABC):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
-import zipfile
-import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from fastvi import validation
-from fastvi.files import write_whole
+from fastvi.archives import Archive, Damaged, TooLarge
+from fastvi.files import check_writable, open_regular, path_text, write_whole
 from fastvi.models.base import Frozen
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no fastvi_made
 
 # what a file may hold -> module that defines it; nothing else is ever built from a file
 _HOME = {
@@ -34,16 +33,8 @@ _HOME = {
     "Uniform": "fastvi.distributions.uniform",
 }
 
-_CLASS, _VERSION = "fastvi_class", "fastvi_format_version"
-
-
-def _path(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or an os.PathLike, got {validation.shown(path)}")
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"path must name a file, got {validation.shown(text)}")
-    return text
+_CLASS, _VERSION, _MADE = "fastvi_class", "fastvi_format_version", "fastvi_made"
+_LONGEST_HEAD = 1 << 16  # bytes of each of these
 
 
 def save(model: Frozen, path: str | os.PathLike[str]) -> None:
@@ -57,11 +48,23 @@ def save(model: Frozen, path: str | os.PathLike[str]) -> None:
         raise TypeError(
             f"model must be one of {', '.join(_HOME)}, got a {kind.__name__} of {kind.__module__}"
         )
-    text = _path(path)
-    if os.path.isdir(text):  # said before the work, and of the caller's name
-        raise IsADirectoryError(f"path must name a file, got the directory {text!r}")
-    arrays = {_CLASS: np.array(kind.__name__), _VERSION: np.array(FORMAT_VERSION), **model._arrays()}
-    write_whole(text, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    text = path_text(path, "path")
+    check_writable(text, "path")  # said before the work, and of the caller's name
+    write_whole(text, lambda file: write_model(model, file))
+
+
+def write_model(model: Frozen, file: IO[bytes]) -> None:
+    """Write ``model``, of a class that is known, to an open file."""
+    import fastvi
+
+    made = {"fastvi": fastvi.__version__, **model.made}
+    arrays = {
+        _CLASS: np.array(type(model).__name__),
+        _VERSION: np.array(FORMAT_VERSION),
+        _MADE: np.array(json.dumps(made)),
+        **model._arrays(),
+    }
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -75,17 +78,19 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     Model or distribution
-        An object of the class that was saved; its parameters are validated again.
+        An object of the class that was saved; its parameters are validated again. Its ``made`` says what
+        the file says of how it was made, at least ``fastvi``, the version (nothing in files of 0.1.0).
 
     Raises
     ------
     ValueError
         Where the file is not an .npz file, is cut short or damaged, was not written by ``save``, holds an
-        unknown class, is of a newer format, or lacks arrays. Nothing in the file is ever unpickled.
+        unknown class, is of a newer format, lacks arrays, declares more than fits in memory, or is a pipe or
+        a device. Nothing in the file is ever unpickled.
     OSError
         Where the file cannot be opened.
     """
-    text = _path(path)
+    text = path_text(path, "path")
     arrays = _read(text)
     if _CLASS not in arrays or _VERSION not in arrays:
         raise ValueError(
@@ -103,8 +108,9 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"path must name a file that holds one of {', '.join(_HOME)}, got {text!r} with {name!r}"
         )
     kind = getattr(importlib.import_module(_HOME[name]), name)
+    made = _made(arrays.pop(_MADE), text) if _MADE in arrays else {}
     try:
-        return kind._from_arrays(arrays)
+        return kind._from_arrays(arrays)._made_by(made)
     except KeyError as error:
         raise ValueError(f"path must name a whole {name}, got {text!r} without the array {error}") from error
     except TypeError as error:  # the constructor names the argument that is missing or too many
@@ -113,27 +119,35 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"path must name a valid {name}, got {text!r}: {error}") from error
 
 
+def _made(array: np.ndarray, text: str) -> dict[str, Any]:
+    try:
+        made = json.loads(str(array))
+    except ValueError:
+        made = None
+    if not isinstance(made, dict):
+        raise ValueError(f"path must name a file written by save, got {text!r} whose {_MADE} is not JSON")
+    return made
+
+
 def _read(text: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file."""
-    with open(text, "rb") as file:
+    """All arrays of an .npz file that ``save`` wrote, those that say so first."""
+    with open_regular(text, "path") as file:
         if file.read(2) != b"PK":
             raise ValueError(
                 f"path must name an .npz file written by save, got {text!r}, which is not an .npz file"
             )
         file.seek(0)
         try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            ValueError,
-            KeyError,
-            NotImplementedError,
-        ) as error:
-            reason = " ".join(str(error).split())
+            archive = Archive(file)
+            if not {_CLASS, _VERSION} <= set(archive.names):
+                return {}  # nothing of it is unpacked
+            archive.check_sizes()
+            heads = [name for name in (_CLASS, _VERSION, _MADE) if name in archive.names]
+            found = {name: archive.read(name, _LONGEST_HEAD) for name in heads}
+            return found | {name: archive.read(name) for name in archive.names if name not in heads}
+        except Damaged as error:
             raise ValueError(
-                f"path must name a whole .npz file, got {text!r}, cut short or damaged: {reason}"
+                f"path must name a whole .npz file, got {text!r}, cut short or damaged: {error}"
             ) from error
+        except TooLarge as error:
+            raise ValueError(f"path must name a file that fits in memory, got {text!r}: {error}") from error

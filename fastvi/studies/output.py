@@ -13,7 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastvi.models.storage import write_whole
+import fastvi
+from fastvi.files import write_whole
 from fastvi.studies.environment import environment
 from fastvi.studies.result import StudyResult, Table
 from fastvi.studies.settings import Settings
@@ -72,8 +73,10 @@ def write_result(result: StudyResult, settings: Settings, out: Path) -> list[Pat
     if result.timings:
         findings = [finding.text for finding in result.findings if finding.timed]
         put_text("timings.json", json_text({**common, "findings": findings, "tables": dict(result.timings)}))
+    # all that goes into them: the digits come with the version
+    made = {"fastvi": fastvi.__version__, "study": result.name, "settings": asdict(settings)}
     for name, model in result.models.items():
-        model.save(folder / f"{name}.npz")
+        model._made_by(made).save(folder / f"{name}.npz")
         written.append(folder / f"{name}.npz")
     for name, arrays in result.arrays.items():
         put(f"{name}.npz", lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]

@@ -1,0 +1,104 @@
+"""Files that commands write: checked before the work, and never in place of what they read."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from fastvi.cli.group import WrongInput
+from fastvi.files import check_writable, descriptor, write_whole
+
+STANDARD_OUTPUT = "-"
+_ARRAYS = (b"PK", b"\x93N")  # how .npz and .npy files begin
+
+Paths = Mapping[str, str | os.PathLike[str] | None]
+
+
+def check_files(inputs: Paths, outputs: Paths) -> None:
+    """Refuse outputs that are an input, another output or what standard output goes to, or cannot be written.
+
+    Both by their names on the command line; None for those not given.
+    """
+    read = {name: os.fspath(path) for name, path in inputs.items() if path is not None}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        text = os.fspath(path)
+        kept = name == "--checkpoint"  # for which - is a file
+        if kept or text != STANDARD_OUTPUT:
+            for other, taken in read.items():
+                if _same(text, taken):
+                    raise WrongInput(f"{name} must be another file than {other}, got {text!r}")
+            if descriptor(text) is None and any(_is_open_as(text, number) for number in (1, 2)):
+                raise WrongInput(f"{name} must be another file than the output goes to, got {text!r}")
+            try:
+                check_writable(text, name, regular=kept)
+            except ValueError as error:
+                raise WrongInput(str(error)) from error
+        read[name] = text
+
+
+def check_is_new(text: str, name: str, *, force: bool) -> None:
+    """Refuse to replace a file unless it comes with --force."""
+    if not force and is_taken(text):
+        raise WrongInput(f"{name} must be a new file or come with --force, got {text!r}, which exists")
+
+
+def check_holds_no_arrays(text: str, name: str) -> None:
+    """Refuse to replace a model or data by text."""
+    if not is_taken(text):
+        return
+    with open(text, "rb") as file:
+        if file.read(2) in _ARRAYS:
+            raise WrongInput(f"{name} must be a new file or one of text, got {text!r}, which holds arrays")
+
+
+def is_taken(text: str) -> bool:
+    """Whether there is a file that would be replaced."""
+    return text != STANDARD_OUTPUT and os.path.isfile(text) and descriptor(text) is None
+
+
+def is_standard_output(text: str | None) -> bool:
+    """Whether it is where a command prints: what is for people then goes to standard error."""
+    return text is not None and (text == STANDARD_OUTPUT or descriptor(text) == 1)
+
+
+def free_name(text: str) -> str:
+    """``text`` with the first number behind it that no file has."""
+    number = 1
+    while os.path.lexists(f"{text}.{number}"):
+        number += 1
+    return f"{text}.{number}"
+
+
+def write_output(text: str, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let ``write`` fill the file ``text``, whole or not at all, or standard output."""
+    if text == STANDARD_OUTPUT:
+        content = io.BytesIO()
+        write(content)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content.getvalue())
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(text, write)
+
+
+def _same(text: str, other: str) -> bool:
+    """Whether both are one file, by any name of it; a character device can be read and written."""
+    try:
+        found = os.stat(text)
+        return not stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(other))
+    except OSError:  # at most one of them exists
+        return os.path.realpath(text) == os.path.realpath(other)
+
+
+def _is_open_as(text: str, number: int) -> bool:
+    try:
+        found, opened = os.stat(text), os.fstat(number)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and os.path.samestat(found, opened)

@@ -1,0 +1,53 @@
+"""SIGTERM, which batch schedulers send before they kill: handled as Ctrl-C is."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM; whatever saves at Ctrl-C saves at it."""
+
+
+class Received:
+    """How many SIGTERMs have come."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @property
+    def terminated(self) -> bool:
+        """Whether one has."""
+        return self.count > 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.count += 1
+        # timeout(1) sends two at once, and the second must not cut the saving short. A third does: the first
+        # may have been lost, raised where Python ignores exceptions
+        if self.count != 2:
+            raise Terminated
+
+
+@contextmanager
+def sigterm() -> Iterator[Received]:
+    """Raise :class:`Terminated` in this thread at SIGTERM; afterwards its handler is what it was.
+
+    A handler of the program that this one runs in stays, and so does a signal that is ignored; only the main
+    thread can have one.
+    """
+    received = Received()
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield received
+        return
+    signal.signal(signal.SIGTERM, received)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
