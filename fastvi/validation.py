@@ -64,6 +64,17 @@ def per_datum(array: np.ndarray, name: str, parameters: str, num_data: int, num_
         )
 
 
+def for_each_datum(shape: tuple[int, ...], name: str, num_data: int | None, *last_axis: int) -> None:
+    """Refuse a ``shape`` that does not end in (N, *last_axis): 1 in place of N serves all data, as do the last
+    axes alone, and None is any number.
+    """
+    axes = 1 + len(last_axis)
+    if num_data is None or len(shape) < axes or shape[-axes] in (1, num_data):
+        return
+    ends = (f"(..., {', '.join(map(str, (size, *last_axis)))})" for size in (num_data, 1))
+    raise ValueError(f"{name} must have shape {next(ends)}, or {next(ends)} for all data, got shape {shape}")
+
+
 def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """What ``numpy.asarray`` makes of ``value``, or DLPack on the CPU where NumPy makes nothing of it."""
     if isinstance(value, np.ma.MaskedArray):

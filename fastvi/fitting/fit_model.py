@@ -130,7 +130,7 @@ def fit_model(
     --------
     >>> import fastvi, numpy
     >>> truth = fastvi.SigmoidBeliefNetwork([[4.0], [-4.0]], [-2.0, 2.0], [0.0])
-    >>> x = truth.sample(500, seed=1)[1]
+    >>> x = truth.sample(500, seed=1).x
     >>> start = fastvi.SigmoidBeliefNetwork([[0.1], [-0.1]], [0.0, 0.0], [0.0])
     >>> fit = fastvi.fit_model(start, x, num_epochs=60, learning_rate=0.2)
     >>> bool(fastvi.log_marginal(fit.model, x).mean() >= fastvi.log_marginal(truth, x).mean())

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
+from fastvi.models.base import Pairs
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
 
@@ -130,7 +131,7 @@ class LinearGaussian(Enumerable):
         """
         return self._decoder.log_joint(x, z)
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -142,6 +143,8 @@ class LinearGaussian(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), float64
         x : ndarray, (num, D), float64
         """
