@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -314,6 +315,18 @@ def positive_int(value: Any, name: str, minimum: int = 1) -> int:
     if number < minimum:
         raise ValueError(f"{name} must be an int >= {minimum}, got {shown(number)}")
     return number
+
+
+def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
+    """The argument ``name``, or what came under its former name, with a DeprecationWarning at the caller of
+    the public function that asks.
+    """
+    if former is None:
+        return value
+    if value is not None:
+        raise TypeError(f"{name} must be given once, got {former_name}, its former name, as well")
+    warnings.warn(f"{former_name} is called {name} now", DeprecationWarning, stacklevel=3)
+    return former
 
 
 def positive_float(value: Any, name: str) -> float:

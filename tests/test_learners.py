@@ -249,7 +249,7 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
     start = type(truth)._from_arrays({**arrays, weight: 0.1 * arrays[weight]})
     make = normal_encoder if truth._real_latents else linear_encoder
     options = {
-        "objective": objective, "encoder": make(6, truth.num_latents), "num_particles": 8, "num_epochs": 12,
+        "objective": objective, "encoder": make(6, truth.num_latents), "num_samples": 8, "num_epochs": 12,
         "batch_size": 20, "learning_rate": 0.05, "score": "bound",
     }  # fmt: skip
     fit = fastvi.fit_model(start, x, **options)
@@ -286,24 +286,24 @@ def test_a_network_of_forty_latents_learns_by_its_bound():
         ({"encoder": encoder(5, 3)}, "encoder must be None for objective='exact'"),
         ({"objective": "elbo", "encoder": encoder(4, 3)}, "encoder must go from 5 pixels to 3 latents"),
         (
-            {"objective": "importance_weighted", "encoder": encoder(5, 3), "num_particles": 1},
-            "num_particles must be an int >= 2",
+            {"objective": "importance_weighted", "encoder": encoder(5, 3), "num_samples": 1},
+            "num_samples must be an int >= 2",
         ),
         (
-            {"objective": "reweighted_wake_sleep", "encoder": encoder(5, 3), "num_particles": 1},
-            "num_particles must be an int >= 2",
+            {"objective": "reweighted_wake_sleep", "encoder": encoder(5, 3), "num_samples": 1},
+            "num_samples must be an int >= 2",
         ),
-        ({"num_particles": 5}, "num_particles must be None for objective='exact', got 5"),
+        ({"num_samples": 5}, "num_samples must be None for objective='exact', got 5"),
         ({"estimator": "vimco"}, "estimator must be None for objective='exact', got 'vimco'"),
         ({"score": "bound"}, "score must be 'exact' where nothing is sampled, got 'bound' for 'exact'"),
         ({"score": "elbo"}, "score must be one of"),
         (
-            {"objective": "elbo", "num_particles": 5},
+            {"objective": "elbo", "num_samples": 5},
             "encoder must be an Encoder for objective='elbo', got None",
         ),
         (
-            {"objective": "elbo", "num_particles": 1, "encoder": encoder(5, 3)},
-            "num_particles must be at least 2 for estimator='leave_one_out', got 1",
+            {"objective": "elbo", "num_samples": 1, "encoder": encoder(5, 3)},
+            "num_samples must be at least 2 for estimator='leave_one_out', got 1",
         ),
         (
             {"objective": "wake_sleep", "estimator": "disarm", "encoder": encoder(5, 3)},
@@ -316,7 +316,7 @@ def test_a_network_of_forty_latents_learns_by_its_bound():
         ({"objective": "reweighted_wake_sleep"}, "encoder must be an Encoder for objective='reweighted_wake"),
         (
             {"model": fastvi.LinearGaussian(np.ones((5, 2)), np.zeros(5), 1.0), "objective": "elbo"},
-            "num_particles must be a number for objective='elbo' of models but a SigmoidBeliefNetwork",
+            "num_samples must be a number for objective='elbo' of models but a SigmoidBeliefNetwork",
         ),
     ],
 )

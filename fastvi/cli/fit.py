@@ -73,5 +73,5 @@ def fit_file(
         {"epoch": [str(e) for e in shown], "value": [f"{float(fit.history[e]):.6f}" for e in shown]},
     )
     click.echo(f"written: {out_path} (epoch {best})")
-    if not fit.converged:
+    if fit.interrupted:
         raise click.exceptions.Exit(130)
