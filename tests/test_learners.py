@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -119,6 +120,25 @@ def test_estimators_are_unbiased(num):
         slope = (ends[0] - ends[1]) / 2e-5
         assert found[0][i] == pytest.approx(slope[0], abs=1e-9)
         assert found[1][i] == pytest.approx(slope[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1.0, 40.0, 2000.0])
+def test_vimco_where_one_weight_is_all_there_is(gap):
+    """Against its formula at 950 digits; terms are as large as the gap, and are off by a few roundings."""
+    log_w = np.array([[-3.0, -3.0 - gap, -3.5 - gap], [-gap, 0.25, 0.25 - 2 * gap]])
+    z = np.array([[[1, 0], [0, 0], [1, 1]], [[0, 1], [1, 1], [0, 0]]], np.uint8)
+    mean, found = np.array([[0.25, 0.5], [0.75, 0.125]]), []
+    with mpmath.workdps(950):
+        for n in range(2):
+            logs = [mpmath.mpf(t) for t in log_w[n].tolist()]
+            w = [mpmath.exp(t) for t in logs]
+            terms = []
+            for k in range(3):
+                middle = mpmath.exp((sum(logs) - logs[k]) / 2)
+                signal = mpmath.log(sum(w)) - mpmath.log(sum(w) - w[k] + middle)
+                terms.append(float(signal - w[k] / sum(w)) + 1 / 3)
+            found.append([sum(t * (z[n, k, i] - mean[n, i]) for k, t in enumerate(terms)) for i in range(2)])
+    np.testing.assert_allclose(vimco(log_w, z, mean), found, rtol=1e-13, atol=1e-15 * gap)
 
 
 def of_reweighted_wake_sleep(model, x, q, num):
