@@ -66,8 +66,9 @@ def per_datum(array: np.ndarray, name: str, parameters: str, num_data: int, num_
 
 
 def for_each_datum(shape: tuple[int, ...], name: str, num_data: int | None, *last_axis: int) -> None:
-    """Refuse a ``shape`` that does not end in (N, *last_axis): 1 in place of N serves all data, as do the last
-    axes alone, and None is any number.
+    """Refuse a ``shape`` that does not end in (N, *last_axis).
+
+    1 in place of N serves all data, as do the last axes alone; ``num_data`` None is any number.
     """
     axes = 1 + len(last_axis)
     if num_data is None or len(shape) < axes or shape[-axes] in (1, num_data):

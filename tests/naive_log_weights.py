@@ -104,8 +104,10 @@ def fit_generalised_pareto(x):
 
 
 def psis(log_w):
-    """(smoothed log weights, k); k is inf where fewer than 5 lie above the cutoff or all that do are equal (to
-    1e-12), nan where all are -inf.
+    """(smoothed log weights, k).
+
+    k is inf where fewer than 5 lie above the cutoff or all that do are equal (to 1e-12), nan where all are
+    -inf.
     """
     num, top = len(log_w), max(log_w)
     if top == -math.inf:

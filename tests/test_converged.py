@@ -18,7 +18,8 @@ RNG = np.random.default_rng(5)
 
 
 def encoder(num_pixels, num_outputs, family="bernoulli"):
-    return fastvi.Encoder([(RNG.normal(size=(num_outputs, num_pixels)) / 9, np.zeros(num_outputs))], "tanh", family)
+    weights = RNG.normal(size=(num_outputs, num_pixels)) / 9
+    return fastvi.Encoder([(weights, np.zeros(num_outputs))], "tanh", family)
 
 
 FITS = {
@@ -27,7 +28,9 @@ FITS = {
         START, X, objective="importance_weighted", encoder=encoder(6, 2), num_samples=3, **options
     ),
     "encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, encoder(6, 2), **options),
-    "sampled encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, encoder(6, 2), num_samples=4, **options),
+    "sampled encoder": lambda **options: fastvi.fit_encoder(
+        TRUTH, X, encoder(6, 2), num_samples=4, **options
+    ),
 }
 
 

@@ -40,7 +40,8 @@ def check(model, x, posterior, observed=None):
     k = posterior.top_log_probs.shape[1]
     assert np.abs(posterior.top_log_probs - ordered[:, :k]).max(initial=0) <= slack
     assert np.abs(posterior.mode_log_prob - ordered[:, 0]).max(initial=0) <= slack
-    assert np.abs(posterior.log_prob(posterior.top_states.swapaxes(0, 1)).T - posterior.top_log_probs).max(initial=0) <= slack
+    top = posterior.log_prob(posterior.top_states.swapaxes(0, 1)).T
+    assert np.abs(top - posterior.top_log_probs).max(initial=0) <= slack
     assert np.abs(posterior.log_prob(posterior.mode) - posterior.mode_log_prob).max(initial=0) <= slack
     assert np.abs(posterior.log_prob(states[:, None]).T - log_p).max(initial=0) <= slack
 

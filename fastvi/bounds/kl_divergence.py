@@ -132,7 +132,8 @@ def triangular_kl(
     with np.errstate(over="ignore"):
         squares = np.square(np.tril(below, -1))
         mixed = squares.reshape(*squares.shape[:-2], squares.shape[-1] ** 2).sum(axis=-1)
-        return 0.5 * (_h_of_square(diagonal, other_diagonal).sum(axis=-1) + mixed + np.square(shift).sum(axis=-1))
+        alone = _h_of_square(diagonal, other_diagonal).sum(axis=-1)
+        return 0.5 * (alone + mixed + np.square(shift).sum(axis=-1))
 
 
 def log_quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -114,8 +114,8 @@ def fit_model(
     Fit
         ``model``, ``encoder``, ``history`` (the score before the first and after each epoch) and
         ``best_epoch``. Ctrl-C ends training; the best model so far is returned, a warning is logged, and
-        ``interrupted`` is True. ``converged`` is whether the score has stopped moving, as :class:`~fastvi.Fit`
-        says: without ``patience`` epochs that run out, on gradients, are False.
+        ``interrupted`` is True. ``converged`` is whether the score has stopped moving (see
+        :class:`~fastvi.Fit`): on gradients it takes ``patience`` to know, and epochs that run out are False.
 
     Raises
     ------

@@ -5,7 +5,8 @@ generalised Pareto distribution is fitted to the excesses over that cutoff by Zh
 the weakly informative prior of the paper's appendix on its shape k.
 
 Rows hold no NaN and no +inf. A row of -inf alone has k = nan. Where there is nothing to fit (fewer than 5
-entries above the cutoff, as with equal weights or K <= 20, or all of them equal) or the fit overflows, k = inf.
+entries above the cutoff, as with equal weights or K <= 20, or none but equal ones) or the fit overflows,
+k = inf.
 """
 
 from __future__ import annotations
