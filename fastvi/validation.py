@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -62,6 +63,18 @@ def per_datum(array: np.ndarray, name: str, parameters: str, num_data: int, num_
         raise ValueError(
             f"{name} must have {parameters} of shape {allowed[0]} or {allowed[1]}, got shape {array.shape}"
         )
+
+
+def for_each_datum(shape: tuple[int, ...], name: str, num_data: int | None, *last_axis: int) -> None:
+    """Refuse a ``shape`` that does not end in (N, *last_axis).
+
+    1 in place of N serves all data, as do the last axes alone; ``num_data`` None is any number.
+    """
+    axes = 1 + len(last_axis)
+    if num_data is None or len(shape) < axes or shape[-axes] in (1, num_data):
+        return
+    ends = (f"(..., {', '.join(map(str, (size, *last_axis)))})" for size in (num_data, 1))
+    raise ValueError(f"{name} must have shape {next(ends)}, or {next(ends)} for all data, got shape {shape}")
 
 
 def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
@@ -303,6 +316,18 @@ def positive_int(value: Any, name: str, minimum: int = 1) -> int:
     if number < minimum:
         raise ValueError(f"{name} must be an int >= {minimum}, got {shown(number)}")
     return number
+
+
+def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
+    """The argument ``name``, or what came under its former name, with a DeprecationWarning at the caller of
+    the public function that asks.
+    """
+    if former is None:
+        return value
+    if value is not None:
+        raise TypeError(f"{name} must be given once, got {former_name}, its former name, as well")
+    warnings.warn(f"{former_name} is called {name} now", DeprecationWarning, stacklevel=3)
+    return former
 
 
 def positive_float(value: Any, name: str) -> float:

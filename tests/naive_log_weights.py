@@ -104,7 +104,11 @@ def fit_generalised_pareto(x):
 
 
 def psis(log_w):
-    """(smoothed log weights, k); k is inf where fewer than 5 lie above the cutoff, nan where all are -inf."""
+    """(smoothed log weights, k).
+
+    k is inf where fewer than 5 lie above the cutoff or all that do are equal (to 1e-12), nan where all are
+    -inf.
+    """
     num, top = len(log_w), max(log_w)
     if top == -math.inf:
         return list(log_w), math.nan
@@ -113,7 +117,7 @@ def psis(log_w):
     order = sorted(range(num), key=lambda i: (relative[i], i))
     cutoff = max(relative[order[-length - 1]], math.log(2.0**-1022)) if length < num else 0.0
     tail = [i for i in order if relative[i] > cutoff]
-    if len(tail) < 5:
+    if len(tail) < 5 or relative[tail[0]] >= -1e-12:
         return list(log_w), math.inf
     # exp(v) - exp(cutoff), without its cancellation where the two are close
     k, sigma = fit_generalised_pareto(

@@ -197,7 +197,7 @@ def test_reversed_chains_from_the_posterior_have_a_mean_of_one_over_p_of_x(name)
     model, x, num_chains = MODELS[name], data(name), 1500
     num_steps = 80 if name == "decoder of real pixels" else 10  # with 10, its weights have heavy tails
     exact = fastvi.log_marginal(model, x)
-    latents = fastvi.exact_posterior(model, x).sample(num_chains, 7).swapaxes(0, 1)
+    latents = fastvi.exact_posterior(model, x).sample(num_chains, 7)
     above = ais(
         model,
         x,

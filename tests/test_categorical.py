@@ -131,7 +131,7 @@ def test_saved_and_loaded(tmp_path):
         (
             lambda: fastvi.Categorical(np.zeros((2, 2))).log_prob([0, 0, 0]),
             ValueError,
-            r"^z and logits.* broadcast",
+            r"^z must have shape \(\.\.\., 2\), or \(\.\.\., 1\) for all data, got shape \(3,\)$",
         ),
         (lambda: fastvi.Categorical([0.0]).sample(-1, 0), ValueError, r"^num must be an int >= 0"),
         (lambda: fastvi.Categorical([0.0]).sample(1, -1), ValueError, r"^seed must be an int"),

@@ -397,7 +397,7 @@ WRONG_INPUT = [
     ("z of inf", lambda: Q.log_prob([0, INF, 0]), ValueError, r"^z must be finite, got inf at index 1"),
     ("z of another length", lambda: Q.log_prob([0, 1]), ValueError, r"^z must have shape \(\.\.\., 3\), got shape \(2,\)"),
     ("z without axes", lambda: Q.log_prob(1.0), ValueError, r"^z must have shape \(\.\.\., 3\), got shape \(\)"),
-    ("z for other data", lambda: Q.log_prob(np.zeros((5, 3))), ValueError, r"^z and mean .* got shapes \(5, 3\) and \(2, 3\)"),
+    ("z for other data", lambda: Q.log_prob(np.zeros((5, 3))), ValueError, r"^z must have shape \(\.\.\., 2, 3\), or \(\.\.\., 1, 3\) for all data, got shape \(5, 3\)$"),
     ("normal num of -1", lambda: Q.sample(-1, 0), ValueError, r"^num must be an int >= 0, got -1"),
     ("normal seed of 2^64", lambda: Q.sample(1, 2**64), ValueError, r"^seed must be an int"),
     ("NaN weight", lambda: linear([[0, 0, NAN]] * 4), ValueError, r"^weights must be finite, got nan at index \(0, 2\)"),

@@ -40,12 +40,10 @@ def check(model, x, posterior, observed=None):
     k = posterior.top_log_probs.shape[1]
     assert np.abs(posterior.top_log_probs - ordered[:, :k]).max(initial=0) <= slack
     assert np.abs(posterior.mode_log_prob - ordered[:, 0]).max(initial=0) <= slack
-    assert np.abs(posterior.log_prob(posterior.top_states) - posterior.top_log_probs).max(initial=0) <= slack
+    top = posterior.log_prob(posterior.top_states.swapaxes(0, 1)).T
+    assert np.abs(top - posterior.top_log_probs).max(initial=0) <= slack
     assert np.abs(posterior.log_prob(posterior.mode) - posterior.mode_log_prob).max(initial=0) <= slack
-    assert (
-        np.abs(posterior.log_prob(np.broadcast_to(states, (len(x), *states.shape))) - log_p).max(initial=0)
-        <= slack
-    )
+    assert np.abs(posterior.log_prob(states[:, None]).T - log_p).max(initial=0) <= slack
 
 
 @given(strategies.networks_with_data(elements=st.floats(-20, 20)), st.data())
@@ -95,17 +93,17 @@ def test_samples_are_the_posterior():
     posterior = fastvi.exact_posterior(model, x, pairwise=True)
     num = 4000
     draws = posterior.sample(num, seed=5)
-    assert draws.shape == (3, num, 9)
+    assert draws.shape == (num, 3, 9)
     for found, expected in (
-        (draws.mean(axis=1), posterior.mean),
-        (np.einsum("nki,nkj->nij", draws.astype(float), draws.astype(float)) / num, posterior.second_moment),
+        (draws.mean(axis=0), posterior.mean),
+        (np.einsum("kni,knj->nij", draws.astype(float), draws.astype(float)) / num, posterior.second_moment),
     ):
         error = np.abs(found - expected)
         assert (error <= 5 * np.sqrt(expected * (1 - expected) / num) + 1e-12).all()
     # the mean log probability of draws is minus the entropy
     log_prob = posterior.log_prob(draws)
     assert (
-        np.abs(log_prob.mean(axis=1) + posterior.entropy) <= 5 * log_prob.std(axis=1) / math.sqrt(num)
+        np.abs(log_prob.mean(axis=0) + posterior.entropy) <= 5 * log_prob.std(axis=0) / math.sqrt(num)
     ).all()
 
 
@@ -116,9 +114,9 @@ def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
     set_threads(3)
     posterior = fastvi.exact_posterior(model, x)
     assert np.array_equal(posterior.sample(20, 1), draws)
-    assert np.array_equal(posterior.sample(7, 1), draws[:, :7])
+    assert np.array_equal(posterior.sample(7, 1), draws[:7])
     assert not np.array_equal(posterior.sample(20, 2), draws)
-    assert posterior.sample(0, 1).shape == (5, 0, 9)
+    assert posterior.sample(0, 1).shape == (0, 5, 9)
 
 
 @pytest.mark.slow_without_jit
@@ -146,5 +144,5 @@ def test_no_data():
     posterior = fastvi.exact_posterior(random_network(4, 3), np.empty((0, 4)), top_k=2, pairwise=True)
     assert posterior.mean.shape == (0, 3)
     assert posterior.second_moment.shape == (0, 3, 3)
-    assert posterior.sample(3, 0).shape == (0, 3, 3)
+    assert posterior.sample(3, 0).shape == (3, 0, 3)
     assert repr(posterior) == "ExactPosterior(num_data=0, num_latents=3)"

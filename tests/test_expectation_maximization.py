@@ -165,6 +165,7 @@ def test_ctrl_c_and_early_stopping(caplog):
     with caplog.at_level(logging.WARNING, logger="fastvi"):
         fit = fastvi.fit_model(start, x, objective="em", num_epochs=50, progress=interrupt)
     assert not fit.converged
+    assert fit.interrupted
     assert fit.history.size < 51
     assert fastvi.log_marginal(fit.model, x).mean() == pytest.approx(fit.objective, rel=1e-13)
     few = fastvi.fit_model(start, x[:8], objective="em", held_out=held_out, num_epochs=500, patience=2)

@@ -107,7 +107,8 @@ def test_learning_finds_what_made_the_data():
     assert fit.objective == fit.history.max()
     assert fit.objective == fastvi.log_marginal(fit.model, X).mean()
     assert fit.history[0] == fastvi.log_marginal(START, X).mean()
-    assert bool(fit.converged)
+    assert not fit.converged
+    assert not fit.interrupted
     assert "objective=" in repr(fit)
     assert f"best_epoch={fit.best_epoch} of 30" in repr(fit)
 
@@ -185,6 +186,7 @@ def test_ctrl_c_keeps_the_best_so_far(caplog):
     with caplog.at_level(logging.WARNING, logger="fastvi"):
         fit = fastvi.fit_model(START, X, num_epochs=50, batch_size=50, learning_rate=0.1, progress=interrupt)
     assert not fit.converged
+    assert fit.interrupted
     assert fit.history.size < 51
     assert fastvi.log_marginal(fit.model, X).mean() == fit.objective
     assert "training was interrupted" in caplog.text

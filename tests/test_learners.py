@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -119,6 +120,25 @@ def test_estimators_are_unbiased(num):
         slope = (ends[0] - ends[1]) / 2e-5
         assert found[0][i] == pytest.approx(slope[0], abs=1e-9)
         assert found[1][i] == pytest.approx(slope[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1.0, 40.0, 2000.0])
+def test_vimco_where_one_weight_is_all_there_is(gap):
+    """Against its formula at 950 digits; terms are as large as the gap, and are off by a few roundings."""
+    log_w = np.array([[-3.0, -3.0 - gap, -3.5 - gap], [-gap, 0.25, 0.25 - 2 * gap]])
+    z = np.array([[[1, 0], [0, 0], [1, 1]], [[0, 1], [1, 1], [0, 0]]], np.uint8)
+    mean, found = np.array([[0.25, 0.5], [0.75, 0.125]]), []
+    with mpmath.workdps(950):
+        for n in range(2):
+            logs = [mpmath.mpf(t) for t in log_w[n].tolist()]
+            w = [mpmath.exp(t) for t in logs]
+            terms = []
+            for k in range(3):
+                middle = mpmath.exp((sum(logs) - logs[k]) / 2)
+                signal = mpmath.log(sum(w)) - mpmath.log(sum(w) - w[k] + middle)
+                terms.append(float(signal - w[k] / sum(w)) + 1 / 3)
+            found.append([sum(t * (z[n, k, i] - mean[n, i]) for k, t in enumerate(terms)) for i in range(2)])
+    np.testing.assert_allclose(vimco(log_w, z, mean), found, rtol=1e-13, atol=1e-15 * gap)
 
 
 def of_reweighted_wake_sleep(model, x, q, num):
@@ -249,7 +269,7 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
     start = type(truth)._from_arrays({**arrays, weight: 0.1 * arrays[weight]})
     make = normal_encoder if truth._real_latents else linear_encoder
     options = {
-        "objective": objective, "encoder": make(6, truth.num_latents), "num_particles": 8, "num_epochs": 12,
+        "objective": objective, "encoder": make(6, truth.num_latents), "num_samples": 8, "num_epochs": 12,
         "batch_size": 20, "learning_rate": 0.05, "score": "bound",
     }  # fmt: skip
     fit = fastvi.fit_model(start, x, **options)
@@ -286,24 +306,24 @@ def test_a_network_of_forty_latents_learns_by_its_bound():
         ({"encoder": encoder(5, 3)}, "encoder must be None for objective='exact'"),
         ({"objective": "elbo", "encoder": encoder(4, 3)}, "encoder must go from 5 pixels to 3 latents"),
         (
-            {"objective": "importance_weighted", "encoder": encoder(5, 3), "num_particles": 1},
-            "num_particles must be an int >= 2",
+            {"objective": "importance_weighted", "encoder": encoder(5, 3), "num_samples": 1},
+            "num_samples must be an int >= 2",
         ),
         (
-            {"objective": "reweighted_wake_sleep", "encoder": encoder(5, 3), "num_particles": 1},
-            "num_particles must be an int >= 2",
+            {"objective": "reweighted_wake_sleep", "encoder": encoder(5, 3), "num_samples": 1},
+            "num_samples must be an int >= 2",
         ),
-        ({"num_particles": 5}, "num_particles must be None for objective='exact', got 5"),
+        ({"num_samples": 5}, "num_samples must be None for objective='exact', got 5"),
         ({"estimator": "vimco"}, "estimator must be None for objective='exact', got 'vimco'"),
         ({"score": "bound"}, "score must be 'exact' where nothing is sampled, got 'bound' for 'exact'"),
         ({"score": "elbo"}, "score must be one of"),
         (
-            {"objective": "elbo", "num_particles": 5},
+            {"objective": "elbo", "num_samples": 5},
             "encoder must be an Encoder for objective='elbo', got None",
         ),
         (
-            {"objective": "elbo", "num_particles": 1, "encoder": encoder(5, 3)},
-            "num_particles must be at least 2 for estimator='leave_one_out', got 1",
+            {"objective": "elbo", "num_samples": 1, "encoder": encoder(5, 3)},
+            "num_samples must be at least 2 for estimator='leave_one_out', got 1",
         ),
         (
             {"objective": "wake_sleep", "estimator": "disarm", "encoder": encoder(5, 3)},
@@ -316,7 +336,7 @@ def test_a_network_of_forty_latents_learns_by_its_bound():
         ({"objective": "reweighted_wake_sleep"}, "encoder must be an Encoder for objective='reweighted_wake"),
         (
             {"model": fastvi.LinearGaussian(np.ones((5, 2)), np.zeros(5), 1.0), "objective": "elbo"},
-            "num_particles must be a number for objective='elbo' of models but a SigmoidBeliefNetwork",
+            "num_samples must be a number for objective='elbo' of models but a SigmoidBeliefNetwork",
         ),
     ],
 )

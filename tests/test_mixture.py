@@ -488,7 +488,7 @@ WRONG_INPUT = [
     ("z of 2", lambda: BITS.log_prob([0, 2]), ValueError, r"^z must contain only 0 and 1, got 2 at index 1$"),
     ("z too long", lambda: BITS.log_prob([0, 1, 0]), ValueError, r"^z must have shape \(\.\.\., 2\), got shape \(3,\)$"),
     ("z of NaN", lambda: REAL.log_prob([0, NAN, 0]), ValueError, r"^z must be finite, got nan at index 1$"),
-    ("z of other data", lambda: BITS.log_prob(np.zeros((4, 2))), ValueError, r"^z and logits must have shapes that broadcast, got shapes \(4, 2\) and \(5, 2\)$"),
+    ("z of other data", lambda: BITS.log_prob(np.zeros((4, 2))), ValueError, r"^z must have shape \(\.\.\., 5, 2\), or \(\.\.\., 1, 2\) for all data, got shape \(4, 2\)$"),
     ("negative num", lambda: BITS.sample(-1, 0), ValueError, r"^num must be an int >= 0, got -1"),
     ("seed of 0.5", lambda: BITS.sample(1, 0.5), TypeError, r"^seed must be an int"),
     ("seed too large", lambda: REAL.sample(1, 2**64), ValueError, r"^seed must be an int with 0 <= seed < 2\*\*64"),

@@ -126,6 +126,9 @@ def test_shape_of_pareto_weights_is_found(shape):
         (np.concatenate([[0.0], np.full(999, -INF)]), INF),
         (np.concatenate([np.arange(4.0), np.full(996, -7.0)]), INF),
         (np.concatenate([np.full(50, 0.0), np.full(50, -800.0)]), INF),
+        (np.concatenate([np.full(50, 0.0), np.full(435, -INF)]), INF),
+        (np.concatenate([np.full(50, 0.0), np.full(435, -3.0)]), INF),
+        (np.concatenate([np.linspace(0.0, 1e-13, 50), np.full(435, -INF)]), INF),
     ],
     ids=[
         "K = 1",
@@ -136,6 +139,9 @@ def test_shape_of_pareto_weights_is_found(shape):
         "one finite",
         "four above the rest",
         "half equal",
+        "equal beside zeros",
+        "equal above the rest",
+        "equal to rounding beside zeros",
     ],
 )
 def test_nothing_to_fit(log_w, k):

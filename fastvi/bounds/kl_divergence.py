@@ -21,6 +21,8 @@ from fastvi.distributions.normal import Normal
 # (exp(t) - 1 - t) / t^2 = sum_k t^k / (k + 2)!; 17 terms leave less than 1e-17 at |t| = 1
 _SERIES = [1 / math.factorial(k + 2) for k in range(17)]
 
+_SMALLEST = 2.0**-1022  # below it a quotient loses digits
+
 # both of a pair belong to one row
 _KINDS: tuple[tuple[type, ...], ...] = ((Bernoulli,), (Normal, MultivariateNormal), (Categorical,))
 
@@ -49,8 +51,9 @@ def kl_divergence(q: Any, p: Any) -> np.ndarray:
         N = 1 where neither has parameters for each datum. Never negative; +inf where q has mass and p has
         none, 0 where both are the same. Computed from logits: means that round to 0 or 1 lose nothing. For
         parameters that are taken as exact the relative error of each latent's term is below 1e-14, however
-        close q and p are (of a Categorical, the relative error of the sum). For a MultivariateNormal that
-        holds of the Cholesky factors, and the error grows with the condition number of p's.
+        close or far apart q and p are; of a Categorical that of the sum, plus 4e-16 times the largest
+        difference of logits. For a MultivariateNormal it holds of the Cholesky factors, and the error grows
+        with the condition number of p's.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def normal_kl(mean: np.ndarray, std: np.ndarray, other_mean: np.ndarray, other_s
     with np.errstate(over="ignore"):
         # halves keep the difference of two means of 1e308 finite
         shift = 2.0 * ((0.5 * mean - 0.5 * other_mean) / other_std)
-        return 0.5 * (_h(2.0 * log_quotient(std, other_std)) + np.square(shift))
+        return 0.5 * (_h_of_square(std, other_std) + np.square(shift))
 
 
 def _multivariate_kl(q: Any, p: Any) -> np.ndarray:
@@ -105,7 +108,8 @@ def _multivariate_kl(q: Any, p: Any) -> np.ndarray:
     half_shift = 0.5 * np.atleast_2d(q.mean) - 0.5 * np.atleast_2d(p.mean)
     # M - I, from the difference of two factors that may be close
     return triangular_kl(
-        log_quotient(diagonal, other_diagonal),
+        diagonal,
+        other_diagonal,
         solve_lower(other, own - other),
         2.0 * solve_lower(other, half_shift[..., None])[..., 0],
     )
@@ -118,21 +122,41 @@ def _factor(q: Any) -> np.ndarray:
     return np.atleast_2d(q.std)[..., None] * np.eye(q.num_latents)
 
 
-def triangular_kl(log_diagonal: np.ndarray, below: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """KL between normal distributions from log M_ii (..., d), what ``below`` (..., d, d) has under its
-    diagonal, that of M = L'^-1 L, and L'^-1 (m - m') (..., d); leading axes broadcast.
+def triangular_kl(
+    diagonal: np.ndarray, other_diagonal: np.ndarray, below: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
+    """KL between normal distributions from M_ii = diagonal / other_diagonal (..., d), what ``below``
+    (..., d, d) has under its diagonal, that of M = L'^-1 L, and L'^-1 (m - m') (..., d); leading axes
+    broadcast.
     """
     with np.errstate(over="ignore"):
         squares = np.square(np.tril(below, -1))
         mixed = squares.reshape(*squares.shape[:-2], squares.shape[-1] ** 2).sum(axis=-1)
-        return 0.5 * (_h(2.0 * log_diagonal).sum(axis=-1) + mixed + np.square(shift).sum(axis=-1))
+        alone = _h_of_square(diagonal, other_diagonal).sum(axis=-1)
+        return 0.5 * (alone + mixed + np.square(shift).sum(axis=-1))
 
 
 def log_quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """log(a / b) of positive numbers: neither a quotient near 1 nor one beyond the doubles costs digits."""
-    with np.errstate(over="ignore", divide="ignore"):
+    """log(a / b) of positive numbers: neither a quotient near 1 nor one beyond the doubles costs digits.
+
+    Logarithms of a and b apart have errors of their own size, 1e-13 at 1e300: they are taken only where the
+    quotient has no digits left, and the result is as large as they are.
+    """
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        quotient = a / b
         near = np.abs(a - b) <= 0.5 * b
-        return np.where(near, np.log1p(np.where(near, (a - b) / b, 0.0)), np.log(a) - np.log(b))
+        held = (quotient >= _SMALLEST) & (quotient < np.inf)
+        apart = np.where(held, np.log(np.where(held, quotient, 1.0)), np.log(a) - np.log(b))
+        return np.where(near, np.log1p(np.where(near, (a - b) / b, 0.0)), apart)
+
+
+def _h_of_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """h(2 log(a / b)) = (a / b)^2 - 1 - 2 log(a / b); an exponential of the logarithm would be off by 1e-16
+    times that.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        t = 2.0 * log_quotient(a, b)
+        return np.where(np.abs(t) <= 1.0, _h(t), (np.square(a / b) - 1.0) - t)
 
 
 def categorical_kl(a: np.ndarray, b: np.ndarray) -> np.ndarray:

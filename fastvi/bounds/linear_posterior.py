@@ -22,12 +22,14 @@ def linear_divergence(model: LinearGaussian, part: Part, *, from_posterior: bool
     # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
     root = _triangle(scaled[:, ::-1])[::-1, ::-1]
     own_mean, own = moments_of(part.q, len(part.members))
-    log_diagonal = np.log(np.diagonal(root)) + np.log(np.diagonal(own, axis1=-2, axis2=-1))
+    # each at least 1: the inverses are the diagonal of the posterior's factor
+    of_posterior, diagonal = 1.0 / np.diagonal(root), np.diagonal(own, axis1=-2, axis2=-1)
     if from_posterior:
         factor = solve_lower(root, np.eye(len(root)))
         shift = solve_lower(own, (mean - own_mean)[..., None])[..., 0]
-        return triangular_kl(-log_diagonal, solve_lower(own, factor), shift)
-    return triangular_kl(log_diagonal, _product(root, own), times_vectors(root, own_mean - mean))
+        return triangular_kl(of_posterior, diagonal, solve_lower(own, factor), shift)
+    shift = times_vectors(root, own_mean - mean)
+    return triangular_kl(diagonal, of_posterior, _product(root, own), shift)
 
 
 def _product(matrix: np.ndarray, others: np.ndarray) -> Any:

@@ -95,7 +95,7 @@ def fit_file(
         stderr=aside,
     )
     click.echo(f"written: {out} (epoch {best})", err=aside)
-    if not fit.converged:
+    if fit.interrupted:
         if checkpoint is not None:
             click.echo("to go on: the same command with --force", err=True)
         raise click.exceptions.Exit(INTERRUPTED)

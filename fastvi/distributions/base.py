@@ -22,7 +22,7 @@ class Distribution(Frozen, ABC):
 
     @abstractmethod
     def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z) in nats, the last axis summed; leading axes broadcast as in NumPy."""
+        """log q(z) in nats, (..., N), of z (..., N, d); (..., 1, d) and (d,) serve all data."""
 
     @abstractmethod
     def entropy(self) -> np.ndarray:

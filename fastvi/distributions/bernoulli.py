@@ -53,9 +53,9 @@ class Bernoulli(Distribution):
     Examples
     --------
     >>> import fastvi
-    >>> q = fastvi.Bernoulli([[0.0, float("inf")]])
+    >>> q = fastvi.Bernoulli([0.0, float("inf")])
     >>> q.mean
-    array([[0.5, 1. ]])
+    array([0.5, 1. ])
     >>> q.log_prob([[1, 1], [0, 0]])
     array([-0.69314718,        -inf])
     """
@@ -112,15 +112,16 @@ class Bernoulli(Distribution):
         Parameters
         ----------
         z : array_like of 0 and 1, (..., d)
-            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+            (..., N, d), as from :meth:`sample`, gives (..., N). With 1 in place of N, or (d,) alone, a z
+            serves all data; where logits are (d,) all leading axes do as they like.
 
         Returns
         -------
         ndarray, float64
-            The broadcast shape without the last axis. -inf where q gives z no mass.
+            The shape without the last axis. -inf where q gives z no mass.
         """
         bits = validation.binary_array(z, "z", self.num_latents)
-        validation.broadcasting("z", bits.shape, "logits", self.logits.shape)
+        validation.for_each_datum(bits.shape, "z", self.num_data, self.num_latents)
         return np.asarray(bernoulli_log_prob(bits, self.logits).sum(axis=-1))
 
     def entropy(self) -> np.ndarray:

@@ -134,20 +134,21 @@ class Categorical(Frozen):
 
         Parameters
         ----------
-        z : array_like of integers in 0 ... K - 1, any axes
-            They broadcast against the data: (num, N), as from :meth:`sample`, gives (num, N).
+        z : array_like of integers in 0 ... K - 1
+            (..., N), as from :meth:`sample`, gives (..., N). With 1 in place of N, or without axes, a z
+            serves all data; where logits are (K,) its axes do as they like.
 
         Returns
         -------
         ndarray, float64
-            The broadcast shape. -inf where q gives z no mass.
+            The shape of z, N in place of 1. -inf where q gives z no mass.
         """
         categories = validation.index_array(z, "z", self.num_categories)
         logs = log_softmax(self.logits)
         if self.num_data is None:
             return np.asarray(logs[categories])
-        shape = validation.broadcasting("z", categories.shape, "logits[:, 0]", (self.num_data,))
-        return np.asarray(logs[np.arange(self.num_data), np.broadcast_to(categories, shape)])
+        validation.for_each_datum(categories.shape, "z", self.num_data)
+        return np.asarray(logs[np.arange(self.num_data), categories])
 
     def entropy(self) -> np.ndarray:
         """H(q) = -sum_k q_k log q_k in nats, shape (N,); N = 1 where logits are (K,).

@@ -186,12 +186,12 @@ class Mixture(Frozen):
         Parameters
         ----------
         z : array_like, (..., d)
-            Its leading axes broadcast against the data, as in :meth:`Bernoulli.log_prob`.
+            As in :meth:`Bernoulli.log_prob`.
 
         Returns
         -------
         ndarray, float64
-            The broadcast shape without the last axis. -inf where no component gives z any mass.
+            The shape without the last axis. -inf where no component gives z any mass.
         """
         parts = [each.log_prob(z) for each in self._resolved("log_prob")]
         logs = np.stack(np.broadcast_arrays(*parts), axis=-1)

@@ -177,15 +177,16 @@ class MultivariateNormal(Distribution):
         Parameters
         ----------
         z : array_like of real numbers, (..., d)
-            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+            (..., N, d), as from :meth:`sample`, gives (..., N). With 1 in place of N, or (d,) alone, a z
+            serves all data; where the parameters are (d,) all leading axes do as they like.
 
         Returns
         -------
         ndarray, float64
-            The broadcast shape without the last axis. -inf where the density is below every double's log.
+            The shape without the last axis. -inf where the density is below every double's log.
         """
         points = validation.real_array(z, "z", self.num_latents)
-        validation.broadcasting("z", points.shape, "mean", self.mean.shape)
+        validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
         with np.errstate(over="ignore", invalid="ignore"):
             white = solve_lower(self.cholesky, (points - self.mean)[..., None])[..., 0]
             squares = np.square(white).sum(axis=-1)

@@ -45,7 +45,7 @@ class Normal(Distribution):
     Examples
     --------
     >>> import fastvi
-    >>> q = fastvi.Normal([[0.0, 1.0]], [[1.0, 0.5]])
+    >>> q = fastvi.Normal([0.0, 1.0], [1.0, 0.5])
     >>> q.log_prob([[0.0, 1.0], [1.0, 2.0]])
     array([-1.14472989, -3.64472989])
     >>> q.entropy()
@@ -112,15 +112,16 @@ class Normal(Distribution):
         Parameters
         ----------
         z : array_like of real numbers, (..., d)
-            Its leading axes broadcast against the data: (num, N, d), as from :meth:`sample`, gives (num, N).
+            (..., N, d), as from :meth:`sample`, gives (..., N). With 1 in place of N, or (d,) alone, a z
+            serves all data; where the parameters are (d,) all leading axes do as they like.
 
         Returns
         -------
         ndarray, float64
-            The broadcast shape without the last axis. -inf where the density is below every double's log.
+            The shape without the last axis. -inf where the density is below every double's log.
         """
         points = validation.real_array(z, "z", self.num_latents)
-        validation.broadcasting("z", points.shape, "mean", self.mean.shape)
+        validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
         return np.asarray(normal_log_prob(points, self.mean, self.std).sum(axis=-1))
 
     def entropy(self) -> np.ndarray:

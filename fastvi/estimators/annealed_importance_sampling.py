@@ -128,9 +128,9 @@ def annealed_importance_sampling(
         latents, with parameters (d,) or (N, d). It must be "prior" for a Boltzmann machine.
     latents : array_like, (N, d) or (M, N, d)
         Exact draws from p(z | x_n), for reversed chains: the z that x was simulated with, or
-        ``exact_posterior(model, x).sample(M, seed)`` with its first two axes exchanged. The M chains of a
-        datum share their start where there is one for each datum, so that their spread understates the
-        error. Of a restricted Boltzmann machine (M, D) draws of the visible units, of another (M, d).
+        ``exact_posterior(model, x).sample(M, seed)``. The M chains of a datum share their start where there
+        is one for each datum, so that their spread understates the error. Of a restricted Boltzmann machine
+        (M, D) draws of the visible units, of another (M, d).
     num_leapfrog
         Leapfrog steps of a Hamiltonian trajectory, at least 1; binary latents take none.
     progress

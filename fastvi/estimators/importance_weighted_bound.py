@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,14 +13,14 @@ from fastvi.estimators.log_weights import log_weight_array, map_rows, refuse, we
 from fastvi.kernels.cpu.block_bounds import mean_block_bounds
 
 
-def _block_sizes(num_particles: int | Sequence[int], num: int) -> tuple[np.ndarray, bool]:
+def _block_sizes(num_samples: Any, num: int) -> tuple[np.ndarray, bool]:
     """The sizes (M,), and whether a single one was asked for."""
-    several = isinstance(num_particles, (list, tuple, range)) or np.ndim(num_particles) == 1
-    names = {"num_particles": num_particles}
+    several = isinstance(num_samples, (list, tuple, range)) or np.ndim(num_samples) == 1
+    names = {"num_samples": num_samples}
     if several:
-        names = {f"num_particles[{i}]": size for i, size in enumerate(num_particles)}  # type: ignore[arg-type]
+        names = {f"num_samples[{i}]": size for i, size in enumerate(num_samples)}
         if not names:
-            raise ValueError("num_particles must hold at least 1 number, got none")
+            raise ValueError("num_samples must hold at least 1 number, got none")
     sizes = [validation.positive_int(size, name) for name, size in names.items()]
     for name, size in zip(names, sizes, strict=True):
         if size > num:
@@ -28,13 +29,17 @@ def _block_sizes(num_particles: int | Sequence[int], num: int) -> tuple[np.ndarr
 
 
 def importance_weighted_bound(
-    log_w: ArrayLike, num_particles: int | Sequence[int], *, axis: int = -1
+    log_w: ArrayLike,
+    num_samples: int | Sequence[int] | None = None,
+    *,
+    axis: int = -1,
+    num_particles: int | Sequence[int] | None = None,
 ) -> np.ndarray:
     r"""Importance-weighted lower bound on log p(x), estimated without bias from K samples.
 
     .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i
 
-    with k = ``num_particles`` and B = floor(K / k): the average over disjoint consecutive blocks of k
+    with k = ``num_samples`` and B = floor(K / k): the average over disjoint consecutive blocks of k
     samples. Its expectation is L_k of Burda et al. (2016), eq. 8: the ELBO for k = 1, rising to log p(x) with
     k. The K - B k samples that fill no block are not used.
 
@@ -42,11 +47,13 @@ def importance_weighted_bound(
     ----------
     log_w : array_like
         (N, K) log weights in nats of independent samples, as for :func:`log_mean_exp`.
-    num_particles
+    num_samples
         k, in 1 ... K; or several of them, for which the exponentials are taken once (in rows whose finite log
         weights lie within 600 nats).
     axis
         The axis of the K samples.
+    num_particles
+        The former name of ``num_samples``, with a DeprecationWarning.
 
     Returns
     -------
@@ -56,9 +63,9 @@ def importance_weighted_bound(
     ------
     ValueError
         For NaN or +inf, also among samples that are not used, for K = 0, another number of axes than 2, or
-        ``num_particles`` outside 1 ... K.
+        ``num_samples`` outside 1 ... K.
     TypeError
-        Where ``log_w`` is not an array of real numbers or ``num_particles`` neither an int nor a sequence of
+        Where ``log_w`` is not an array of real numbers or ``num_samples`` neither an int nor a sequence of
         ints.
 
     Notes
@@ -77,9 +84,10 @@ def importance_weighted_bound(
     >>> fastvi.importance_weighted_bound([[0.0, 1.0, 2.0, 3.0]], [1, 2, 4]).round(3)
     array([[1.5  , 1.62 , 2.054]])
     """
+    num_samples = validation.renamed(num_samples, "num_samples", num_particles, "num_particles")
     array = log_weight_array(log_w, (2,))
     rows, _ = weight_rows(array, axis)
-    sizes, single = _block_sizes(num_particles, rows.shape[1])
+    sizes, single = _block_sizes(num_samples, rows.shape[1])
     bounds = np.empty((len(rows), sizes.size))
 
     def task(part: np.ndarray, where: slice) -> None:

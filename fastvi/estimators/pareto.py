@@ -33,9 +33,10 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> np.ndarray | np.float64:
     -------
     (N,) float64, or a scalar for (K,).
 
-    - inf where fewer than 5 weights lie above the cutoff, as for equal weights or K <= 20, and where the fit
+    - inf where fewer than 5 weights lie above the cutoff, as for equal weights or K <= 20, where all that do
+      are equal (to 1e-12 in their logarithms; 50 equal weights and 435 zeros, say), and where the fit
       overflows: there is nothing to judge by. Weights that are all equal are no alarm: look at
-      :func:`effective_sample_size`, which is then K.
+      :func:`effective_sample_size`, which is then K, or of m equal weights and zeros m.
     - nan where all weights are 0.
 
     Weights equal to the cutoff are not in the tail (as in ArviZ 0.x), nor are those below 2.2e-308 of the
@@ -74,7 +75,9 @@ def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[np.ndarray, np.ndarray | 
     fitted distribution at (i - 1/2) / M, i = 1 ... M, none larger than the row's largest weight. The other
     weights stay as they are, and nothing is normalised: ``log_mean_exp(smoothed_log_w)`` is the smoothed
     estimate of log p(x), and ArviZ's weights are ``smoothed_log_w`` minus its log-sum-exp. Equal weights in
-    the tail are ranked by position.
+    the tail are ranked by position. The ``psislw`` of arviz-stats takes - ``log_w``, the negative of log
+    weights, and rounds the length M of the tail down (``floor``) where the paper, the R package loo and
+    fastvi round it up (``ceil``).
 
     Parameters
     ----------

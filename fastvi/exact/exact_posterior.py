@@ -119,18 +119,20 @@ class ExactPosterior:
 
         Parameters
         ----------
-        z : array_like of 0 and 1, (N, ..., d)
-            States of each datum, as :meth:`sample` gives them.
+        z : array_like of 0 and 1, (..., N, d)
+            States of each datum, as :meth:`sample` gives them. With 1 in place of N, or (d,) alone, a state
+            serves all data.
 
         Returns
         -------
-        ndarray, (N, ...), float64
+        ndarray, (..., N), float64
             NaN where p(x_n) is 0.
         """
         num_data, num_latents = self.mean.shape
         states = validation.binary_array(z, "z", num_latents)
-        if states.ndim < 2 or len(states) != num_data:
-            raise ValueError(f"z must have shape ({num_data}, ..., {num_latents}), got shape {states.shape}")
+        validation.for_each_datum(states.shape, "z", num_data, num_latents)
+        states = np.broadcast_to(states, np.broadcast_shapes(states.shape, self.mean.shape))
+        states = np.moveaxis(states, -2, 0)
         out = np.empty(states.shape[:-1])
         for part in self._parts:
             form, (_, members, x, free, _) = part.form, part.group
@@ -141,7 +143,8 @@ class ExactPosterior:
             value[(asked[..., others] != known[..., others]).any(axis=-1)] = -np.inf
             out[members] = value
         evidence = self._evidence.reshape(-1, *[1] * (out.ndim - 1))
-        return out - np.where(np.isneginf(evidence), np.nan, evidence)
+        out -= np.where(np.isneginf(evidence), np.nan, evidence)
+        return np.moveaxis(out, 0, -1).copy(order="C")
 
     def sample(self, num: int, seed: int) -> np.ndarray:
         """Exact, independent draws from p(z | x_n).
@@ -155,7 +158,7 @@ class ExactPosterior:
 
         Returns
         -------
-        ndarray, (N, num, d), uint8
+        ndarray, (num, N, d), uint8
 
         Raises
         ------
@@ -170,11 +173,11 @@ class ExactPosterior:
                 f"{impossible.argmax()}"
             )
         num_data, num_latents = self.mean.shape
-        out = np.empty((num_data, num, num_latents), np.uint8)
+        out = np.empty((num, num_data, num_latents), np.uint8)
         for part in self._parts:
             members = part.group.members
             free = posteriors.sample(part.form, part.group.x, self._evidence[members], members, num, seed)
-            out[members] = part.states(free)
+            out[:, members] = part.states(free).swapaxes(0, 1)
         return out
 
 

@@ -12,6 +12,7 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.elbo_gradient import expected_log_joint
 from fastvi.engine.expected_joint import expected_joint
+from fastvi.engine.matmul import matmul
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.adam import Adam
@@ -117,10 +118,10 @@ class LinearReverseKL(EncoderLearner):
         mean, log_std = np.split(outputs, 2, axis=1)
         model = self._model
         weights = model.weights / model.noise_std
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        residual = (self._data[batch] - model.bias) / model.noise_std - np.einsum("ni,ji->nj", mean, weights)
+        predicted = matmul(mean, np.ascontiguousarray(weights.T))
+        residual = (self._data[batch] - model.bias) / model.noise_std - predicted
         precision = 1.0 + np.square(weights).sum(axis=0)
-        pull = np.einsum("nj,ji->ni", residual, weights) - mean
+        pull = matmul(residual, weights) - mean
         return np.concatenate([pull, 1.0 - np.exp(2.0 * log_std) * precision], axis=1)
 
     def score(self) -> float:

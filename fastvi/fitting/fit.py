@@ -31,10 +31,16 @@ class Fit:
         step of a sampled fit; of a model or an encoder its score before the first and after each epoch,
         (epochs + 1,).
     converged : ndarray of bool
-        (N,): whether the last sweep moved no probability by more than the tolerance; of a normal q found by
-        climbing, whether no derivative is above 1e-6 or the tolerance; True of formulas and of sampled fits,
-        which take all their steps. Of a model or an encoder a scalar: whether training ended by itself, not
-        by Ctrl-C.
+        Whether the fit has stopped moving. (N,) where q was fitted datum by datum: whether the last sweep
+        moved no probability by more than the tolerance; of a normal q found by climbing, whether no
+        derivative is above 1e-6 or the tolerance; True of formulas; False of sampled fits, which take all
+        their steps and do not judge the last. Of a model or an encoder a scalar: True where ``patience``
+        epochs went by without a better score, or where the last epoch of expectation maximisation moved the
+        score by no more than 1e-8 max(1, abs(score)). Epochs that ran out are no convergence (of gradients
+        the rate falls to 0 with them, so that the last ones hardly move whatever the score would still do),
+        nor is an interruption.
+    interrupted : bool
+        Whether Ctrl-C ended training, of :func:`~fastvi.fit_model` and :func:`~fastvi.fit_encoder`.
     best_epoch : int or None
         The epoch whose parameters are kept.
     amortization_gap : ndarray, (N,), or None
@@ -45,6 +51,7 @@ class Fit:
     objective: np.ndarray
     history: np.ndarray
     converged: np.ndarray
+    interrupted: bool = False
     encoder: Encoder | None = None
     model: Any = None
     best_epoch: int | None = None

@@ -129,10 +129,10 @@ def fit_encoder(
     if wanted:
         own = fit_posterior(model, data, seed=seed)
         gap = own.objective - elbo(model, data, q).value
-    best, finished = trained.history[trained.best_epoch], np.asarray(not trained.interrupted)
+    best = trained.history[trained.best_epoch]
     return Fit(
-        q, np.asarray(best), trained.history, finished, encoder=found, best_epoch=trained.best_epoch,
-        amortization_gap=gap,
+        q, np.asarray(best), trained.history, np.asarray(trained.converged), trained.interrupted,
+        encoder=found, best_epoch=trained.best_epoch, amortization_gap=gap,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 OBJECTIVES = ("exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep")
 SCORES = ("exact", "bound")
-_SEVERAL_PARTICLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone has no weight of its own
+_SEVERAL_SAMPLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone has no weight of its own
 _LEARN_FROM_SAMPLES = ("wake_sleep", "reweighted_wake_sleep")  # the encoder, as if they were data
 
 
@@ -34,7 +34,7 @@ def fit_model(
     *,
     objective: str = "exact",
     encoder: Encoder | None = None,
-    num_particles: int | None = None,
+    num_samples: int | None = None,
     estimator: str | None = None,
     held_out: ArrayLike | None = None,
     score: str = "exact",
@@ -45,6 +45,7 @@ def fit_model(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
+    num_particles: int | None = None,
 ) -> Fit:
     r"""Learn a model's parameters from data.
 
@@ -70,16 +71,16 @@ def fit_model(
         and weights that the data leave open are moved as little as possible.
 
         The others climb bounds, with an ``encoder``, and are for models with a prior (no Boltzmann machines).
-        "elbo": the ELBO; without ``num_particles`` exact, for a :class:`~fastvi.SigmoidBeliefNetwork` with a
+        "elbo": the ELBO; without ``num_samples`` exact, for a :class:`~fastvi.SigmoidBeliefNetwork` with a
         factorised prior, also without an encoder: then with each datum's own q, refitted at each step by up
-        to 20 sweeps of coordinate ascent. "importance_weighted": the bound of ``num_particles`` weights.
+        to 20 sweeps of coordinate ascent. "importance_weighted": the bound of ``num_samples`` weights.
         "wake_sleep": the model learns from samples of the encoder, the encoder from the model's.
         "reweighted_wake_sleep": both learn from the encoder's samples, each counted by its importance weight
         (the wake phase of both; no sleep phase).
     encoder
         Where the encoder starts, of family "bernoulli" for binary latents, "normal" for real ones; trained
         with the model.
-    num_particles
+    num_samples
         Samples a datum and step: None is 10, or for "elbo" no sampling. At least 2 for "importance_weighted",
         "reweighted_wake_sleep" and the estimators of binary latents.
     estimator
@@ -89,7 +90,7 @@ def fit_model(
         without them by ``x``.
     score
         "exact": the mean exact log p(x), whatever the objective. "bound", for where that is out of reach: the
-        sampled bound itself (of ``num_particles`` weights, but for "elbo"), with the same draws each time.
+        sampled bound itself (of ``num_samples`` weights, but for "elbo"), with the same draws each time.
     num_epochs
         Passes over the data, at least 0.
     batch_size
@@ -107,13 +108,16 @@ def fit_model(
         written after an epoch, every few seconds, and when training ends, also by an exception.
     progress
         True for a line on standard error, or a function of (epochs done, epochs in all).
+    num_particles
+        The former name of ``num_samples``, with a DeprecationWarning.
 
     Returns
     -------
     Fit
         ``model``, ``encoder``, ``history`` (the score before the first and after each epoch) and
         ``best_epoch``. Ctrl-C ends training; the best model so far is returned, a warning is logged, and
-        ``converged`` is False.
+        ``interrupted`` is True. ``converged`` is whether the score has stopped moving (see
+        :class:`~fastvi.Fit`): on gradients it takes ``patience`` to know, and epochs that run out are False.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def fit_model(
     --------
     >>> import fastvi, numpy
     >>> truth = fastvi.SigmoidBeliefNetwork([[4.0], [-4.0]], [-2.0, 2.0], [0.0])
-    >>> x = truth.sample(500, seed=1)[1]
+    >>> x = truth.sample(500, seed=1).x
     >>> start = fastvi.SigmoidBeliefNetwork([[0.1], [-0.1]], [0.0, 0.0], [0.0])
     >>> fit = fastvi.fit_model(start, x, num_epochs=60, learning_rate=0.2)
     >>> bool(fastvi.log_marginal(fit.model, x).mean() >= fastvi.log_marginal(truth, x).mean())
@@ -140,8 +144,9 @@ def fit_model(
     """
     check_model(model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
+    num_samples = validation.renamed(num_samples, "num_samples", num_particles, "num_particles")
     by_bound = validation.choice(score, "score", SCORES) == "bound"
-    sampler = _checked_sampler(model, objective, encoder, num_particles, estimator, by_bound)
+    sampler = _checked_sampler(model, objective, encoder, num_samples, estimator, by_bound)
     if objective == "em":
         _refuse(objective, batch_size=batch_size, learning_rate=learning_rate)
     schedule = Schedule.checked(
@@ -161,17 +166,17 @@ def fit_model(
         learner = ExactElbo(model, encoder, data, judged)
     else:
         learner = _LEARNERS[objective](
-            model, encoder, data, judged, sampler.num_particles, schedule.seed, estimator=sampler.estimator,
+            model, encoder, data, judged, sampler.num_samples, schedule.seed, estimator=sampler.estimator,
             by_bound=by_bound,
         )  # fmt: skip
     start = None if encoder is None else encoder._arrays()
     identity = ("fit_model", objective, model._digest(), start, sampler, by_bound, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trained = train(learner, len(data), schedule, kept, progress)
-    best, finished = trained.history[trained.best_epoch], np.asarray(not trained.interrupted)
     made = made_by("fit_model", objective, schedule, trained, data)
     return Fit(
-        None, np.asarray(best), trained.history, finished, model=learner.model()._made_by(made),
+        None, np.asarray(trained.history[trained.best_epoch]), trained.history,
+        np.asarray(trained.converged), trained.interrupted, model=learner.model()._made_by(made),
         encoder=None if encoder is None else learner.network.encoder()._made_by(made),
         best_epoch=trained.best_epoch,
     )  # fmt: skip
@@ -180,16 +185,16 @@ def fit_model(
 class _Sampler(NamedTuple):
     """How the states of a step are drawn."""
 
-    num_particles: int
+    num_samples: int
     estimator: str
 
 
 def _checked_sampler(
-    model: Enumerable, objective: str, encoder: Any, num_particles: Any, estimator: Any, by_bound: bool
+    model: Enumerable, objective: str, encoder: Any, num_samples: Any, estimator: Any, by_bound: bool
 ) -> _Sampler | None:
     """None where nothing is sampled."""
-    if objective in ("exact", "em") or (objective == "elbo" and num_particles is None):
-        _refuse(objective, num_particles=num_particles, estimator=estimator)
+    if objective in ("exact", "em") or (objective == "elbo" and num_samples is None):
+        _refuse(objective, num_samples=num_samples, estimator=estimator)
         if by_bound:
             raise ValueError(f"score must be 'exact' where nothing is sampled, got 'bound' for {objective!r}")
         if objective != "elbo":
@@ -197,7 +202,7 @@ def _checked_sampler(
         else:
             if not isinstance(model, SigmoidBeliefNetwork) or model.is_deep:
                 raise TypeError(
-                    "num_particles must be a number for objective='elbo' of models but a "
+                    "num_samples must be a number for objective='elbo' of models but a "
                     f"SigmoidBeliefNetwork with prior_logits, got None for {model!r}"
                 )
             if encoder is not None:
@@ -207,13 +212,13 @@ def _checked_sampler(
     if encoder is None:
         raise TypeError(f"encoder must be an Encoder for objective={objective!r}, got None")
     check_encoder(encoder, model)
-    least = 2 if objective in _SEVERAL_PARTICLES else 1
-    num = 10 if num_particles is None else validation.positive_int(num_particles, "num_particles", least)
+    least = 2 if objective in _SEVERAL_SAMPLES else 1
+    num = 10 if num_samples is None else validation.positive_int(num_samples, "num_samples", least)
     if objective in _LEARN_FROM_SAMPLES:
         _refuse(objective, estimator=estimator)
         return _Sampler(num, REWEIGHTED)
     weighted = objective == "importance_weighted"
-    return _Sampler(num, checked_estimator(model, weighted, estimator, num, "num_particles"))
+    return _Sampler(num, checked_estimator(model, weighted, estimator, num))
 
 
 def _refuse(objective: str, **arguments: Any) -> None:

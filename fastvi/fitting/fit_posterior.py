@@ -90,7 +90,8 @@ def fit_posterior(
         Of Adam, > 0; None is 0.1. Its rate falls to 0 along half a cosine, and q is the mean of the last
         quarter of the steps.
     seed
-        Of the random starts, or of the draws; what a datum gets depends on its number in ``x``, not on the
+        Of the random starts, which are the same for all data: what a datum gets depends on nothing but
+        itself. Or of the draws, of which those of a datum depend on its number in ``x`` as well, not on the
         data after it.
 
     Returns
@@ -157,13 +158,13 @@ def _in_reach(model: Any, pixels: np.ndarray) -> bool:
 
 
 def _starts(model: Enumerable, num_data: int, num_restarts: int, seed: int) -> list[np.ndarray]:
-    """Logits (N, d): the prior's, then random ones. Each restart has a stream of its own, so that those of a
-    datum depend on its number and not on how many come after it.
+    """Logits (N, d), the same for all data: the prior's, then random ones. Each restart has a stream of its
+    own.
     """
-    shape = (num_data, model.num_latents)
+    d = model.num_latents
     generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
-    drawn = [generator.normal(scale=2.0, size=shape) for generator in generators]
-    return [np.broadcast_to(_prior_logits(model), shape), *drawn]
+    starts = [_prior_logits(model), *(generator.normal(scale=2.0, size=d) for generator in generators)]
+    return [np.broadcast_to(start, (num_data, d)) for start in starts]
 
 
 def _climbed(

@@ -33,9 +33,11 @@ def reverse(
     prior, d = model.prior, model.num_latents
     slopes = LikelihoodSlopes(model.layers, model.activation, model.noise_std, x)
     log_std = np.log(prior.std)
-    # a stream for each restart: what a datum gets does not depend on how many come after it
+    # from the prior, and from narrower ones somewhere in it, the same for all data
     generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
-    shifts = [generator.standard_normal((len(x), d)) for generator in generators]
+    shifts = [generator.standard_normal(d) for generator in generators]
+    starts = [np.concatenate([prior.mean, log_std])]
+    starts += [np.concatenate([prior.mean + prior.std * shift, log_std - 1.0]) for shift in shifts]
 
     def objective(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
         """Minus the ELBO of datum n, and its gradient."""
@@ -52,9 +54,6 @@ def reverse(
 
     def task(n: int) -> tuple[float, np.ndarray, bool, list[float]]:
         best: Any = None
-        # from the prior, and from narrower ones somewhere in it
-        starts = [np.concatenate([prior.mean, log_std])]
-        starts += [np.concatenate([prior.mean + prior.std * own[n], log_std - 1.0]) for own in shifts]
         for start in starts:
             steps: list[float] = []
 

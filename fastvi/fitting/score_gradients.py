@@ -49,7 +49,17 @@ def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
     w = np.exp(log_w - largest)
     total = w.sum(axis=1, keepdims=True)
     others = (log_w.sum(axis=1, keepdims=True) - log_w) / (num - 1)  # log of the geometric mean
+    # without the largest weight the others may be beyond every double beside it
+    top = log_w.argmax(axis=1)[:, None]
+    rest = log_w.copy()
+    np.put_along_axis(rest, top, -np.inf, axis=1)
+    second = rest.max(axis=1, keepdims=True)
+    log_rest = second + np.log(np.exp(rest - second).sum(axis=1, keepdims=True))
+    of_top = np.logaddexp(log_rest, np.take_along_axis(others, top, 1)) - largest
+    np.put_along_axis(w, top, 0.0, axis=1)  # so that no logarithm of 0 is taken where it is replaced
     without = np.log(total - w + np.exp(others - largest))
+    np.put_along_axis(w, top, 1.0, axis=1)
+    np.put_along_axis(without, top, of_top, axis=1)
     signal = np.log(total) - without
     return weighted_sums_of(z, signal - w / total + 1.0 / num, mean)
 

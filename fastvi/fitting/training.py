@@ -18,6 +18,10 @@ from fastvi.fitting.adam import Adam, cosine
 
 _LOG = logging.getLogger("fastvi")
 
+# An epoch of expectation maximisation that moves the mean score by no more, relative to it, is taken for the
+# end. Not of gradients: their rate falls to 0 with the last epochs.
+STANDSTILL = 1e-8
+
 
 class Schedule(NamedTuple):
     """How long and how fast, as the caller said it."""
@@ -88,6 +92,7 @@ class Trained(NamedTuple):
 
     history: np.ndarray  # (epochs + 1,) scores, that of the start first
     best_epoch: int
+    converged: bool
     interrupted: bool
 
 
@@ -180,7 +185,17 @@ def train(
         interrupted = True
     for name, value in best.items():
         values[name][...] = value
-    return Trained(history[:done].copy(), int(best_epoch[0]), interrupted)
+    scores, best_of_all = history[:done].copy(), int(best_epoch[0])
+    # judged by the scores alone, so that a run that a checkpoint had finished says the same
+    settled = _is_over(done - 1, best_of_all, schedule) or (isinstance(learner, Stepper) and _stands(scores))
+    return Trained(scores, best_of_all, settled and not interrupted, interrupted)
+
+
+def _stands(scores: np.ndarray) -> bool:
+    """Whether the last epoch moved the score by next to nothing."""
+    if len(scores) < 2:
+        return False
+    return bool(abs(scores[-1] - scores[-2]) <= STANDSTILL * max(1.0, abs(scores[-1])))
 
 
 def _is_over(epoch: int, best_epoch: int, schedule: Schedule) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,12 +68,19 @@ def _rebuild(cls: type[Frozen], arrays: dict[str, np.ndarray], made: dict[str, A
     return cls._from_arrays(arrays)._made_by(made or {})
 
 
+class Pairs(NamedTuple):
+    """Independent draws (z, x) from a model, the first axis the draws."""
+
+    z: np.ndarray
+    x: np.ndarray
+
+
 class Model(Frozen, ABC):
     """A joint distribution p(x, z) of what is observed, x, and what is latent, z."""
 
     @abstractmethod
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """``num`` independent draws (z, x), a pure function of its arguments."""
+    def sample(self, num: int, seed: int) -> Pairs:
+        """``num`` independent draws, a named tuple (z, x): a pure function of its arguments."""
 
     @abstractmethod
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import Enumerable
 
@@ -222,7 +223,7 @@ class BinarySparseCoding(Enumerable):
             squares = np.square((x - self._means(z)) / self.noise_std).sum(axis=-1)
         out -= 0.5 * squares + self.num_pixels * (math.log(self.noise_std) + 0.5 * math.log(2 * math.pi))
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -234,6 +235,8 @@ class BinarySparseCoding(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), float64
         """
@@ -250,4 +253,4 @@ class BinarySparseCoding(Enumerable):
         for block in blocks:
             noise = generator.standard_normal(x[block].shape)
             x[block] = self._means(z[block]) + self.noise_std * noise
-        return z, x
+        return Pairs(z, x)

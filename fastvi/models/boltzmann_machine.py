@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
+from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import NO_DATA, Enumerable
 
@@ -220,7 +221,7 @@ class BoltzmannMachine(Enumerable):
                 out[start : start + rows][clashes] = -np.inf
         return out
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw states exactly, by enumeration of all 2^d.
 
         Parameters
@@ -232,6 +233,8 @@ class BoltzmannMachine(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), uint8
         x : ndarray, (num, d), uint8
             A copy of z.
@@ -240,7 +243,7 @@ class BoltzmannMachine(Enumerable):
         from fastvi.engine.posteriors import sample_form
 
         z = sample_form(self._partition_form(), num, seed)
-        return z, z.copy()
+        return Pairs(z, z.copy())
 
 
 def _finite_part(couplings: np.ndarray) -> np.ndarray:

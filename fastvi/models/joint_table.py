@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
-from fastvi.models.base import Model
+from fastvi.models.base import Model, Pairs
 
 _TOTAL_TOLERANCE = 1e-9
 
@@ -132,7 +132,7 @@ class JointTable(Model):
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.probabilities[rows, columns]))
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw pairs in proportion to the entries.
 
         Parameters
@@ -144,6 +144,8 @@ class JointTable(Model):
 
         Returns
         -------
+        A named tuple of
+
         z, x : ndarray, (num,), int64
         """
         num = validation.positive_int(num, "num", 0)
@@ -153,4 +155,4 @@ class JointTable(Model):
         # entries of 0
         state = np.searchsorted(cumulative / cumulative[-1], generator.random(num), side="right")
         x, z = np.divmod(state.astype(np.int64), self.num_z)
-        return z, x
+        return Pairs(z, x)

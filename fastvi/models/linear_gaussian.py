@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
+from fastvi.models.base import Pairs
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
 
@@ -130,7 +131,7 @@ class LinearGaussian(Enumerable):
         """
         return self._decoder.log_joint(x, z)
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -142,6 +143,8 @@ class LinearGaussian(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), float64
         x : ndarray, (num, D), float64
         """
@@ -166,12 +169,15 @@ class LinearGaussian(Enumerable):
         return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.matmul import matmul
+
         mean, scale = moments_of(q, len(x))
-        weights = self.weights[pixels] / self.noise_std
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
-        spread = np.square(np.einsum("ji,nik->njk", weights, scale)).sum(axis=(1, 2))
-        constant = len(weights) * (0.5 * _LOG_TWO_PI + math.log(self.noise_std))
+        columns = np.ascontiguousarray((self.weights[pixels] / self.noise_std).T)
+        residual = (x - self.bias[pixels]) / self.noise_std - matmul(mean, columns)
+        # rows of W L_n, transposed
+        spread = matmul(scale.swapaxes(1, 2).reshape(-1, self.num_latents), columns)
+        spread = np.square(spread).reshape(len(x), columns.size).sum(axis=1)
+        constant = columns.shape[1] * (0.5 * _LOG_TWO_PI + math.log(self.noise_std))
         return -0.5 * (np.square(residual).sum(axis=1) + spread) - constant
 
     def _prior(self) -> Any:
@@ -207,14 +213,18 @@ class LinearGaussian(Enumerable):
         R is the upper Cholesky factor of I + A^T A, the inverse of the posterior covariance, and
         m_n = (I + A^T A)^-1 A^T (x_n - b) / s.
         """
+        from fastvi.engine.matmul import matmul
+
         kept = slice(None) if pixels is None else pixels
         scaled = self.weights[kept] / self.noise_std
         with np.errstate(over="ignore"):
-            centred = (x[:, kept] - self.bias[kept]) / self.noise_std
+            # columns picked by a mask lie one after the other, and sums over rows of that have last bits that
+            # depend on the number of data
+            centred = (np.ascontiguousarray(x[:, kept]) - self.bias[kept]) / self.noise_std
         validation.require(centred, np.abs(centred) < _FARTHEST, "(x - bias) / noise_std must be below 1e150")
         factor = _triangle(scaled)
-        mean = _solve(factor, _solve_transposed(factor, np.einsum("nj,kj->nk", centred, scaled.T.copy())))
-        return scaled, factor, mean, centred - np.einsum("nk,jk->nj", mean, scaled)
+        mean = _solve(factor, _solve_transposed(factor, matmul(centred, scaled)))
+        return scaled, factor, mean, centred - matmul(mean, np.ascontiguousarray(scaled.T))
 
     def _log_marginal(self, x: np.ndarray, pixels: np.ndarray | None = None) -> np.ndarray:
         """log p(x_n), (N,), of the pixels that the boolean mask ``pixels`` (D,) keeps (None: all).

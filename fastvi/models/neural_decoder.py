@@ -13,6 +13,7 @@ from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoi
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal, normal_log_prob
+from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
 
@@ -329,7 +330,7 @@ class NeuralDecoder(Enumerable):
         for half in (slice(None, z.shape[axis - 1] // 2), slice(z.shape[axis - 1] // 2, None)):
             self._add_over_latents(cut(x, axis - 1, half), cut(z, axis - 1, half), cut(out, axis, half))
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -341,6 +342,8 @@ class NeuralDecoder(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d)
             uint8 under a Bernoulli prior, float64 under a Normal one.
         x : ndarray, (num, D)
@@ -366,7 +369,7 @@ class NeuralDecoder(Enumerable):
                 x[block] = generator.random(eta.shape) < sigmoid(eta)
             else:
                 x[block] = eta + self.noise_std * generator.standard_normal(eta.shape)
-        return z, x
+        return Pairs(z, x)
 
 
 def _clean_prior(prior: Any) -> Bernoulli | Normal:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import NO_DATA, Enumerable
 
@@ -241,7 +242,7 @@ class RestrictedBoltzmannMachine(Enumerable):
             out[start : start + step] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
         return out.reshape(pixels.shape[:-1])
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw pairs exactly, by enumeration of all states of the smaller layer.
 
         Parameters
@@ -253,6 +254,8 @@ class RestrictedBoltzmannMachine(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), uint8
         """
@@ -271,4 +274,4 @@ class RestrictedBoltzmannMachine(Enumerable):
             part = slice(start, start + rows)
             logits = np.einsum("si,ji->sj", first[part].astype(np.float64), weights) + bias
             second[part] = generator.random(logits.shape) < sigmoid(logits)
-        return (first, second) if hidden_first else (second, first)
+        return Pairs(first, second) if hidden_first else Pairs(second, first)

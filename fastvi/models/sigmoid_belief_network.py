@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import Enumerable, gradient_of, log_prior
 
@@ -297,7 +298,7 @@ class SigmoidBeliefNetwork(Enumerable):
         """Add log p(x | z) to ``out``."""
         out += bernoulli_log_prob(x, self._logits(z)).sum(axis=-1)
 
-    def sample(self, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
         The stream of numbers is Philox keyed by ``seed``. In a deep network it serves x alone; the prior
@@ -313,6 +314,8 @@ class SigmoidBeliefNetwork(Enumerable):
 
         Returns
         -------
+        A named tuple of
+
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), uint8
         """
@@ -327,13 +330,13 @@ class SigmoidBeliefNetwork(Enumerable):
         # block
         if self.is_deep:
             inner_seed = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]
-            z[...] = self._deep_prior.sample(num, int(inner_seed))[1]
+            z[...] = self._deep_prior.sample(num, int(inner_seed)).x
         else:
             for block in blocks:
                 z[block] = generator.random(z[block].shape) < sigmoid(self.prior_logits)
         for block in blocks:
             x[block] = generator.random(x[block].shape) < sigmoid(self._logits(z[block]))
-        return z, x
+        return Pairs(z, x)
 
 
 def factorised(model: Any) -> SigmoidBeliefNetwork:

@@ -72,7 +72,7 @@ def ask_machine(
         log_prob = model.log_joint(None, x) - posterior.log_marginal
     progress("exact samples", 0, 1)
     with clock.step(MACHINE, SAMPLES):
-        samples = posterior.sample(num_samples, seed)
+        samples = posterior.sample(num_samples, seed).swapaxes(0, 1)
     return Answer(1 << num_free, log_prob, posterior.mean, samples)
 
 
@@ -99,7 +99,8 @@ def ask_network(
         mean = x.astype(np.float64)
         mean[:, unseen] = np.minimum(np.exp(with_pixel.reshape(len(unseen), -1) - evidence).T, 1.0)
     with clock.step(NETWORK, SAMPLES):
-        z = fastvi.exact_posterior(model, x, observed=seen).sample(num_samples, seed)
+        draws = fastvi.exact_posterior(model, x, observed=seen).sample(num_samples, seed)
+        z = np.ascontiguousarray(draws.swapaxes(0, 1))
         # einsum without optimize= does not call BLAS
         chance = sigmoid(np.einsum("nsk,jk->nsj", z.astype(np.float64), model.weights) + model.bias)
         drawn = np.random.default_rng([seed, model.num_latents]).random(chance.shape) < chance

@@ -203,7 +203,7 @@ def _pictures(cases: dict[str, Case]) -> dict[str, np.ndarray]:
     states = ((np.arange(16)[:, None] >> np.arange(4)) & 1).astype(np.uint8)
     posterior = fastvi.exact_posterior(case.model, case.x)
     found["states"] = states
-    found["p"] = np.exp(np.reshape(posterior.log_prob(states[None]), -1))
+    found["p"] = np.exp(np.reshape(posterior.log_prob(states[:, None]), -1))
     for fit, q in case.fits.items():
         found[f"q_{fit.split()[0]}"] = np.exp(np.reshape(q.log_prob(states[:, None]), -1))
     return found

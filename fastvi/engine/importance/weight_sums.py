@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.log_weight_streams import add_sums, collect_largest, pareto_k_streams
+from fastvi.kernels.cpu.pareto import EQUAL
 
 Array = NDArray[Any]
 
-EQUAL = 1e-12  # log weights that differ by no more are equal: what is left is rounding, and no tail
 _FIT_OPERATIONS = 500  # about, for each entry of a tail: a logarithm for each point of the fit's grid
 
 

@@ -5,7 +5,8 @@ generalised Pareto distribution is fitted to the excesses over that cutoff by Zh
 the weakly informative prior of the paper's appendix on its shape k.
 
 Rows hold no NaN and no +inf. A row of -inf alone has k = nan. Where there is nothing to fit (fewer than 5
-entries above the cutoff, as with equal weights or K <= 20) or the fit overflows, k = inf.
+entries above the cutoff, as with equal weights or K <= 20, or none but equal ones) or the fit overflows,
+k = inf.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fastvi.kernels.scalar import log_fast
 _LOG_TINY = (
     -708.3964185322641
 )  # log of the smallest normal number: cutoffs are at least this, relative to the largest weight
+EQUAL = 1e-12  # log weights that differ by no more are equal: what is left is rounding, and no tail
 _FEWEST = 5  # entries in a tail
 _GRID = 30  # Zhang and Stephens: 20 + sqrt(n) points; 30 in the PSIS paper
 _PRIOR_SCALE = 3.0  # their prior on b is scaled by 3 times the first quartile
@@ -241,7 +243,7 @@ def pareto_k_of_tail(values, excess, grid, weights):
     while first < values.size and not values[first] - largest > cutoff:
         first += 1
     num = values.size - first
-    if num < _FEWEST:
+    if num < _FEWEST or values[first] >= largest - EQUAL:
         return math.inf, math.nan, cutoff, first
     for i in range(num):
         value = values[first + i] - largest

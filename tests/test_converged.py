@@ -1,0 +1,129 @@
+"""What a fit's ``converged`` and ``interrupted`` mean, and the former name of ``num_samples``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_log_marginal import random_network
+
+import fastvi
+from fastvi.fitting import training
+from fastvi.fitting.training import STANDSTILL
+
+TRUTH = random_network(6, 2, seed=1)
+X, HELD_OUT = TRUTH.sample(40, 1).x, TRUTH.sample(20, 2).x
+START = fastvi.SigmoidBeliefNetwork(TRUTH.weights / 10 + 0.1, np.zeros(6), np.zeros(2))
+LINEAR = fastvi.LinearGaussian(np.arange(8.0).reshape(4, 2) / 4, np.zeros(4), 0.7)
+RNG = np.random.default_rng(5)
+
+
+def encoder(num_pixels, num_outputs, family="bernoulli"):
+    weights = RNG.normal(size=(num_outputs, num_pixels)) / 9
+    return fastvi.Encoder([(weights, np.zeros(num_outputs))], "tanh", family)
+
+
+FITS = {
+    "model": lambda **options: fastvi.fit_model(START, X, **options),
+    "model by a bound": lambda **options: fastvi.fit_model(
+        START, X, objective="importance_weighted", encoder=encoder(6, 2), num_samples=3, **options
+    ),
+    "encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, encoder(6, 2), **options),
+    "sampled encoder": lambda **options: fastvi.fit_encoder(
+        TRUTH, X, encoder(6, 2), num_samples=4, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("num_epochs", [0, 1, 3])
+def test_epochs_that_ran_out_are_no_convergence(name, num_epochs):
+    fit = FITS[name](num_epochs=num_epochs)
+    assert fit.converged.shape == ()
+    assert not fit.converged
+    assert fit.interrupted is False
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_patience_that_ran_out_is(name):
+    """A rate this small moves no parameter by a bit, so that no epoch is better than the start."""
+    fit = FITS[name](num_epochs=9, patience=3, learning_rate=1e-30)
+    assert fit.history.size == 4
+    assert fit.converged
+    assert not fit.interrupted
+    last = FITS[name](num_epochs=3, patience=3, learning_rate=1e-30)  # in the last epoch of all
+    assert last.converged
+    assert not FITS[name](num_epochs=2, patience=3, learning_rate=1e-30).converged
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_what_was_interrupted_says_so(name, monkeypatch):
+    epoch_of = training._epoch
+
+    def interrupted(learner, epoch, *rest):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        epoch_of(learner, epoch, *rest)
+
+    monkeypatch.setattr(training, "_epoch", interrupted)
+    fit = FITS[name](num_epochs=9)
+    assert fit.history.size == 3
+    assert fit.interrupted is True
+    assert not fit.converged
+
+
+@pytest.mark.parametrize("held_out", [None, LINEAR.sample(20, 3).x])
+def test_expectation_maximisation_that_stands_still(tmp_path, held_out):
+    """The score moves by less than STANDSTILL in the last epoch, and by more before."""
+    x, start = LINEAR.sample(30, 1).x, fastvi.LinearGaussian(LINEAR.weights + 0.1, np.ones(4), 1.0)
+    options = {"objective": "em", "held_out": held_out}
+    long = fastvi.fit_model(start, x, num_epochs=3000, **options)
+    assert long.converged
+    moved = np.abs(np.diff(long.history)) / np.maximum(1.0, np.abs(long.history[1:]))
+    enough = int(np.argmax(moved <= STANDSTILL)) + 1
+    assert 5 < enough < 3000
+    path = tmp_path / "run"
+    for num_epochs, settled in ((enough - 1, False), (enough, True)):
+        fit = fastvi.fit_model(start, x, num_epochs=num_epochs, **options)
+        assert bool(fit.converged) is settled
+    for _ in range(2):  # also where a checkpoint has done it all
+        assert fastvi.fit_model(start, x, num_epochs=enough, checkpoint=path, **options).converged
+
+
+def test_posteriors_judge_every_datum():
+    whole = fastvi.fit_posterior(TRUTH, X)
+    assert whole.converged.shape == (40,)
+    assert whole.converged.all()
+    assert whole.interrupted is False
+    assert not fastvi.fit_posterior(TRUTH, X, max_sweeps=1).converged.any()
+    sampled = fastvi.fit_posterior(TRUTH, X[:3], num_samples=2, max_sweeps=5)
+    assert sampled.converged.tolist() == [False] * 3
+    x = LINEAR.sample(3, 1).x
+    assert fastvi.fit_posterior(LINEAR, x).converged.tolist() == [True] * 3
+    assert fastvi.fit_posterior(LINEAR, x, objective="forward_kl").converged.all()
+    assert fastvi.fit_posterior(TRUTH, X[:3], objective="forward_kl").converged.all()
+
+
+# ---- a former name ---------------------------------------------------------------------------------------
+
+
+def test_num_particles_still_works():
+    log_w = RNG.normal(size=(3, 12))
+    expected = fastvi.importance_weighted_bound(log_w, [2, 4])
+    with pytest.warns(DeprecationWarning, match=r"^num_particles is called num_samples now$") as seen:
+        found = fastvi.importance_weighted_bound(log_w, num_particles=[2, 4])
+    assert seen[0].filename == __file__
+    np.testing.assert_array_equal(found, expected)
+    options = {"objective": "importance_weighted", "encoder": encoder(6, 2), "num_epochs": 1}
+    expected = fastvi.fit_model(START, X, num_samples=3, **options)
+    with pytest.warns(DeprecationWarning, match=r"^num_particles is called num_samples now$") as seen:
+        found = fastvi.fit_model(START, X, num_particles=3, **options)
+    assert seen[0].filename == __file__
+    np.testing.assert_array_equal(found.history, expected.history)
+
+
+def test_both_names_are_refused():
+    both = r"^num_samples must be given once, got num_particles, its former name, as well$"
+    with pytest.raises(TypeError, match=both):
+        fastvi.importance_weighted_bound(np.zeros((1, 4)), 2, num_particles=2)
+    with pytest.raises(TypeError, match=both):
+        fastvi.fit_model(START, X, objective="importance_weighted", num_samples=2, num_particles=2)
