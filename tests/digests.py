@@ -106,7 +106,7 @@ def _exact(model, x):
     yield "log_marginal observed", lambda: fastvi.log_marginal(model, x, **seen)
     yield "gradient", lambda: fastvi.log_marginal_gradient(model, x)
     yield "gradient observed", lambda: fastvi.log_marginal_gradient(model, x, **seen)
-    yield "posterior", lambda: _posterior(fastvi.exact_posterior(model, x, top_k=3, pairwise=True))
+    yield "posterior", lambda: _posterior(fastvi.exact_posterior(model, x, top_k=1, pairwise=True))
     yield "posterior observed", lambda: _posterior(fastvi.exact_posterior(model, x, **seen))
     if hasattr(model, "couplings") or hasattr(model, "hidden_bias"):
         yield "log_partition", lambda: np.float64(fastvi.log_partition(model))
@@ -152,7 +152,9 @@ def _fits(model, x):
     family = "normal" if _normal_latents(model) else "bernoulli"
     encoder = fastvi.Encoder.random(x.shape[1], 6, model.num_latents, family=family)
     for objective in ("elbo", "importance_weighted", "wake_sleep"):
-        options = {"objective": objective, "encoder": encoder, **learn}
+        options = {"objective": objective, "encoder": encoder, "num_samples": 3, **learn}
+        if objective == "wake_sleep":
+            del options["num_samples"]
         yield f"fit_model {objective}", lambda options=options: _fit(fastvi.fit_model(model, x, **options))
     yield "fit_encoder", lambda: _fit(fastvi.fit_encoder(model, x, encoder, **learn))
     more = {"num_samples": 4, **learn}
