@@ -15,7 +15,7 @@ from fastvi.engine.cuda.arrays import like_data
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
 from fastvi.exact.question import Options, ask, partition_form
-from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of
+from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of, log_probabilities
 from fastvi.models.joint_table import JointTable
 
 
@@ -122,7 +122,7 @@ def log_marginal(
     for group in question.groups:
         result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
     if partition is not None:
-        result -= log_sums(partition, NO_DATA, run)
+        result = log_probabilities(result - log_sums(partition, NO_DATA, run))
     return like_data(result, [group.x for group in question.groups])
 
 

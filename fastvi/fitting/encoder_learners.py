@@ -17,6 +17,7 @@ from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
+from fastvi.fitting.tiled import tiled_form
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
@@ -52,7 +53,7 @@ class ReverseKL(EncoderLearner):
         super().__init__(model, encoder, data, judged)
         # refused here where it is too large, or has no states
         ask(model, data[:1], None, Options(), always_summed)
-        self._form = model._form(np.ones(model.num_pixels, bool), "float64")
+        self._form = tiled_form(model)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
         mean = Bernoulli(outputs).mean

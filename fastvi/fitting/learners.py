@@ -109,7 +109,7 @@ class ExactElbo(_Learner):
     def _gradients(
         self, model: SigmoidBeliefNetwork, x: np.ndarray, numbers: np.ndarray, step: int
     ) -> tuple[Gradient, Gradient]:
-        form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
+        form: Any = tiled_form(model)
         if self.network is None:
             start = np.broadcast_to(model.prior_logits, (len(x), model.num_latents))
             logits = mean_field.fit(form, x, [start], _SWEEPS, 1e-4).logits

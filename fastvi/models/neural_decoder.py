@@ -192,6 +192,10 @@ class NeuralDecoder(Enumerable):
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
 
     @property
+    def _sums_to_one(self) -> bool:  # type: ignore[override]
+        return self.noise_std is None
+
+    @property
     def _has_expectations(self) -> bool:  # type: ignore[override]
         return self._real_latents
 

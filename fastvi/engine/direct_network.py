@@ -1,0 +1,63 @@
+"""A network as the kernels read it where its logits are large: the features of a state are the log
+probabilities of its pixels, and t(x) says which of them a datum has. No sum has terms of both signs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.cuda.arrays import refuse_pixels
+from fastvi.engine.data_terms import Terms
+from fastvi.engine.large_logits import LargeLogits, log_sigmoids
+from fastvi.engine.matmul import row_block
+from fastvi.kernels.cpu.dense import ROWS, compress, pack_rows
+
+if TYPE_CHECKING:
+    from fastvi.engine.network import Block
+
+Array = NDArray[Any]
+
+
+class PixelData(NamedTuple):
+    """t(x) = (x, 1 - x), c(x) = 0."""
+
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x`` (N, D) uint8."""
+        refuse_pixels(x, "where weights are so large that every pixel is looked at by itself")
+        pixels = x.astype(np.float64)
+        return Terms(np.concatenate([pixels, 1.0 - pixels], axis=1), np.zeros(len(x)))
+
+
+@dataclass(frozen=True, eq=False)
+class DirectNetwork:
+    """What ``Network`` is to forms and samplers: log p(x | z) = <t(x), h(z)>."""
+
+    num_latents: int
+    logits: LargeLogits
+
+    @property
+    def depth(self) -> int:
+        """Log probabilities of a state."""
+        return 2 * self.logits.num_pixels
+
+    @property
+    def operations(self) -> float:
+        """Operations that a state takes."""
+        return self.logits.operations
+
+    @property
+    def block_rows(self) -> int:
+        """States that are worked on together: a power of two."""
+        return max(32, 1 << (row_block(self.depth).bit_length() - 1))
+
+    def forward(self, rows: Array, num_rows: int, out: Block) -> None:
+        """From packed latents to the features; A is 0."""
+        panels = rows.reshape(-1, self.num_latents, ROWS)
+        z = np.ascontiguousarray(panels.transpose(0, 2, 1)).reshape(-1, self.num_latents)[:num_rows]
+        pack_rows(log_sigmoids(self.logits(z)), out.features)
+        compress(out.features, self.depth, out.units, out.counts)
+        out.minus[:num_rows] = 0.0
