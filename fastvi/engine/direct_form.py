@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fastvi.distributions.bernoulli import bernoulli_log_prob, log_sigmoid
 from fastvi.engine.block_form import BlockForm, block_tiling, latent_order
-from fastvi.engine.direct_network import DirectNetwork, PixelData
+from fastvi.engine.data_terms import PixelData
+from fastvi.engine.direct_network import DirectNetwork
 from fastvi.engine.large_logits import LargeLogits, Layers, are_large
 from fastvi.engine.softplus_form import prior_table
 
@@ -60,7 +61,8 @@ class DirectForm(BlockForm):
             if self.log_prior is None:
                 prior = bernoulli_log_prob(states, self.prior_logits).sum(axis=-1)
             else:
-                prior = self.log_prior[states[:, self.latents].astype(np.int64) @ (1 << np.arange(self.num_latents))]
+                bits = states[:, self.latents].astype(np.int64)
+                prior = self.log_prior[bits @ (1 << np.arange(self.num_latents))]
             eta = self.network.logits(states.astype(np.float64))
             out[n] = (bernoulli_log_prob(x[n], eta).sum(axis=-1) + prior).reshape(out[n].shape)
         return out
@@ -90,9 +92,10 @@ def direct_form(
     num_latents = prior_logits.size
     order = latent_order(seen[0][0])
     seen = ((np.ascontiguousarray(seen[0][0][:, order]), seen[0][1]), *seen[1:])
+    data: Any = PixelData()
     net = DirectNetwork(num_latents, LargeLogits(seen, activation))
     form = DirectForm(
-        block_tiling(num_latents), order, np.zeros(num_latents), PixelData(), net, prior_logits[order], seen,
+        block_tiling(num_latents), order, np.zeros(num_latents), data, net, prior_logits[order], seen,
         activate, None, None,
     )  # fmt: skip
     if log_prior is None:

@@ -1,7 +1,7 @@
 """Gradients of sum_n w_n log p(x_n) under a network of large logits: what ``network_gradient`` gives.
 
-With r_ns = w_n p(z_s | x_n), what enters the network at a state is sum_n r_ns x_nj - sigmoid(eta_j) sum_n r_ns
-for each pixel: probabilities, whatever the size of the logits.
+With r_ns = w_n p(z_s | x_n), what enters the network at a state is
+sum_n r_ns x_nj - sigmoid(eta_j) sum_n r_ns for each pixel: probabilities, whatever the size of the logits.
 """
 
 from __future__ import annotations

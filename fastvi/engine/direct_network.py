@@ -5,13 +5,11 @@ probabilities of its pixels, and t(x) says which of them a datum has. No sum has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.cuda.arrays import refuse_pixels
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.large_logits import LargeLogits, log_sigmoids
 from fastvi.engine.matmul import row_block
 from fastvi.kernels.cpu.dense import ROWS, compress, pack_rows
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
     from fastvi.engine.network import Block
 
 Array = NDArray[Any]
-
-
-class PixelData(NamedTuple):
-    """t(x) = (x, 1 - x), c(x) = 0."""
-
-    def terms(self, x: Any) -> Terms:
-        """Terms of the data ``x`` (N, D) uint8."""
-        refuse_pixels(x, "where weights are so large that every pixel is looked at by itself")
-        pixels = x.astype(np.float64)
-        return Terms(np.concatenate([pixels, 1.0 - pixels], axis=1), np.zeros(len(x)))
 
 
 @dataclass(frozen=True, eq=False)

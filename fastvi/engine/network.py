@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, RealData
-from fastvi.engine.direct_network import DirectNetwork, PixelData
+from fastvi.engine.data_terms import BinaryData, Data, PixelData, RealData
+from fastvi.engine.direct_network import DirectNetwork
 from fastvi.engine.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.matmul import Packed, row_block
 from fastvi.kernels.cpu.dense import (
@@ -135,8 +135,10 @@ def _triangle(a: Array) -> Array:
 def network(
     layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
     bits: bool = False,
-) -> tuple[Network | DirectNetwork, Data | PixelData]:  # fmt: skip
-    """Packed layers, and what takes data (their seen pixels) to t(x) and c(x); ``bits``: latents are 0 or 1."""
+) -> tuple[Any, Any]:  # fmt: skip
+    """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
+    seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
+    """
     weights, bias = layers[-1]
     weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
     seen = (*layers[:-1], (weights, bias))

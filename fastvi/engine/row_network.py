@@ -33,8 +33,8 @@ class Evaluated(NamedTuple):
 class RowNetwork:
     """log p(x_n | z_r) of data ``x`` (N, D) under layers (weight (out, in), bias (out,)).
 
-    ``noise_std`` None stands for Bernoulli pixels, whose logits are the network's output. Where ``bits`` says that
-    latents are 0 or 1, large logits are summed as ``LargeLogits`` does.
+    ``noise_std`` None stands for Bernoulli pixels, whose logits are the network's output. Where ``bits`` says
+    that latents are 0 or 1, large logits are summed as ``LargeLogits`` does.
     """
 
     def __init__(

@@ -17,8 +17,8 @@ from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
-from fastvi.fitting.tiled import tiled_form
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
+from fastvi.fitting.tiled import tiled_form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
 

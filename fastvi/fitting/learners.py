@@ -21,6 +21,7 @@ from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.parameters import Parameters
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
+from fastvi.fitting.tiled import tiled_form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 

@@ -16,13 +16,21 @@ class Unsupported(RuntimeError):
     """A model that only the CPU can sum."""
 
 
+def refuse_large(form: Form) -> None:
+    """Refuse networks whose weights are so large that every pixel is looked at by itself."""
+    from fastvi.engine.direct_form import DirectForm
+
+    if isinstance(form, DirectForm):
+        raise Unsupported("device='cuda' sums networks of smaller weights than this one; use device='cpu'")
+
+
 def cuda_form(form: Form, *, dtype: str = "float64", memory_limit: int | None = None) -> Form:
     """The same sum as a GPU does it; RuntimeError for a model that only the CPU can sum."""
+    refuse_large(form)
     # here, so that no question to the CPU imports numba.cuda
     from fastvi.engine.cuda.pair_form import cuda_pair_form
     from fastvi.engine.cuda.softplus_form import cuda_softplus_form
     from fastvi.engine.cuda.user_form import cuda_user_form
-    from fastvi.engine.direct_form import DirectForm
     from fastvi.engine.pair_form import PairForm
     from fastvi.engine.softplus_form import SoftplusForm
     from fastvi.engine.user_form import UserForm
@@ -33,8 +41,6 @@ def cuda_form(form: Form, *, dtype: str = "float64", memory_limit: int | None = 
         return cuda_pair_form(form, dtype, memory_limit)
     if isinstance(form, UserForm) and not form.model.vectorized:
         return cuda_user_form(form, dtype, memory_limit)
-    if isinstance(form, DirectForm):
-        raise Unsupported("device='cuda' must have smaller weights than these; use device='cpu'")
     raise Unsupported(f"device='cuda' sums {_SUPPORTED}, not this model; use device='cpu'")
 
 
