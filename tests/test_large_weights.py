@@ -176,6 +176,7 @@ def test_deep_networks():
         )
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_threads_batches_and_chunks(set_threads, monkeypatch):
     rng = np.random.default_rng(2)
     model, x = network(1e6 * rng.normal(size=(5, 11)), 1e6 * rng.normal(size=5)), rng.integers(0, 2, (9, 5))
@@ -453,6 +454,7 @@ def test_estimates_under_a_prior_that_is_a_model():
     np.testing.assert_allclose(found.log_marginal, fastvi.log_mean_exp(log_w.T), rtol=1e-13)
 
 
+@pytest.mark.slow_without_jit
 def test_annealing():
     """Weights of one temperature are importance weights from the prior."""
     x = np.array([row for row in all_data(3) if truth(CANCELLING, row[None])[0] > -20])

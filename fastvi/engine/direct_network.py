@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class DirectNetwork:
-    """What ``Network`` is to forms and samplers: log p(x | z) = <t(x), h(z)>."""
+    """In the place of a ``Network``, to forms and samplers: log p(x | z) = <t(x), h(z)>."""
 
     num_latents: int
     logits: LargeLogits
@@ -43,9 +43,11 @@ class DirectNetwork:
         return max(32, 1 << (row_block(self.depth).bit_length() - 1))
 
     def forward(self, rows: Array, num_rows: int, out: Block) -> None:
-        """From packed latents to the features; A is 0."""
+        """From packed latents to the features; A is 0, inf where a logit overflows."""
         panels = rows.reshape(-1, self.num_latents, ROWS)
         z = np.ascontiguousarray(panels.transpose(0, 2, 1)).reshape(-1, self.num_latents)[:num_rows]
-        pack_rows(log_sigmoids(self.logits(z)), out.features)
+        eta = self.logits(z)
+        known = np.isfinite(eta)  # of real latents a logit may overflow
+        pack_rows(log_sigmoids(np.where(known, eta, 0.0)), out.features)
         compress(out.features, self.depth, out.units, out.counts)
-        out.minus[:num_rows] = 0.0
+        out.minus[:num_rows] = np.where(known.all(axis=1), 0.0, np.inf)

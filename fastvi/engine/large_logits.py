@@ -114,6 +114,4 @@ class LargeLogits:
         found = [z]
         for i, layer in enumerate(self._layers):
             found.append(layer.product(self._activated(found[-1]) if i else z))
-        # a log probability of -inf would make nan of a pixel that has the other value
-        found[-1] = np.clip(found[-1], -1e300, 1e300)
         return found

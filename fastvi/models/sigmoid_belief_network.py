@@ -174,7 +174,7 @@ class SigmoidBeliefNetwork(Enumerable):
         return self._small_form(pixels, dtype) if large is None else large
 
     def _large_form(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
-        """What is summed where logits are so large that sums with a linear part would lose digits; else None.
+        """Form of logits so large that sums with a linear part would lose digits; None where they are not.
 
         Not ``with_prior``, all states are as probable.
         """
@@ -187,7 +187,7 @@ class SigmoidBeliefNetwork(Enumerable):
         return direct_form(self._layers, "relu", None, prior, pixels, deep)
 
     def _small_form(self, pixels: np.ndarray, dtype: str) -> Any:
-        """What is summed where logits are not that large."""
+        """Form of logits that are not that large."""
         from fastvi.engine.softplus_form import softplus_form
 
         weights, bias = self.weights[pixels], self.bias[pixels]
@@ -286,7 +286,7 @@ class SigmoidBeliefNetwork(Enumerable):
     def _large_gradient(
         self, form: Any, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        """The same from the form of large logits."""
+        """``_gradient`` from the form of large logits."""
         from fastvi.engine.direct_gradient import direct_gradient
 
         found = direct_gradient(form, x, data_weights, run)
