@@ -29,6 +29,8 @@ from fastvi.models.enumerable import Enumerable
 
 _LOG = logging.getLogger("fastvi")
 
+_LARGEST_PART = 1e6  # whose difference is right to 1e-9
+
 DECOMPOSITIONS = ("reconstruction", "joint", "log_ratio")
 
 
@@ -176,7 +178,7 @@ def elbo(
         else:
             found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where, device == "auto")
         if kl is None:  # the prior is a model
-            kl = found.reconstruction - found.joint - entropy
+            kl = _kl_to_deep_prior(model, part, found, entropy)
         values = found.value, found.reconstruction, kl, found.joint, entropy, found.std_error
         for array, own in zip(arrays, values, strict=True):
             array[part.members] = own
@@ -191,6 +193,17 @@ def _kl_to_prior(model: Enumerable, part: Part) -> Any:
     if prior is None:
         return np.full(1, np.nan)
     return kl_divergence(part.q, prior) if isinstance(prior, Distribution) else None
+
+
+def _kl_to_deep_prior(model: Enumerable, part: Part, found: _Bound, entropy: Any) -> np.ndarray:
+    """(N,) of a prior that is a model: the difference of the parts, which is lost where these are large."""
+    kl = found.reconstruction - found.joint - entropy
+    lost = np.abs(found.joint) > _LARGEST_PART
+    if lost.any():
+        nothing = np.zeros_like(part.pixels)
+        log_prior = model._expected_joint(part.x[:, :0], nothing, part.q.logits)
+        kl = np.where(lost, -log_prior - entropy, kl)
+    return kl
 
 
 def _expectation(

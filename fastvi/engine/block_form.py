@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Form, Moments, Sums
-from fastvi.engine.network import Block, Network, block_part, empty_block, network
+from fastvi.engine.network import Block, block_part, empty_block, network
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.block_sums import add_block_sums, bit_sums, block_logs
@@ -73,7 +73,7 @@ class NumberedForm(Form):
 class BlockForm(NumberedForm):
     """A decoder with a Bernoulli prior."""
 
-    network: Network
+    network: Any  # a Network or a DirectNetwork
     prior_logits: Array  # (d,)
     layers: tuple[tuple[Array, Array], ...]  # of the pixels that were seen
     activate: Any  # f, of the hidden layers
@@ -103,18 +103,22 @@ class BlockForm(NumberedForm):
         step = min(net.block_rows, num_states)
         # a tile of fewer states than a panel has is all there is
         out = empty_block(num_states, net.depth)
-        constant = float(np.logaddexp(0.0, self.prior_logits).sum())
 
         def task(start: int) -> None:
             part = block_part(out, start, step, net.depth)
             bits, prior = np.empty(-(-step // ROWS) * ROWS * self.num_latents), np.empty(step)
             pack_bits(begin + start, step, latents, bits)
             net.forward(bits, step, part)
-            bit_sums(begin + start, latents, self.prior_logits, constant, prior)
+            self.minus_log_prior(begin + start, prior)
             part.minus[:step] += prior
 
         parallel_map(task, range(0, num_states, step), 1.0 * num_states * net.operations)
         return out
+
+    def minus_log_prior(self, first: int, out: Array) -> None:
+        """out[s] = - log p(z) of the state of number first + s."""
+        constant = float(np.logaddexp(0.0, self.prior_logits).sum())
+        bit_sums(first, self.latents, self.prior_logits, constant, out)
 
     def batch(self, terms: Terms) -> BlockBatch:
         return BlockBatch(self, terms)
@@ -265,8 +269,14 @@ def block_form(
     prior_logits: Array, pixels: Array,
 ) -> BlockForm:  # fmt: skip
     """A decoder of the pixels that were seen, in tiles of its states."""
+    from fastvi.engine.direct_form import direct_form
+
+    if noise_std is None:
+        large = direct_form(layers, activation, activate, prior_logits, pixels)
+        if large is not None:
+            return large
     num_latents = prior_logits.size
-    tiling, order = block_tiling(num_latents), _order(layers[0][0])
+    tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
     first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
     layers = (first, *layers[1:])
     net, data = network(layers, activation, noise_std, pixels)
@@ -276,7 +286,7 @@ def block_form(
     )
 
 
-def _order(weights: Array) -> Array:
+def latent_order(weights: Array) -> Array:
     """The latents that move the first layer least are the first bits inside a tile: a panel's states are then
     alike, and units that are off are off in all of them.
     """

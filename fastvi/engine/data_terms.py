@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.cuda.arrays import DeviceData, device_terms
+from fastvi.engine.cuda.arrays import DeviceData, device_terms, refuse_pixels
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.data_terms import linear_terms, pair_terms, real_terms
 
@@ -80,6 +80,16 @@ class RealData(NamedTuple):
 
         parallel_map(task, data_slices(len(x)), 1.0 * x.size * (self.offset.size + 4))
         return Terms(linear, constant)
+
+
+class PixelData(NamedTuple):
+    """t(x) = (x, 1 - x), c(x) = 0: against features that are log probabilities of pixels."""
+
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x`` (N, D) uint8."""
+        refuse_pixels(x, "where weights are so large that every pixel is looked at by itself")
+        pixels = x.astype(np.float64)
+        return Terms(np.concatenate([pixels, 1.0 - pixels], axis=1), np.zeros(len(x)))
 
 
 Data = BinaryData | RealData

@@ -110,6 +110,7 @@ def posterior_divergence(
     form: Form, x: Array, logits: Array, log_marginal: Array, *, from_posterior: bool
 ) -> Array:
     """KL(q || p(z | x)), or KL(p(z | x) || q), as a sum of non-negative terms; nan where p(x) is 0."""
+    form.check_posterior(log_marginal)
     result, possible = np.zeros(len(x)), log_marginal > -np.inf
     kind = FROM_POSTERIOR if from_posterior else TO_POSTERIOR
     offset = np.where(possible, -log_marginal, 0.0)

@@ -153,6 +153,10 @@ class Form(ABC):
         """Terms of the data ``x``."""
         return self.data.terms(x)
 
+    def check_posterior(self, evidence: Array) -> None:
+        """ValueError where p(z | x) of data of this log p(x) (N,) would be lost to rounding."""
+        return
+
     # powers of two below which a factor is dropped, and the rounding that a certain sum may have
     flush_exponent = FLUSH_EXPONENT
     rounding_bits = 53

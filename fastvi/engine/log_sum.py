@@ -91,6 +91,7 @@ def log_sums_and_means_of(form: Form, x: Array, run: Run) -> tuple[Array, Array,
         form.wave_states,
     )
     evidence = Sums(*moments[:3]).log()
+    form.check_posterior(evidence)
     again = uncertain(form, moments.bound, evidence)
     with np.errstate(invalid="ignore", over="ignore"):
         mean = moments.ones * np.exp(moments.bound - evidence)[:, None]

@@ -14,15 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, RealData
+from fastvi.engine.data_terms import BinaryData, Data, PixelData, RealData
+from fastvi.engine.direct_network import DirectNetwork
+from fastvi.engine.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.matmul import Packed, row_block
 from fastvi.kernels.cpu.dense import (
-    IDENTITY,
-    RELU,
     ROWS,
-    SIGMOID,
-    SOFTPLUS,
-    TANH,
     compress,
     hidden_layer,
     softplus_sums,
@@ -31,7 +28,6 @@ from fastvi.kernels.cpu.dense import (
 
 Array = NDArray[Any]
 
-ACTIVATIONS = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "softplus": SOFTPLUS, "identity": IDENTITY}
 _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
 
 
@@ -137,11 +133,18 @@ def _triangle(a: Array) -> Array:
 
 
 def network(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array
-) -> tuple[Network, Data]:
-    """Packed layers, and what takes data (their seen pixels) to t(x) and c(x)."""
+    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
+    bits: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
+    seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
+    """
     weights, bias = layers[-1]
     weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
+    seen = (*layers[:-1], (weights, bias))
+    if noise_std is None and are_large(seen, activation, np.zeros(0)):
+        logits = LargeLogits(seen, activation, bits=bits)
+        return DirectNetwork(layers[0][0].shape[1], logits), PixelData()
     num_latents, depth = layers[0][0].shape[1], weights.shape[1]
     hidden = tuple(Packed(weight.T, offset) for weight, offset in layers[:-1])
     data: Data

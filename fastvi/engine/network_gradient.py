@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.block_form import BlockForm
+from fastvi.engine.direct_form import DirectForm
+from fastvi.engine.direct_gradient import direct_gradient
 from fastvi.engine.form import num_chunks
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.matmul import Packed
@@ -172,6 +174,8 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
     "noise_std" where pixels are real.
     """
+    if isinstance(form, DirectForm):
+        return direct_gradient(form, x, data_weights, run)
     evidence = log_sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.importance.proposals import log_probabilities
+from fastvi.engine.large_logits import largest_reach
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.draws import draw_states, split_seed, thresholds, unpack
@@ -38,7 +39,12 @@ def log_probabilities_of(logits: Array, z: Array) -> Array:
     zero, one = log_probabilities(logits)
     out = np.zeros(num_data * num)
     add_inner(np.ascontiguousarray(z).reshape(-1), one - zero, num, out)
-    return out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
+    found = out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
+    large = np.abs(logits).sum(axis=1) > largest_reach(0)
+    if large.any():  # bit by bit, so that nothing cancels
+        exact = np.where(z != 0, one[:, None], zero[:, None]).sum(axis=-1)
+        found = np.where(large[:, None], exact, found)
+    return found
 
 
 def weighted_sums_of(z: Array, share: Array, mean: Array) -> Array:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.matmul import Packed
-from fastvi.engine.network import ACTIVATIONS
 from fastvi.kernels.cpu.annealing_rows import bernoulli_rows, normal_rows
 from fastvi.kernels.cpu.dense import activate, multiply_slopes
 
@@ -33,15 +33,20 @@ class Evaluated(NamedTuple):
 class RowNetwork:
     """log p(x_n | z_r) of data ``x`` (N, D) under layers (weight (out, in), bias (out,)).
 
-    ``noise_std`` None stands for Bernoulli pixels, whose logits are the network's output.
+    ``noise_std`` None stands for Bernoulli pixels, whose logits are the network's output. Where ``bits`` says
+    that latents are 0 or 1, large logits are summed as ``LargeLogits`` does.
     """
 
     def __init__(
-        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, x: Array
-    ) -> None:
+        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, x: Array, *,
+        bits: bool = False,
+    ) -> None:  # fmt: skip
         self._forward = [Packed(weight.T, bias) for weight, bias in layers]
         self._back = [Packed(weight) for weight, _ in layers]
         self._activation, self._noise_std = ACTIVATIONS[activation], noise_std
+        self._large: LargeLogits | None = None
+        if bits and noise_std is None and are_large(layers, activation, np.zeros(0)):
+            self._large = LargeLogits(layers, activation)
         self._x = x.view()
         self._x.flags.writeable = False  # one compiled kernel for writeable arrays and for others
         width = max(layers[0][0].shape[1], *(len(bias) for _, bias in layers))
@@ -50,12 +55,16 @@ class RowNetwork:
 
     def evaluate(self, owners: Array, z: Array) -> Evaluated:
         """Rows of data n = owners[r] and latents z (rows, d) float64."""
-        inputs = [z]
-        for layer in self._forward[:-1]:
-            values = layer.product(inputs[-1])
-            activate(values.reshape(-1), self._activation)
-            inputs.append(values)
-        eta, value = self._forward[-1].product(inputs[-1]), np.empty(len(z))
+        value = np.empty(len(z))
+        if self._large is not None:
+            *inputs, eta = self._large.inputs(z)
+        else:
+            inputs = [z]
+            for layer in self._forward[:-1]:
+                values = layer.product(inputs[-1])
+                activate(values.reshape(-1), self._activation)
+                inputs.append(values)
+            eta = self._forward[-1].product(inputs[-1])
         if self._noise_std is None:
             bernoulli_rows(self._x, owners, eta, value)
         else:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
 from fastvi.engine.binary_layer import BinaryLayer
+from fastvi.engine.large_logits import are_large
 from fastvi.engine.q_draws import log_probabilities_of, weighted_sums_of
 from fastvi.engine.row_network import Evaluated, RowNetwork
 from fastvi.engine.threads import parallel_map
@@ -181,10 +182,12 @@ class SampledJoint:
     ) -> None:  # fmt: skip
         self._z, self._shape, self._prior = z.reshape(-1, z.shape[2]), z.shape, prior
         self._likelihood: Likelihood
-        if len(layers) == 1 and noise_std is None and z.dtype == np.uint8:
+        bits = z.dtype == np.uint8
+        large = noise_std is None and are_large(layers, activation, np.zeros(0))
+        if len(layers) == 1 and noise_std is None and bits and not large:
             self._likelihood = _LayerLikelihood(layers[0], names[0], x, z)
         else:
-            network = RowNetwork(layers, activation, noise_std, x)
+            network = RowNetwork(layers, activation, noise_std, x, bits=bits)
             self._likelihood = _NetworkLikelihood(network, names, noise_std is not None, z)
         self.value = (self._likelihood.value + prior.log_prob(self._z)).reshape(z.shape[:2])
 

@@ -149,7 +149,7 @@ def softplus_form(
         if log_prior is None:
             linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
             centre = centre + prior_logits
-    table = None if log_prior is None else _prior_table(order, log_prior)
+    table = None if log_prior is None else prior_table(order, log_prior)
     data = BinaryData(weights, np.ascontiguousarray(bias), linear - centre, constant)
     return _build(order, weights, bias, centre, data, -1.0, dtype, table)
 
@@ -180,7 +180,7 @@ def softplus_sum_form(
     return _build(order, weights, bias, centre, data, 1.0, dtype, None)
 
 
-def _prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
+def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
     """log p(z) of all states, at their numbers in the form's order."""
     table = np.empty(1 << order.size)
     step = min(table.size, 1 << 16)

@@ -14,6 +14,7 @@ from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget, UserTarget
 from fastvi.engine.annealing.units import softplus_log_weights, sparse_coding_log_weights
+from fastvi.engine.large_logits import are_large
 from fastvi.engine.runs import Run
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import log_marginal_of, log_partition_of
@@ -113,16 +114,17 @@ def _binary(model: Any, x: np.ndarray, base: np.ndarray, schedule: Schedule) -> 
             model.weights, model.bias, model.noise_std, model.prior_logits, x, base, schedule
         )
     if isinstance(model, SigmoidBeliefNetwork):
-        if not model.is_deep:
-            return softplus_log_weights(model.weights, model.bias, model.prior_logits, x, base, schedule)
         layers = [(model.weights, model.bias)]
-        target = NetworkTarget(layers, "relu", None, x, _deep_log_prior(model._deep_prior))
+        if not model.is_deep and not are_large(layers, "relu", model.prior_logits):
+            return softplus_log_weights(model.weights, model.bias, model.prior_logits, x, base, schedule)
+        log_prior = _deep_log_prior(model._deep_prior) if model.is_deep else model._log_prior
+        target = NetworkTarget(layers, "relu", None, x, log_prior, bits=True)
         return general_log_weights(target, base, schedule)
     if isinstance(model, NeuralDecoder):
         logits: Any = model.prior.logits  # type: ignore[union-attr]
         target = NetworkTarget(
             model.layers, model.activation, model.noise_std, x,
-            lambda z: np.asarray(bernoulli_log_prob(z, logits).sum(axis=-1)),
+            lambda z: np.asarray(bernoulli_log_prob(z, logits).sum(axis=-1)), bits=True,
         )  # fmt: skip
         return general_log_weights(target, base, schedule)
     # a function of arrays is the caller's, and stays in the calling thread

@@ -17,7 +17,7 @@ from fastvi.engine.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
 from fastvi.exact.question import Group, Options, always_summed, ask, partition_form
-from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
+from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_probabilities
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
@@ -301,13 +301,14 @@ def exact_posterior(
         found, means = log_sums_and_means(form, group.x, run)
         if model._is_closed(group.pixels):  # the bits that log_marginal has
             found = model._closed_form(group.x, group.pixels)
-        evidence[group.members] = found
+        evidence[group.members] = log_probabilities(found) if model._sums_to_one else found
         part_mean = known.astype(np.float64)
         part_mean[:, group.free[form.order]] = means
         mean[group.members] = part_mean
         parts.append(_Part(group, form, known))
     log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
-    posterior = ExactPosterior(evidence - log_z, mean, log_z, tuple(parts), top_k, None)
+    normalised = evidence if partition is None else log_probabilities(evidence - log_z)
+    posterior = ExactPosterior(normalised, mean, log_z, tuple(parts), top_k, None)
     if passes == 1:
         return posterior
     return replace(posterior, _asked=_sum_states(posterior, max(top_k, 1), pairwise, run))

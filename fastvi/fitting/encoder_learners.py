@@ -19,6 +19,7 @@ from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
+from fastvi.fitting.tiled import tiled_form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
 
@@ -53,7 +54,7 @@ class ReverseKL(EncoderLearner):
         super().__init__(model, encoder, data, judged)
         # refused here where it is too large, or has no states
         ask(model, data[:1], None, Options(), always_summed)
-        self._form = model._form(np.ones(model.num_pixels, bool), "float64")
+        self._form = tiled_form(model)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
         mean = Bernoulli(outputs).mean

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine import block_mean_field, mean_field, pair_mean_field
+from fastvi.engine.block_form import BlockForm
 from fastvi.engine.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.question import Options, ask
@@ -177,8 +178,9 @@ def _climbed(
         return mean_field.best(
             pair_mean_field.ascend(parts, x, start, max_sweeps, tolerance) for start in starts
         )
-    ascend = block_mean_field.ascend if isinstance(model, NeuralDecoder) else mean_field.fit
-    return ascend(model._form(everything, "float64"), x, starts, max_sweeps, tolerance)
+    form = model._form(everything, "float64")
+    ascend = block_mean_field.ascend if isinstance(form, BlockForm) else mean_field.fit
+    return ascend(form, x, starts, max_sweeps, tolerance)
 
 
 def _sampled(

@@ -21,6 +21,7 @@ from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.parameters import Parameters
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
+from fastvi.fitting.tiled import tiled_form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
@@ -109,7 +110,7 @@ class ExactElbo(_Learner):
     def _gradients(
         self, model: SigmoidBeliefNetwork, x: np.ndarray, numbers: np.ndarray, step: int
     ) -> tuple[Gradient, Gradient]:
-        form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
+        form: Any = tiled_form(model)
         if self.network is None:
             start = np.broadcast_to(model.prior_logits, (len(x), model.num_latents))
             logits = mean_field.fit(form, x, [start], _SWEEPS, 1e-4).logits

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
-from fastvi.models.enumerable import NO_DATA, Enumerable
+from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 
 
 class BoltzmannMachine(Enumerable):
@@ -41,7 +41,8 @@ class BoltzmannMachine(Enumerable):
     ------
     ValueError, TypeError
         For shapes that do not fit, for couplings that are NaN, +inf or not symmetric, for a diagonal that is
-        not 0, for a bias that is not finite, and for finite values so large that their sum overflows.
+        not 0, for a bias that is not finite, and where the finite |values| have a sum above
+        1e8: energies are summed in float64, which leaves 1e-6 nats up to there.
 
     References
     ----------
@@ -90,6 +91,11 @@ class BoltzmannMachine(Enumerable):
         validation.require(
             reach, np.isfinite(reach), "couplings and bias must keep the sum of their finite |values| finite"
         )
+        validation.require(
+            reach, reach <= MAX_ENERGY,
+            f"couplings and bias must have a sum of finite |values| {MAX_ENERGY_TEXT} (couplings of -inf "
+            "exclude pairs)",
+        )  # fmt: skip
         self._set(
             couplings=validation.frozen_array(pairs),
             bias=validation.frozen_array(h),

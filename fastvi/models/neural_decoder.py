@@ -163,6 +163,14 @@ class NeuralDecoder(Enumerable):
 
     def _decode(self, z: np.ndarray) -> np.ndarray:
         """eta(z), (..., D). Not by BLAS: its last bits depend on the number of threads."""
+        if self.noise_std is None and isinstance(self.prior, Bernoulli):
+            from fastvi.engine.large_logits import LargeLogits, are_large
+
+            if are_large(self.layers, self.activation, np.zeros(0)):
+                eta = LargeLogits(self.layers, self.activation)(
+                    z.reshape(-1, self.num_latents).astype(np.float64)
+                )
+                return eta.reshape(*z.shape[:-1], self.num_pixels)
         hidden = z.astype(np.float64)
         activate = ACTIVATIONS[self.activation]
         # a z of a normal prior may be as large as it likes: what overflows is judged at the end
@@ -191,6 +199,10 @@ class NeuralDecoder(Enumerable):
 
         activate = ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
+
+    @property
+    def _sums_to_one(self) -> bool:  # type: ignore[override]
+        return self.noise_std is None
 
     @property
     def _has_expectations(self) -> bool:  # type: ignore[override]

@@ -12,7 +12,7 @@ from fastvi import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
-from fastvi.models.enumerable import NO_DATA, Enumerable
+from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 
 
 class RestrictedBoltzmannMachine(Enumerable):
@@ -41,8 +41,8 @@ class RestrictedBoltzmannMachine(Enumerable):
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit, for values that are not finite, and for values so large that their sum
-        overflows.
+        For shapes that do not fit, for values that are not finite, and where the |values| have a sum above
+        1e8: energies are summed in float64, which leaves 1e-6 nats up to there.
 
     References
     ----------
@@ -82,6 +82,10 @@ class RestrictedBoltzmannMachine(Enumerable):
             np.isfinite(reach),
             "weights, visible_bias and hidden_bias must keep the sum of their |values| finite",
         )
+        validation.require(
+            reach, reach <= MAX_ENERGY,
+            f"weights, visible_bias and hidden_bias must have a sum of |values| {MAX_ENERGY_TEXT}",
+        )  # fmt: skip
         self._set(
             weights=validation.frozen_array(w),
             visible_bias=validation.frozen_array(b),

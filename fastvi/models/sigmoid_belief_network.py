@@ -89,6 +89,7 @@ class SigmoidBeliefNetwork(Enumerable):
     num_latents: int
     _deep_prior: Any  # None, or the model that is the prior
     _data_by_terms = True
+    _sums_to_one = True
 
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike, prior_logits: ArrayLike | None = None, *, prior: Any = None
@@ -159,6 +160,10 @@ class SigmoidBeliefNetwork(Enumerable):
         """p(z): a factorised Bernoulli distribution, or the model that a deep network was given."""
         return self._deep_prior if self.is_deep else Bernoulli(self.prior_logits)
 
+    @property
+    def _layers(self) -> tuple[tuple[np.ndarray, np.ndarray]]:
+        return ((self.weights, self.bias),)
+
     def _log_prior(self, z: np.ndarray) -> np.ndarray:
         """log p(z) in nats of bits (..., d), the last axis summed."""
         if not self.is_deep:
@@ -166,6 +171,24 @@ class SigmoidBeliefNetwork(Enumerable):
         return np.reshape(log_prior(self._deep_prior, z.reshape(-1, self.num_latents)), z.shape[:-1])
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
+        large = self._large_form(pixels)
+        return self._small_form(pixels, dtype) if large is None else large
+
+    def _large_form(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
+        """Form of logits so large that sums with a linear part would lose digits; None where they are not.
+
+        Not ``with_prior``, all states are as probable.
+        """
+        from fastvi.engine.direct_form import direct_form
+
+        prior = np.zeros(self.num_latents)
+        if with_prior and not self.is_deep:
+            prior = self.prior_logits
+        deep = partial(log_prior, self._deep_prior) if with_prior and self.is_deep else None
+        return direct_form(self._layers, "relu", None, prior, pixels, deep)
+
+    def _small_form(self, pixels: np.ndarray, dtype: str) -> Any:
+        """Form of logits that are not that large."""
         from fastvi.engine.softplus_form import softplus_form
 
         weights, bias = self.weights[pixels], self.bias[pixels]
@@ -178,8 +201,16 @@ class SigmoidBeliefNetwork(Enumerable):
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
+        from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
         from fastvi.engine.importance.softplus_target import ProductTarget, TableTarget, pays
+        from fastvi.engine.large_logits import are_large
 
+        seen = (self.weights[pixels], self.bias[pixels])
+        if are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.prior_logits):
+            factorised = self.prior_logits if with_prior and not self.is_deep else None
+            deep = partial(log_prior, self._deep_prior) if with_prior and self.is_deep else None
+            decoder = self._layers, "relu", None, pixels
+            return BinaryDecoderTarget(*decoder, self.num_latents, factorised, deep)
         if with_prior and pays(self.num_latents, num_states):
             return TableTarget(self._form(pixels, "float64"))
         weights, bias = (np.ascontiguousarray(part[pixels]) for part in (self.weights, self.bias))
@@ -196,13 +227,16 @@ class SigmoidBeliefNetwork(Enumerable):
             prior = ModelPrior(partial(log_prior, self._deep_prior), self._gradient_of_prior)
         else:
             prior = BernoulliPrior(self.prior_logits)
-        layers = [(self.weights, self.bias)]
-        return SampledJoint(layers, "relu", None, prior, [("weights", "bias")], x, z)
+        return SampledJoint(self._layers, "relu", None, prior, [("weights", "bias")], x, z)
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         from fastvi.engine.expectations import expected_log_likelihood
+        from fastvi.engine.expected_joint import expected_joint
         from fastvi.engine.softplus_form import softplus_form
 
+        large = self._large_form(pixels, with_prior=False)
+        if large is not None:
+            return expected_joint(large, x, q.logits) + self.num_latents * np.log(2.0)
         none = np.zeros(self.num_latents)
         form = softplus_form(self.weights[pixels], self.bias[pixels], none, fold_prior=False)
         return expected_log_likelihood(form, x, q.logits)
@@ -236,8 +270,10 @@ class SigmoidBeliefNetwork(Enumerable):
     ) -> dict[str, np.ndarray]:
         from fastvi.engine.state_moments import state_moments, states_of
 
-        found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
-        out = self._no_gradient()
+        out, large = self._no_gradient(), self._large_form(pixels)
+        if large is not None:
+            return {**out, **self._large_gradient(large, x, data_weights, pixels, run)}
+        found = state_moments(self._small_form(pixels, "float64"), x, data_weights, run)
         # einsum, not BLAS, so that the bits of a result do not depend on threads
         weighted = data_weights[:, None] * x
         out["weights"][pixels] = np.einsum("nj,ni->ji", weighted, found.mean) - found.values[:, :-1]
@@ -247,6 +283,19 @@ class SigmoidBeliefNetwork(Enumerable):
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.prior_logits)
             return out
         return {**out, **self._gradient_of_prior(*states_of(found), run)}
+
+    def _large_gradient(
+        self, form: Any, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
+    ) -> dict[str, np.ndarray]:
+        """``_gradient`` from the form of large logits."""
+        from fastvi.engine.direct_gradient import direct_gradient
+
+        found = direct_gradient(form, x, data_weights, run)
+        out = {"weights": np.zeros_like(self.weights), "bias": np.zeros_like(self.bias)}
+        out["weights"][pixels], out["bias"][pixels] = found["weight_0"], found["bias_0"]
+        if not self.is_deep:
+            return {**out, "prior_logits": found["prior"] - data_weights.sum() * sigmoid(self.prior_logits)}
+        return {**out, **self._gradient_of_prior(form.states(), found["states"], run)}
 
     def _gradient_of_prior(
         self, z: np.ndarray, weights: np.ndarray, run: Any = None
@@ -270,7 +319,13 @@ class SigmoidBeliefNetwork(Enumerable):
 
     def _logits(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
-        return np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.bias
+        from fastvi.engine.large_logits import LargeLogits, are_large
+
+        bits = z.astype(np.float64)
+        if are_large(self._layers, "relu", np.zeros(0)):
+            eta = LargeLogits(self._layers, "relu")(bits.reshape(-1, self.num_latents))
+            return eta.reshape(*z.shape[:-1], self.num_pixels)
+        return np.einsum("...i,ji->...j", bits, self.weights) + self.bias
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
         """log p(x, z) in nats.

@@ -35,8 +35,10 @@ class NetworkTarget:
         noise_std: float | None,
         x: Array,
         log_prior: Callable[[Array], Array],
+        *,
+        bits: bool = False,
     ) -> None:
-        self._network = RowNetwork(layers, activation, noise_std, x)
+        self._network = RowNetwork(layers, activation, noise_std, x, bits=bits)
         self._log_prior, self.num_data = log_prior, len(x)
         self.largest = self._network.block_rows
         self.operations = self._network.operations + 100.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.cuda.device import device
-from fastvi.engine.cuda.place import Unsupported
+from fastvi.engine.cuda.place import Unsupported, refuse_large
 from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
 from fastvi.engine.form import Form, chunks, slices
 from fastvi.engine.softplus_form import SoftplusForm
@@ -21,6 +21,7 @@ Array = NDArray[Any]
 
 def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) -> Array:
     """(N,) for q with ``logits`` (d,) or (N, d)."""
+    refuse_large(form)
     if not isinstance(form, SoftplusForm) or form.log_prior is not None:
         raise Unsupported(
             "device='cuda' gives the exact ELBO of networks of one layer of latents only; use device='cpu'"

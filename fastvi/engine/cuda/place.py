@@ -16,8 +16,17 @@ class Unsupported(RuntimeError):
     """A model that only the CPU can sum."""
 
 
+def refuse_large(form: Form) -> None:
+    """Refuse networks whose weights are so large that every pixel is looked at by itself."""
+    from fastvi.engine.direct_form import DirectForm
+
+    if isinstance(form, DirectForm):
+        raise Unsupported("device='cuda' sums networks of smaller weights than this one; use device='cpu'")
+
+
 def cuda_form(form: Form, *, dtype: str = "float64", memory_limit: int | None = None) -> Form:
     """The same sum as a GPU does it; RuntimeError for a model that only the CPU can sum."""
+    refuse_large(form)
     # here, so that no question to the CPU imports numba.cuda
     from fastvi.engine.cuda.pair_form import cuda_pair_form
     from fastvi.engine.cuda.softplus_form import cuda_softplus_form

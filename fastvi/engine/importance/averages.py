@@ -33,14 +33,15 @@ def sampled_means(sampler: Sampler, num_samples: int) -> tuple[Array, Array]:
             held = np.empty((data.stop - begin, min(CHUNK, num_samples - starts[c])))
             filler.fill(begin, starts[c], held)
             found[0][c, data] = held.mean(axis=1)
-            with np.errstate(invalid="ignore"):  # -inf where a state is impossible
+            # -inf where a state is impossible; an error beyond 1e154 is inf
+            with np.errstate(invalid="ignore", over="ignore"):
                 held -= found[0][c, data][:, None]
-            found[1][c, data] = np.square(held).sum(axis=1)
+                found[1][c, data] = np.square(held).sum(axis=1)
 
         parallel_map(task, [(n, c) for n in range(0, num_data, step) for c in range(len(starts))])
         for c, start in enumerate(starts):
             more = min(CHUNK, num_samples - start)
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 change = means[c] - mean
                 mean = mean + change * (more / (done + more)) if done else means[c]
                 deviation += deviations[c] + (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms
+from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, RealTarget, Sampled
 from fastvi.engine.network import empty_block, network
 from fastvi.kernels.cpu.dense import ROWS, pack_rows
@@ -21,8 +22,10 @@ Layers = Sequence[tuple[Array, Array]]
 class DecoderLikelihood:
     """log p(x | z) = c(x) + <t(x), h(z)> - A(z)."""
 
-    def __init__(self, layers: Layers, activation: str, noise_std: float | None, pixels: Array) -> None:
-        self.net, self._data = network(layers, activation, noise_std, pixels)
+    def __init__(
+        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, *, bits: bool = False
+    ) -> None:
+        self.net, self._data = network(layers, activation, noise_std, pixels, bits=bits)
 
     def terms(self, x: Array) -> Terms:
         """t(x) (N, hidden units) and c(x) (N,)."""
@@ -50,14 +53,17 @@ def _packed_rows(num: int, num_latents: int) -> Array:
 
 
 class BinaryDecoderTarget(BinaryTarget):
-    """A decoder with a Bernoulli prior."""
+    """A decoder with a Bernoulli prior, or with one that is a model, whose ``log_prior`` takes states (S, d)
+    uint8 to log p(z).
+    """
 
     def __init__(
         self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
-        prior_logits: Array | None,
+        prior_logits: Array | None, log_prior: Callable[[Array], Array] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(num_latents, prior_logits)
-        self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels)
+        self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels, bits=True)
+        self._log_prior = log_prior
 
     def terms(self, x: Array) -> Terms:
         return Terms(np.zeros((len(x), self.num_latents)), self.prepare(x).constant)
@@ -75,6 +81,8 @@ class BinaryDecoderTarget(BinaryTarget):
                 rows = _packed_rows(part.size, self.num_latents)
                 pack_words(words, self.num_latents, first, part.size, ROWS, rows)
                 self._likelihood.add(rows, x.linear[sampled.begin + m], part)
+            if self._log_prior is not None:
+                row += self._log_prior(unpacked(words, self.num_latents))
 
 
 class RealDecoderTarget(RealTarget):

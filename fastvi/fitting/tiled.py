@@ -1,0 +1,23 @@
+"""The form whose tiles give the gradient of an exact ELBO in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvi.engine.block_form import BlockForm
+from fastvi.engine.large_logits import largest_reach
+from fastvi.models.enumerable import Enumerable
+
+
+def tiled_form(model: Enumerable) -> Any:
+    """That of ``model``, all pixels seen; refused where weights are so large that its sums lose digits."""
+    form = model._form(np.ones(model.num_pixels, bool), "float64")
+    if isinstance(form, BlockForm):
+        raise ValueError(
+            f"model must keep the sum of its |weights|, |bias| and |prior_logits| below "
+            f"{largest_reach(model.num_pixels):g}, up to which the exact ELBO has an exact gradient, got "
+            f"{model!r} beyond it; pass num_samples to climb by samples"
+        )
+    return form
