@@ -14,9 +14,8 @@ from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget, UserTarget
 from fastvi.engine.annealing.units import softplus_log_weights, sparse_coding_log_weights
-from fastvi.engine.runs import Run
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.enumerable import log_marginal_of, log_partition_of
+from fastvi.models.enumerable import LogPrior
 from fastvi.models.linear_gaussian import LinearGaussian
 from fastvi.models.log_joint import LogJoint
 from fastvi.models.neural_decoder import NeuralDecoder
@@ -116,7 +115,7 @@ def _binary(model: Any, x: np.ndarray, base: np.ndarray, schedule: Schedule) -> 
         if not model.is_deep:
             return softplus_log_weights(model.weights, model.bias, model.prior_logits, x, base, schedule)
         layers = [(model.weights, model.bias)]
-        target = NetworkTarget(layers, "relu", None, x, _deep_log_prior(model._deep_prior))
+        target = NetworkTarget(layers, "relu", None, x, LogPrior(model._deep_prior))
         return general_log_weights(target, base, schedule)
     if isinstance(model, NeuralDecoder):
         logits: Any = model.prior.logits  # type: ignore[union-attr]
@@ -128,9 +127,3 @@ def _binary(model: Any, x: np.ndarray, base: np.ndarray, schedule: Schedule) -> 
     # a function of arrays is the caller's, and stays in the calling thread
     user = UserTarget(model._table, x, in_threads=not model.vectorized)
     return general_log_weights(user, base, schedule)
-
-
-def _deep_log_prior(prior: Any) -> Any:
-    """log p(z) of the layers above, whose normaliser is summed once."""
-    partition, everything = log_partition_of(prior, Run()), np.ones(prior.num_pixels, bool)
-    return lambda z: log_marginal_of(prior, z, everything, Run()) - partition

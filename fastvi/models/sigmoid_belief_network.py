@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.blocks import BLOCK, in_blocks
-from fastvi.models.enumerable import Enumerable, gradient_of, log_prior
+from fastvi.models.enumerable import Enumerable, LogPrior, gradient_of
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
 _PRIORS = {
@@ -162,7 +161,7 @@ class SigmoidBeliefNetwork(Enumerable):
         """log p(z) in nats of bits (..., d), the last axis summed."""
         if not self.is_deep:
             return np.asarray(bernoulli_log_prob(z, self.prior_logits).sum(axis=-1))
-        return np.reshape(log_prior(self._deep_prior, z.reshape(-1, self.num_latents)), z.shape[:-1])
+        return np.reshape(LogPrior(self._deep_prior)(z.reshape(-1, self.num_latents)), z.shape[:-1])
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
         from fastvi.engine.softplus_form import softplus_form
@@ -172,27 +171,25 @@ class SigmoidBeliefNetwork(Enumerable):
             return softplus_form(weights, bias, self.prior_logits, dtype=dtype)
         return softplus_form(
             weights, bias, np.zeros(self.num_latents), dtype=dtype,
-            log_prior=lambda z: log_prior(self._deep_prior, z),
+            log_prior=LogPrior(self._deep_prior),
         )  # fmt: skip
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
-        from fastvi.engine.importance.softplus_target import ProductTarget, TableTarget, pays
+        from fastvi.engine.importance.softplus_target import ProductTarget
 
-        if with_prior and pays(self.num_latents, num_states):
-            return TableTarget(self._form(pixels, "float64"))
         weights, bias = (np.ascontiguousarray(part[pixels]) for part in (self.weights, self.bias))
         data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
-        if self.is_deep and with_prior:
-            return ProductTarget(weights, bias, -1.0, data, None, partial(log_prior, self._deep_prior))
-        return ProductTarget(weights, bias, -1.0, data, self.prior_logits if with_prior else None)
+        prior = LogPrior(self._deep_prior) if self.is_deep and with_prior else None
+        logits = self.prior_logits if with_prior else None
+        return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
         from fastvi.engine.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
 
         prior: Any = None
         if self.is_deep:
-            prior = ModelPrior(partial(log_prior, self._deep_prior), self._gradient_of_prior)
+            prior = ModelPrior(LogPrior(self._deep_prior), self._gradient_of_prior)
         else:
             prior = BernoulliPrior(self.prior_logits)
         layers = [(self.weights, self.bias)]
