@@ -130,7 +130,9 @@ def bound(sampler: Sampler) -> Filler:
     """The sampler's target with its data and their draws."""
     if sampler.device == "cuda":
         return cuda_filler(sampler)
-    return sampler.source.target().bind(sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part)
+    return sampler.source.target().bind(
+        sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part
+    )
 
 
 def cuda_filler(sampler: Sampler) -> CudaFiller:

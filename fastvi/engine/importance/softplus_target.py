@@ -1,8 +1,9 @@
 """Sampled states of models with softplus sums: sigmoid belief networks, restricted Boltzmann machines.
 
-sum_j softplus(eta_j) of a sampled state is the logarithm of a product of table rows, and a sum of softplus for
-those pixels whose exponentials could leave the range of a double. Where more states are sampled than there are,
-that is done once for each state and looked up: the same numbers, so that it shows in no bit which way was taken.
+sum_j softplus(eta_j) of a sampled state is the logarithm of a product of table rows, and a sum of softplus
+for those pixels whose exponentials could leave the range of a double. Where more states are sampled than
+there are, that is done once for each state and looked up: the same numbers, so that no bit shows which way
+was taken.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ def splits_before(growth: Array) -> Array:
 
 
 class _Rest(NamedTuple):
-    """What is not linear in z, of sampled states: sign * sum_j softplus(eta_j) + log p(z) of a prior that is a
-    model.
-    """
+    """What is not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
 
     products: _Products
     sign: float
