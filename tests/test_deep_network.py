@@ -310,7 +310,7 @@ WRONG_INPUT = [
     ("a Bernoulli", lambda: network(prior=fastvi.Uniform(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got Uniform"),
     ("an array", lambda: network(prior=np.zeros(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got an array"),
     ("prior by position", lambda: fastvi.SigmoidBeliefNetwork(np.zeros((2, 4)), np.zeros(2), None, deep_network(sizes=(4, 1))), TypeError, r"positional"),
-    ("a class that load would not know", lambda: pickle.dumps(network(prior=OwnNetwork(np.zeros((4, 1)), np.zeros(4), [0]))), TypeError, r"^prior must be one of .* to be saved or pickled, got a OwnNetwork of"),
+    ("a class that load would not know", lambda: pickle.dumps(network(prior=OwnNetwork(np.zeros((4, 1)), np.zeros(4), [0]))), TypeError, r"^prior must be one of .* to be saved or pickled, got an OwnNetwork of"),
     ("negative num", lambda: deep_network().sample(-1, 0), ValueError, r"^num must be an int >= 0"),
     ("seed None", lambda: deep_network().sample(1, None), TypeError, r"^seed must be an int"),
     ("z of 2", lambda: deep_network().log_joint([0] * 4, [0, 2, 0]), ValueError, r"^z must contain only 0 and 1"),

@@ -219,6 +219,35 @@ def test_an_executor_that_cancels_is_told_of():
         reduce(executor=executor, report=lambda count: [future.cancel() for future in executor.futures])
 
 
+class Nonsense(Executor):
+    """Gives ``answer(future)`` for a task, whose future holds ``value``."""
+
+    def __init__(self, answer=lambda future: future, value=None):
+        self.answer, self.value, self.futures = answer, value, []
+
+    def submit(self, function, /, *args):
+        self.futures.append(Future())
+        self.futures[-1].set_result(self.value)
+        return self.answer(self.futures[-1])
+
+
+@pytest.mark.parametrize(
+    ("executor", "text"),
+    [
+        (Nonsense(lambda future: None), r"a Future for every task, got None \(NoneType\)"),
+        (Nonsense(lambda future: future.result), r"a Future for every task, got <bound method"),
+        (Nonsense(), r"what its task does, a Toy, got None \(NoneType\)"),
+        (Nonsense(value=tuple(Toy.zero())), r"what its task does, a Toy, got \("),
+        (Nonsense(value=object()), r"what its task does, a Toy, got <object object"),
+    ],
+)
+def test_an_executor_that_returns_nonsense_is_told_of(path, executor, text):
+    with pytest.raises(TypeError, match=f"^executor must return {text}") as caught:
+        reduce(path, executor=executor)
+    assert "\n" not in str(caught.value)
+    assert not path.exists()  # nothing was merged
+
+
 def divides_by_zero(task):
     if task == 7:
         raise ZeroDivisionError(f"task {task}")

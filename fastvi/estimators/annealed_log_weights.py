@@ -41,7 +41,10 @@ def checked_initial(model: Any, initial: Any, num_data: int) -> Bernoulli | Norm
             )
         return model.prior  # type: ignore[no-any-return]
     if not isinstance(initial, kind):
-        raise TypeError(f"initial must be 'prior' or a {kind.__name__}, got {validation.shown(initial)}")
+        raise TypeError(
+            f"initial must be 'prior' or {validation.with_article(kind.__name__)}, got "
+            f"{validation.shown(initial)}"
+        )
     parameters = initial.logits if isinstance(initial, Bernoulli) else initial.mean
     validation.per_datum(parameters, "initial", "parameters", num_data, model.num_latents)
     if isinstance(initial, Bernoulli):

@@ -139,7 +139,7 @@ class Enumerable(Model):
 def check_model(model: Any, *others: type) -> Any:
     """The argument ``model`` where its latents can be summed out, or where it is one of ``others``."""
     if not isinstance(model, (Enumerable, *others)):
-        also = "".join(f" or a {other.__name__}" for other in others)
+        also = "".join(f" or {validation.with_article(other.__name__)}" for other in others)
         raise TypeError(f"model must be one with latents to sum out{also}, got {validation.shown(model)}")
     return model
 

@@ -130,8 +130,8 @@ class SigmoidBeliefNetwork(Enumerable):
         kind = type(self._deep_prior)
         if _PRIORS.get(kind.__name__) != kind.__module__:  # what comes back would be of another class
             raise TypeError(
-                f"prior must be one of {', '.join(_PRIORS)} to be saved or pickled, got a {kind.__name__} of "
-                f"{kind.__module__}"
+                f"prior must be one of {', '.join(_PRIORS)} to be saved or pickled, got "
+                f"{validation.with_article(kind.__name__)} of {kind.__module__}"
             )
         nested = {f"prior_{name}": array for name, array in self._deep_prior._arrays().items()}
         return {**arrays, "prior_kind": np.array(kind.__name__), **nested}

@@ -55,7 +55,8 @@ def save(model: Frozen, path: str | os.PathLike[str]) -> None:
     kind = type(model)
     if _HOME.get(kind.__name__) != kind.__module__:
         raise TypeError(
-            f"model must be one of {', '.join(_HOME)}, got a {kind.__name__} of {kind.__module__}"
+            f"model must be one of {', '.join(_HOME)}, got {validation.with_article(kind.__name__)} "
+            f"of {kind.__module__}"
         )
     text = _path(path)
     if os.path.isdir(text):  # said before the work, and of the caller's name
