@@ -12,7 +12,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from test_log_partition import machine, random_bits, restricted
 from test_posterior_models import network, sparse_coding, strong_network, strongly_clamped
 
 import fastvi
-from fastvi.engine import checkpoints, progress
+from fastvi.engine import checkpoints, threads
 from fastvi.engine.form import Form
 from fastvi.engine.pair_form import PairForm
 from fastvi.engine.runs import Run
@@ -96,13 +95,6 @@ def waves(monkeypatch):
     for (form, name, _), few in zip(_ORDINARY, _SMALL, strict=True):
         monkeypatch.setattr(form, name, few)
     monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
-
-
-@pytest.fixture
-def each_report(monkeypatch):
-    """Progress is told of after every wave, not ten times a second."""
-    clock = itertools.count()
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
 
 
 @pytest.fixture
