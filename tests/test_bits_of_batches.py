@@ -4,6 +4,7 @@ device="auto" picks.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 
 import numpy as np
@@ -122,3 +123,19 @@ def test_draws_of_layers_for_any_number_of_samples(d_top, d, seed):
     assert (np.abs(whole - [(layer[0] * row).sum(axis=1) + layer[1] for row in z]) <= slack).all()
     for num in (1, 2, 5):
         assert packed.product(z[:num]).tobytes() == whole[:num].tobytes()
+
+
+@pytest.mark.parametrize("num_latents", [3, 8, 11])
+def test_log_probabilities_of_some_states_or_many(num_latents):
+    """Of a machine some of whose visible units were not seen: BLAS was asked for <t, z>."""
+    rng = np.random.default_rng(0)
+    model = fastvi.RestrictedBoltzmannMachine(
+        rng.normal(size=(9, num_latents)), rng.normal(size=9), rng.normal(size=num_latents)
+    )
+    x, z = rng.integers(0, 2, (3, 9)), rng.integers(0, 2, (3, 50, num_latents))
+    posterior = fastvi.exact_posterior(model, x, observed=np.arange(9) < 7)
+    whole = posterior.log_prob(z)
+    for num, first in itertools.product((1, 2, 5), range(0, 40, 7)):
+        part = slice(first, first + num)
+        assert posterior.log_prob(z[:, part]).tobytes() == whole[:, part].tobytes()
+    assert posterior.log_prob(z[:, :, None]).tobytes() == whole.tobytes()

@@ -48,7 +48,8 @@ class Source:
 
     def __init__(self, build: Callable[[], Target], token: str | None = None) -> None:
         self._build, self._token = build, uuid.uuid4().hex if token is None else token
-        self._turn, self._target = Lock(), None  # threads of an executor share what the first of them builds
+        self._turn = Lock()  # threads of an executor share what the first of them builds
+        self._target: Target | None = None
 
     def target(self) -> Target:
         with self._turn:

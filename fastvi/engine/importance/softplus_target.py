@@ -163,7 +163,8 @@ class ProductTarget(BinaryTarget):
         super().__init__(weights.shape[1], prior_logits)
         self.weights, self.bias, self.sign, self.log_prior = weights, bias, sign, log_prior
         self._data, self._num_states = data, num_states
-        self._turn, self._made = Lock(), None
+        self._turn = Lock()
+        self._made: _Rest | _Table | None = None
 
     def _make(self) -> _Rest | _Table:
         products = _Products.build(self.weights, self.bias, self.groups, self.num_rows)
