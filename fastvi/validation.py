@@ -11,12 +11,13 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 MAX_SEED = 2**64 - 1
+MAX_COUNT = 2**40  # of data, draws, samples, steps: what no machine holds, and NumPy still has words for
 
 # the words for what an array may hold
 _BITS, _REALS = "an array of 0 and 1", "an array of real numbers"
@@ -29,6 +30,18 @@ def shown(value: Any) -> str:
     text = " ".join(repr(value).split())
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"{text} ({type(value).__name__})"
+
+
+def with_article(word: str) -> str:
+    """``word``, the name of a class or type, after "a" or "an"."""
+    spoken_n, spoken_y = word == "ndarray", word.lower().startswith(("uni", "use", "eu"))
+    vowel = word[:1].lower() in "aeiou"
+    return f"an {word}" if spoken_n or (vowel and not spoken_y) else f"a {word}"
+
+
+def type_name(value: Any) -> str:
+    """The name of its type after an article."""
+    return with_article(type(value).__name__)
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
@@ -86,21 +99,32 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
         array = np.asarray(value)
     except Exception as error:  # ragged lists, tensors on a GPU, tensors that require a gradient
         array, reason = None, f": {' '.join(str(error).split())}"
-    if (array is None or array.dtype == object) and hasattr(value, "__dlpack__"):
+    # an array of objects is NumPy's own, whatever DLPack would say of it
+    foreign = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
+    if (array is None or array.dtype == object) and foreign:
         try:
             array = np.from_dlpack(value)
         except Exception as error:
             array, reason = None, reason or f": {' '.join(str(error).split())}"
     if array is None:
-        raise TypeError(f"{name} must be {allowed} in CPU memory, got a {type(value).__name__}{reason}")
+        raise TypeError(f"{name} must be {allowed} in CPU memory, got {type_name(value)}{reason}")
     return array
+
+
+def _wrong_dtype(array: np.ndarray, value: Any, name: str, allowed: str) -> TypeError:
+    """What to raise for ``array``, which NumPy made of ``value``."""
+    text = f"{name} must be {allowed}, got dtype {array.dtype} (from {type_name(value)})"
+    if array.dtype == object and array.ndim:  # as of pandas' nullable types
+        kind = "int" if "integers" in allowed else "float"
+        text += f"; convert it first, as by numpy.asarray({name}, dtype={kind})"
+    return TypeError(text)
 
 
 def _number_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """Booleans, integers or floating-point numbers as they came."""
     array = _as_array(value, name, allowed)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be {allowed}, got dtype {array.dtype} (from a {type(value).__name__})")
+        raise _wrong_dtype(array, value, name, allowed)
     return array
 
 
@@ -234,9 +258,7 @@ def index_array(value: Any, name: str, num_values: int) -> np.ndarray:
     """Integers in [0, ``num_values``) as int64 with any axes."""
     array = _as_array(value, name, "an array of integers")
     if array.dtype.kind not in "iu" and array.size:  # an empty list comes as float64
-        raise TypeError(
-            f"{name} must be an array of integers, got dtype {array.dtype} (from a {type(value).__name__})"
-        )
+        raise _wrong_dtype(array, value, name, "an array of integers")
     require(array, (array >= 0) & (array < num_values), f"{name} must lie in 0 ... {num_values - 1}")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
 
@@ -308,13 +330,16 @@ def seed(value: Any, name: str = "seed") -> int:
     return number
 
 
-def positive_int(value: Any, name: str, minimum: int = 1) -> int:
-    """An int of at least ``minimum``."""
+def positive_int(value: Any, name: str, minimum: int = 1, *, maximum: int | None = MAX_COUNT) -> int:
+    """An int of at least ``minimum`` and at most ``maximum``, where that is not None."""
     number = _integer(value)
     if number is None:
         raise TypeError(f"{name} must be an int >= {minimum}, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be an int >= {minimum}, got {shown(number)}")
+    if maximum is not None and number > maximum:
+        most = f"2**{maximum.bit_length() - 1}" if maximum & (maximum - 1) == 0 else str(maximum)
+        raise ValueError(f"{name} must be an int <= {most}, got {shown(number)}")
     return number
 
 
@@ -328,6 +353,17 @@ def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
         raise TypeError(f"{name} must be given once, got {former_name}, its former name, as well")
     warnings.warn(f"{former_name} is called {name} now", DeprecationWarning, stacklevel=3)
     return former
+
+
+def counts(value: Any, name: str) -> tuple[int, ...]:
+    """One int of at least 1, or a sequence of such that differ; text and bytes are no sequences of ints."""
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+    if not several and not (isinstance(value, np.ndarray) and value.ndim):
+        return (positive_int(value, name),)
+    found = tuple(positive_int(number, f"{name}[{i}]") for i, number in enumerate(value))
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{name} must be an int or ints that differ, got {shown(value)}")
+    return found
 
 
 def positive_float(value: Any, name: str) -> float:
@@ -359,7 +395,7 @@ def instance(value: Any, name: str, types: type | tuple[type, ...]) -> Any:
     """``value`` itself where it is an instance of one of ``types``."""
     if not isinstance(value, types):
         names = " or ".join(t.__name__ for t in (types if isinstance(types, tuple) else (types,)))
-        raise TypeError(f"{name} must be a {names}, got {shown(value)}")
+        raise TypeError(f"{name} must be {with_article(names)}, got {shown(value)}")
     return value
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -11,6 +13,15 @@ import pytest
 _EXAMPLES = int(os.environ.get("FASTVI_TEST_EXAMPLES", "50"))
 hypothesis.settings.register_profile("fastvi", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("fastvi")
+
+
+@pytest.fixture
+def each_report(monkeypatch):
+    """Progress is told of every time, not ten times a second."""
+    from fastvi.engine import progress
+
+    clock = itertools.count()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
 
 
 @pytest.fixture

@@ -385,6 +385,17 @@ WRONG = [
     ({"num_samples": "many"}, TypeError, "num_samples must be an int >= 1, got 'many'"),
     ({"num_samples": [10, 0]}, ValueError, r"num_samples\[1\] must be an int >= 1, got 0"),
     ({"num_samples": [10, 10]}, ValueError, "num_samples must be an int or ints that differ"),
+    ({"num_samples": b"ab"}, TypeError, r"num_samples must be an int >= 1, got b'ab' \(bytes\)"),
+    ({"num_samples": bytearray(b"ab")}, TypeError, "num_samples must be an int >= 1, got bytearray"),
+    ({"num_samples": memoryview(b"ab")}, TypeError, "num_samples must be an int >= 1, got <memory"),
+    ({"num_samples": 2**63}, ValueError, r"num_samples must be an int <= 2\*\*40, got 9223372036854775808"),
+    ({"num_samples": [5, 2**63]}, ValueError, r"num_samples\[1\] must be an int <= 2\*\*40, got 92233"),
+    ({"num_samples": np.array([[5]])}, TypeError, r"num_samples\[0\] must be an int >= 1, got an array"),
+    ({"num_repeats": 2**63}, ValueError, r"num_repeats must be an int <= 2\*\*40, got 92233"),
+    ({"model": 3}, TypeError, "model must be one with latents to sum out or a JointTable, got 3"),
+    ({"model": 3, "truth": [0.0] * 3}, TypeError, "model must be one with latents to sum out or a Joint"),
+    ({"model": fastvi.Uniform(4)}, TypeError, "model must be one with latents to sum out or a JointTable"),
+    ({"truth": [0.0, np.inf, 0.0]}, ValueError, "truth must be finite or -inf, got inf at index 1"),
     ({"num_samples": []}, ValueError, "num_samples must be an int or ints that differ"),
     ({"num_repeats": 0}, ValueError, "num_repeats must be an int >= 1, got 0"),
     ({"level": 1.0}, ValueError, "level must satisfy 0 < level < 1, got 1.0"),
@@ -398,10 +409,25 @@ WRONG = [
 @pytest.mark.parametrize(("change", "kind", "text"), WRONG)
 def test_wrong_input(change, kind, text):
     model, x = network()
-    options = {"proposals": {"a": "prior"}, "num_samples": 10, "num_repeats": 2, **change}
+    options = {"model": model, "proposals": {"a": "prior"}, "num_samples": 10, "num_repeats": 2, **change}
     with pytest.raises(kind, match=text) as caught:
-        fastvi.calibrate(model, x, **options)
+        fastvi.calibrate(x=x, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_counts_of_numpy():
+    model, x = network()
+    for given, want in ((np.array(5), [5]), (np.array([5, 7]), [5, 7]), (range(2, 4), [2, 3])):
+        found = fastvi.calibrate(model, x, proposals={"a": "prior"}, num_samples=given, num_repeats=2)
+        assert [each.num_samples for each in found.entries] == want
+
+
+def test_any_model_where_the_estimators_are_the_callers():
+    one = fastvi.Estimate(*(np.zeros(1) for _ in range(5)), 7)
+    found = fastvi.calibrate(
+        "mine", proposals={"own": lambda model, x, seed: one}, truth=[0.0], num_repeats=2
+    )
+    assert found["own"].num_samples == 7
 
 
 def test_an_estimator_of_other_data_is_refused():

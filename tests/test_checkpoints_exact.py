@@ -9,10 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from test_log_partition import machine, random_bits, restricted
 from test_posterior_models import network, sparse_coding, strong_network, strongly_clamped
 
 import fastvi
-from fastvi.engine import checkpoints, progress
+from fastvi.engine import checkpoints, threads
 from fastvi.engine.form import Form
 from fastvi.engine.pair_form import PairForm
 from fastvi.engine.runs import Run
@@ -96,13 +95,6 @@ def waves(monkeypatch):
     for (form, name, _), few in zip(_ORDINARY, _SMALL, strict=True):
         monkeypatch.setattr(form, name, few)
     monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
-
-
-@pytest.fixture
-def each_report(monkeypatch):
-    """Progress is told of after every wave, not ten times a second."""
-    clock = itertools.count()
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
 
 
 @pytest.fixture
@@ -344,89 +336,77 @@ def test_torn_files_are_refused(path):
 # ---- SIGKILL ----------------------------------------------------------------------------------------------
 
 
-def slow_log_marginal(path):
-    """A tenth of a second a wave."""
+def log_marginal_that_stands_still(path):
+    """Until the fifth wave; the parent process is then told, and nothing is done any more."""
     set_waves()
     checkpoints.SAVE_SECONDS = 0.0
-    results = Run._results
+    problem, results, waves = CASES["a machine"](), Run._results, itertools.count(1)
 
-    def slower(self, tasks, work):
-        for part in results(self, tasks, work):
-            if len(tasks) > 1:
-                time.sleep(0.1)
-            yield part
+    def standing(self, tasks, work):
+        def stands(task):
+            if next(waves) == 5:
+                print("here", flush=True)
+                sys.stdin.read()  # for ever, or until the parent ends
+            return work(task)
 
-    Run._results = slower
-    bits(log_marginal, CASES["a machine"](), checkpoint=path)
+        return results(self, tasks, stands)
+
+    Run._results = standing
+    bits(log_marginal, problem, checkpoint=path)
 
 
 @pytest.mark.slow_without_jit
 @pytest.mark.usefixtures("waves")
 def test_same_bits_after_a_process_was_killed(path, tasks_done):
     text = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_checkpoints_exact as t"
-    command = [sys.executable, "-c", f"{text}; t.slow_log_marginal(sys.argv[1])", str(path)]
-    process = subprocess.Popen(command, cwd=HERE.parent)
-    try:
-        deadline = time.monotonic() + 120
-        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(0.25)
-    finally:
+    command = [sys.executable, "-c", f"{text}; t.log_marginal_that_stands_still(sys.argv[1])", str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=HERE.parent, text=True, **pipes) as process:
+        assert process.stdout.readline() == "here\n"
         process.kill()
-    assert process.wait() == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
     problem = CASES["a machine"]()
     whole = bits(log_marginal, problem)
     assert bits(log_marginal, problem, checkpoint=path) == whole
     left = sum(tasks_done)
-    assert 0 < left < sum(run_whole(log_marginal, problem, path.with_name("other"), tasks_done, whole))
+    assert left == sum(run_whole(log_marginal, problem, path.with_name("other"), tasks_done, whole)) - 4
 
 
 # ---- Ctrl-C -----------------------------------------------------------------------------------------------
 
 
-def large(question):
-    """Seconds of kernels, and a small problem of the same kind that has them compiled."""
-    if question == "log_partition":
-        return (machine(35), None, None), (machine(12), None, None)
-    cases = []
-    for num_pixels, d, num_data in ((300, 22, 5000), (10, 10, 40)):
-        model = network(num_pixels, d, scale=0.2)
-        cases.append((model, model.sample(num_data, 0)[1], None))
-    return cases
+@pytest.mark.slow_without_jit
+@pytest.mark.usefixtures("waves")
+@pytest.mark.parametrize(("name", "case"), [pair for pair in PAIRS if pair[1] in ("a machine", "a network")])
+def test_ctrl_c_ends_a_run_at_once(name, case, path, monkeypatch, set_threads, tasks_done):
+    """Ctrl-C while this thread waits for others in the third wave: nothing is begun after it."""
+    set_threads(2)
+    question, problem = QUESTIONS[name], CASES[case]()
+    whole = bits(question, problem)
+    everything = sum(run_whole(question, problem, path.with_name("other"), tasks_done, whole))
+    waves, results = [], Run._results
 
+    def fire(which):
+        if which == 0:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-@pytest.mark.needs_jit
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_ctrl_c_ends_a_run_at_once(name, path, monkeypatch):
-    question = QUESTIONS[name]
-    case, small = large(name)
-    bits(question, small)
-    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
-    fired = []
+    def firing(self, tasks, work):
+        def fired(task):
+            waves.append(task)
+            if len(waves) == 3:
+                threads.parallel_map(fire, range(2))
+            return work(task)
 
-    def fire(*_):
-        fired.append(time.monotonic())
-        raise KeyboardInterrupt
+        return results(self, tasks, fired)
 
-    before = signal.signal(signal.SIGALRM, fire)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 1.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_results", firing)
         with pytest.raises(KeyboardInterrupt):
-            bits(question, case, checkpoint=path)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - fired[0] < 3
-    reports = []
-
-    def report(done, total):
-        reports.append((done, total))
-        raise Stop
-
-    with pytest.raises(Stop):
-        bits(question, case, checkpoint=path, progress=report)
-    done, total = reports[0]
-    assert 0 < done < total
+            bits(question, problem, checkpoint=path)
+    assert len(waves) == 3
+    tasks_done.clear()
+    assert bits(question, problem, checkpoint=path) == whole
+    assert sum(tasks_done) == everything - 2
 
 
 # ---- Dask -------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.models.enumerable import log_prior
+from fastvi.engine.importance import jobs, softplus_target
+from fastvi.models.enumerable import LogPrior
 
 ORDINARY = strategies.ORDINARY
 
@@ -124,7 +125,51 @@ def test_leading_axes_broadcast(model):
 def test_the_prior_is_summed_out(name):
     prior = MODELS[name].prior
     z = np.array(naive.states(prior.num_pixels))
-    np.testing.assert_allclose(log_prior(prior, z), naive_log_prior(prior, z), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(LogPrior(prior)(z), naive_log_prior(prior, z), rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def sums_of_log_z(monkeypatch):
+    """How often a Boltzmann machine's log Z was asked for."""
+    asked, form = [], fastvi.BoltzmannMachine._partition_form
+    monkeypatch.setattr(
+        fastvi.BoltzmannMachine, "_partition_form", lambda self: asked.append(1) or form(self)
+    )
+    return asked
+
+
+def test_log_z_of_a_prior_is_summed_once(monkeypatch, sums_of_log_z):
+    """It was summed for each datum and chunk of samples, and for every call of log_joint."""
+    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
+    model = with_machine()
+    x, z = naive.states(3)[:5], naive.states(3)[:5]
+    q = fastvi.Bernoulli(np.zeros(3))
+    fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=100)
+    assert len(sums_of_log_z) == 1
+    want = model.log_joint(x, z)
+    fastvi.annealed_importance_sampling(model, x, initial=q, num_temperatures=3, num_chains=2)
+    fastvi.elbo(model, x, q, num_samples=10)
+    assert np.array_equal(model.log_joint(x, z), want)
+    assert len(sums_of_log_z) == 1
+    # what is made of its parameters knows nothing of it
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert np.array_equal(twin.log_joint(x, z), want)
+    assert len(sums_of_log_z) == 3
+
+
+def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
+    """Its table was made again for each chunk of samples."""
+    from fastvi.engine import softplus_form
+
+    made, table = [], softplus_form._prior_table
+    monkeypatch.setattr(softplus_form, "_prior_table", lambda *given: made.append(1) or table(*given))
+    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
+    model = MODELS["three layers"]
+    q = fastvi.Bernoulli(np.zeros(model.num_latents))
+    fastvi.estimate_log_marginal(model, model.sample(3, 1)[1], proposal=q, num_samples=100)
+    assert len(made) == 1
 
 
 def test_what_a_deep_network_says_about_itself():
@@ -265,7 +310,7 @@ WRONG_INPUT = [
     ("a Bernoulli", lambda: network(prior=fastvi.Uniform(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got Uniform"),
     ("an array", lambda: network(prior=np.zeros(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got an array"),
     ("prior by position", lambda: fastvi.SigmoidBeliefNetwork(np.zeros((2, 4)), np.zeros(2), None, deep_network(sizes=(4, 1))), TypeError, r"positional"),
-    ("a class that load would not know", lambda: pickle.dumps(network(prior=OwnNetwork(np.zeros((4, 1)), np.zeros(4), [0]))), TypeError, r"^prior must be one of .* to be saved or pickled, got a OwnNetwork of"),
+    ("a class that load would not know", lambda: pickle.dumps(network(prior=OwnNetwork(np.zeros((4, 1)), np.zeros(4), [0]))), TypeError, r"^prior must be one of .* to be saved or pickled, got an OwnNetwork of"),
     ("negative num", lambda: deep_network().sample(-1, 0), ValueError, r"^num must be an int >= 0"),
     ("seed None", lambda: deep_network().sample(1, None), TypeError, r"^seed must be an int"),
     ("z of 2", lambda: deep_network().log_joint([0] * 4, [0, 2, 0]), ValueError, r"^z must contain only 0 and 1"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import naive
 import numpy as np
@@ -138,6 +141,58 @@ def test_progress_counts_both_passes():
     assert seen[-1] == (512, 512)
     fastvi.exact_posterior(model, x, top_k=1, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (1024, 1024)
+
+
+ANSWERS = ("log_marginal", "mean", "entropy", "mode", "mode_log_prob")
+
+
+@pytest.mark.parametrize("ask", [{}, {"top_k": 1}])
+def test_where_the_second_pass_runs(caplog, ask):
+    """With the caller's executor and progress where it is asked for; else it says that it will not."""
+    model, x = random_network(6, 9), random_data(3, 6)
+    told = []
+    with ThreadPoolExecutor(2) as executor, caplog.at_level("INFO", "fastvi"):
+        posterior = fastvi.exact_posterior(
+            model, x, executor=executor, progress=lambda done, total: told.append(total), **ask
+        )
+        passes = 2 if ask else 1
+        assert told[-1] == passes * 512
+    told.clear()
+    with caplog.at_level("INFO", "fastvi"):
+        found = posterior.entropy  # the executor is shut down
+        assert posterior.entropy is found
+    assert told == []
+    said = [text for text in caplog.messages if text.startswith("entropy and mode: a second pass")]
+    assert len(said) == (0 if ask else 1)
+    assert np.array_equal(found, fastvi.exact_posterior(model, x).entropy)
+
+
+@pytest.mark.parametrize("copied", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy])
+def test_pickles_keep_what_is_computed(caplog, copied):
+    couplings = np.triu(np.random.default_rng(0).normal(size=(6, 6)), 1)
+    machine = (
+        fastvi.BoltzmannMachine(couplings + couplings.T, np.zeros(6)),
+        random_data(3, 6),
+        [True, False] * 3,
+    )
+    network = random_network(6, 9), random_data(3, 6), None
+    for model, x, observed in (network, machine):
+        with ThreadPoolExecutor(2) as executor:
+            posterior = fastvi.exact_posterior(
+                model, x, observed=observed, executor=executor, progress=lambda done, total: None
+            )
+            before = copied(posterior)  # which keeps neither the executor nor the function
+        want = [getattr(posterior, name) for name in ANSWERS]
+        for twin in (before, copied(posterior), copied(copied(posterior))):
+            for name, value in zip(ANSWERS, want, strict=True):
+                np.testing.assert_array_equal(getattr(twin, name), value)
+            assert np.array_equal(twin.sample(5, 1), posterior.sample(5, 1))
+            assert np.array_equal(
+                twin.log_prob(twin.mode[:, None]), posterior.log_prob(posterior.mode[:, None])
+            )
+        with caplog.at_level("INFO", "fastvi"):
+            assert np.array_equal(copied(posterior).entropy, want[2])
+        assert caplog.messages == []  # no pass is made again
 
 
 def test_no_data():

@@ -131,6 +131,7 @@ class Stop(BaseException):
     """Ends the process, as far as training knows."""
 
 
+@pytest.mark.usefixtures("each_report")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_is_gone_on_from(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("fastvi.engine.checkpoints.SAVE_SECONDS", 0.0)
@@ -143,7 +144,6 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, monkeypatch, kind):
 
     epochs, run = [], training._epoch
     monkeypatch.setattr(training, "_epoch", lambda *rest: (epochs.append(1), run(*rest)))
-    monkeypatch.setattr("fastvi.engine.progress.time.monotonic", iter(range(10**6)).__next__)
     path = tmp_path / "em.npz"
     with pytest.raises(Stop):
         fastvi.fit_model(start, x, objective="em", num_epochs=5, checkpoint=path, progress=stop)
@@ -154,19 +154,20 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, monkeypatch, kind):
         fastvi.fit_model(start, x[:7], objective="em", num_epochs=5, checkpoint=path)
 
 
+@pytest.mark.usefixtures("each_report")
 def test_ctrl_c_and_early_stopping(caplog):
     x, start = linear(5, 2, 1).sample(40, 1)[1], linear(5, 2)
     held_out = linear(5, 2, 1).sample(30, 2)[1]
 
     def interrupt(done, total):
-        if done >= 3:
+        if done == 3:
             raise KeyboardInterrupt
 
     with caplog.at_level(logging.WARNING, logger="fastvi"):
         fit = fastvi.fit_model(start, x, objective="em", num_epochs=50, progress=interrupt)
     assert not fit.converged
     assert fit.interrupted
-    assert fit.history.size < 51
+    assert fit.history.size == 4
     assert fastvi.log_marginal(fit.model, x).mean() == pytest.approx(fit.objective, rel=1e-13)
     few = fastvi.fit_model(start, x[:8], objective="em", held_out=held_out, num_epochs=500, patience=2)
     assert few.history.size - 1 == few.best_epoch + 2 < 500

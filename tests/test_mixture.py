@@ -396,7 +396,7 @@ def test_a_component_of_the_callers_own_class_can_be_pickled_but_not_saved(tmp_p
     q = fastvi.Mixture(["uniform", Own([1.0, 2.0])], [1, 1])
     assert_same(pickle.loads(pickle.dumps(q)), q)
     with pytest.raises(
-        TypeError, match=r"^components\[1\] must be one of Bernoulli, .* got a Own of test_mix"
+        TypeError, match=r"^components\[1\] must be one of Bernoulli, .* got an Own of test_mix"
     ):
         q.save(tmp_path / "q")
     assert not (tmp_path / "q").exists()

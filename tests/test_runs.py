@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 import multiprocessing
@@ -12,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -45,8 +47,7 @@ class Toy(NamedTuple):
         self.count[...] = 31 * self.count % 1000003 + part.count
 
 
-def toy(task, seconds=0.0):
-    time.sleep(seconds)
+def toy(task):
     return Toy(np.sin(task + np.arange(6.0).reshape(2, 3)), np.array(task + 1), np.empty((0, 4), np.float32))
 
 
@@ -119,10 +120,13 @@ def test_zero_is_filled_in_place_and_returned():
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_same_bits_from_threads(workers):
-    slower_first = [0.004, 0.0, 0.002]
+    done = [threading.Event() for _ in TASKS]
 
     def work(task):
-        return toy(task, slower_first[task % 3])
+        if workers > 1 and task % 2 == 0:
+            done[task + 1].wait()  # which another worker has in hand: results come out of order
+        done[task].set()
+        return toy(task)
 
     with ThreadPoolExecutor(workers) as executor:
         assert reduce(work=work, executor=executor) == truth()
@@ -131,7 +135,7 @@ def test_same_bits_from_threads(workers):
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_same_bits_from_processes(workers):
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
-        assert reduce(work=functools.partial(toy, seconds=0.001), executor=executor) == truth()
+        assert reduce(executor=executor) == truth()
 
 
 class Fake(Executor):
@@ -219,6 +223,35 @@ def test_an_executor_that_cancels_is_told_of():
         reduce(executor=executor, report=lambda count: [future.cancel() for future in executor.futures])
 
 
+class Nonsense(Executor):
+    """Gives ``answer(future)`` for a task, whose future holds ``value``."""
+
+    def __init__(self, answer=lambda future: future, value=None):
+        self.answer, self.value, self.futures = answer, value, []
+
+    def submit(self, function, /, *args):
+        self.futures.append(Future())
+        self.futures[-1].set_result(self.value)
+        return self.answer(self.futures[-1])
+
+
+@pytest.mark.parametrize(
+    ("executor", "text"),
+    [
+        (Nonsense(lambda future: None), r"a Future for every task, got None \(NoneType\)"),
+        (Nonsense(lambda future: future.result), r"a Future for every task, got <bound method"),
+        (Nonsense(), r"what its task does, a Toy, got None \(NoneType\)"),
+        (Nonsense(value=tuple(Toy.zero())), r"what its task does, a Toy, got \("),
+        (Nonsense(value=object()), r"what its task does, a Toy, got <object object"),
+    ],
+)
+def test_an_executor_that_returns_nonsense_is_told_of(path, executor, text):
+    with pytest.raises(TypeError, match=f"^executor must return {text}") as caught:
+        reduce(path, executor=executor)
+    assert "\n" not in str(caught.value)
+    assert not path.exists()  # nothing was merged
+
+
 def divides_by_zero(task):
     if task == 7:
         raise ZeroDivisionError(f"task {task}")
@@ -231,6 +264,13 @@ DASK_WARNINGS = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+def toy_behind_a_gate(task, gate):
+    """From the sixth on it waits for a file: both workers have one in hand when one of them is killed."""
+    while task > 4 and not gate.exists():
+        time.sleep(0.001)
+    return toy(task)
 
 
 class TestDask:
@@ -250,8 +290,8 @@ class TestDask:
     def test_same_bits(self, client):
         assert reduce(executor=client.get_executor()) == truth()
 
-    def test_same_bits_though_a_worker_is_killed(self, client):
-        workers = client.run(os.getpid)
+    def test_same_bits_though_a_worker_is_killed(self, client, tmp_path):
+        gate, workers = tmp_path / "gate", client.run(os.getpid)
         assert len(workers) == 2
         killed = []
 
@@ -259,8 +299,9 @@ class TestDask:
             if count == states(4):
                 killed.append(next(iter(workers.values())))
                 os.kill(killed[0], signal.SIGKILL)
+                gate.touch()
 
-        work = functools.partial(toy, seconds=0.05)
+        work = functools.partial(toy_behind_a_gate, gate=gate)
         assert reduce(work=work, executor=client.get_executor(), report=report) == truth()
         assert len(killed) == 1
         assert killed[0] not in client.run(os.getpid).values()
@@ -378,51 +419,45 @@ def test_an_exception_of_the_report_keeps_the_task(path):
     assert second.seen == list(TASKS[6:])
 
 
-def run_script(text, *arguments):
-    lines = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_runs; {text}"
-    return subprocess.Popen([sys.executable, "-c", lines, *map(str, arguments)], cwd=HERE.parent)
+def stand_still(call, function):
+    """``function``, but at its ``call``-th call the parent process is told, and nothing is done any more."""
+    calls = itertools.count(1)
+
+    def standing(*arguments):
+        if next(calls) == call:
+            print("here", flush=True)
+            sys.stdin.read()  # for ever, or until the parent ends
+        return function(*arguments)
+
+    return standing
 
 
-def slow_run(path):
+def run_that_stands_still(path, where, call):
     checkpoints.SAVE_SECONDS = 0.0
-    reduce(path, work=functools.partial(toy, seconds=0.05), tasks=range(200))
+    if where == "before a file is renamed":
+        os.replace = stand_still(call, os.replace)
+    elif where == "within a file":
+        os.fsync = stand_still(call, os.fsync)
+    reduce(path, work=stand_still(call, toy) if where == "within a task" else toy, tasks=range(200))
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.13, 0.31])
-def test_same_bits_after_a_process_was_killed(path, delay):
-    process = run_script("test_runs.slow_run(sys.argv[1])", path)
-    deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(delay)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+@pytest.mark.parametrize("where", ["within a task", "within a file", "before a file is renamed"])
+@pytest.mark.parametrize("call", [2, 9, 200])
+def test_same_bits_after_a_process_was_killed(path, where, call):
+    text = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_runs"
+    command = [
+        sys.executable,
+        "-c",
+        f"{text}; test_runs.run_that_stands_still({str(path)!r}, {where!r}, {call})",
+    ]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=HERE.parent, text=True, **pipes) as process:
+        assert process.stdout.readline() == "here\n"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     second = Stopping(1000)
     assert reduce(path, work=second, tasks=range(200)) == truth(range(200))
-    assert 0 < len(second.seen) < 200
-    assert second.seen == list(range(200 - len(second.seen), 200))
-
-
-def run_under_fire(path, seed):
-    """Ctrl-C at random moments, also within merges and saves, until the run gets through."""
-    generator = random.Random(int(seed))
-    checkpoints.SAVE_SECONDS = 0.0
-
-    def fire(*_):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGALRM, fire)
-    attempts, result = 0, b""
-    while not result:
-        attempts += 1
-        try:
-            signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-4, 2e-2))
-            result = reduce(path, tasks=range(60))
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        except KeyboardInterrupt:
-            pass
-    assert result == truth(range(60))
-    assert attempts > 1
+    assert second.seen == list(range(call - 1, 200))
 
 
 def test_ctrl_c_right_after_a_finished_sum_was_written(tmp_path, monkeypatch):
@@ -459,11 +494,34 @@ def test_ctrl_c_at_any_line_of_reading(path):
     assert stop > 100
 
 
-def test_ctrl_c_at_any_moment(tmp_path):
-    loop = "[test_runs.run_under_fire(sys.argv[1] + str(s), s) for s in range(int(sys.argv[2]), 12, 2)]"
-    scripts = [run_script(loop, tmp_path / "run", first) for first in range(2)]
-    assert [script.wait(timeout=120) for script in scripts] == [0, 0]
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"run{s}" for s in range(12))
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a half-made ZipFile
+@pytest.mark.parametrize("seed", range(12))
+def test_ctrl_c_at_any_moment(path, save_always, seed):
+    """At lines drawn at random, also within merges and saves, until the run gets through."""
+    generator, before = random.Random(seed), sys.gettrace()
+    lines = stop = attempts = 0
+
+    def trace(*_):
+        nonlocal lines
+        lines += 1
+        if lines == stop:
+            raise KeyboardInterrupt
+        return trace
+
+    result = b""
+    while not result:
+        attempts, lines, stop = attempts + 1, 0, generator.randrange(1, 6000)
+        sys.settrace(trace)
+        try:
+            result = reduce(path, tasks=range(60))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+    assert result == truth(range(60))
+    # it takes more lines than 6000 without an interruption: a save alone takes more than 100
+    assert attempts > 1
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 # ---- when it is saved -------------------------------------------------------------------------------------

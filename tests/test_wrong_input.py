@@ -159,7 +159,7 @@ LOG_MARGINAL = [
     ("no CUDA", lambda: fastvi.log_marginal(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
     ("unknown dtype", lambda: fastvi.log_marginal(NETWORK, X, dtype="float16"), ValueError, r"^dtype must be one of 'float64', 'float32', got 'float16'"),
     ("dtype as a type", lambda: fastvi.log_marginal(NETWORK, X, dtype=np.float32), TypeError, r"^dtype must be one of"),
-    ("executor of 4", lambda: fastvi.log_marginal(NETWORK, X, executor=4), TypeError, r"^executor must be a Executor, got 4"),
+    ("executor of 4", lambda: fastvi.log_marginal(NETWORK, X, executor=4), TypeError, r"^executor must be an Executor, got 4"),
     ("checkpoint is a number", lambda: fastvi.log_marginal(NETWORK, X, checkpoint=3), TypeError, r"^checkpoint must be None, a str or an os.PathLike, got 3"),
     ("checkpoint in no folder", lambda: fastvi.log_marginal(NETWORK, X, checkpoint="none/a"), FileNotFoundError, r"^checkpoint must"),
     ("normalized of 0", lambda: fastvi.log_marginal(NETWORK, X, normalized=0), TypeError, r"^normalized must be True or False, got 0"),
@@ -212,7 +212,7 @@ ESTIMATES = [
     ("proposal of other latents", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=fastvi.Uniform(4)), ValueError, r"^proposal must have logits of shape \(3,\)"),
     ("no CUDA", lambda: fastvi.estimate_log_marginal(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
     ("target", lambda: fastvi.estimate_log_marginal(NETWORK, X, target_ess=0), ValueError, r"^target_ess must"),
-    ("executor", lambda: fastvi.estimate_log_marginal(NETWORK, X, executor=5), TypeError, r"^executor must be a Executor, got 5"),
+    ("executor", lambda: fastvi.estimate_log_marginal(NETWORK, X, executor=5), TypeError, r"^executor must be an Executor, got 5"),
     ("progress of 1", lambda: fastvi.estimate_log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
     ("table with a Bernoulli", lambda: fastvi.estimate_log_marginal(TABLE, [0], proposal=Q), TypeError, r"^proposal must be one of 'uniform', 'prior'"),
     ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
@@ -326,6 +326,6 @@ def test_dlpack_on_the_cpu():
     weights = np.arange(12.0).reshape(4, 3)
     np.testing.assert_array_equal(network(OnlyDLPack(weights)).weights, weights)
     with pytest.raises(
-        TypeError, match=r"^weights must be .* in CPU memory, got a OnGpu: can't convert a device tensor$"
+        TypeError, match=r"^weights must be .* in CPU memory, got an OnGpu: can't convert a device tensor$"
     ):
         network(OnGpu(weights))

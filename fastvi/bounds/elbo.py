@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import uuid
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from fastvi.engine.cuda.arrays import DeviceData, refuse_pixels
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
-from fastvi.engine.importance.jobs import Sampler, forget, sampler_where_it_can
+from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
 from fastvi.exact.question import NO_SUM
 from fastvi.models.enumerable import Enumerable
@@ -288,16 +287,13 @@ def _sampled(
             f"decomposition must be 'joint' or 'log_ratio' for a model without a prior, got {form_of!r}"
         )
     likelihood = form_of == "reconstruction" and kl is not None
-    # never a table of all states: its prior could not be left out
-    build = partial(model._target, part.pixels, 0, with_prior=not likelihood)
+    num_states = num_samples * len(part.members)
+    source = Source(partial(model._target, part.pixels, num_states, with_prior=not likelihood))
     what = WEIGHT if form_of == "log_ratio" else JOINT
-    sampler = Sampler(build, uuid.uuid4().hex, part.x, part.members, part.proposal(), seed, what, where)
-    try:
-        if automatic:
-            sampler = sampler_where_it_can(sampler)
-        mean, error = sampled_means(sampler, num_samples)
-    finally:
-        forget()
+    sampler = Sampler(source, part.x, part.members, part.proposal(), seed, what, where)
+    if automatic:
+        sampler = sampler_where_it_can(sampler)
+    mean, error = sampled_means(sampler, num_samples)
     if likelihood:
         value = mean - kl
     else:

@@ -104,8 +104,8 @@ class Mixture(Frozen):
             kind = type(each)
             if _KINDS.get(kind.__name__) is not kind:
                 raise TypeError(
-                    f"components[{c}] must be one of {', '.join(_KINDS)} or a word to be saved, got a "
-                    f"{kind.__name__} of {kind.__module__}"
+                    f"components[{c}] must be one of {', '.join(_KINDS)} or a word to be saved, got "
+                    f"{validation.with_article(kind.__name__)} of {kind.__module__}"
                 )
             arrays[f"component_{c}"] = np.array(kind.__name__)
             arrays.update({f"component_{c}_{name}": array for name, array in each._arrays().items()})

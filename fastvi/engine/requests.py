@@ -68,7 +68,7 @@ def check_size(
     num_latents: int, num_data: int, num_pixels: int, memory_limit: Any, max_states: Any, *, what: str = ""
 ) -> None:
     """Refuse what is too large, with its plan in the text."""
-    limit = validation.positive_int(max_states, "max_states")
+    limit = validation.positive_int(max_states, "max_states", maximum=None)
     tiling = choose_tiling(num_latents, COLUMNS)
     need = predicted_bytes(tiling, num_data, num_pixels)
     data = what or f"{num_data} data"
@@ -77,7 +77,9 @@ def check_size(
         raise ValueError(
             f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}"
         )
-    if memory_limit is not None and need > validation.positive_int(memory_limit, "memory_limit"):
+    if memory_limit is None:
+        return
+    if need > validation.positive_int(memory_limit, "memory_limit", maximum=None):
         raise ValueError(f"memory_limit is {memory_limit:,} bytes, but {text}")
 
 

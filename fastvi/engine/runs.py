@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.checkpoints import Checkpoint
 from fastvi.engine.progress import Report, Reporter
+from fastvi.validation import shown, with_article
 
 Array = NDArray[Any]
 
@@ -99,6 +100,8 @@ class Run:
         RuntimeError
             Where the executor broke (a worker died and the executor does not repeat its tasks) or cancelled
             a task.
+        TypeError
+            Where the executor returns something else than a Future, or than what the task returned.
         """
         if not len(tasks):
             return zero
@@ -108,6 +111,7 @@ class Run:
         try:
             with contextlib.closing(self._results(tasks[done:], work)) as parts:
                 for part in parts:
+                    self._check_part(part, zero)
                     whole = False
                     zero.merge(part)
                     done += 1
@@ -159,12 +163,12 @@ class Run:
         pending: deque[Future[P]] = deque()
         try:
             for task in islice(waiting, _window(self._executor)):
-                pending.append(self._executor.submit(work, task))
+                pending.append(self._submitted(self._executor, work, task))
             while pending:
                 part = pending[0].result()  # stays pending while it is waited for, so that Ctrl-C cancels it
                 pending.popleft()
                 for task in islice(waiting, 1):  # before the merge, so that no worker waits for it
-                    pending.append(self._executor.submit(work, task))
+                    pending.append(self._submitted(self._executor, work, task))
                 yield part
         except BrokenExecutor as error:
             raise RuntimeError(self._lost(f"broke: {' '.join(str(error).split())}")) from error
@@ -173,6 +177,20 @@ class Run:
         finally:
             for future in pending:
                 future.cancel()
+
+    @staticmethod
+    def _submitted(executor: Executor, work: Callable[[T], P], task: T) -> Future[P]:
+        future = executor.submit(work, task)
+        if not all(callable(getattr(future, name, None)) for name in ("result", "cancel")):
+            raise TypeError(f"executor must return a Future for every task, got {shown(future)}")
+        return future
+
+    def _check_part(self, part: Any, zero: Partial) -> None:
+        """That an executor gave what its task returned."""
+        alike = isinstance(part, type(zero)) or (hasattr(part, "merge") and isinstance(zero, type(part)))
+        if self._executor is not None and not alike:
+            wanted = with_article(type(zero).__name__)
+            raise TypeError(f"executor must return what its task does, {wanted}, got {shown(part)}")
 
     def _lost(self, what: str) -> str:
         if self._checkpoint is None:

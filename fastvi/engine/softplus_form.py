@@ -115,7 +115,7 @@ class SoftplusForm(Form):
                 out[n] -= np.logaddexp(0.0, np.where(x[n] == 1, -eta, eta)).sum(axis=-1)
             else:
                 ones = x[n] == 1
-                out[n] += data.bias[ones].sum() + z[n] @ data.weights[ones].sum(axis=0)
+                out[n] += data.bias[ones].sum() + (z[n] * data.weights[ones].sum(axis=0)).sum(axis=-1)
                 out[n] += np.logaddexp(0.0, eta).sum(axis=-1)
             if self.log_prior is not None:
                 out[n] += self.log_prior[z[n].astype(np.int64) @ (1 << np.arange(self.num_latents))]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -30,30 +30,57 @@ def num_threads() -> int:
     return os.cpu_count() or 1
 
 
-_WORTH_A_THREAD = (
-    1e6  # operations, a quarter of a millisecond; handing out tasks to a pool that waits takes 0.1 ms
-)
+# operations, a quarter of a millisecond; handing out tasks to a pool that waits takes 0.1 ms
+_WORTH_A_THREAD = 1e6
 
 
-class _Pool(threading.local):
-    """Whether the running thread belongs to a pool: it must not wait for its own pool."""
+class _Place(threading.local):
+    """Whether the running thread belongs to the pool: it must not wait for its own pool."""
 
     inside = False
+
+
+_PLACE = _Place()
+
+
+def _enter() -> None:
+    _PLACE.inside = True
+
+
+class _Pool:
+    """The threads of this process, kept: starting two of them takes 1-3 ms while others compute.
+
+    There is one pool, of ``num_threads()`` threads at most, each started when it is first needed. Where that
+    number has changed the pool is replaced, and the threads of the old one end with what they still do.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._size, self._threads = 0, ThreadPoolExecutor(1)  # which starts none before its first task
+
+    def submit(self, work: Callable[[], None], count: int, futures: list[Future[None]]) -> None:
+        """Add ``count`` calls of ``work`` to ``futures``, at most as many as there are threads."""
+        with self._lock:  # nobody replaces a pool that another thread is about to use
+            size = num_threads()
+            if size != self._size:
+                self._threads.shutdown(wait=False)
+                self._size, self._threads = size, ThreadPoolExecutor(size, "fastvi", initializer=_enter)
+            for _ in range(min(count, size)):
+                futures.append(self._threads.submit(work))
 
 
 _POOL = _Pool()
 
 
-def _enter() -> None:
-    _POOL.inside = True
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and whoever held the lock is not there to let go."""
+    global _POOL
+    _POOL = _Pool()
+    _PLACE.inside = False
 
 
-@cache
-def _pool(count: int, process: int) -> ThreadPoolExecutor:
-    """The pool of this process, kept: starting two threads takes 1-3 ms while others compute. A forked child
-    has a number of its own and no threads, so it gets a new one.
-    """
-    return ThreadPoolExecutor(count, thread_name_prefix="fastvi", initializer=_enter)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def parallel_map(
@@ -61,21 +88,41 @@ def parallel_map(
 ) -> list[Result]:
     """Results of ``function`` over ``items`` in order, on as many threads as ``operations`` in all are worth.
 
-    An exception (also Ctrl-C) cancels what has not begun, and waits for what has.
+    An exception (also Ctrl-C) cancels what has not begun, and waits for what has. Of several exceptions that
+    of the first item is raised.
     """
     tasks = list(items)
     count = int(min(num_threads(), len(tasks), 1 + operations / _WORTH_A_THREAD))
-    if count <= 1 or _POOL.inside:
+    if count <= 1 or _PLACE.inside:
         return [function(task) for task in tasks]
-    pool, futures = _pool(count, os.getpid()), []
+    left = deque(range(len(tasks)))
+    results: dict[int, Result] = {}
+    errors: dict[int, BaseException] = {}
+
+    def work() -> None:
+        """One task after another: no more are in flight than there are threads."""
+        while True:
+            try:
+                number = left.popleft()
+            except IndexError:
+                return
+            try:
+                results[number] = function(tasks[number])
+            except BaseException as error:
+                left.clear()
+                errors[number] = error
+
+    futures: list[Future[None]] = []
     try:
-        for task in tasks:
-            futures.append(pool.submit(function, task))
-        return [future.result() for future in futures]
+        _POOL.submit(work, count, futures)
+        wait(futures, return_when=FIRST_COMPLETED)  # one ends where no task is left
     finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        left.clear()
+        # those that were cancelled are not waited for: they stand behind what other callers have in hand
+        wait([future for future in futures if not future.cancel()])
+    if errors:
+        raise errors.pop(min(errors))  # popped, so that it does not hold itself by its own traceback
+    return [results[number] for number in range(len(tasks))]
 
 
 def data_slices(num_data: int) -> list[slice]:

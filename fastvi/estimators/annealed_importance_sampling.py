@@ -260,7 +260,7 @@ def _machine_states(model: Any, latents: Any, num_chains: int) -> np.ndarray:
 
 
 def _count(value: int, name: str) -> int:
-    number = validation.positive_int(value, name)
+    number = validation.positive_int(value, name, maximum=None)
     if number > _MOST:
         raise ValueError(f"{name} must be an int < 2**32, got {number}")
     return number

@@ -15,9 +15,8 @@ from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget, UserTarget
 from fastvi.engine.annealing.units import softplus_log_weights, sparse_coding_log_weights
 from fastvi.engine.large_logits import are_large
-from fastvi.engine.runs import Run
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.enumerable import log_marginal_of, log_partition_of
+from fastvi.models.enumerable import LogPrior
 from fastvi.models.linear_gaussian import LinearGaussian
 from fastvi.models.log_joint import LogJoint
 from fastvi.models.neural_decoder import NeuralDecoder
@@ -43,7 +42,10 @@ def checked_initial(model: Any, initial: Any, num_data: int) -> Bernoulli | Norm
             )
         return model.prior  # type: ignore[no-any-return]
     if not isinstance(initial, kind):
-        raise TypeError(f"initial must be 'prior' or a {kind.__name__}, got {validation.shown(initial)}")
+        raise TypeError(
+            f"initial must be 'prior' or {validation.with_article(kind.__name__)}, got "
+            f"{validation.shown(initial)}"
+        )
     parameters = initial.logits if isinstance(initial, Bernoulli) else initial.mean
     validation.per_datum(parameters, "initial", "parameters", num_data, model.num_latents)
     if isinstance(initial, Bernoulli):
@@ -117,7 +119,7 @@ def _binary(model: Any, x: np.ndarray, base: np.ndarray, schedule: Schedule) -> 
         layers = [(model.weights, model.bias)]
         if not model.is_deep and not are_large(layers, "relu", model.prior_logits):
             return softplus_log_weights(model.weights, model.bias, model.prior_logits, x, base, schedule)
-        log_prior = _deep_log_prior(model._deep_prior) if model.is_deep else model._log_prior
+        log_prior = LogPrior(model._deep_prior) if model.is_deep else model._log_prior
         target = NetworkTarget(layers, "relu", None, x, log_prior, bits=True)
         return general_log_weights(target, base, schedule)
     if isinstance(model, NeuralDecoder):
@@ -130,9 +132,3 @@ def _binary(model: Any, x: np.ndarray, base: np.ndarray, schedule: Schedule) -> 
     # a function of arrays is the caller's, and stays in the calling thread
     user = UserTarget(model._table, x, in_threads=not model.vectorized)
     return general_log_weights(user, base, schedule)
-
-
-def _deep_log_prior(prior: Any) -> Any:
-    """log p(z) of the layers above, whose normaliser is summed once."""
-    partition, everything = log_partition_of(prior, Run()), np.ones(prior.num_pixels, bool)
-    return lambda z: log_marginal_of(prior, z, everything, Run()) - partition

@@ -22,6 +22,7 @@ from fastvi.estimators.calibration import Calibration, CalibrationEntry, entry
 from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.estimate_log_marginal import estimate_log_marginal
 from fastvi.exact.log_marginal import log_marginal
+from fastvi.models.enumerable import check_model
 from fastvi.models.joint_table import JointTable
 
 Estimator = Callable[[Any, Any, int], Estimate]
@@ -129,16 +130,19 @@ def calibrate(
     True
     """
     kinds = _checked_proposals(proposals)
-    counts = _checked_counts(num_samples)
+    counts = validation.counts(num_samples, "num_samples")
     num_repeats = validation.positive_int(num_repeats, "num_repeats")
     level = _checked_level(level)
     seed = validation.seed(seed)
     if not callable(progress):
         progress = validation.flag(progress, "progress")
+    if truth is None or not all(map(_is_own, kinds.values())):
+        check_model(model, JointTable)
     if truth is None:
         exact = log_marginal(model, x)
     else:
         exact = validation.float_array(truth, "truth", ndim=1, allow_infinite=True)
+        validation.require(exact, exact < np.inf, "truth must be finite or -inf")
     exact = validation.frozen_array(exact)
     cells = [(name, k) for name in kinds for k in ((None,) if _is_own(kinds[name]) else counts)]
     report = Reporter(progress, len(cells) * num_repeats, "repeats")
@@ -249,17 +253,6 @@ def _checked_proposals(proposals: Any) -> dict[str, Any]:
                 f"Mixture or a function of (model, x, seed), got {validation.shown(each)}"
             )
     return dict(proposals)
-
-
-def _checked_counts(num_samples: Any) -> tuple[int, ...]:
-    if not isinstance(num_samples, Sequence | np.ndarray) or isinstance(num_samples, str):
-        return (validation.positive_int(num_samples, "num_samples"),)
-    counts = tuple(validation.positive_int(k, f"num_samples[{i}]") for i, k in enumerate(num_samples))
-    if not counts or len(set(counts)) < len(counts):
-        raise ValueError(
-            f"num_samples must be an int or ints that differ, got {validation.shown(num_samples)}"
-        )
-    return counts
 
 
 def _checked_level(level: Any) -> float:

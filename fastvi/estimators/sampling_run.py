@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastvi import validation
-from fastvi.engine.importance.jobs import Job, Sampler, forget, jobs, run_job
+from fastvi.engine.importance.jobs import Job, Sampler, jobs, run_job
 from fastvi.engine.importance.jobs import Part as JobPart
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.runs import Run
@@ -78,13 +78,10 @@ def run_samplers(
     """Estimates of all data of all samplers, in parts."""
     tail_size = max(5, int(_tail_length(num_samples)))
     step = max(1, _TAIL_ENTRIES // (tail_size + 1))
-    try:
-        for sampler in samplers:
-            for begin in range(0, len(sampler.x), step):
-                some = sampler.take(slice(begin, begin + step))
-                yield from _sampled(some, num_samples, stop, tail_size, run)
-    finally:
-        forget()
+    for sampler in samplers:
+        for begin in range(0, len(sampler.x), step):
+            some = sampler.take(slice(begin, begin + step))
+            yield from _sampled(some, num_samples, stop, tail_size, run)
 
 
 def _sampled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,9 @@ from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_proba
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
+
+
+_LOG = logging.getLogger("fastvi")
 
 
 class _Part(NamedTuple):
@@ -51,8 +55,14 @@ class ExactPosterior:
     """Exact posteriors of N data over d binary latents.
 
     ``log_marginal``, ``mean`` and what was asked for are there at once. ``entropy``, ``mode`` and
-    ``mode_log_prob`` take a second pass over the states; where ``top_k`` or ``pairwise`` have not caused it,
-    it runs when one of them is first used, in this process.
+    ``mode_log_prob`` take a second pass over the states. Where ``top_k`` or ``pairwise`` ask for it, it is a
+    part of :func:`exact_posterior`, with the executor, checkpoint and progress given there. Else it runs when
+    one of the three is first used, by the threads of this process alone: it uses no executor (which may be
+    shut down by then), no checkpoint and no progress, and the logger "fastvi" says so at level INFO. Ask for
+    ``top_k=1`` where it takes long.
+
+    A pickle and a copy hold the data, the model's tables and all that is computed so far, a second pass too.
+    Of the executor, the checkpoint and the progress nothing is kept, here or there.
 
     Attributes
     ----------
@@ -77,7 +87,13 @@ class ExactPosterior:
 
     @cached_property
     def _states(self) -> _States:
-        return _sum_states(self, 1, False, Run()) if self._asked is None else self._asked
+        if self._asked is not None:
+            return self._asked
+        _LOG.info(
+            "entropy and mode: a second pass over the states, in this process, without executor, checkpoint "
+            "or progress; exact_posterior(..., top_k=1) makes it with them"
+        )
+        return _sum_states(self, 1, False, Run())
 
     @property
     def second_moment(self) -> np.ndarray | None:
@@ -238,7 +254,8 @@ def exact_posterior(
     :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of
     states whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs
     little more than its evidence, and one that is spread over all states an exponential a state. It runs at
-    once where ``top_k`` or ``pairwise`` ask for it, else when the entropy or the mode is first used.
+    once, with ``executor``, ``checkpoint`` and ``progress``, where ``top_k`` or ``pairwise`` ask for it; else
+    when the entropy or the mode is first used, in this process and without them.
 
     Parameters
     ----------

@@ -36,6 +36,7 @@ class Enumerable(Model):
     _data_by_terms = (
         False  # whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there
     )
+    _summed_log_z: float | None = None  # what ``_log_z`` has found
     _deep_prior: Enumerable | None = None  # the prior where it is a model, summed out for each state
 
     @abstractmethod
@@ -104,6 +105,16 @@ class Enumerable(Model):
         """What is summed for log Z, of a model that is not normalised."""
         return None
 
+    def _log_z(self) -> float:
+        """log Z; 0 of a model that is normalised. Summed once: no parameter of a model changes."""
+        from fastvi.engine.log_sum import log_sums
+        from fastvi.engine.runs import Run
+
+        if self._summed_log_z is None:
+            form = self._partition_form()
+            self._set(_summed_log_z=0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0]))
+        return self._summed_log_z  # type: ignore[return-value]
+
     def _no_gradient(self) -> dict[str, np.ndarray]:
         """Zeros in the shapes of the parameters that can be differentiated."""
         raise TypeError(f"model must have parameters to be differentiated, got {self!r}")
@@ -130,7 +141,7 @@ class Enumerable(Model):
 def check_model(model: Any, *others: type) -> Any:
     """The argument ``model`` where its latents can be summed out, or where it is one of ``others``."""
     if not isinstance(model, (Enumerable, *others)):
-        also = "".join(f" or a {other.__name__}" for other in others)
+        also = "".join(f" or {validation.with_article(other.__name__)}" for other in others)
         raise TypeError(f"model must be one with latents to sum out{also}, got {validation.shown(model)}")
     return model
 
@@ -151,14 +162,6 @@ def log_marginal_of(
 def log_probabilities(found: np.ndarray) -> np.ndarray:
     """Logarithms of probabilities, which rounding may have left just above 0."""
     return np.minimum(found, 0.0)
-
-
-def log_partition_of(model: Enumerable, run: Run) -> float:
-    """log Z; 0 of a model that is normalised."""
-    from fastvi.engine.log_sum import log_sums
-
-    form = model._partition_form()
-    return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
 def gradient_of(
@@ -186,11 +189,24 @@ MAX_ENERGY_TEXT = f"of at most {MAX_ENERGY:g}, up to which log Z and log p(x) ar
 NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing
 
 
-def log_prior(model: Enumerable, z: np.ndarray) -> np.ndarray:
-    """log p(z) of states (S, d) of the layer below ``model``, for which they are data."""
-    from fastvi.engine.runs import Run
+class LogPrior:
+    """log p(z) of states (S, d) of the layer below a model, for which they are data.
 
-    everything = np.ones(model.num_pixels, bool)
-    states = np.ascontiguousarray(z, dtype=np.uint8)
-    found = log_marginal_of(model, states, everything, Run()) - log_partition_of(model, Run())
-    return log_probabilities(found)
+    Its form is made and its log Z is summed when it is built, once for all states that it is asked about.
+    """
+
+    def __init__(self, model: Enumerable) -> None:
+        from fastvi.engine.log_sum import log_sums
+        from fastvi.engine.runs import Run
+
+        everything = np.ones(model.num_pixels, bool)
+        if model._is_closed(everything):
+            self._sum = lambda z: model._closed_form(z, everything)
+        else:
+            form = model._form(everything, "float64")
+            self._sum = lambda z: log_sums(form, z, Run())
+        self._log_z = model._log_z()
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        states = np.ascontiguousarray(z, dtype=np.uint8)
+        return log_probabilities(self._sum(states) - self._log_z)

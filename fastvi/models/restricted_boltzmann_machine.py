@@ -119,13 +119,12 @@ class RestrictedBoltzmannMachine(Enumerable):
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
-        from fastvi.engine.importance.softplus_target import ProductTarget, TableTarget, pays
+        from fastvi.engine.importance.softplus_target import ProductTarget
 
-        if pays(self.num_latents, num_states):
-            return TableTarget(self._form(pixels, "float64"))
         seen = np.ascontiguousarray(self.weights[pixels])
         data = BinaryData(seen, np.ascontiguousarray(self.visible_bias[pixels]), self.hidden_bias, 0.0)
-        return ProductTarget(self.weights[~pixels], self.visible_bias[~pixels], 1.0, data, None)
+        weights, bias = self.weights[~pixels], self.visible_bias[~pixels]
+        return ProductTarget(weights, bias, 1.0, data, None, None, num_states)
 
     def _is_closed(self, pixels: np.ndarray) -> bool:
         # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.base import Pairs
 from fastvi.models.blocks import BLOCK, in_blocks
-from fastvi.models.enumerable import Enumerable, gradient_of, log_prior
+from fastvi.models.enumerable import Enumerable, LogPrior, gradient_of
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
 _PRIORS = {
@@ -133,8 +132,8 @@ class SigmoidBeliefNetwork(Enumerable):
         kind = type(self._deep_prior)
         if _PRIORS.get(kind.__name__) != kind.__module__:  # what comes back would be of another class
             raise TypeError(
-                f"prior must be one of {', '.join(_PRIORS)} to be saved or pickled, got a {kind.__name__} of "
-                f"{kind.__module__}"
+                f"prior must be one of {', '.join(_PRIORS)} to be saved or pickled, got "
+                f"{validation.with_article(kind.__name__)} of {kind.__module__}"
             )
         nested = {f"prior_{name}": array for name, array in self._deep_prior._arrays().items()}
         return {**arrays, "prior_kind": np.array(kind.__name__), **nested}
@@ -168,7 +167,7 @@ class SigmoidBeliefNetwork(Enumerable):
         """log p(z) in nats of bits (..., d), the last axis summed."""
         if not self.is_deep:
             return np.asarray(bernoulli_log_prob(z, self.prior_logits).sum(axis=-1))
-        return np.reshape(log_prior(self._deep_prior, z.reshape(-1, self.num_latents)), z.shape[:-1])
+        return np.reshape(LogPrior(self._deep_prior)(z.reshape(-1, self.num_latents)), z.shape[:-1])
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
         large = self._large_form(pixels)
@@ -184,7 +183,7 @@ class SigmoidBeliefNetwork(Enumerable):
         prior = np.zeros(self.num_latents)
         if with_prior and not self.is_deep:
             prior = self.prior_logits
-        deep = partial(log_prior, self._deep_prior) if with_prior and self.is_deep else None
+        deep = LogPrior(self._deep_prior) if with_prior and self.is_deep else None
         return direct_form(self._layers, "relu", None, prior, pixels, deep)
 
     def _small_form(self, pixels: np.ndarray, dtype: str) -> Any:
@@ -196,35 +195,32 @@ class SigmoidBeliefNetwork(Enumerable):
             return softplus_form(weights, bias, self.prior_logits, dtype=dtype)
         return softplus_form(
             weights, bias, np.zeros(self.num_latents), dtype=dtype,
-            log_prior=lambda z: log_prior(self._deep_prior, z),
+            log_prior=LogPrior(self._deep_prior),
         )  # fmt: skip
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
         from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
-        from fastvi.engine.importance.softplus_target import ProductTarget, TableTarget, pays
+        from fastvi.engine.importance.softplus_target import ProductTarget
         from fastvi.engine.large_logits import are_large
 
+        prior = LogPrior(self._deep_prior) if self.is_deep and with_prior else None
         seen = (self.weights[pixels], self.bias[pixels])
         if are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.prior_logits):
             factorised = self.prior_logits if with_prior and not self.is_deep else None
-            deep = partial(log_prior, self._deep_prior) if with_prior and self.is_deep else None
             decoder = self._layers, "relu", None, pixels
-            return BinaryDecoderTarget(*decoder, self.num_latents, factorised, deep)
-        if with_prior and pays(self.num_latents, num_states):
-            return TableTarget(self._form(pixels, "float64"))
+            return BinaryDecoderTarget(*decoder, self.num_latents, factorised, prior)
         weights, bias = (np.ascontiguousarray(part[pixels]) for part in (self.weights, self.bias))
         data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
-        if self.is_deep and with_prior:
-            return ProductTarget(weights, bias, -1.0, data, None, partial(log_prior, self._deep_prior))
-        return ProductTarget(weights, bias, -1.0, data, self.prior_logits if with_prior else None)
+        logits = self.prior_logits if with_prior else None
+        return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
         from fastvi.engine.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
 
         prior: Any = None
         if self.is_deep:
-            prior = ModelPrior(partial(log_prior, self._deep_prior), self._gradient_of_prior)
+            prior = ModelPrior(LogPrior(self._deep_prior), self._gradient_of_prior)
         else:
             prior = BernoulliPrior(self.prior_logits)
         return SampledJoint(self._layers, "relu", None, prior, [("weights", "bias")], x, z)

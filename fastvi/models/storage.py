@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from fastvi import validation
 from fastvi.archives import Archive, Damaged, TooLarge
 from fastvi.files import check_writable, open_regular, path_text, write_whole
 from fastvi.models.base import Frozen
@@ -46,7 +47,8 @@ def save(model: Frozen, path: str | os.PathLike[str]) -> None:
     kind = type(model)
     if _HOME.get(kind.__name__) != kind.__module__:
         raise TypeError(
-            f"model must be one of {', '.join(_HOME)}, got a {kind.__name__} of {kind.__module__}"
+            f"model must be one of {', '.join(_HOME)}, got {validation.with_article(kind.__name__)} "
+            f"of {kind.__module__}"
         )
     text = path_text(path, "path")
     check_writable(text, "path")  # said before the work, and of the caller's name

@@ -76,8 +76,8 @@ def adopted(value: Any, name: str = "x") -> tuple[Device, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise TypeError(
-            f"{name} must offer __cuda_array_interface__ (CuPy, Numba, PyTorch: detached) or DLPack, got a "
-            f"{type(value).__name__}: {reason}"
+            f"{name} must offer __cuda_array_interface__ (CuPy, Numba, PyTorch: detached) or DLPack, got "
+            f"{validation.type_name(value)}: {reason}"
         ) from error
 
 

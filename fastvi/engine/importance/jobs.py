@@ -8,7 +8,10 @@ without, and for a datum in any batch.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
+from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,11 +36,51 @@ CHUNK = 4096
 _JOB = 1 << 20  # samples of one datum in a job, and of all of its data: their weights are 8 MiB
 
 
+_KEPT = 4  # targets that a worker process keeps, of as many calls that take turns on it
+
+
+class Source:
+    """A target that is built at its first use and kept by whoever keeps this: the samplers of one call.
+
+    What is pickled is how it is built. A worker process that gets it job after job builds once, too: it keeps
+    those that it saw last.
+    """
+
+    def __init__(self, build: Callable[[], Target], token: str | None = None) -> None:
+        self._build, self._token = build, uuid.uuid4().hex if token is None else token
+        self._turn = Lock()  # threads of an executor share what the first of them builds
+        self._target: Target | None = None
+
+    def target(self) -> Target:
+        with self._turn:
+            if self._target is None:
+                self._target = self._build()
+            return self._target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (self._build, self._token)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and other._token == self._token
+
+    def __hash__(self) -> int:
+        return hash(self._token)
+
+
+@lru_cache(_KEPT)
+def _kept(source: Source) -> Source:
+    """The equal that came first, of the last few."""
+    return source
+
+
+def _received(build: Callable[[], Target], token: str) -> Source:
+    return _kept(Source(build, token))
+
+
 class Sampler(NamedTuple):
     """Data that see the same pixels, and how they are sampled; sent to workers as it is."""
 
-    build: Callable[[], Target]  # for executors of processes a bound method or functools.partial
-    token: str  # of one call: workers keep the target that they built for it
+    source: Source  # for executors of processes of a bound method or functools.partial
     x: Array  # (N, ...)
     numbers: Array  # (N,) of the data among all: the generator's
     proposal: Any
@@ -84,23 +127,13 @@ def jobs(sampler: Sampler, first: int, last: int, tail_size: int) -> list[Job]:
     return out
 
 
-_TARGETS: dict[str, Target] = {}  # that of the last call, in this process
-
-
-def _target(sampler: Sampler) -> Target:
-    found = _TARGETS.get(sampler.token)
-    if found is None:
-        found = sampler.build()
-        _TARGETS.clear()
-        _TARGETS[sampler.token] = found
-    return found
-
-
 def bound(sampler: Sampler) -> Filler:
     """The sampler's target with its data and their draws."""
     if sampler.device == "cuda":
         return cuda_filler(sampler)
-    return _target(sampler).bind(sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part)
+    return sampler.source.target().bind(
+        sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part
+    )
 
 
 def cuda_filler(sampler: Sampler) -> CudaFiller:
@@ -108,7 +141,7 @@ def cuda_filler(sampler: Sampler) -> CudaFiller:
     from fastvi.engine.cuda.sampling import CudaFiller
 
     return CudaFiller(
-        _target(sampler), sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part
+        sampler.source.target(), sampler.x, sampler.numbers, sampler.proposal, sampler.seed, sampler.part
     )
 
 
@@ -118,7 +151,7 @@ def sampler_where_it_can(sampler: Sampler) -> Sampler:
         return sampler
     from fastvi.engine.cuda.sampling import refusal
 
-    if reason := refusal(_target(sampler), sampler.proposal):
+    if reason := refusal(sampler.source.target(), sampler.proposal):
         _LOG.info("device='auto' picks 'cpu': a GPU %s", reason)
         return sampler._replace(device="cpu")
     return sampler
@@ -141,11 +174,6 @@ def _run_on_gpu(job: Job) -> Part:
         sums.add(found.largest, found.total, found.squares, some)
         np.minimum(sums.smallest[some], found.smallest, out=sums.smallest[some])
     return Part(job.begin, sums)
-
-
-def forget() -> None:
-    """Let go of the target that was kept for the next job."""
-    _TARGETS.clear()
 
 
 def run_job(job: Job) -> Part:

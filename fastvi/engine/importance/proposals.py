@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.matmul import Packed
 from fastvi.kernels.cpu.component_draws import pick_components
 from fastvi.kernels.cpu.draws import draw_states, draw_states_each, split_seed, thresholds
 from fastvi.kernels.cpu.importance_sampling import (
@@ -143,7 +144,8 @@ class AncestralDraws:
     """Draws from the prior of a deep network; the target leaves log p(z) out, so there is no log q."""
 
     def __init__(self, proposal: Ancestral, seed: int) -> None:
-        self._top, self._layers = thresholds(proposal.top_logits), proposal.layers
+        self._top = thresholds(proposal.top_logits)
+        self._layers = [Packed(np.ascontiguousarray(weights.T), bias) for weights, bias in proposal.layers]
         self._keys = [split_seed(seed)]
         for _ in proposal.layers:
             inner = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]
@@ -155,10 +157,10 @@ class AncestralDraws:
         size = self._top[0].size
         above = words if not self._layers else np.empty((-(-size // 32), num), np.int64)
         draw_states(*self._top, *self._keys[0], number, first, above)
-        for key, (weights, bias) in zip(self._keys[1:], self._layers, strict=True):
-            # einsum, not BLAS, so that the bits of a result do not depend on threads
-            logits = np.einsum("ki,ji->kj", unpacked(above, size).astype(np.float64), weights) + bias
-            size = bias.size
+        for key, layer in zip(self._keys[1:], self._layers, strict=True):
+            # not einsum: its last bits depend on whether there is one sample or more
+            logits = layer.product(unpacked(above, size).astype(np.float64))
+            size = layer.num_columns
             above = np.empty((-(-size // 32), num), np.int64)
             draw_states_each(*thresholds(logits), *key, number, first, above)
         words[...] = above

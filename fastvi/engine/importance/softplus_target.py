@@ -1,14 +1,15 @@
 """Sampled states of models with softplus sums: sigmoid belief networks, restricted Boltzmann machines.
 
-Three ways give sum_j softplus(eta_j) of a sampled state. A table of all 2^d states, made by the exact engine,
-where there are more samples than a quarter of the states; products of table rows else; sums of softplus for
-those pixels whose exponentials could leave the range of a double.
+sum_j softplus(eta_j) of a sampled state is the logarithm of a product of table rows, and a sum of softplus
+for those pixels whose exponentials could leave the range of a double. Where more states are sampled than
+there are, that is done once for each state and looked up: the same numbers, so that no bit shows which way
+was taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,6 @@ from numpy.typing import NDArray
 from fastvi.engine.data_terms import BinaryData, Terms
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
-from fastvi.engine.mean_field import state_table
-from fastvi.engine.softplus_form import SoftplusForm
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.importance_sampling import (
     Groups,
@@ -27,6 +26,7 @@ from fastvi.kernels.cpu.importance_sampling import (
     add_softplus,
     exponential_rows,
     logit_rows,
+    pick_rows,
     subset_rows,
 )
 from fastvi.kernels.cpu.row_products import LANES, PIXELS_PER_LANE, WIDTH
@@ -34,14 +34,10 @@ from fastvi.kernels.cpu.row_products import LANES, PIXELS_PER_LANE, WIDTH
 Array = NDArray[Any]
 
 _TABLE_LATENTS = 20  # 8 MiB
+_STATES = 4096  # of a task, as many as the samples of a chunk
 LARGEST_LOG = 700.0  # of a running product
 # of |b_j| + sum_i |W_ji|: right after a split, the factors of a tile fit
 _LARGEST_REACH = LARGEST_LOG / PIXELS_PER_LANE - 1.0
-
-
-def pays(num_latents: int, num_states: int) -> bool:
-    """Whether a table of all states is made for so many sampled ones."""
-    return num_latents <= _TABLE_LATENTS and 4 * num_states >= 1 << num_latents
 
 
 class _Products(NamedTuple):
@@ -94,32 +90,53 @@ def splits_before(growth: Array) -> Array:
     return splits
 
 
-def _state_positions(form: SoftplusForm, groups: Groups, num_rows: int) -> Array:
-    """Table of rows whose sum is the position of a state in ``state_table``, flat."""
-    num_row_bits = form.tiling.outer_bits + form.tiling.row_bits
-    num_column_bits = form.order.size - num_row_bits
-    place = np.empty(form.order.size, np.int64)  # row bits are the high ones
-    place[form.order[:num_row_bits]] = 1 << (num_column_bits + np.arange(num_row_bits))
-    place[form.order[num_row_bits:]] = 1 << np.arange(num_column_bits)
-    positions = np.empty(num_rows, np.int64)
-    subset_rows(np.zeros_like(place), place, groups, positions)
-    return positions
+class _Rest(NamedTuple):
+    """What is not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
+
+    products: _Products
+    sign: float
+    num_latents: int
+    log_prior: Callable[[Array], Array] | None
+
+    def fill(self, sampled: Sampled, out: Array) -> None:
+        """out (M * K,) of sampled states."""
+        out[:] = 0.0
+        self.products.add(sampled.rows, self.sign, out)
+        if self.log_prior is not None:
+            states = [unpacked(words, self.num_latents) for words in sampled.words]
+            out += self.log_prior(np.concatenate(states))
+
+    def add(self, sampled: Sampled, log_w: Array) -> None:
+        # made apart and added as a whole, which is what a table does
+        rest = np.empty_like(log_w)
+        self.fill(sampled, rest)
+        log_w += rest
 
 
-class TableTarget(BinaryTarget):
-    """All states of a form, with the prior and a linear function in them."""
+class _Table(NamedTuple):
+    """The same of all 2^d states, made once."""
 
-    def __init__(self, form: SoftplusForm) -> None:
-        super().__init__(form.num_latents, None)
-        self._form, self._table = form, state_table(form).reshape(-1)
-        self._positions = _state_positions(form, self.groups, self.num_rows)
+    values: Array  # (2^d,)
+    positions: Array  # of rows: their sum over the groups is the number of a state
 
-    def terms(self, x: Array) -> Terms:
-        terms = self._form.data.terms(x)
-        return Terms(terms.linear[:, np.argsort(self._form.order)], terms.constant)
+    @classmethod
+    def build(cls, rest: _Rest, groups: Groups, num_rows: int) -> _Table:
+        bits = 1 << np.arange(rest.num_latents)
+        positions, values = np.empty(num_rows, np.int64), np.empty(1 << rest.num_latents)
+        subset_rows(np.zeros_like(bits), bits, groups, positions)
 
-    def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
-        add_looked_up(sampled.rows, self._positions, self._table, log_w)
+        def fill(first: int) -> None:
+            part = values[first : first + _STATES]
+            words = np.arange(first, first + part.size)[None]
+            rows = np.empty(part.size * groups.first_bit.size, np.int32)
+            pick_rows(words, groups, rows)
+            rest.fill(Sampled(0, words[None], rows), part)
+
+        parallel_map(fill, range(0, values.size, _STATES))
+        return cls(values, positions)
+
+    def add(self, sampled: Sampled, log_w: Array) -> None:
+        add_looked_up(sampled.rows, self.positions, self.values, log_w)
 
 
 class ProductTarget(BinaryTarget):
@@ -135,28 +152,35 @@ class ProductTarget(BinaryTarget):
         Of the factorised prior, or None.
     log_prior
         Takes states (S, d) uint8 to the log p(z) of a prior that is a model.
+    num_states
+        How many states will be sampled in all: whether a table of all of them pays.
     """
 
     def __init__(
         self, weights: Array, bias: Array, sign: float, data: BinaryData, prior_logits: Array | None,
-        log_prior: Callable[[Array], Array] | None = None,
+        log_prior: Callable[[Array], Array] | None = None, num_states: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(weights.shape[1], prior_logits)
         self.weights, self.bias, self.sign, self.log_prior = weights, bias, sign, log_prior
-        self._data = data
+        self._data, self._num_states = data, num_states
+        self._turn = Lock()
+        self._made: _Rest | _Table | None = None
 
-    @cached_property
-    def _products(self) -> _Products:
-        return _Products.build(self.weights, self.bias, self.groups, self.num_rows)
+    def _make(self) -> _Rest | _Table:
+        products = _Products.build(self.weights, self.bias, self.groups, self.num_rows)
+        rest = _Rest(products, self.sign, self.num_latents, self.log_prior)
+        if self.num_latents <= _TABLE_LATENTS and self._num_states >= 1 << self.num_latents:
+            return _Table.build(rest, self.groups, self.num_rows)
+        return rest
 
     def terms(self, x: Array) -> Terms:
         return self._data.terms(x)
 
-    def prepare(self, x: Array) -> Any:
-        return self._products  # made before threads ask for it
+    def prepare(self, x: Array) -> _Rest | _Table:
+        with self._turn:  # made once, before threads ask for it, and never for a GPU
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
-    def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
-        self._products.add(sampled.rows, self.sign, log_w)
-        if self.log_prior is not None:
-            for words, row in zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True):
-                row += self.log_prior(unpacked(words, self.num_latents))
+    def add(self, x: _Rest | _Table, sampled: Sampled, log_w: Array) -> None:
+        x.add(sampled, log_w)
