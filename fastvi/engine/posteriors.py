@@ -61,13 +61,14 @@ def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pair
     """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order; the
     pairs are those of the upper triangle or of the lower one.
     """
-    parts = []
+    if 0 < len(x) <= CHUNK_DATA:
+        return details_of(form, form.data.terms(x), evidence, top_k, run, pairwise=pairwise)
+    result = Details.zero(len(x), form.num_latents, top_k, pairwise=pairwise)
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
-        parts.append(details_of(form, terms, evidence[data], top_k, run, pairwise=pairwise))
-    if not parts:
-        return Details.zero(0, form.num_latents, top_k, pairwise=pairwise)
-    return Details(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        found = details_of(form, form.data.terms(x[data]), evidence[data], top_k, run, pairwise=pairwise)
+        for into, part in zip(result, found, strict=True):
+            into[data] = part  # a slice of an empty array is empty: no pairs asked for
+    return result
 
 
 def details_of(

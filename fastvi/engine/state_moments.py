@@ -30,7 +30,7 @@ from fastvi.kernels.cpu.tile_posteriors import (
 
 Array = NDArray[Any]
 
-_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
+NUM_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
 
 
 class Total(NamedTuple):
@@ -77,7 +77,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
         logs, _ = form.fill_wave(first, most=form.wave_tiles, in_log_space=True)
     found = _zero(form)
     tables = form.tables
-    group = max(1, len(tiles) // _TASKS)  # whatever the number of threads: sums of tasks are rounded
+    group = max(1, len(tiles) // NUM_TASKS)  # whatever the number of threads: sums of tasks are rounded
     # all rows that are passed over hold less than 2^-60 of the sum of weights
     total_weight = np.abs(weights.in_products).sum() + np.abs(weights.in_logs).sum()
     negligible = 2.0**-60 * total_weight / (num_rows << outer)
