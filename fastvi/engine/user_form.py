@@ -29,7 +29,7 @@ PART_TILES = 4  # tiles of a task's states
 _PART_DATA = 4  # data of a task
 CALL_STATES = 1 << 12  # states that a function of arrays gets at a time
 CALL_NUMBERS = 1 << 22  # numbers that it returns at a time, at most: 32 MiB
-_OPERATIONS = 100  # of a scalar function: a guess
+OPERATIONS = 100  # of a scalar function: a guess
 
 
 def wave_tiles(tiling: Tiling) -> int:
@@ -57,7 +57,7 @@ class UserForm(NumberedForm):
 
     @property
     def operations(self) -> int:
-        return _OPERATIONS
+        return OPERATIONS
 
     def batch(self, terms: Terms) -> UserBatch:
         return UserBatch(self, terms)
@@ -86,7 +86,7 @@ class UserForm(NumberedForm):
             fill(x[n], first, latents, out[n])
 
         with self.model._explained(x):
-            parallel_map(task, range(len(x)), 1.0 * out.size * _OPERATIONS)
+            parallel_map(task, range(len(x)), 1.0 * out.size * OPERATIONS)
         self.model._check_table(out)
         return out
 
@@ -155,7 +155,7 @@ class UserBatch(Batch):
 
         tasks = [(part, n) for part in range(len(found)) for n in range(0, self.num_data, _PART_DATA)]
         with form.model._explained(x):
-            parallel_map(task, tasks, 1.0 * num_states * self.num_data * _OPERATIONS)
+            parallel_map(task, tasks, 1.0 * num_states * self.num_data * OPERATIONS)
         for part, own in enumerate(found):
             for n in np.flatnonzero(np.isnan(own.total)):  # the table says what was returned and where
                 form.table(x[n : n + 1], first + part * step, min(step, num_states - part * step))

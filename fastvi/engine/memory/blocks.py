@@ -37,6 +37,10 @@ class BlockMemory(FormMemory):
         return sum(inputs * padded(outputs, COLUMNS) + outputs for inputs, outputs in self.layers)
 
     @property
+    def operations(self) -> int:
+        return sum(inputs * outputs + 8 * outputs for inputs, outputs in self.layers) + 16
+
+    @property
     def tables(self) -> int:
         # packed; the first and the last layer as they are, the last one again for the data
         last = self.layers[-1][0] * self.layers[-1][1]

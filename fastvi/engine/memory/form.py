@@ -31,6 +31,11 @@ class FormMemory(ABC):
 
     @property
     @abstractmethod
+    def operations(self) -> int:
+        """What ``Form.operations`` will say."""
+
+    @property
+    @abstractmethod
     def tables(self) -> int:
         """What a form holds for as long as it lives."""
 

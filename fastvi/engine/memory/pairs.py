@@ -58,6 +58,10 @@ class PairMemory(FormMemory):
         return min(filled_tiles(self.tiling), self.tiling.num_tiles)
 
     @property
+    def operations(self) -> int:
+        return 16
+
+    @property
     def tables(self) -> int:
         # two tiles; couplings, and those of the data
         d = self.num_latents

@@ -63,6 +63,10 @@ class TileMemory(FormMemory):
         return -(-self.tiling.num_tiles // Form.wave_tiles)
 
     @property
+    def operations(self) -> int:
+        return self.num_pixels + 16
+
+    @property
     def tables(self) -> int:
         # weights in the form's order, again by groups of bits, and those of the data where they are others
         weights = (2 * self.num_pixels + (self.num_seen if self.num_seen != self.num_pixels else 0)) * (

@@ -10,7 +10,7 @@ from fastvi.engine.block_form import block_tiling
 from fastvi.engine.memory.form import NUMBER, FormMemory
 from fastvi.engine.threads import num_threads
 from fastvi.engine.tiling import Tiling
-from fastvi.engine.user_form import CALL_NUMBERS, CALL_STATES, PART_TILES, wave_tiles
+from fastvi.engine.user_form import CALL_NUMBERS, CALL_STATES, OPERATIONS, PART_TILES, wave_tiles
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class UserMemory(FormMemory):
     @classmethod
     def of(cls, num_latents: int, vectorized: bool) -> UserMemory:
         return cls(block_tiling(num_latents), vectorized)
+
+    @property
+    def operations(self) -> int:
+        return OPERATIONS
 
     tables = 0
     making = 0
