@@ -287,7 +287,8 @@ def _data_and_mask(
     array = _number_array(x, "x", f"{kind} of shape (num_data, {num_pixels})")
     num_data = array.shape[0] if array.ndim == 2 else 0
     mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
-    return matrix(array, "x", num_pixels, observed=mask), mask
+    # a mask that hides nothing takes no copy
+    return matrix(array, "x", num_pixels, observed=None if mask is None or mask.all() else mask), mask
 
 
 def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -64,10 +64,14 @@ def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pair
     if 0 < len(x) <= CHUNK_DATA:
         return details_of(form, form.data.terms(x), evidence, top_k, run, pairwise=pairwise)
     result = Details.zero(len(x), form.num_latents, top_k, pairwise=pairwise)
-    for data in chunks(len(x)):
+
+    def fill(data: slice) -> None:  # what a chunk takes is gone before the next one
         found = details_of(form, form.data.terms(x[data]), evidence[data], top_k, run, pairwise=pairwise)
         for into, part in zip(result, found, strict=True):
             into[data] = part  # a slice of an empty array is empty: no pairs asked for
+
+    for data in chunks(len(x)):
+        fill(data)
     return result
 
 

@@ -20,10 +20,11 @@ from fastvi.engine.runs import Run
 from fastvi.exact.memory import Asked
 from fastvi.models.enumerable import NO_DATA, Enumerable
 
-_WORK = 1 << 31  # states times data of one measured wave, at most: a fraction of a second
+_WORK = 1 << 29  # states times data of one measured wave, at most: a fraction of a second
 _DETAILED_WORK = 1 << 26  # the same where each takes an exponential
-_DATA = 256  # that are measured together, at most
-_INTEGRATED = 4  # the same where each is integrated over real latents
+_DATA = 2048  # that are measured together, at most: their tables leave the second-level cache
+_CLOSED_DATA = 1 << 14  # the same where no states are summed
+_ENOUGH = 0.05  # seconds that tell what a closed form takes
 _PRODUCTS = {"exact_posterior": 2, "log_marginal_gradient": 3}  # of each state and datum; else 1
 
 
@@ -124,7 +125,9 @@ def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: 
     detailed, gradient = asked.top_k or asked.pairwise, asked.question == "log_marginal_gradient"
     work = _DETAILED_WORK if detailed else _WORK
     few = max(1, min(most_data, _DATA, work // form.wave_states(0)))
-    x = _made_up(model, pixels, few)
+    x = _made_up(model, few)
+    checking = _timed(lambda: model._check_data(x, None))[1] / few
+    x = np.ascontiguousarray(x[:, pixels])
 
     def ask(part: np.ndarray, run: Run) -> None:
         if gradient:
@@ -142,14 +145,13 @@ def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: 
     chunk = _gradient_chunk(form) if gradient else None
     reductions = [*run.reductions[:1], *(part._replace(chunk=chunk) for part in run.reductions[1:])]
     return Line(
-        making, first, slope, tuple(reductions), 1 << form.num_latents, form.operations,
+        making, first, slope + checking, tuple(reductions), 1 << form.num_latents, form.operations,
         _PRODUCTS.get(asked.question, 1),
     )  # fmt: skip
 
 
 def line_of_closed(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: int) -> Line:
     """Of what takes no sum over states."""
-    x = _made_up(model, pixels, min(max(1, most_data), _INTEGRATED if model._real_latents else _DATA))
 
     def ask(part: np.ndarray, run: Run) -> None:
         if asked.question == "log_marginal_gradient":
@@ -158,6 +160,12 @@ def line_of_closed(model: Enumerable, pixels: np.ndarray, asked: Asked, most_dat
         with contextlib.suppress(ValueError):  # of data that cannot be integrated the time until that is said
             model._closed_form(part, pixels)
 
+    count = 4
+    while True:  # one that is integrated may take a second
+        x = np.ascontiguousarray(_made_up(model, min(count, max(1, most_data)))[:, pixels])
+        if count >= min(_CLOSED_DATA, most_data) or _timed(lambda x=x: ask(x, Run()))[1] >= _ENOUGH:  # type: ignore[misc]
+            break
+        count *= 4
     first, slope, _ = _line(ask, x, 0.0)
     return Line(0.0, first, slope, (), 0, 0, 0)
 
@@ -215,10 +223,10 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return value, time.perf_counter() - begin
 
 
-def _made_up(model: Enumerable, pixels: np.ndarray, num_data: int) -> np.ndarray:
+def _made_up(model: Enumerable, num_data: int) -> np.ndarray:
     """Data of coin flips, as the model's own check returns them; of real latents draws, which have a scale."""
     if model._real_latents:
         bits = np.asarray(model.sample(num_data, 0)[1])
     else:
         bits = np.random.default_rng(0).integers(0, 2, (num_data, model.num_pixels))
-    return np.ascontiguousarray(model._check_data(bits, None)[0][:, pixels])
+    return model._check_data(bits, None)[0]

@@ -16,6 +16,9 @@ from fastvi.engine.memory.form import NUMBER, FormMemory
 from fastvi.models.enumerable import Enumerable
 
 _TABLE_STATES = 1 << 16  # of a prior that is a model, at a time
+# what is small and many, a task and its future (1 KiB), say: up to 0.5 MiB of 30 were measured on two threads
+_SMALL = 1 << 17
+_GROUP = 1280  # Python's own objects of a group: what they are is measured, not counted
 
 
 class Asked(NamedTuple):
@@ -41,6 +44,11 @@ class Seen(NamedTuple):
 
 def predicted_bytes(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> int:
     """Peak of ``asked`` for data that need not be converted."""
+    need = _counted(model, groups, asked)
+    return need + need // 16 + _SMALL
+
+
+def _counted(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> int:
     question = asked.question
     gradient = question == "log_marginal_gradient"
     partition = model._partition_memory() if asked.normalized else None
@@ -85,9 +93,9 @@ def _copies(model: Enumerable, groups: Sequence[Seen], num_data: int, *, kept: b
         if groups[0].pixels.all():
             return (parts if kept else 0), 0
         return parts, num_data * model.num_pixels * each
-    # clean data, and their masks as they are sorted; a mask is kept for each group
-    clean, masks = num_data * model.num_pixels * each, 5 * num_data * (model.num_pixels + NUMBER)
-    return parts + len(groups) * model.num_pixels, clean + masks
+    # clean data, and their masks as np.unique sorts them; a mask and some objects are kept for each group
+    clean, masks = num_data * model.num_pixels * each, 2 * num_data * (model.num_pixels + 2 * NUMBER)
+    return parts + len(groups) * (model.num_pixels + _GROUP), clean + masks
 
 
 def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
@@ -103,9 +111,14 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
     if gradient:
         finish = memory.tables + model._gradient_bytes(num_data, pixels)
         return max(passes, finish, _gradient_above(model))
+    if asked.question == "log_marginal":
+        return passes
     if asked.question == OTHER.question:  # state by state, or a product with q's probabilities in place of exp<t, z>
         bits = 10 * NUMBER * chunk * memory.num_latents
         return max(passes, memory.tables + memory.details(chunk, 1, pairwise=False)) + bits
+    if model._is_closed(pixels):  # log p(x) has the bits that log_marginal has
+        kept = memory.tables + 2 * NUMBER * num_data * memory.num_latents
+        passes = max(passes, kept + model._closed_bytes(num_data, pixels))
     if not (asked.top_k or asked.pairwise):
         return passes
     k = min(max(1, asked.top_k), 1 << memory.num_latents)
@@ -129,7 +142,7 @@ def _passes(
     if prior is not None:  # its table of all states: ``softplus_form``
         states = min(_TABLE_STATES, 1 << model.num_latents)
         everything = Seen(np.ones(prior.num_pixels, bool), states, False)
-        making += predicted_bytes(prior, [everything], Asked("log_marginal")) + states * model.num_latents
+        making += _counted(prior, [everything], Asked("log_marginal")) + states * model.num_latents
     # evidence, and where there are any means
     kept = NUMBER * num_data * (1 + (memory.num_latents if means or gradient else 0))
     waves = memory.moments(chunk) if means or gradient else memory.sums(chunk)
@@ -148,4 +161,4 @@ def _gradient_above(model: Enumerable) -> int:
     seen = Seen(everything, states, prior._has_closed_gradient(everything))
     # sums of posteriors, numbers of states, the states
     held = states * (3 * NUMBER + model.num_latents)
-    return held + predicted_bytes(prior, [seen], Asked("log_marginal_gradient"))
+    return held + _counted(prior, [seen], Asked("log_marginal_gradient"))

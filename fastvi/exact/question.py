@@ -151,15 +151,19 @@ def ask(
     """
     options = options.checked(cuda=cuda)
     data, mask = checked_data(model, x, observed, options.device if cuda else None)
+    # data of another dtype, or in a list, were copied
+    own = isinstance(data, np.ndarray) and not (isinstance(x, np.ndarray) and np.may_share_memory(data, x))
     kept = asked.question == "exact_posterior"  # what it returns reads its data again
     groups = []
-    for pixels, members, part, free in seen_groups(model, data, mask, kept=kept):
+    for pixels, members, part, free in seen_groups(model, data, mask, kept=kept and not own):
         is_closed = closed(model, pixels)
         if is_closed:
             refuse_pixels(part, NO_SUM)
         groups.append(Group(pixels, members, part, free, is_closed))
     seen = [Seen(group.pixels, len(group.members), group.closed) for group in groups]
-    check_size(model, seen, asked, options.limits)
+    # parts of them are counted as copies
+    whole = own and not kept and any(group.x is data for group in groups)
+    check_size(model, seen, asked, options.limits, data.nbytes if whole else 0)
     return Question(model, len(data), groups, options)
 
 
@@ -171,8 +175,10 @@ def check_table(options: Options) -> None:
         raise ValueError(f"checkpoint must be None for a JointTable, which takes no run to go on with, got {came}")
 
 
-def check_size(model: Enumerable, groups: Sequence[Seen], asked: Asked, limits: Limits) -> None:
-    """Refuse a question that is too large."""
+def check_size(
+    model: Enumerable, groups: Sequence[Seen], asked: Asked, limits: Limits, converted: int = 0
+) -> None:
+    """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
     summed = [group for group in groups if not group.closed]
     num_data = sum(group.num_data for group in groups)
     largest = max((model._free(group.pixels).size for group in summed), default=0)
@@ -184,7 +190,7 @@ def check_size(model: Enumerable, groups: Sequence[Seen], asked: Asked, limits: 
     while prior is not None:
         sizes.append(("its prior", prior.num_latents, prior.num_pixels))
         prior = prior._deep_prior
-    need = predicted_bytes(model, groups, asked)
+    need = converted + predicted_bytes(model, groups, asked)
     for what, num_latents, num_pixels in sizes or [(f"{num_data} data", 0, model.num_pixels)]:
         text = f"{what} under 2^{num_latents} states of {num_pixels} pixels"
         requests.check_size(limits, num_latents, need, text)

@@ -51,10 +51,13 @@ def weighted_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple
     num_pixels = x.shape[1]
     both, alone = np.empty((num_pixels, mean.shape[1])), np.empty(num_pixels)
     for first, last in _column_ranges(*x.shape):
-        weighted = weights[:, None] * x[:, first:last]
-        both[first:last] = np.einsum("nj,ni->ji", weighted, mean)
-        alone[first:last] = weighted.sum(axis=0)
+        both[first:last], alone[first:last] = _block_sums(x[:, first:last], weights, mean)
     return both, alone
+
+
+def _block_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    weighted = weights[:, None] * x
+    return np.einsum("nj,ni->ji", weighted, mean), weighted.sum(axis=0)
 
 
 def _column_ranges(num_rows: int, num_columns: int) -> list[tuple[int, int]]:

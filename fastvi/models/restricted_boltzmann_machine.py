@@ -183,6 +183,14 @@ class RestrictedBoltzmannMachine(Enumerable):
         rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
         return 16 * num_data + 8 * rows * (2 * self.num_pixels + 5 * self.num_latents)
 
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        whole = super()._gradient_bytes(num_data, pixels)
+        if not pixels.all():
+            return whole
+        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
+        means = 8 * (num_data * self.num_latents + rows * (self.num_pixels + 5 * self.num_latents))
+        return max(whole, means)
+
     def _no_gradient(self) -> dict[str, np.ndarray]:
         return {name: np.zeros_like(array) for name, array in self._arrays().items()}
 

@@ -104,12 +104,10 @@ class BlockMemory(FormMemory):
         flat = NUMBER * (data * depth + sum((i + 1) * o for i, o in self.layers) + self.num_latents)
         packed = NUMBER * (3 * self._weights + 2 * depth * padded(data, COLUMNS))
         widths = sum(inputs for inputs, _ in self.layers)
-        # shares and outputs, both again where states are passed over and as they are packed; hidden layers
-        # and what is pulled back through them
-        own = NUMBER * min(TASK_STATES, self._states) * (3 * data + 3 * pixels + 4 * widths)
+        # shares and outputs, both again where states are passed over; hidden layers and what is pulled back
+        # through them
+        own = NUMBER * min(TASK_STATES, self._states) * (2 * data + 2 * pixels + 4 * widths)
         tasks = min(TASKS_AT_ONCE, -(-self._states // TASK_STATES))
-        spread = self.pixel_bytes == 1 or 3
-        return (
-            self.terms(data) + (tasks + 4) * flat + packed + min(num_threads(), tasks) * own
-            + NUMBER * data * pixels * 2 * int(spread)
-        )  # fmt: skip
+        whole = NUMBER * data * pixels * (2 if self.pixel_bytes == 1 else 6)  # of _of_parameters
+        passes = packed + (tasks + 4) * flat + min(num_threads(), tasks) * own
+        return self.terms(data) + max(passes, 3 * flat + whole)

@@ -1,5 +1,5 @@
 """Memory of log joints that the caller wrote: engine/user_form.py. What the function itself takes is unknown:
-of one of arrays, what it returns is counted.
+of one of arrays, what it returns is counted, and as much again for what it makes on its way.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class UserMemory(FormMemory):
         return NUMBER * num_data
 
     def _table(self, num_data: int, states: int) -> int:
-        return NUMBER * states * min(num_data, max(1, CALL_NUMBERS // states))
+        data = min(num_data, max(1, CALL_NUMBERS // states))
+        return NUMBER * states * data * (2 if self.vectorized else 1)
 
     def _summed(self, num_data: int, numbers: int) -> int:
         if self.vectorized:
