@@ -168,7 +168,7 @@ def _require_where(
 
 def _seen_only(array: np.ndarray, observed: np.ndarray, dtype: type) -> np.ndarray:
     """``array`` with 0 where it was not ``observed``."""
-    out = np.zeros(array.shape, dtype)
+    out: np.ndarray = np.zeros(array.shape, dtype)
     np.copyto(out, array, where=observed, casting="unsafe")
     return out
 

@@ -25,7 +25,7 @@ CALLS = {
     "log_marginal of a restricted machine": lambda **more: fastvi.log_marginal(RESTRICTED, BITS, **more),
     "log_marginal of a table": lambda **more: fastvi.log_marginal(TABLE, **more),
     "log_marginal_gradient": lambda **more: fastvi.log_marginal_gradient(NETWORK, BITS, **more),
-    "log_marginal_gradient of a closed form": lambda **more: fastvi.log_marginal_gradient(LINEAR, REALS, **more),
+    "gradient of a closed form": lambda **more: fastvi.log_marginal_gradient(LINEAR, REALS, **more),
     "log_marginal_gradient of a table": lambda **more: fastvi.log_marginal_gradient(TABLE, **more),
     "exact_posterior": lambda **more: fastvi.exact_posterior(NETWORK, BITS, **more),
     "log_partition": lambda **more: fastvi.log_partition(MACHINE, **more),
@@ -75,6 +75,16 @@ def test_the_words_of_an_odd_int():
         fastvi.log_marginal(NETWORK, BITS, memory_limit=Odd(1000))
     with pytest.raises(ValueError, match=r"^max_states is 1 \(2\^40 unless raised\), but the model has 2\^1"):
         fastvi.log_marginal(NETWORK, BITS, max_states=Odd(1))
+
+
+def test_a_closed_form_has_a_limit_too():
+    with pytest.raises(ValueError, match=r"^memory_limit is 10 bytes, but 1 data of 2 pixels would take "):
+        fastvi.log_marginal(LINEAR, REALS, memory_limit=10)
+
+
+def test_formulas_and_samples_have_none():
+    fastvi.elbo(CODING, REALS, Q, memory_limit=1, max_states=1)
+    fastvi.elbo(NETWORK, BITS, Q, num_samples=3, memory_limit=1, max_states=1)
 
 
 @pytest.mark.parametrize("question", ["elbo", "chi_square_bound"])

@@ -80,13 +80,17 @@ PROBLEMS = {
     "gradient of a restricted machine": (
         "log_marginal_gradient", lambda: restricted(300, 10), lambda: bits(10_000, 300), {},
     ),
-    "clamped units": ("log_marginal_gradient", lambda: machine(20), lambda: bits(2000, 20), {"observed": FIRST}),
+    "clamped units": (
+        "log_marginal_gradient", lambda: machine(20), lambda: bits(2000, 20), {"observed": FIRST},
+    ),
     "masks": (
         "log_marginal", lambda: network(64, 9), lambda: bits(20_000, 64),
         {"observed": MASKS[np.arange(20_000) % 200]},
     ),
     "decoder": ("log_marginal", lambda: decoder(200, 60, 11), lambda: bits(8000, 200), {}),
-    "gradient of a decoder": ("log_marginal_gradient", lambda: decoder(200, 60, 10), lambda: bits(1500, 200), {}),
+    "gradient of a decoder": (
+        "log_marginal_gradient", lambda: decoder(200, 60, 10), lambda: bits(1500, 200), {},
+    ),
     "pairwise moments": (
         "exact_posterior", sparse_coding, lambda: RNG.normal(size=(2000, 64)), {"pairwise": True},
     ),
@@ -118,7 +122,9 @@ def test_peak_is_what_was_planned(name, monkeypatch):
         tracemalloc.stop()
     del answer
     assert peak <= planned <= 2 * peak, f"{peak:,} bytes measured, {planned:,} planned"
-    with pytest.raises(ValueError, match=f"^memory_limit is {planned - 1:,} bytes, but .* {planned:,} bytes$"):
+    with pytest.raises(
+        ValueError, match=f"^memory_limit is {planned - 1:,} bytes, but .* {planned:,} bytes$"
+    ):
         ask(question, model, x, arguments, memory_limit=planned - 1)
 
 

@@ -1,4 +1,4 @@
-"""Seconds, states and tasks of sums over states, from a short run of the very functions that a question calls.
+"""Seconds, states and tasks of sums over states, from a short run of what a question calls.
 
 A rehearsal carries out the first task of each reduction and counts the others. What is measured for one datum
 and for a few is a straight line in the number of data.
@@ -37,7 +37,12 @@ class Cost(NamedTuple):
     seconds: float = 0.0
 
     def plus(self, other: Cost) -> Cost:
-        return Cost(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return Cost(
+            self.states + other.states,
+            self.operations + other.operations,
+            self.shards + other.shards,
+            self.seconds + other.seconds,
+        )
 
 
 class Reduction(NamedTuple):
@@ -95,7 +100,9 @@ class Rehearsal(Run):
         self.spent = 0.0
         self.reductions: list[Reduction] = []
 
-    def reduce(self, zero: Any, tasks: Sequence[Any], work: Callable[..., Any], states: Callable[..., int]) -> Any:
+    def reduce(
+        self, zero: Any, tasks: Sequence[Any], work: Callable[..., Any], states: Callable[..., int]
+    ) -> Any:
         """``zero`` with the first task merged into it."""
         if not tasks:
             return zero
@@ -189,7 +196,9 @@ def cost_of_log_z(model: Enumerable, *, gradient: bool) -> Cost:
     return line.cost(1)
 
 
-def _line(ask: Callable[[np.ndarray, Run], None], x: np.ndarray, inside: float) -> tuple[float, float, Rehearsal]:
+def _line(
+    ask: Callable[[np.ndarray, Run], None], x: np.ndarray, inside: float
+) -> tuple[float, float, Rehearsal]:
     """Seconds of the first datum, less those spent ``inside``, of each further one, and a run with one."""
     one, run = _rehearsed(ask, x[:1])
     if len(x) == 1:
@@ -224,7 +233,7 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _made_up(model: Enumerable, num_data: int) -> np.ndarray:
-    """Data of coin flips, as the model's own check returns them; of real latents draws, which have a scale."""
+    """Data of coin flips, as the model's own check returns them; of real latents draws."""
     if model._real_latents:
         bits = np.asarray(model.sample(num_data, 0)[1])
     else:

@@ -74,7 +74,8 @@ def log_marginal(
     progress
         True for a line on standard error, or a function of (states done, states in all).
     memory_limit
-        Bytes; a run predicted to need more beyond its arguments is refused.
+        Bytes; a run predicted to need more beyond its arguments, results included, is refused before it
+        begins (:func:`~fastvi.plan` says how much that is). Workers of an ``executor`` take theirs beside it.
     max_states
         Largest 2^d to be enumerated; the default, 2^40, is weeks of work.
 

@@ -107,13 +107,17 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
     if group.closed:
         return model._gradient_bytes(num_data, pixels) if gradient else model._closed_bytes(num_data, pixels)
     memory, chunk = model._memory(pixels, asked.dtype), min(num_data, CHUNK_DATA)
-    passes = _passes(model, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal")
+    passes = _passes(
+        model, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
+    )
     if gradient:
         finish = memory.tables + model._gradient_bytes(num_data, pixels)
         return max(passes, finish, _gradient_above(model))
     if asked.question == "log_marginal":
         return passes
-    if asked.question == OTHER.question:  # state by state, or a product with q's probabilities in place of exp<t, z>
+    if (
+        asked.question == OTHER.question
+    ):  # state by state, or a product with q's probabilities in place of exp<t, z>
         bits = 10 * NUMBER * chunk * memory.num_latents
         return max(passes, memory.tables + memory.details(chunk, 1, pairwise=False)) + bits
     if model._is_closed(pixels):  # log p(x) has the bits that log_marginal has

@@ -172,7 +172,9 @@ def check_table(options: Options) -> None:
     options.checked()
     if options.checkpoint is not None:
         came = validation.shown(options.checkpoint)
-        raise ValueError(f"checkpoint must be None for a JointTable, which takes no run to go on with, got {came}")
+        raise ValueError(
+            f"checkpoint must be None for a JointTable, which takes no run to go on with, got {came}"
+        )
 
 
 def check_size(
@@ -191,9 +193,11 @@ def check_size(
         sizes.append(("its prior", prior.num_latents, prior.num_pixels))
         prior = prior._deep_prior
     need = converted + predicted_bytes(model, groups, asked)
-    for what, num_latents, num_pixels in sizes or [(f"{num_data} data", 0, model.num_pixels)]:
+    for what, num_latents, num_pixels in sizes:
         text = f"{what} under 2^{num_latents} states of {num_pixels} pixels"
         requests.check_size(limits, num_latents, need, text)
+    if not sizes:
+        requests.check_size(limits, 0, need, f"{num_data} data of {model.num_pixels} pixels")
 
 
 def checked_data(
@@ -244,11 +248,10 @@ def exact_log_z(model: Enumerable, device: str = "cpu", limits: Limits = NO_LIMI
     from fastvi.engine.log_sum import log_sums
     from fastvi.engine.runs import Run
 
-    if model._partition_memory() is None:
-        return 0.0
-    check_size(model, [], Asked("log_partition"), limits)
-    run = Run(place=placed(device, "float64", None, automatic=False))
-    return float(log_sums(model._partition_form(), NO_DATA, run)[0])
+    if model._partition_memory() is not None:
+        check_size(model, [], Asked("log_partition"), limits)
+    run, form = Run(place=placed(device, "float64", None, automatic=False)), model._partition_form()
+    return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
 def nothing_observed(model: Enumerable, options: Options, *, cuda: bool = False) -> tuple[Question, Form]:
@@ -257,4 +260,6 @@ def nothing_observed(model: Enumerable, options: Options, *, cuda: bool = False)
     if model._partition_memory() is None:
         raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
     check_size(model, [], Asked("log_partition"), options.limits)
-    return Question(model, 0, [], options), model._partition_form()
+    form = model._partition_form()
+    assert form is not None
+    return Question(model, 0, [], options), form

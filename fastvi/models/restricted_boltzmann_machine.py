@@ -179,7 +179,7 @@ class RestrictedBoltzmannMachine(Enumerable):
 
             form = TileMemory.of(int((~pixels).sum()), self.num_latents, 0)
             return 8 * num_data + max(form.making, form.tables + form.sums(1))
-        # of free_energy: the energies and their negative; pixels, fields, and what becomes of these, of a block
+        # of free_energy: energies and their negative; pixels, fields and what becomes of these of a block
         rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
         return 16 * num_data + 8 * rows * (2 * self.num_pixels + 5 * self.num_latents)
 
