@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastvi.engine.form import CHUNK_DATA
+from fastvi.engine import form as forms
 from fastvi.engine.memory.form import NUMBER, FormMemory
 from fastvi.models.enumerable import Enumerable
 
@@ -106,7 +106,7 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
         return 0
     if group.closed:
         return model._gradient_bytes(num_data, pixels) if gradient else model._closed_bytes(num_data, pixels)
-    memory, chunk = model._memory(pixels, asked.dtype), min(num_data, CHUNK_DATA)
+    memory, chunk = model._memory(pixels, asked.dtype), min(num_data, forms.CHUNK_DATA)
     passes = _passes(
         model, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
     )
@@ -130,7 +130,7 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
     pairs = d * d if asked.pairwise else 0
     # details of all chunks together; the best states as bits, twice
     together = NUMBER * num_data * (d + 1 + 2 * k + pairs) + 2 * num_data * k * model.num_latents
-    if num_data <= CHUNK_DATA:
+    if num_data <= forms.CHUNK_DATA:
         together = 2 * num_data * k * model.num_latents
     second = memory.tables + memory.details(chunk, k, pairwise=asked.pairwise) + together
     return max(passes, second)

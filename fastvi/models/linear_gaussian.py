@@ -161,7 +161,7 @@ class LinearGaussian(Enumerable):
         self._form(pixels, dtype)
 
     def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        # data in their places, in units of the noise, residuals, these weighted and transposed; means likewise
+        # data in their places, in units of the noise, residuals, these weighted, transposed; means likewise
         return 8 * num_data * (5 * self.num_pixels + 4 * self.num_latents)
 
     def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastvi.engine import network_gradient
 from fastvi.engine.block_form import PART_GROUPS, block_tiling, group_states, wave_bits
 from fastvi.engine.matmul import row_block
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
-from fastvi.engine.network_gradient import CHUNK_DATA, TASK_STATES, TASKS_AT_ONCE
+from fastvi.engine.network_gradient import TASK_STATES, TASKS_AT_ONCE
 from fastvi.engine.threads import num_threads
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.dense import ROWS
@@ -99,7 +100,7 @@ class BlockMemory(FormMemory):
 
     def state_moments(self, num_data: int) -> int:
         """Of ``network_gradient``, which takes fewer data at a time."""
-        data, depth = min(num_data, CHUNK_DATA), self._depth
+        data, depth = min(num_data, network_gradient.CHUNK_DATA), self._depth
         pixels = self.layers[-1][1]
         flat = NUMBER * (data * depth + sum((i + 1) * o for i, o in self.layers) + self.num_latents)
         packed = NUMBER * (3 * self._weights + 2 * depth * padded(data, COLUMNS))
