@@ -143,6 +143,8 @@ def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: 
             log_sums(form, part, run)
         else:
             evidence, _ = log_sums_and_means(form, part, run)
+            if model._is_closed(pixels):
+                model._closed_form(part, pixels)
             if detailed:
                 k = min(max(1, asked.top_k), 1 << form.num_latents)
                 posteriors.details(form, part, evidence, k, run, pairwise=asked.pairwise)

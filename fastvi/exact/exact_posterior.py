@@ -17,15 +17,12 @@ from fastvi.engine.form import slices
 from fastvi.engine.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
-from fastvi.exact.memory import Asked
-from fastvi.exact.question import Group, Options, always_summed, ask
+from fastvi.exact.memory import PAIR_DATA, Asked
+from fastvi.exact.question import Group, Options, Question, always_summed, ask
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
 
 if TYPE_CHECKING:
     from fastvi.engine.form import Form
-
-
-_PAIR_DATA = 1024  # whose second moments are put in order at a time
 
 
 class _Part(NamedTuple):
@@ -205,7 +202,7 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
         log_probs[members, :kept] = found.log_probs
         states[members, :kept] = part.states(posteriors.unpack_states(form, found.states))
         if second is not None:
-            for rows in slices(len(members), _PAIR_DATA):
+            for rows in slices(len(members), PAIR_DATA):
                 own = posteriors.second_moments(found.pairs[rows])
                 second[members[rows]] = _all_pairs(part, rows, own, posterior.mean[members[rows]])
     impossible = np.isneginf(posterior.log_marginal)
@@ -303,24 +300,26 @@ def exact_posterior(
     states = passes * question.states() + (0 if partition is None else 1 << partition.num_latents)
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
-    parts = []
-    for group in question.groups:
-        form = question.form(group)
-        known = _known(model, group)
-        found, means = log_sums_and_means(form, group.x, run)
-        if model._is_closed(group.pixels):  # the bits that log_marginal has
-            found = model._closed_form(group.x, group.pixels)
-        evidence[group.members] = found
-        part_mean = known.astype(np.float64)
-        part_mean[:, group.free[form.order]] = means
-        mean[group.members] = part_mean
-        only = form if len(question.groups) == 1 else None
-        parts.append(_Part(group, model, only, form.order, known))
+    parts = tuple(_first_pass(question, group, run, evidence, mean) for group in question.groups)
     log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
-    posterior = ExactPosterior(evidence - log_z, mean, log_z, tuple(parts), top_k, None)
+    posterior = ExactPosterior(evidence - log_z, mean, log_z, parts, top_k, None)
     if passes == 1:
         return posterior
     return replace(posterior, _asked=_sum_states(posterior, max(top_k, 1), pairwise, run))
+
+
+def _first_pass(question: Question, group: Group, run: Run, evidence: np.ndarray, mean: np.ndarray) -> _Part:
+    """Evidence and means of one group, into their places."""
+    model, form = question.model, question.form(group)
+    known = _known(model, group)
+    found, means = log_sums_and_means(form, group.x, run)
+    if model._is_closed(group.pixels):  # the bits that log_marginal has
+        found = model._closed_form(group.x, group.pixels)
+    evidence[group.members] = found
+    part_mean = known.astype(np.float64)
+    part_mean[:, group.free[form.order]] = means
+    mean[group.members] = part_mean
+    return _Part(group, model, form if len(question.groups) == 1 else None, form.order, known)
 
 
 def _known(model: Any, group: Group) -> np.ndarray:

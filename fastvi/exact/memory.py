@@ -15,6 +15,7 @@ from fastvi.engine import form as forms
 from fastvi.engine.memory.form import NUMBER, FormMemory
 from fastvi.models.enumerable import Enumerable
 
+PAIR_DATA = 256  # whose second moments are put in order at a time
 _TABLE_STATES = 1 << 16  # of a prior that is a model, at a time
 # what is small and many, a task and its future (1 KiB), say: up to 0.5 MiB of 30 were measured on two threads
 _SMALL = 1 << 17
@@ -125,15 +126,15 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
         passes = max(passes, kept + model._closed_bytes(num_data, pixels))
     if not (asked.top_k or asked.pairwise):
         return passes
-    k = min(max(1, asked.top_k), 1 << memory.num_latents)
-    d = memory.num_latents
-    pairs = d * d if asked.pairwise else 0
-    # details of all chunks together; the best states as bits, twice
-    together = NUMBER * num_data * (d + 1 + 2 * k + pairs) + 2 * num_data * k * model.num_latents
-    if num_data <= forms.CHUNK_DATA:
-        together = 2 * num_data * k * model.num_latents
-    second = memory.tables + memory.details(chunk, k, pairwise=asked.pairwise) + together
-    return max(passes, second)
+    k, free, d = min(max(1, asked.top_k), 1 << memory.num_latents), memory.num_latents, model.num_latents
+    # details of all data; these in the order of all latents, the best states as bits of the free, and of all
+    details = NUMBER * num_data * (free + 1 + 2 * k + (free * free if asked.pairwise else 0))
+    ordered = NUMBER * min(num_data, PAIR_DATA) * (2 * d * d + free * free) if asked.pairwise else 0
+    finish = details + ordered + num_data * k * (2 * d + free)
+    chunks = details if num_data > chunk else 0  # of one chunk they are what is returned
+    return max(
+        passes, memory.tables + max(finish, chunks + memory.details(chunk, k, pairwise=asked.pairwise))
+    )
 
 
 def _passes(

@@ -229,10 +229,11 @@ def seen_groups(
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
         if isinstance(data, DeviceData):
             part: Any = data.seen(members, pixels)
+        elif not pixels.all():  # take's result lies in order, that of an index has to be copied once more
+            rows = data[members] if len(members) < len(data) else data
+            part = rows.take(np.flatnonzero(pixels), axis=1)
         elif len(members) < len(data):
-            part = np.ascontiguousarray(data[members][:, pixels])
-        elif not pixels.all():
-            part = np.ascontiguousarray(data[:, pixels])
+            part = np.ascontiguousarray(data[members])
         else:
             part = data.copy() if kept else data
         yield pixels, members, part, model._free(pixels)
