@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,28 +179,53 @@ def frozen_array(array: np.ndarray) -> np.ndarray:
     return copy
 
 
+_BLOCK_NUMBERS = 1 << 18  # that are checked or copied at a time: their masks are as nothing beside large data
+
+
+def _blocks(array: np.ndarray) -> Iterator[slice]:
+    """Some rows of ``array`` at a time."""
+    rows = max(1, _BLOCK_NUMBERS * len(array) // max(1, array.size))
+    for start in range(0, len(array), rows):
+        yield slice(start, start + rows)
+
+
+def _require_where(
+    array: np.ndarray, good: Callable[[np.ndarray], np.ndarray], must: str, observed: np.ndarray | None
+) -> None:
+    """``require`` where ``observed``; the whole mask is made only for the words of an error."""
+    whole = array.reshape(1) if array.ndim == 0 else array
+    for rows in _blocks(whole):
+        if observed is None:
+            fine = good(whole[rows])
+        else:
+            fine = good(whole[rows]) | ~(observed if observed.ndim == 1 else observed[rows])
+        if not fine.all():
+            require(array, good(array) if observed is None else good(array) | ~observed, must)
+
+
+def _seen_only(array: np.ndarray, observed: np.ndarray, dtype: type) -> np.ndarray:
+    """``array`` with 0 where it was not ``observed``."""
+    out: np.ndarray = np.zeros(array.shape, dtype)
+    np.copyto(out, array, where=observed, casting="unsafe")
+    return out
+
+
 def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
     if array.dtype.kind == "b":
         bits = np.ascontiguousarray(array).view(np.uint8)
         return bits if observed is None else bits * observed
-    good = (array == 0) | (array == 1)
-    must = f"{name} must contain only 0 and 1"
+    must = f"{name} must contain only 0 and 1" + (" where it is observed" if observed is not None else "")
+    _require_where(array, lambda part: (part == 0) | (part == 1), must, observed)
     if observed is None:
-        require(array, good, must)
         return np.ascontiguousarray(array, dtype=np.uint8).reshape(array.shape)
-    require(array, good | ~observed, f"{must} where it is observed")
-    return np.where(observed, array, 0).astype(np.uint8, order="C")
+    return _seen_only(array, observed, np.uint8)
 
 
 def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
     clean = _doubles(array)
-    good = np.isfinite(clean)
-    must = f"{name} must be finite"
-    if observed is None:
-        require(clean, good, must)
-        return clean
-    require(clean, good | ~observed, f"{must} where it is observed")
-    return np.ascontiguousarray(np.where(observed, clean, 0.0))
+    must = f"{name} must be finite" + (" where it is observed" if observed is not None else "")
+    _require_where(clean, np.isfinite, must, observed)
+    return clean if observed is None else _seen_only(clean, observed, np.float64)
 
 
 def _data_matrix(value: Any, name: str, num_columns: int, kind: str) -> np.ndarray:
@@ -297,7 +322,8 @@ def _data_and_mask(
     array = _number_array(x, "x", f"{kind} of shape (num_data, {num_pixels})")
     num_data = array.shape[0] if array.ndim == 2 else 0
     mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
-    return matrix(array, "x", num_pixels, observed=mask), mask
+    # a mask that hides nothing takes no copy
+    return matrix(array, "x", num_pixels, observed=None if mask is None or mask.all() else mask), mask
 
 
 def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -312,7 +312,7 @@ def test_gradient_of_chunks_and_waves_is_the_sum(monkeypatch):
     model = decoder((12, 8, 9), "tanh")
     _, x = model.sample(30, 0)
     whole = fastvi.log_marginal_gradient(model, x)
-    monkeypatch.setattr(network_gradient, "_CHUNK_DATA", 7)
+    monkeypatch.setattr(network_gradient, "CHUNK_DATA", 7)
     monkeypatch.setattr(block_form, "_WAVE_BITS", 10)
     for name, value in fastvi.log_marginal_gradient(model, x).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-9, atol=1e-11)
@@ -400,7 +400,7 @@ def of_weights(x, z):
 def test_many_states(fn, vectorized, set_threads, monkeypatch):
     """log sum_z exp<w, z> = sum_i softplus(w_i), over several waves, calls and parts of data."""
     monkeypatch.setattr(user_form, "_WAVE_BITS", 13)
-    monkeypatch.setattr(user_form, "_CALL_NUMBERS", 1 << 14)
+    monkeypatch.setattr(user_form, "CALL_NUMBERS", 1 << 14)
     d = 15
     model, x = fastvi.LogJoint(fn, d, vectorized), np.random.default_rng(0).normal(size=(11, 4))
     w = x[:, np.arange(d) % 4] * (1.0 + 0.1 * np.arange(d))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.bounds.questions import Part, parts_of
-from fastvi.bounds.states import check_binary, enumerated_form, factorised_posterior
+from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine import requests
@@ -74,22 +76,23 @@ def chi_square_bound(
     """
     requests.check_device(device)
     check_binary(model)
-    question = parts_of(model, x, q, observed, validation.flag(normalized, "normalized"))
+    limits = requests.check_limits(memory_limit, max_states)
+    normalized = validation.flag(normalized, "normalized")
+    question = parts_of(model, x, q, observed, normalized, limits, summed=partial(is_enumerated, model))
     out = np.empty(question.num_data)
     for part in question.parts:
-        out[part.members] = _of_part(model, part, memory_limit, max_states)
+        out[part.members] = _of_part(model, part)
     return out - question.log_z
 
 
-def _of_part(model: Enumerable, part: Part, memory_limit: int | None, max_states: int) -> np.ndarray:
+def _of_part(model: Enumerable, part: Part) -> np.ndarray:
     """Not normalised."""
     if part.free.size == 0:  # all units were observed: there is one state
         return model._closed_form(part.x, part.pixels)
     posterior = factorised_posterior(model, part)
     if posterior is not None:
         return model._closed_form(part.x, part.pixels) + _half_log_squares(posterior.logits, part.q.logits)
-    form = enumerated_form(model, part, memory_limit, max_states)
-    return half_log_square_sum(form, part.x, part.q.logits)
+    return half_log_square_sum(model._form(part.pixels, "float64"), part.x, part.q.logits)
 
 
 def _half_log_squares(p: np.ndarray, q: np.ndarray) -> np.ndarray:

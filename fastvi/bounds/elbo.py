@@ -153,12 +153,18 @@ def elbo(
     True
     """
     where = requests.check_device(device, cuda=True)
+    limits = requests.check_limits(memory_limit, max_states)
     if decomposition is not None:
         validation.choice(decomposition, "decomposition", DECOMPOSITIONS)
     seed = validation.seed(seed)
     if num_samples is not None:
         num_samples = validation.positive_int(num_samples, "num_samples")
-    question = parts_of(model, x, q, observed, validation.flag(normalized, "normalized"), where)
+    normalized = validation.flag(normalized, "normalized")
+
+    def summed(part: Part) -> bool:  # formulas and samples are never too large
+        return num_samples is None and part.free.size > 0 and not model._has_expectations
+
+    question = parts_of(model, x, q, observed, normalized, limits, where, summed=summed)
     num_data = question.num_data
     arrays = [np.empty(num_data) for _ in range(6)]
     for part in question.parts:
@@ -170,9 +176,7 @@ def elbo(
             closed = model._closed_form(part.x, part.pixels)
             found = _Bound(closed, closed + kl, closed, np.zeros(len(closed)))
         elif num_samples is None:
-            if not model._has_expectations:  # formulas are never too large
-                part.check_size(model, memory_limit, max_states)
-            expectation = _expectation(model, part, form_of, where, device, memory_limit)
+            expectation = _expectation(model, part, form_of, where, device, limits.memory)
             found = _exact(model, part, form_of, kl, entropy, expectation)
         else:
             found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where, device == "auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.bounds.linear_posterior import linear_divergence
 from fastvi.bounds.questions import Part, parts_of
-from fastvi.bounds.states import check_binary, enumerated_form, factorised_posterior
+from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.engine import expectations, requests
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.runs import Run
@@ -31,18 +32,21 @@ def posterior_divergence(
 ) -> np.ndarray:
     """(N,) in nats; every argument is checked."""
     requests.check_device(device)
+    limits = requests.check_limits(memory_limit, max_states)
     if not isinstance(model, LinearGaussian):
         check_binary(model, " or be a LinearGaussian")
-    question = parts_of(model, x, q, observed, normalized=False)
+    question = parts_of(model, x, q, observed, False, limits, summed=partial(_is_summed, model))
     out = np.empty(question.num_data)
     for part in question.parts:
-        out[part.members] = _of_part(model, part, memory_limit, max_states, from_posterior)
+        out[part.members] = _of_part(model, part, from_posterior)
     return out
 
 
-def _of_part(
-    model: Enumerable, part: Part, memory_limit: int | None, max_states: int, from_posterior: bool
-) -> np.ndarray:
+def _is_summed(model: Enumerable, part: Part) -> bool:
+    return not isinstance(model, LinearGaussian) and is_enumerated(model, part)
+
+
+def _of_part(model: Enumerable, part: Part, from_posterior: bool) -> np.ndarray:
     if isinstance(model, LinearGaussian):
         return linear_divergence(model, part, from_posterior=from_posterior)
     if part.free.size == 0:  # all units were observed: both have one state
@@ -50,7 +54,7 @@ def _of_part(
     posterior = factorised_posterior(model, part)
     if posterior is not None:
         return kl_divergence(posterior, part.q) if from_posterior else kl_divergence(part.q, posterior)
-    form = enumerated_form(model, part, memory_limit, max_states)
+    form = model._form(part.pixels, "float64")
     evidence = log_sums(form, part.x, Run())
     return expectations.posterior_divergence(
         form, part.x, part.q.logits, evidence, from_posterior=from_posterior

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
-from fastvi.engine import requests
 from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.proposals import BernoulliMixture, NormalMixture, Proposal
-from fastvi.exact.question import check_deep_prior, checked_data, exact_log_z, seen_groups
+from fastvi.engine.requests import Limits
+from fastvi.exact.memory import OTHER, Seen
+from fastvi.exact.question import check_size, checked_data, exact_log_z, seen_groups
 from fastvi.models.enumerable import Enumerable, check_model
 
 
@@ -35,10 +37,10 @@ class Part(NamedTuple):
             raise TypeError(f"q must be a Bernoulli or a Normal to be sampled from, got {self.q!r}")
         return NormalMixture((np.atleast_2d(self.q.mean),), (np.atleast_2d(self.q.std),), np.ones(1))
 
-    def check_size(self, model: Enumerable, memory_limit: Any, max_states: Any) -> None:
+    def check_size(self, model: Enumerable, limits: Limits) -> None:
         """Refuse an enumeration that is too large."""
-        requests.check_size(self.free.size, len(self.members), model.num_pixels, memory_limit, max_states)
-        check_deep_prior(model, memory_limit, max_states)
+        seen = Seen(self.pixels, len(self.members), False)
+        check_size(model, [seen], OTHER, limits)
 
 
 class Parts(NamedTuple):
@@ -49,8 +51,13 @@ class Parts(NamedTuple):
     log_z: float  # to be subtracted
 
 
-def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool, device: str | None = None) -> Parts:
-    """Check everything, group the data by mask, cut q; ``device`` as ``checked_data`` takes it."""
+def parts_of(
+    model: Any, x: Any, q: Any, observed: Any, normalized: bool, limits: Limits, device: str | None = None,
+    *, summed: Callable[[Part], bool],
+) -> Parts:  # fmt: skip
+    """Check everything, group the data by mask, cut q; ``device`` as ``checked_data`` takes it, ``summed``
+    says of which parts the states are enumerated.
+    """
     check_model(model)
     data, mask = checked_data(model, x, observed, device)
     if isinstance(q, Encoder):
@@ -63,7 +70,11 @@ def parts_of(model: Any, x: Any, q: Any, observed: Any, normalized: bool, device
         Part(members, seen, pixels, free, _cut(q, members, free))
         for pixels, members, seen, free in seen_groups(model, data, mask)
     ]
-    return Parts(len(data), parts, exact_log_z(model, device or "cpu") if normalized else 0.0)
+    for part in parts:
+        if summed(part):
+            part.check_size(model, limits)
+    log_z = exact_log_z(model, device or "cpu", limits) if normalized else 0.0
+    return Parts(len(data), parts, log_z)
 
 
 def _check_q(model: Enumerable, q: Any, num_data: int) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from fastvi import validation
 from fastvi.bounds.questions import Part
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine.form import Form
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 
@@ -22,14 +21,18 @@ def check_binary(model: Any, also: str = "") -> None:
 
 def factorised_posterior(model: Enumerable, part: Part) -> Bernoulli | None:
     """p(z | x) where it is a product over latents: the hidden units given all visible ones."""
-    if not isinstance(model, RestrictedBoltzmannMachine) or not part.pixels.all():
+    if not _is_factorised(model, part):
         return None
+    assert isinstance(model, RestrictedBoltzmannMachine)
     # einsum, not BLAS, so that the bits of a result do not depend on threads
     logits = np.einsum("nj,jk->nk", part.x.astype(np.float64), model.weights) + model.hidden_bias
     return Bernoulli(logits)
 
 
-def enumerated_form(model: Enumerable, part: Part, memory_limit: int | None, max_states: int) -> Form:
-    """What is summed for these data, refused where it is too large."""
-    part.check_size(model, memory_limit, max_states)
-    return model._form(part.pixels, "float64")
+def is_enumerated(model: Enumerable, part: Part) -> bool:
+    """Whether these data's posterior takes a sum over states."""
+    return part.free.size > 0 and not _is_factorised(model, part)
+
+
+def _is_factorised(model: Enumerable, part: Part) -> bool:
+    return isinstance(model, RestrictedBoltzmannMachine) and bool(part.pixels.all())

@@ -33,7 +33,7 @@ _GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
 _TILE_BITS = 10  # states of a tile, as single states are visited
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
 _WAVE_BITS = 13  # states of a wave, at most
-_PART_GROUPS = 8  # groups of a task's states: their features stay in the caches
+PART_GROUPS = 8  # groups of a task's states: their features stay in the caches
 _PART_PANELS = 64 // COLUMNS  # panels of a task's data
 NO_LATENTS = np.empty(0, np.int64)
 
@@ -42,6 +42,17 @@ def block_tiling(num_latents: int) -> Tiling:
     """Tiles for forms whose work is not in tiles: rows and columns alike."""
     inner = min(num_latents, _TILE_BITS)
     return Tiling(num_latents - inner, inner // 2, inner - inner // 2, 0)
+
+
+def wave_bits(depth: int, tiling: Tiling) -> int:
+    """Bits of the states of a wave, each of ``depth`` features."""
+    bits = (_WAVE_NUMBERS // max(1, depth)).bit_length() - 1
+    return max(min(bits, _WAVE_BITS), tiling.row_bits + tiling.column_bits)
+
+
+def group_states(tiling: Tiling) -> int:
+    """States whose log joints are made together."""
+    return 1 << min(_GROUP_BITS, tiling.row_bits + tiling.column_bits)
 
 
 def packed_places(tiling: Tiling, padded_rows: int) -> Array:
@@ -80,13 +91,9 @@ class BlockForm(NumberedForm):
     noise_std: float | None
 
     @property
-    def _wave_bits(self) -> int:
-        bits = (_WAVE_NUMBERS // max(1, self.network.depth)).bit_length() - 1
-        return max(min(bits, _WAVE_BITS), self.tiling.row_bits + self.tiling.column_bits)
-
-    @property
     def wave_tiles(self) -> int:  # type: ignore[override]
-        return 1 << (self._wave_bits - self.tiling.row_bits - self.tiling.column_bits)
+        bits = wave_bits(self.network.depth, self.tiling)
+        return 1 << (bits - self.tiling.row_bits - self.tiling.column_bits)
 
     @property
     def operations(self) -> int:
@@ -94,7 +101,7 @@ class BlockForm(NumberedForm):
 
     @property
     def group_states(self) -> int:
-        return 1 << min(_GROUP_BITS, self.tiling.row_bits + self.tiling.column_bits)
+        return group_states(self.tiling)
 
     def block(self, first: int, count: int) -> Block:
         """Tiles ``first`` .., ``count`` of them."""
@@ -198,8 +205,8 @@ def sum_block(
     groups = block.counts.size // -(-group_states // ROWS)
     num_panels = -(-num_data // COLUMNS)
     parts = [
-        _of_groups(block, g, min(_PART_GROUPS, groups - g), depth, groups)
-        for g in range(0, groups, _PART_GROUPS)
+        _of_groups(block, g, min(PART_GROUPS, groups - g), depth, groups)
+        for g in range(0, groups, PART_GROUPS)
     ]
     num_ones = num_panels * COLUMNS if with_ones else 0
     found = []
@@ -212,7 +219,7 @@ def sum_block(
         own, part = found[number], parts[number]
         add_block_sums(
             *part, group_states, part.counts.size * groups // block.counts.size, depth, data,
-            panel, min(panel + _PART_PANELS, num_panels), cut, first + number * _PART_GROUPS * group_states,
+            panel, min(panel + _PART_PANELS, num_panels), cut, first + number * PART_GROUPS * group_states,
             latents, own.largest, own.total, own.ones,
         )  # fmt: skip
 

@@ -38,8 +38,9 @@ from fastvi.kernels.cpu.dense import (
 
 Array = NDArray[Any]
 
-_TASK_STATES = 512
-_CHUNK_DATA = 1024  # whose responsibilities a task keeps: 4 MiB
+TASK_STATES = 512
+TASKS_AT_ONCE = 8  # so that few of their sums wait to be added
+CHUNK_DATA = 1024  # whose responsibilities a task keeps: 4 MiB
 
 
 class Flat(NamedTuple):
@@ -105,15 +106,14 @@ def _wave(form: BlockForm, data: _Data, first: int) -> Flat:
 
     def task(start: int) -> Array:
         return _sum_states(
-            form, data, net, pieces, constant, begin + start, min(_TASK_STATES, num_states - start)
+            form, data, net, pieces, constant, begin + start, min(TASK_STATES, num_states - start)
         )
 
     found = Flat(np.zeros(pieces.size))
     cost = 1.0 * num_states * (3 * form.operations + 3 * data.linear.size)
-    # a few tasks at a time, so that few of their sums wait to be added
-    starts = range(0, num_states, _TASK_STATES)
-    for some in range(0, len(starts), 8):
-        for part in parallel_map(task, starts[some : some + 8], cost):
+    starts = range(0, num_states, TASK_STATES)
+    for some in range(0, len(starts), TASKS_AT_ONCE):
+        for part in parallel_map(task, starts[some : some + TASKS_AT_ONCE], cost):
             found.values[...] += part
     return found
 
@@ -180,8 +180,8 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
     total: dict[str, Array] = {}
-    for start in range(0, len(x), _CHUNK_DATA):
-        part = slice(start, start + _CHUNK_DATA)
+    for start in range(0, len(x), CHUNK_DATA):
+        part = slice(start, start + CHUNK_DATA)
         terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
         data = _Data(terms.linear, terms.constant - evidence[part], data_weights[part], negligible)
         # one pass is told of for each chunk of the first pass

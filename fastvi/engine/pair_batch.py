@@ -33,9 +33,9 @@ from fastvi.kernels.cpu.tile_sums import DATA_ROWS, shared_tile_sums
 
 Array = NDArray[Any]
 
-_TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
+TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
 _GROUPS = 16  # tiles of summed posteriors at a time
-_MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
+MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
 
 
 class RowMasses(NamedTuple):
@@ -59,10 +59,10 @@ class PairBatch(Batch):
         total = self.num_data * count
 
         def run(start: int) -> None:
-            rows = np.arange(start, min(start + _TASK_ROWS, total))
+            rows = np.arange(start, min(start + TASK_ROWS, total))
             task(slice(start, start + rows.size), rows // count, rows % count)
 
-        parallel_map(run, range(0, total, _TASK_ROWS), cost * total * self.form.tiling.tile_states)
+        parallel_map(run, range(0, total, TASK_ROWS), cost * total * self.form.tiling.tile_states)
 
     def _pack(self, linear: Array, *, flipped: bool = False) -> tuple[Array, Array, Array]:
         """Tables of one task's rows (left, weights) and the logs of their scales."""
@@ -79,7 +79,7 @@ class PairBatch(Batch):
 
     def _parts(self) -> Iterator[PairBatch]:
         """The data, some at a time."""
-        step = max(1, _MOST_ROWS // min(self.form.wave_tiles, self.form.tiling.num_tiles))
+        step = max(1, MOST_ROWS // min(self.form.wave_tiles, self.form.tiling.num_tiles))
         if step >= self.num_data:
             yield self
             return
@@ -121,13 +121,13 @@ class PairBatch(Batch):
         tile = form.tile[None]
 
         def task(first_row: int) -> None:
-            last_row = min(first_row + _TASK_ROWS, totals.size)
+            last_row = min(first_row + TASK_ROWS, totals.size)
             shared_tile_sums(
                 tile, inner, outer_linear, first_row, last_row, form.tiling.row_bits, form.padded_rows,
                 totals, scales,
             )  # fmt: skip
 
-        parallel_map(task, range(0, totals.size, _TASK_ROWS), 1.0 * totals.size * form.tiling.tile_states)
+        parallel_map(task, range(0, totals.size, TASK_ROWS), 1.0 * totals.size * form.tiling.tile_states)
         return totals.reshape(-1, count), self._scales(scales, outer_constant)
 
     def _scales(self, scales: Array, outer_constant: Array) -> Array:
@@ -195,12 +195,12 @@ class PairBatch(Batch):
         by_row = np.ascontiguousarray(shares.T).reshape(-1)
         tile = form.tile[None]
         # a group of tasks adds to one tile of its own; how they are grouped does not depend on threads
-        group = max(1, -(-self.num_data * count // (_TASK_ROWS * _GROUPS))) * _TASK_ROWS
+        group = max(1, -(-self.num_data * count // (TASK_ROWS * _GROUPS))) * TASK_ROWS
 
         def task(begin: int) -> Array:
             posterior = np.zeros((1, num_rows, num_columns))
-            for row in range(begin, min(begin + group, by_row.size), _TASK_ROWS):
-                rows = np.arange(row, min(row + _TASK_ROWS, begin + group, by_row.size))
+            for row in range(begin, min(begin + group, by_row.size), TASK_ROWS):
+                rows = np.arange(row, min(row + TASK_ROWS, begin + group, by_row.size))
                 linear = inner[rows // count] + outer_linear[rows % count]
                 left, right, _ = self._pack(linear)
                 tile_posteriors(

@@ -21,13 +21,23 @@ from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import BinaryData, Data, RealData, Terms
 from fastvi.engine.form import Form
-from fastvi.engine.tiling import choose_pair_tiling
+from fastvi.engine.tiling import Tiling, choose_pair_tiling
 from fastvi.kernels.cpu.tile_logs import add_linear, exponentiate, outer_terms, pair_tile
 
 if TYPE_CHECKING:
     from fastvi.engine.pair_batch import PairBatch
 
 Array = NDArray[Any]
+
+
+def wave_tiles(tiling: Tiling) -> int:
+    """Tiles of a wave: 15 ms for a datum, 4 minutes for a chunk."""
+    return max(1, (1 << 28) // tiling.tile_states)
+
+
+def filled_tiles(tiling: Tiling) -> int:
+    """Tiles that are filled together."""
+    return max(1, (1 << 20) // tiling.tile_states)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +53,11 @@ class PairForm(Form):
 
     @property
     def wave_tiles(self) -> int:  # type: ignore[override]
-        return max(1, (1 << 28) // self.tiling.tile_states)  # 15 ms for a datum, 4 minutes for a chunk
+        return wave_tiles(self.tiling)
 
     @property
     def filled_tiles(self) -> int:  # type: ignore[override]
-        return max(1, (1 << 20) // self.tiling.tile_states)
+        return filled_tiles(self.tiling)
 
     @property
     def operations(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import CHUNK_DATA, Form, chunks
+from fastvi.engine.form import CHUNK_DATA, Form, chunks, num_chunks
 from fastvi.engine.runs import Run
 from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
 from fastvi.kernels.cpu.posterior_sums import merge_largest, posterior_sums, sample_states
@@ -61,13 +61,18 @@ def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pair
     """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order; the
     pairs are those of the upper triangle or of the lower one.
     """
-    parts = []
+    if num_chunks(len(x)) == 1:
+        return details_of(form, form.data.terms(x), evidence, top_k, run, pairwise=pairwise)
+    result = Details.zero(len(x), form.num_latents, top_k, pairwise=pairwise)
+
+    def fill(data: slice) -> None:  # what a chunk takes is gone before the next one
+        found = details_of(form, form.data.terms(x[data]), evidence[data], top_k, run, pairwise=pairwise)
+        for into, part in zip(result, found, strict=True):
+            into[data] = part  # a slice of an empty array is empty: no pairs asked for
+
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
-        parts.append(details_of(form, terms, evidence[data], top_k, run, pairwise=pairwise))
-    if not parts:
-        return Details.zero(0, form.num_latents, top_k, pairwise=pairwise)
-    return Details(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        fill(data)
+    return result
 
 
 def details_of(

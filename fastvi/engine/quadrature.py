@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.block_form import packed_data
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import chunks
+from fastvi.engine.form import CHUNK_DATA, chunks
 from fastvi.engine.network import Block, Network, block_part, empty_block, network
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.block_sums import block_logs
@@ -211,6 +211,18 @@ def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Integral, Array]:
 
         parallel_map(task, range(len(linear)))
     return result, close
+
+
+def predicted_bytes(layers: Sequence[tuple[int, ...]], num_latents: int, num_data: int) -> int:
+    """Peak of ``quadrature`` of layers (out, in) where the coarse grid tells: finer ones, which a narrow
+    posterior takes, are not foreseen.
+    """
+    data = min(num_data, CHUNK_DATA)
+    nodes, depth = (_INTERVALS[num_latents - 1] + 1) ** num_latents, layers[-1][1]
+    table = min(max(nodes, _MOST_NUMBERS), nodes * data)
+    block = _BLOCK_NODES * (2 * depth + sum(size[0] for size in layers[:-1]) + 4)
+    results = num_data * (2 * num_latents + 2)
+    return 8 * (2 * table + block + 4 * data * (depth + 1) + 4 * nodes * num_latents + results)
 
 
 def _nothing(num_data: int, d: int) -> Integral:

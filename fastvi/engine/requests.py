@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi import validation
-from fastvi.engine.form import CHUNK_DATA, Form
-from fastvi.engine.tiling import Tiling, choose_tiling
-from fastvi.kernels.cpu.host import COLUMNS
 
 Array = NDArray[Any]
 
-MAX_STATES = 1 << 40
+MAX_STATES = 1 << 40  # a sum of weeks
 
 _LOG = logging.getLogger("fastvi")
 
@@ -52,35 +49,44 @@ def check_dtype(dtype: Any) -> str:
     return validation.choice(dtype, "dtype", ("float64", "float32"))
 
 
-def predicted_bytes(form_tiling: Tiling, num_data: int, num_pixels: int) -> int:
-    """Peak memory of an enumeration beyond its arguments: waves, tables of a chunk of data, panels."""
-    rows, columns = max(8, 1 << form_tiling.row_bits), max(16, 1 << form_tiling.column_bits)
-    tile = rows * columns * 8
-    chunk = min(num_data, CHUNK_DATA) + 16
-    wave = min(Form.wave_tiles, form_tiling.num_tiles)
-    panels = (
-        8 * num_pixels * (4 * rows + 4 * columns)
-    )  # log sums, exponentials and their packed copies, at most
-    return wave * tile + chunk * 8 * (rows + columns + wave + 64) + panels + 64 * tile
+class Limits(NamedTuple):
+    """The most that a call may take."""
+
+    memory: int | None = None  # bytes beyond the arguments; None: whatever it takes
+    states: int = MAX_STATES
 
 
-def check_size(
-    num_latents: int, num_data: int, num_pixels: int, memory_limit: Any, max_states: Any, *, what: str = ""
-) -> None:
-    """Refuse what is too large, with its plan in the text."""
-    limit = validation.positive_int(max_states, "max_states", maximum=None)
-    tiling = choose_tiling(num_latents, COLUMNS)
-    need = predicted_bytes(tiling, num_data, num_pixels)
-    data = what or f"{num_data} data"
-    text = f"{data} under 2^{num_latents} states of {num_pixels} pixels would take {need:,} bytes"
-    if (1 << num_latents) > limit:
+NO_LIMITS = Limits()
+
+
+def check_limits(memory_limit: Any, max_states: Any) -> Limits:
+    """The arguments ``memory_limit`` and ``max_states``, clean; every question begins with it."""
+    if memory_limit is not None:
+        memory_limit = validation.positive_int(memory_limit, "memory_limit", maximum=None)
+    return Limits(memory_limit, validation.positive_int(max_states, "max_states", maximum=None))
+
+
+def check_size(limits: Limits, num_latents: int, need: int, text: str) -> None:
+    """Refuse a sum over 2^``num_latents`` states, or a call of ``need`` bytes, that is too large; ``text``
+    says whose it is.
+    """
+    if (1 << num_latents) > limits.states:
         raise ValueError(
-            f"max_states is {limit} (2^40 unless raised), but the model has 2^{num_latents}; {text}"
+            f"max_states is {limits.states} (2^40 unless raised), but the model has 2^{num_latents}; {text} "
+            f"would take {need:,} bytes"
         )
-    if memory_limit is None:
-        return
-    if need > validation.positive_int(memory_limit, "memory_limit", maximum=None):
-        raise ValueError(f"memory_limit is {memory_limit:,} bytes, but {text}")
+    if limits.memory is not None and need > limits.memory:
+        raise ValueError(f"memory_limit is {limits.memory:,} bytes, but {text} would take {need:,} bytes")
+
+
+def check_draws(model: Any, num_latents: int, instead: str) -> None:
+    """Refuse to draw exactly where that takes a sum over more states than exact questions go through."""
+    if (1 << num_latents) > MAX_STATES:
+        most = MAX_STATES.bit_length() - 1
+        raise ValueError(
+            f"model must have at most 2^{most} states to be drawn from exactly, got 2^{num_latents} of "
+            f"{model!r}: {instead}"
+        )
 
 
 class Group(NamedTuple):

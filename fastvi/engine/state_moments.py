@@ -30,7 +30,7 @@ from fastvi.kernels.cpu.tile_posteriors import (
 
 Array = NDArray[Any]
 
-_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
+NUM_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
 
 
 class Total(NamedTuple):
@@ -77,7 +77,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
         logs, _ = form.fill_wave(first, most=form.wave_tiles, in_log_space=True)
     found = _zero(form)
     tables = form.tables
-    group = max(1, len(tiles) // _TASKS)  # whatever the number of threads: sums of tasks are rounded
+    group = max(1, len(tiles) // NUM_TASKS)  # whatever the number of threads: sums of tasks are rounded
     # all rows that are passed over hold less than 2^-60 of the sum of weights
     total_weight = np.abs(weights.in_products).sum() + np.abs(weights.in_logs).sum()
     negligible = 2.0**-60 * total_weight / (num_rows << outer)
@@ -152,18 +152,7 @@ def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, 
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
     total = _zero(form)
     for data in chunks(len(x)):
-        found, means, again = log_sums_and_means_of(form, x[data], run)
-        # a datum that counts for nothing may be impossible
-        evidence[data], mean[data] = found, np.where(data_weights[data, None] == 0.0, 0.0, means)
-        terms = form.data.terms(x[data])
-        in_products = data_weights[data].copy()
-        in_products[again] = 0.0
-        # of an impossible one every state is: any finite evidence leaves each with nothing
-        possible = np.where(np.isneginf(found), 0.0, found)
-        weights = _Weights(possible, in_products, again, data_weights[data][again])
-        wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
-        work = partial(wave, form.batch(terms), weights)
-        total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
+        _add_chunk(form, x[data], data_weights[data], run, evidence[data], mean[data], total)
     values = total.values
     back = np.argsort(form.order)
     if isinstance(form, SoftplusForm):
@@ -171,6 +160,25 @@ def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, 
     else:
         values = values[back][:, back]
     return StateMoments(evidence, mean[:, back], values, total.states, form.order)
+
+
+def _add_chunk(
+    form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run, evidence: Array, mean: Array,
+    total: Total,
+) -> None:  # fmt: skip
+    """Both passes over the data of one chunk; the tables of one are gone before the next one's are made."""
+    found, means, again = log_sums_and_means_of(form, x, run)
+    # a datum that counts for nothing may be impossible
+    evidence[...], mean[...] = found, np.where(data_weights[:, None] == 0.0, 0.0, means)
+    terms = form.data.terms(x)
+    in_products = data_weights.copy()
+    in_products[again] = 0.0
+    # of an impossible one every state is: any finite evidence leaves each with nothing
+    possible = np.where(np.isneginf(found), 0.0, found)
+    weights = _Weights(possible, in_products, again, data_weights[again])
+    wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
+    work = partial(wave, form.batch(terms), weights)
+    total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
 
 
 def states_of(moments: StateMoments) -> tuple[Array, Array]:

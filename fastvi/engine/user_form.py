@@ -19,16 +19,22 @@ from fastvi.engine.block_form import NumberedForm, block_tiling, merged, packed_
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Moments, Sums
 from fastvi.engine.threads import data_slices, parallel_map
+from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.user_loops import add_rows_of_logs, user_loops
 
 Array = NDArray[Any]
 
 _WAVE_BITS = 15  # states of a wave, at most
-_PART_TILES = 4  # tiles of a task's states
+PART_TILES = 4  # tiles of a task's states
 _PART_DATA = 4  # data of a task
-_CALL_STATES = 1 << 12  # states that a function of arrays gets at a time
-_CALL_NUMBERS = 1 << 22  # numbers that it returns at a time, at most: 32 MiB
-_OPERATIONS = 100  # of a scalar function: a guess
+CALL_STATES = 1 << 12  # states that a function of arrays gets at a time
+CALL_NUMBERS = 1 << 22  # numbers that it returns at a time, at most: 32 MiB
+OPERATIONS = 100  # of a scalar function: a guess
+
+
+def wave_tiles(tiling: Tiling) -> int:
+    """Tiles of a wave."""
+    return max(1, (1 << _WAVE_BITS) // tiling.tile_states)
 
 
 class UserData(NamedTuple):
@@ -47,11 +53,11 @@ class UserForm(NumberedForm):
 
     @property
     def wave_tiles(self) -> int:  # type: ignore[override]
-        return max(1, (1 << _WAVE_BITS) // self.tiling.tile_states)
+        return wave_tiles(self.tiling)
 
     @property
     def operations(self) -> int:
-        return _OPERATIONS
+        return OPERATIONS
 
     def batch(self, terms: Terms) -> UserBatch:
         return UserBatch(self, terms)
@@ -67,9 +73,9 @@ class UserForm(NumberedForm):
     def table(self, x: Array, first: int, count: int) -> Array:
         """log p(x_n, z) (N, count) of the states from number ``first``."""
         if self.model.vectorized:
-            steps = range(0, count, _CALL_STATES)
+            steps = range(0, count, CALL_STATES)
             parts = [
-                self.model._table(x, self.states(first + step, min(_CALL_STATES, count - step)))
+                self.model._table(x, self.states(first + step, min(CALL_STATES, count - step)))
                 for step in steps
             ]
             return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
@@ -80,13 +86,13 @@ class UserForm(NumberedForm):
             fill(x[n], first, latents, out[n])
 
         with self.model._explained(x):
-            parallel_map(task, range(len(x)), 1.0 * out.size * _OPERATIONS)
+            parallel_map(task, range(len(x)), 1.0 * out.size * OPERATIONS)
         self.model._check_table(out)
         return out
 
     def data_parts(self, num_data: int, num_states: int) -> list[slice]:
         """Data whose table of so many states is kept at a time."""
-        step = max(1, _CALL_NUMBERS // num_states)
+        step = max(1, CALL_NUMBERS // num_states)
         return [slice(start, min(start + step, num_data)) for start in range(0, num_data, step)]
 
     def visit_states(
@@ -111,8 +117,8 @@ class UserForm(NumberedForm):
         out = np.empty(z.shape[:-1])
         for n in range(len(x)):
             states = z[n].reshape(-1, self.num_latents)
-            for start in range(0, len(states), _CALL_STATES):
-                part = slice(start, start + _CALL_STATES)
+            for start in range(0, len(states), CALL_STATES):
+                part = slice(start, start + CALL_STATES)
                 out[n].reshape(-1)[part] = self.model._table(x[n : n + 1, 0], states[part])[0]
         return out
 
@@ -134,14 +140,14 @@ class UserBatch(Batch):
         """Sums of the parts of a wave, each from nothing: the same bits for any number of threads."""
         form, tile_states, x = self.form, self.form.tiling.tile_states, self.terms.linear
         _, add_sums = user_loops(form.model.fn)
-        step = _PART_TILES * tile_states
+        step = PART_TILES * tile_states
         found = [self._zero(with_ones) for _ in range(0, num_states, step)]
         latents = form.latents
 
         def task(which: tuple[int, int]) -> None:
             part, begin = which
             own, end = found[part], min(begin + _PART_DATA, self.num_data)
-            tiles = min(_PART_TILES, num_states // tile_states - part * _PART_TILES)
+            tiles = min(PART_TILES, num_states // tile_states - part * PART_TILES)
             add_sums(
                 x, begin, end, first + part * step, tiles, tile_states, latents, form.negligible,
                 own.largest, own.total, own.ones,
@@ -149,7 +155,7 @@ class UserBatch(Batch):
 
         tasks = [(part, n) for part in range(len(found)) for n in range(0, self.num_data, _PART_DATA)]
         with form.model._explained(x):
-            parallel_map(task, tasks, 1.0 * num_states * self.num_data * _OPERATIONS)
+            parallel_map(task, tasks, 1.0 * num_states * self.num_data * OPERATIONS)
         for part, own in enumerate(found):
             for n in np.flatnonzero(np.isnan(own.total)):  # the table says what was returned and where
                 form.table(x[n : n + 1], first + part * step, min(step, num_states - part * step))
@@ -157,8 +163,8 @@ class UserBatch(Batch):
 
     def _add_arrays(self, first: int, num_states: int, with_ones: bool) -> list[Moments]:
         form, found, latents = self.form, self._zero(with_ones), self.form.latents
-        for start in range(0, num_states, _CALL_STATES):
-            count = min(_CALL_STATES, num_states - start)
+        for start in range(0, num_states, CALL_STATES):
+            count = min(CALL_STATES, num_states - start)
             for data in form.data_parts(self.num_data, count):
                 table = form.table(self.terms.linear[data], first + start, count)
                 own = Moments(*(array[data] for array in found))

@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import posteriors, requests
+from fastvi.engine.form import slices
 from fastvi.engine.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.progress import Progress
 from fastvi.engine.runs import Run
-from fastvi.exact.question import Group, Options, always_summed, ask, partition_form
+from fastvi.exact.memory import PAIR_DATA, Asked
+from fastvi.exact.question import Group, Options, Question, always_summed, ask
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_probabilities
 
 if TYPE_CHECKING:
@@ -28,11 +30,17 @@ _LOG = logging.getLogger("fastvi")
 
 
 class _Part(NamedTuple):
-    """One group of data, its form, and where the latents that were not observed stand."""
+    """One group of data, what its form is made of, and where the latents that were not observed stand."""
 
     group: Group
-    form: Form
+    model: Enumerable
+    only: Form | None  # of the only group; forms of many masks, kept, would take gigabytes
+    order: np.ndarray  # that of the form
     known: np.ndarray  # (members, d) uint8: the latents that were observed, 0 elsewhere
+
+    def form(self) -> Form:
+        """What is summed for these data."""
+        return self.model._form(self.group.pixels, "float64") if self.only is None else self.only
 
     def states(self, free: np.ndarray) -> np.ndarray:
         """States (members, k, free latents) as states of all latents."""
@@ -151,7 +159,7 @@ class ExactPosterior:
         states = np.moveaxis(states, -2, 0)
         out = np.empty(states.shape[:-1])
         for part in self._parts:
-            form, (_, members, x, free, _) = part.form, part.group
+            form, (_, members, x, free, _) = part.form(), part.group
             asked = states[members]
             value = form.log_joint(x, np.ascontiguousarray(asked[..., free][..., form.order]))
             known = part.known.reshape(len(members), *[1] * (asked.ndim - 2), num_latents)
@@ -192,7 +200,7 @@ class ExactPosterior:
         out = np.empty((num, num_data, num_latents), np.uint8)
         for part in self._parts:
             members = part.group.members
-            free = posteriors.sample(part.form, part.group.x, self._evidence[members], members, num, seed)
+            free = posteriors.sample(part.form(), part.group.x, self._evidence[members], members, num, seed)
             out[:, members] = part.states(free).swapaxes(0, 1)
         return out
 
@@ -204,7 +212,7 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
     states = np.zeros((num_data, top_k, num_latents), np.uint8)
     second = np.empty((num_data, num_latents, num_latents)) if pairwise else None
     for part in posterior._parts:
-        form, (_, members, x, free, _) = part.form, part.group
+        form, (_, members, x, free, _) = part.form(), part.group
         kept = min(top_k, 1 << free.size)
         evidence = posterior._evidence[members]
         found = posteriors.details(form, x, evidence, kept, run, pairwise=pairwise)
@@ -213,19 +221,19 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
         log_probs[members, :kept] = found.log_probs
         states[members, :kept] = part.states(posteriors.unpack_states(form, found.states))
         if second is not None:
-            second[members] = _all_pairs(
-                part, posteriors.second_moments(found.pairs), posterior.mean[members]
-            )
+            for rows in slices(len(members), PAIR_DATA):
+                own = posteriors.second_moments(found.pairs[rows])
+                second[members[rows]] = _all_pairs(part, rows, own, posterior.mean[members[rows]])
     impossible = np.isneginf(posterior.log_marginal)
     for array in (entropy, log_probs, *([] if second is None else [second])):
         array[impossible] = np.nan
     return _States(entropy, states, log_probs, second)
 
 
-def _all_pairs(part: _Part, pairs: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Second moments of the free latents in the form's order as those of all latents."""
-    where = part.group.free[part.form.order]
-    out = mean[:, :, None] * part.known[:, None, :]  # a latent that was observed is its own moment
+def _all_pairs(part: _Part, rows: slice, pairs: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Second moments of the free latents of some data in the form's order as those of all latents."""
+    where = part.group.free[part.order]
+    out = mean[:, :, None] * part.known[rows, None, :]  # a latent that was observed is its own moment
     out = np.maximum(out, out.transpose(0, 2, 1))
     out[:, where[:, None], where[None]] = pairs
     return out
@@ -301,34 +309,38 @@ def exact_posterior(
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
-    question = ask(model, x, observed, options, always_summed)
+    asked = Asked("exact_posterior", top_k=top_k, pairwise=pairwise, normalized=normalized)
+    question = ask(model, x, observed, options, always_summed, asked)
     num_data, num_latents = question.num_data, model.num_latents
     fewest = min((group.free.size for group in question.groups), default=num_latents)
     if fewest < 63 and top_k > 1 << fewest:
         raise ValueError(f"top_k must be at most 2^{fewest}, the number of states, got {top_k}")
     passes = 2 if top_k or pairwise else 1
-    partition = partition_form(model, options) if normalized else None
+    partition = model._partition_form() if normalized else None
     states = passes * question.states() + (0 if partition is None else 1 << partition.num_latents)
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
-    parts = []
-    for group in question.groups:
-        form = question.form(group)
-        known = _known(model, group)
-        found, means = log_sums_and_means(form, group.x, run)
-        if model._is_closed(group.pixels):  # the bits that log_marginal has
-            found = model._closed_form(group.x, group.pixels)
-        evidence[group.members] = log_probabilities(found) if model._sums_to_one else found
-        part_mean = known.astype(np.float64)
-        part_mean[:, group.free[form.order]] = means
-        mean[group.members] = part_mean
-        parts.append(_Part(group, form, known))
+    parts = tuple(_first_pass(question, group, run, evidence, mean) for group in question.groups)
     log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
     normalised = evidence if partition is None else log_probabilities(evidence - log_z)
-    posterior = ExactPosterior(normalised, mean, log_z, tuple(parts), top_k, None)
+    posterior = ExactPosterior(normalised, mean, log_z, parts, top_k, None)
     if passes == 1:
         return posterior
     return replace(posterior, _asked=_sum_states(posterior, max(top_k, 1), pairwise, run))
+
+
+def _first_pass(question: Question, group: Group, run: Run, evidence: np.ndarray, mean: np.ndarray) -> _Part:
+    """Evidence and means of one group, into their places."""
+    model, form = question.model, question.form(group)
+    known = _known(model, group)
+    found, means = log_sums_and_means(form, group.x, run)
+    if model._is_closed(group.pixels):  # the bits that log_marginal has
+        found = model._closed_form(group.x, group.pixels)
+    evidence[group.members] = log_probabilities(found) if model._sums_to_one else found
+    part_mean = known.astype(np.float64)
+    part_mean[:, group.free[form.order]] = means
+    mean[group.members] = part_mean
+    return _Part(group, model, form if len(question.groups) == 1 else None, form.order, known)
 
 
 def _known(model: Any, group: Group) -> np.ndarray:

@@ -14,7 +14,8 @@ from fastvi.engine import requests
 from fastvi.engine.cuda.arrays import like_data
 from fastvi.engine.log_sum import log_sums
 from fastvi.engine.progress import Progress
-from fastvi.exact.question import Options, ask, partition_form
+from fastvi.exact.memory import Asked
+from fastvi.exact.question import Options, ask, check_table
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of, log_probabilities
 from fastvi.models.joint_table import JointTable
 
@@ -73,7 +74,8 @@ def log_marginal(
     progress
         True for a line on standard error, or a function of (states done, states in all).
     memory_limit
-        Bytes; a run predicted to need more beyond its arguments is refused.
+        Bytes; a run predicted to need more beyond its arguments, results included, is refused before it
+        begins (:func:`~fastvi.plan` says how much that is). Workers of an ``executor`` take theirs beside it.
     max_states
         Largest 2^d to be enumerated; the default, 2^40, is weeks of work.
 
@@ -120,10 +122,11 @@ def log_marginal(
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(model, JointTable):
-        options.checked()
+        check_table(options)
         return _table_log_marginal(model, x, observed)
-    question = ask(model, x, observed, options, type(model)._is_closed, cuda=True)
-    partition = partition_form(model, options) if normalized else None
+    asked = Asked("log_marginal", dtype, normalized=normalized)
+    question = ask(model, x, observed, options, type(model)._is_closed, asked, cuda=True)
+    partition = model._partition_form() if normalized else None
     log_z_states = 0 if partition is None else 1 << partition.num_latents
     run = question.run("log_marginal", question.states() + log_z_states, normalized)
     result = np.empty(question.num_data)

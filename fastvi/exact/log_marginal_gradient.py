@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.engine import requests
 from fastvi.engine.progress import Progress
-from fastvi.exact.question import Options, ask, partition_form
+from fastvi.exact.memory import Asked
+from fastvi.exact.question import Options, ask, check_table
 from fastvi.models.enumerable import Enumerable, check_model, without_partition
 from fastvi.models.joint_table import JointTable
 
@@ -77,15 +78,16 @@ def log_marginal_gradient(
     check_model(model, JointTable)
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(model, JointTable):
-        options.checked()
+        check_table(options)
         return _table_gradient(model, x, data_weights)
-    question = ask(model, x, observed, options, type(model)._has_closed_gradient)
+    total = model._no_gradient()  # refuses what has no parameters
+    asked = Asked("log_marginal_gradient")
+    question = ask(model, x, observed, options, type(model)._has_closed_gradient, asked)
     weights = _weights(data_weights, question.num_data)
-    partition = partition_form(model, options)
+    partition = model._partition_memory()
     states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))
     states += model._states_above() * sum(len(group.members) > 0 for group in question.groups)
     run = question.run("log_marginal_gradient", states, weights)
-    total = model._no_gradient()
     for group in question.groups:
         if not len(group.members):
             continue

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
 from fastvi.engine import requests
-from fastvi.models.enumerable import NO_DATA, Enumerable, check_model
-
-if TYPE_CHECKING:
-    from fastvi.engine.form import Form
+from fastvi.exact.calibration import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
+from fastvi.exact.memory import Asked, Seen, predicted_bytes
+from fastvi.models.enumerable import Enumerable, check_model
 
 QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
-_CALIBRATION = 1 << 31  # states times data of one measured wave, at most: a fraction of a second
-_CALIBRATION_DATA = 256
+_MOST_MEASURED = 8  # sizes of masks that are measured; the costs of others follow from the nearest one's
 
 
 @dataclass(frozen=True)
@@ -32,11 +28,12 @@ class Plan:
     question : str
     num_data : int
     states : int
-        States that are summed, for all data together where they share them.
+        States that are summed, for all data together where they share them; those of log Z among them.
     operations : int
         Floating-point operations, roughly: two a state and pixel, two a state and datum, for each pass.
     bytes : int
-        Peak memory beyond the arguments and the results.
+        Peak memory beyond the arguments, results included, for data that need not be converted (uint8, or
+        float64 where pixels are real): what ``memory_limit`` is held against.
     shards : int
         Tasks that an ``executor`` gets, one after which a ``checkpoint`` may be written.
     predicted_seconds : float
@@ -79,25 +76,33 @@ def plan(
     *,
     question: str = "log_marginal",
     observed: ArrayLike | None = None,
+    normalized: bool = True,
+    top_k: int = 0,
+    pairwise: bool = False,
     dtype: str = "float64",
 ) -> Plan:
     """States, operations, memory, shards and seconds of an exact question, from a short run on this machine.
 
     One wave of states is summed for a few made-up data, twice, and the time of the whole is extrapolated:
     right within a factor of two on a machine that does nothing else, for data that take the fast path (which
-    data of the model's own kind do).
+    data of the model's own kind do). Of many masks a few are measured.
 
     Parameters
     ----------
     model
-        Any model with binary latents; a :class:`~fastvi.LogJoint` is run on zeros of its latents' number.
+        Any model of this package but a :class:`~fastvi.JointTable`; a :class:`~fastvi.LogJoint` is run on
+        zeros and ones, as many as it has latents.
     num_data
         N, at least 0.
     question
         "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior"
         (evidence and means) or "log_marginal_gradient".
-    observed : array_like of bool, (D,), optional
+    observed : array_like of bool, (D,) or (N, D), optional
         Which pixels would be seen; all where not given, none of a Boltzmann machine.
+    normalized
+        As in :func:`~fastvi.log_marginal`: whether log Z is summed, too, of a model that has one.
+    top_k, pairwise
+        As in :func:`~fastvi.exact_posterior`.
     dtype
         As in :func:`~fastvi.log_marginal`.
 
@@ -120,98 +125,96 @@ def plan(
     check_model(model)
     num_data = validation.positive_int(num_data, "num_data", 0)
     question = validation.choice(question, "question", QUESTIONS)
-    requests.check_dtype(dtype)
-    pixels = _pixels(model, observed)
+    asked = Asked(
+        question, requests.check_dtype(dtype), validation.positive_int(top_k, "top_k", 0),
+        validation.flag(pairwise, "pairwise"), validation.flag(normalized, "normalized"),
+    )  # fmt: skip
+    for name, given in (("top_k", asked.top_k), ("pairwise", asked.pairwise)):
+        if given and question != "exact_posterior":
+            raise ValueError(f"{name} must be left out where question is {question!r}, got {given}")
     if question == "log_partition":
-        if model._partition_form() is None:
+        if model._partition_memory() is None:
             raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
-        build: Callable[[], Any] = model._partition_form
-        return _measured(question, build, 1, model.num_pixels)
-    if question == "log_marginal" and model._is_closed(pixels):
-        return Plan(question, num_data, 0, 0, 0, 0, 0.0)
-    prior = model._deep_prior
-    if prior is None:
-        x = _made_up(model, pixels, _CALIBRATION_DATA)
-        return _measured(question, lambda: model._form(pixels, dtype), num_data, int(pixels.sum()), x=x)
-    upper = plan(prior, 1 << model.num_latents, dtype=dtype)
-    lower = plan(
-        type(model)(model.weights, model.bias, np.zeros(model.num_latents)),  # type: ignore[attr-defined, call-arg]
-        num_data, question=question, observed=pixels, dtype=dtype,
-    )  # fmt: skip
-    return Plan(
-        question, num_data, lower.states + upper.states, lower.operations + upper.operations,
-        max(upper.bytes, lower.bytes) + (8 << model.num_latents), lower.shards,
-        lower.predicted_seconds + upper.predicted_seconds,
-    )  # fmt: skip
+        return _planned(model, num_data, [], asked._replace(normalized=True))
+    if question == "log_marginal_gradient":
+        model._no_gradient()  # refuses what has no parameters
+        asked = asked._replace(normalized=True)
+    return _planned(model, num_data, _groups(model, num_data, question, observed), asked)
 
 
-def _pixels(model: Enumerable, observed: ArrayLike | None) -> np.ndarray:
+def _groups(model: Enumerable, num_data: int, question: str, observed: ArrayLike | None) -> list[Seen]:
+    """The data by mask, as the question will group them."""
     if observed is None:
         everything = np.ones(model.num_pixels, bool)
-        return everything if model._free(everything).size else ~everything
-    mask = validation.observed_mask(observed, 0, model.num_pixels)
-    if mask is None or mask.ndim != 1:
-        raise ValueError(f"observed must have shape ({model.num_pixels},), got shape {np.shape(observed)}")
-    return mask
+        mask: np.ndarray | None = everything if model._free(everything).size else ~everything
+    else:
+        mask = validation.observed_mask(observed, num_data, model.num_pixels)
+    masks = requests.distinct_masks(mask, num_data, model.num_pixels)
+    return [Seen(pixels, len(members), _is_closed(model, pixels, question)) for pixels, members in masks]
 
 
-def _made_up(model: Enumerable, pixels: np.ndarray, num_data: int) -> np.ndarray:
-    """Data of coin flips, as the model's own check returns them."""
-    bits = np.random.default_rng(0).integers(0, 2, (num_data, model.num_pixels))
-    return np.ascontiguousarray(model._check_data(bits, None)[0][:, pixels])
+def _is_closed(model: Enumerable, pixels: np.ndarray, question: str) -> bool:
+    if question == "log_marginal":
+        return model._is_closed(pixels)
+    return question == "log_marginal_gradient" and model._has_closed_gradient(pixels)
 
 
-def _measured(
-    question: str, build: Callable[[], Form], num_data: int, num_pixels: int, x: np.ndarray = NO_DATA
-) -> Plan:
-    """Extrapolate from one wave."""
-    from fastvi.engine.form import CHUNK_DATA, num_chunks
-    from fastvi.engine.state_moments import has_slopes
-
-    form, build_seconds = _timed(build)
-    if question == "log_marginal_gradient" and not has_slopes(form):
-        raise ValueError(
-            "question must not be 'log_marginal_gradient' for this model: only its sums are measured"
-        )
-    if build_seconds < 30.0:  # it may have compiled
-        build_seconds = _timed(build)[1]
-    shards = len(form.wave_starts()) * max(1, num_chunks(num_data))
-    passes = 2 if question == "log_marginal_gradient" else 1
-    few = max(1, min(num_data, len(x), _CALIBRATION // form.wave_states(0)))
-    one, some = (_wave_seconds(question, form, x[:count]) for count in (1, few))
-    slope = max(0.0, (some - one) / (few - 1)) if few > 1 else 0.0
-    chunk = min(num_data, CHUNK_DATA)
-    # the last wave may be shorter than the one that was measured
-    waves = (1 << form.num_latents) / form.wave_states(0)
-    seconds = build_seconds + max(1, num_chunks(num_data)) * waves * (one + slope * (chunk - 1))
-    if num_data % CHUNK_DATA and num_data > CHUNK_DATA:  # the last chunk may be, too
-        seconds -= waves * slope * (CHUNK_DATA - num_data % CHUNK_DATA)
-    states = 1 << form.num_latents
-    products = {"exact_posterior": 2, "log_marginal_gradient": 3}.get(question, 1)
-    operations = 2 * states * (passes * num_pixels * max(1, num_chunks(num_data)) + products * num_data)
-    need = requests.predicted_bytes(form.tiling, num_data, num_pixels)
-    return Plan(question, num_data, states, operations, need, passes * shards, seconds)
+def _planned(model: Enumerable, num_data: int, groups: Sequence[Seen], asked: Asked) -> Plan:
+    """The costs of all groups, and of log Z, one after the other."""
+    need = predicted_bytes(model, groups, asked)  # refuses real latents whose states are asked for
+    total = Cost()
+    for cost in _costs(model, groups, asked):
+        total = total.plus(cost)
+    if model._deep_prior is not None and groups:
+        own = _cost_of_prior(model, asked)
+        for _ in groups:  # each form has a table of its own
+            total = total.plus(own)
+    if asked.normalized and model._partition_memory() is not None:
+        total = total.plus(cost_of_log_z(model, gradient=asked.question == "log_marginal_gradient"))
+    return Plan(
+        asked.question, num_data, total.states, total.operations, need, total.shards, total.seconds
+    )  # fmt: skip
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    begin = time.perf_counter()
-    value = function()
-    return value, time.perf_counter() - begin
+def _cost_of_prior(model: Enumerable, asked: Asked) -> Cost:
+    """Of a prior that is a model: the table of all states, and of a gradient the prior's own."""
+    prior = model._deep_prior
+    assert prior is not None
+    total = Cost()
+    questions = ["log_marginal"]
+    if asked.question == "log_marginal_gradient":
+        questions.append(asked.question)
+    everything, states = np.ones(prior.num_pixels, bool), 1 << model.num_latents
+    for question in questions:
+        seen = Seen(everything, states, _is_closed(prior, everything, question))
+        found = _planned(prior, states, [seen], Asked(question))
+        # the table is made without the run's executor, in no shards
+        shards = 0 if question == "log_marginal" else found.shards
+        total = total.plus(Cost(found.states, found.operations, shards, found.predicted_seconds))
+    return total
 
 
-def _wave_seconds(question: str, form: Form, x: np.ndarray) -> float:
-    """Seconds of one wave for these data, tables and terms made anew; the first run compiles."""
-
-    def wave() -> None:
-        batch = form.batch(form.data.terms(x))
-        if question in ("log_marginal", "log_partition"):
-            batch.sums(0)
-            return
-        moments = batch.moments(0)
-        if question == "log_marginal_gradient":
-            from fastvi.engine.state_moments import one_wave
-
-            one_wave(form, batch, moments)
-
-    wave()
-    return min(_timed(wave)[1] for _ in range(2))
+def _costs(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> list[Cost]:
+    """Of each group. Where masks are of many sizes, some are measured; the cost of another one is that of the
+    nearest, in proportion to states and to operations of a state.
+    """
+    by_size: dict[tuple[bool, int, int], list[Seen]] = {}
+    for group in groups:
+        size = group.closed, int(model._free(group.pixels).size), int(group.pixels.sum())
+        by_size.setdefault(size, []).append(group)
+    sizes = sorted(by_size)
+    step = max(1.0, len(sizes) / _MOST_MEASURED)
+    lines: dict[tuple[bool, int, int], Line] = {}
+    for size in sizes if step == 1.0 else [sizes[int((k + 0.5) * step)] for k in range(_MOST_MEASURED)]:
+        most = max(group.num_data for group in by_size[size])
+        measure = line_of_closed if size[0] else line_of_sum
+        lines[size] = measure(model, by_size[size][0].pixels, asked, most)
+    costs = []
+    for size, alike in by_size.items():
+        nearest = min(lines, key=lambda other: [abs(a - b) for a, b in zip(other, size, strict=True)])
+        line = lines[nearest]
+        if nearest != size and not size[0]:
+            form = model._memory(alike[0].pixels, asked.dtype)
+            line = line.scaled(1 << form.num_latents, form.operations)
+        costs += [line.cost(group.num_data) for group in alike]
+    return costs

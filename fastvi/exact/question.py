@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,8 @@ from fastvi.engine.cuda.arrays import (
 from fastvi.engine.cuda.place import placed
 from fastvi.engine.form import num_chunks
 from fastvi.engine.progress import Progress, Reporter
+from fastvi.engine.requests import NO_LIMITS, Limits
+from fastvi.exact.memory import OTHER, Asked, Seen, predicted_bytes
 from fastvi.models.enumerable import NO_DATA, Enumerable
 
 if TYPE_CHECKING:
@@ -47,11 +49,20 @@ class Options(NamedTuple):
         """The same, with every value checked and the device chosen; ``cuda``: whether a GPU can answer."""
         device = requests.check_device(self.device, cuda=cuda)
         requests.check_dtype(self.dtype)
+        limits = requests.check_limits(self.memory_limit, self.max_states)
         if self.executor is not None:
             validation.instance(self.executor, "executor", Executor)
         if not callable(self.progress):
             validation.flag(self.progress, "progress")
-        return self._replace(device=device, automatic=self.device == "auto")
+        return self._replace(
+            device=device, automatic=self.device == "auto",
+            memory_limit=limits.memory, max_states=limits.states,
+        )  # fmt: skip
+
+    @property
+    def limits(self) -> Limits:
+        """Those of this machine: the memory of a device is planned there."""
+        return Limits(None if self.device == "cuda" else self.memory_limit, self.max_states)
 
 
 class Group(NamedTuple):
@@ -129,32 +140,64 @@ def ask(
     observed: ArrayLike | None,
     options: Options,
     closed: Callable[[Enumerable, np.ndarray], bool],
+    asked: Asked = OTHER,
     *,
     cuda: bool = False,
 ) -> Question:
     """Check everything, group the data by mask, refuse what is too large.
 
-    ``closed(model, pixels)`` says where the question is answered without summing over states, ``cuda``
-    whether a GPU can answer it.
+    ``closed(model, pixels)`` says where the question is answered without summing over states, ``asked`` what
+    its memory depends on, ``cuda`` whether a GPU can answer it.
     """
     options = options.checked(cuda=cuda)
     data, mask = checked_data(model, x, observed, options.device if cuda else None)
+    # data of another dtype, or in a list, were copied
+    own = isinstance(data, np.ndarray) and not (isinstance(x, np.ndarray) and np.may_share_memory(data, x))
+    kept = asked.question == "exact_posterior"  # what it returns reads its data again
     groups = []
-    for pixels, members, part, free in seen_groups(model, data, mask):
+    for pixels, members, part, free in seen_groups(model, data, mask, kept=kept and not own):
         is_closed = closed(model, pixels)
         if is_closed:
             refuse_pixels(part, NO_SUM)
         groups.append(Group(pixels, members, part, free, is_closed))
-        if not is_closed:
-            requests.check_size(
-                free.size,
-                len(members),
-                model.num_pixels,
-                None if options.device == "cuda" else options.memory_limit,  # a device's is planned there
-                options.max_states,
-            )
-    check_deep_prior(model, options.memory_limit, options.max_states)
+    seen = [Seen(group.pixels, len(group.members), group.closed) for group in groups]
+    # parts of them are counted as copies
+    whole = own and not kept and any(group.x is data for group in groups)
+    check_size(model, seen, asked, options.limits, data.nbytes if whole else 0)
     return Question(model, len(data), groups, options)
+
+
+def check_table(options: Options) -> None:
+    """The options of a question about a table, which is answered at once."""
+    options.checked()
+    if options.checkpoint is not None:
+        came = validation.shown(options.checkpoint)
+        raise ValueError(
+            f"checkpoint must be None for a JointTable, which takes no run to go on with, got {came}"
+        )
+
+
+def check_size(
+    model: Enumerable, groups: Sequence[Seen], asked: Asked, limits: Limits, converted: int = 0
+) -> None:
+    """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
+    summed = [group for group in groups if not group.closed]
+    num_data = sum(group.num_data for group in groups)
+    largest = max((model._free(group.pixels).size for group in summed), default=0)
+    sizes = [(f"{num_data} data", largest, model.num_pixels)] if summed else []
+    partition = model._partition_memory() if asked.normalized else None
+    if partition is not None:
+        sizes.append(("log Z", partition.num_latents, model.num_pixels))
+    prior = model._deep_prior
+    while prior is not None:
+        sizes.append(("its prior", prior.num_latents, prior.num_pixels))
+        prior = prior._deep_prior
+    need = converted + predicted_bytes(model, groups, asked)
+    for what, num_latents, num_pixels in sizes:
+        text = f"{what} under 2^{num_latents} states of {num_pixels} pixels"
+        requests.check_size(limits, num_latents, need, text)
+    if not sizes:
+        requests.check_size(limits, 0, need, f"{num_data} data of {model.num_pixels} pixels")
 
 
 def checked_data(
@@ -178,26 +221,22 @@ def checked_data(
 
 
 def seen_groups(
-    model: Enumerable, data: Any, mask: np.ndarray | None
+    model: Enumerable, data: Any, mask: np.ndarray | None, *, kept: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
     """pixels, members, x and free of each group of data that see the same pixels, as :class:`Group` has
-    them.
+    them; x is the caller's own array where all data see everything, unless it is ``kept``.
     """
     for pixels, members in requests.distinct_masks(mask, len(data), model.num_pixels):
         if isinstance(data, DeviceData):
             part: Any = data.seen(members, pixels)
+        elif not pixels.all():  # take's result lies in order, that of an index has to be copied once more
+            rows = data[members] if len(members) < len(data) else data
+            part = rows.take(np.flatnonzero(pixels), axis=1)
+        elif len(members) < len(data):
+            part = np.ascontiguousarray(data[members])
         else:
-            part = np.ascontiguousarray(data[members][:, pixels])
+            part = data.copy() if kept else data
         yield pixels, members, part, model._free(pixels)
-
-
-def check_deep_prior(model: Enumerable, memory_limit: int | None, max_states: int) -> None:
-    """Refuse a prior that is a model too large to be summed out for each state of the layer below it."""
-    prior = model._deep_prior
-    while prior is not None:
-        size = prior.num_latents, 1 << prior.num_pixels, prior.num_pixels
-        requests.check_size(*size, memory_limit, max_states, what="its prior")
-        prior = prior._deep_prior
 
 
 def always_summed(model: Enumerable, pixels: np.ndarray) -> bool:
@@ -205,30 +244,23 @@ def always_summed(model: Enumerable, pixels: np.ndarray) -> bool:
     return False
 
 
-def partition_form(model: Enumerable, options: Options) -> Form | None:
-    """What is summed for log Z, refused where it is too large; None of a model that is normalised."""
-    form = model._partition_form()
-    if form is not None:
-        requests.check_size(
-            form.num_latents, 1, model.num_pixels, options.memory_limit, options.max_states, what="log Z"
-        )
-    return form
-
-
-def exact_log_z(model: Enumerable, device: str = "cpu") -> float:
+def exact_log_z(model: Enumerable, device: str = "cpu", limits: Limits = NO_LIMITS) -> float:
     """log Z, refused where it is too large; 0 of a model that is normalised."""
     from fastvi.engine.log_sum import log_sums
     from fastvi.engine.runs import Run
 
-    form = partition_form(model, Options())
-    run = Run(place=placed(device, "float64", None, automatic=False))
+    if model._partition_memory() is not None:
+        check_size(model, [], Asked("log_partition"), limits)
+    run, form = Run(place=placed(device, "float64", None, automatic=False)), model._partition_form()
     return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
 def nothing_observed(model: Enumerable, options: Options, *, cuda: bool = False) -> tuple[Question, Form]:
     """A question about log Z, which no data enter, and what is summed for it."""
     options = options.checked(cuda=cuda)
-    form = partition_form(model, options)
-    if form is None:
+    if model._partition_memory() is None:
         raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
+    check_size(model, [], Asked("log_partition"), options.limits)
+    form = model._partition_form()
+    assert form is not None
     return Question(model, 0, [], options), form

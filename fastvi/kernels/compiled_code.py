@@ -102,12 +102,12 @@ class _SealedFiles:
         return self._folder.glob(f"{glob.escape(self._base)}.*.nbc")
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc] # Numba has no types
+class KernelCache(FunctionCache):
     """Compiled code of one kernel, for all signatures."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base)
+        self._cache_file: Any = _SealedFiles(self._cache_path, self._impl.filename_base)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         vector_library = bool(getattr(numba.config, "USING_SVML", False))

@@ -67,6 +67,7 @@ class BinarySparseCoding(Enumerable):
     prior_logits: np.ndarray
     num_pixels: int
     num_latents: int
+    _pixel_bytes = 8
     _has_expectations = True
     _data_by_terms = True
 
@@ -126,6 +127,15 @@ class BinarySparseCoding(Enumerable):
         from fastvi.engine.pair_form import sparse_coding_form
 
         return sparse_coding_form(self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits)
+
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.pairs import PairMemory
+
+        return PairMemory.of(self.num_latents, int(pixels.sum()), 8)
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        # residuals, these weighted, predictions, and what is left, once more weighted; means in two orders
+        return 8 * num_data * (5 * int(pixels.sum()) + 3 * self.num_latents)
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.importance.pair_target import PairTarget

@@ -128,6 +128,12 @@ class BoltzmannMachine(Enumerable):
 
         return boltzmann_form(self.couplings, self.bias, pixels)
 
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.pairs import PairMemory
+
+        seen = int(pixels.sum())
+        return PairMemory.of(self.num_units - seen, seen, 1)
+
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.importance.pair_target import PairTarget
         from fastvi.engine.pair_form import boltzmann_parts
@@ -150,6 +156,17 @@ class BoltzmannMachine(Enumerable):
 
     def _partition_form(self) -> Any:
         return self._form(np.zeros(self.num_units, bool), "float64")
+
+    def _partition_memory(self) -> Any:
+        return self._memory(np.zeros(self.num_units, bool), "float64")
+
+    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        form = self._memory(pixels, "float64")
+        return form.making + 2 * form.terms(num_data)
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        # means of all units, of those that are free in two orders, weighted; of those that are seen, weighted
+        return 8 * num_data * (4 * self.num_units + int(pixels.sum()))
 
     def _no_gradient(self) -> dict[str, np.ndarray]:
         return {"couplings": np.zeros_like(self.couplings), "bias": np.zeros_like(self.bias)}
@@ -227,8 +244,16 @@ class BoltzmannMachine(Enumerable):
                 out[start : start + rows][clashes] = -np.inf
         return out
 
+    def _check_draws(self) -> None:
+        from fastvi.engine.requests import check_draws
+
+        check_draws(self, self.num_units, (
+            "draw approximately, by Gibbs sampling, or give some units to exact_posterior as observed: its "
+            "sample draws the others"
+        ))  # fmt: skip
+
     def sample(self, num: int, seed: int) -> Pairs:
-        """Draw states exactly, by enumeration of all 2^d.
+        """Draw states exactly, by enumeration of all 2^d, at most 2^40.
 
         Parameters
         ----------
@@ -246,6 +271,7 @@ class BoltzmannMachine(Enumerable):
             A copy of z.
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
+        self._check_draws()
         from fastvi.engine.posteriors import sample_form
 
         z = sample_form(self._partition_form(), num, seed)

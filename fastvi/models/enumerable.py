@@ -9,12 +9,14 @@ import numpy as np
 
 from fastvi import validation
 from fastvi.models.base import Model
+from fastvi.models.blocks import weighted_sums_bytes
 
 if TYPE_CHECKING:
     from fastvi.distributions.base import Distribution
     from fastvi.engine.form import Form
     from fastvi.engine.importance.proposals import Ancestral
     from fastvi.engine.importance.targets import Target
+    from fastvi.engine.memory.form import FormMemory
     from fastvi.engine.runs import Run
     from fastvi.engine.sampled_joint import SampledJoint
 
@@ -29,6 +31,7 @@ class Enumerable(Model):
     num_pixels: int
     num_latents: int
     _real_latents = False  # whether the latents are real numbers, not bits
+    _pixel_bytes = 1  # of a datum's pixel, clean: 8 where it is real
     _has_expectations = False  # whether E_q[log p(x, z)] of a factorised q takes no enumeration
     _may_lack_data = False  # whether x=None means something: nothing was observed
     # whether what is summed is p(x) itself, a probability and hence at most 1
@@ -42,6 +45,10 @@ class Enumerable(Model):
     @abstractmethod
     def _form(self, pixels: np.ndarray, dtype: str) -> Form:
         """What the engine sums over the latents that these pixels leave free."""
+
+    @abstractmethod
+    def _memory(self, pixels: np.ndarray, dtype: str) -> FormMemory:
+        """What ``_form`` takes, known before it is made; of a prior that is a model without its own sums."""
 
     def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Clean data (N, D) and the mask; what the arguments ``x`` and ``observed`` are allowed to be."""
@@ -115,6 +122,10 @@ class Enumerable(Model):
             self._set(_summed_log_z=0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0]))
         return self._summed_log_z  # type: ignore[return-value]
 
+    def _partition_memory(self) -> FormMemory | None:
+        """What ``_partition_form`` takes."""
+        return None
+
     def _no_gradient(self) -> dict[str, np.ndarray]:
         """Zeros in the shapes of the parameters that can be differentiated."""
         raise TypeError(f"model must have parameters to be differentiated, got {self!r}")
@@ -123,6 +134,17 @@ class Enumerable(Model):
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Run
     ) -> dict[str, np.ndarray]:
         """Gradient of sum_n data_weights_n log p(x_n), not normalised; ``x`` as in ``log_marginal_of``."""
+        raise NotImplementedError
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        """Peak of what ``_gradient`` does beside its passes over the states: means, these in the model's
+        order, weighted; sums over some pixels at a time (``weighted_sums``).
+        """
+        blocks = weighted_sums_bytes(num_data, int(pixels.sum()))
+        return 8 * 2 * num_data * self.num_latents + max(blocks, 8 * num_data * self.num_latents)
+
+    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        """Peak of ``_closed_form``, its result included."""
         raise NotImplementedError
 
     def _states_above(self) -> int:

@@ -72,6 +72,7 @@ class LinearGaussian(Enumerable):
     num_pixels: int
     num_latents: int
     _real_latents = True
+    _pixel_bytes = 8
     _has_expectations = True
     prior: Normal
     _decoder: NeuralDecoder
@@ -158,6 +159,17 @@ class LinearGaussian(Enumerable):
             "model must have binary latents for its states to be enumerated, got a LinearGaussian: its "
             "latents are continuous, and log_marginal has a closed form"
         )
+
+    def _memory(self, pixels: np.ndarray, dtype: str) -> NoReturn:
+        self._form(pixels, dtype)
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        # data in their places, in units of the noise, residuals, these weighted, transposed; means likewise
+        return 8 * num_data * (5 * self.num_pixels + 4 * self.num_latents)
+
+    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        # data in their places and in units of the noise, their fit, residuals; means as they are solved for
+        return 8 * num_data * (4 * self.num_pixels + 4 * self.num_latents)
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         return self._decoder._target(pixels, num_states, with_prior=with_prior)

@@ -114,6 +114,11 @@ class LogJoint(Enumerable):
 
         return user_form(self)
 
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.user import UserMemory
+
+        return UserMemory.of(self.num_latents, self.vectorized)
+
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.importance.user_target import UserTarget
 

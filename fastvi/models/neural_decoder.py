@@ -200,6 +200,18 @@ class NeuralDecoder(Enumerable):
         activate = ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
 
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.blocks import BlockMemory
+
+        if isinstance(self.prior, Normal):
+            self._form(pixels, dtype)
+        sizes = [weight.shape[::-1] for weight, _ in self.layers]
+        sizes[-1] = sizes[-1][0], int(pixels.sum())
+        return BlockMemory.of(sizes, self._pixel_bytes)
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        return 0  # all of it is in the passes, which take some data at a time
+
     @property
     def _sums_to_one(self) -> bool:  # type: ignore[override]
         return self.noise_std is None
@@ -207,6 +219,10 @@ class NeuralDecoder(Enumerable):
     @property
     def _has_expectations(self) -> bool:  # type: ignore[override]
         return self._real_latents
+
+    @property
+    def _pixel_bytes(self) -> int:  # type: ignore[override]
+        return 1 if self.noise_std is None else 8
 
     @property
     def _real_latents(self) -> bool:  # type: ignore[override]
@@ -262,6 +278,11 @@ class NeuralDecoder(Enumerable):
 
     def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         return self._integral(x, pixels).log_marginal
+
+    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        from fastvi.engine.quadrature import predicted_bytes
+
+        return predicted_bytes([weight.shape for weight, _ in self.layers], self.num_latents, num_data)
 
     def _integral(self, x: np.ndarray, pixels: np.ndarray) -> Any:
         """log p(x) and the posterior's moments under a normal prior."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks
+from fastvi.models.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 
 
@@ -117,6 +118,12 @@ class RestrictedBoltzmannMachine(Enumerable):
             self.weights[pixels], self.visible_bias[pixels], dtype=dtype,
         )  # fmt: skip
 
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
+        seen = int(pixels.sum())
+        return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
+
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
         from fastvi.engine.importance.softplus_target import ProductTarget
@@ -159,6 +166,35 @@ class RestrictedBoltzmannMachine(Enumerable):
             return softplus_sum_form(self.weights, self.visible_bias, self.hidden_bias, *none)
         return softplus_sum_form(self.weights.T, self.hidden_bias, self.visible_bias, *none)
 
+    def _partition_memory(self) -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
+        return TileMemory.of(min(self.weights.shape), max(self.weights.shape), 0)
+
+    def _row_blocks(self, num_data: int) -> Iterator[slice]:
+        """Data whose pixels and fields are kept at a time."""
+        step = max(1, BLOCK // max(self.num_pixels, self.num_latents))
+        for start in range(0, num_data, step):
+            yield slice(start, start + step)
+
+    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        if not pixels.all():  # a form for each datum in turn
+            from fastvi.engine.memory.tiles import TileMemory
+
+            form = TileMemory.of(int((~pixels).sum()), self.num_latents, 0)
+            return 8 * num_data + max(form.making, form.tables + form.sums(1))
+        # of free_energy: energies and their negative; pixels, fields and what becomes of these of a block
+        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
+        return 16 * num_data + 8 * rows * (2 * self.num_pixels + 5 * self.num_latents)
+
+    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
+        whole = super()._gradient_bytes(num_data, pixels)
+        if not pixels.all():
+            return whole
+        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
+        means = 8 * (num_data * self.num_latents + rows * (self.num_pixels + 5 * self.num_latents))
+        return max(whole, means)
+
     def _no_gradient(self) -> dict[str, np.ndarray]:
         return {name: np.zeros_like(array) for name, array in self._arrays().items()}
 
@@ -167,7 +203,10 @@ class RestrictedBoltzmannMachine(Enumerable):
     ) -> dict[str, np.ndarray]:
         out = self._no_gradient()
         if pixels.all():  # the hidden units are independent given all visible ones
-            mean = sigmoid(np.einsum("nj,jk->nk", x.astype(np.float64), self.weights) + self.hidden_bias)
+            mean = np.empty((len(x), self.num_latents))
+            for rows in self._row_blocks(len(x)):
+                fields = np.einsum("nj,jk->nk", x[rows].astype(np.float64), self.weights)
+                mean[rows] = sigmoid(fields + self.hidden_bias)
         else:
             from fastvi.engine.state_moments import state_moments
 
@@ -175,9 +214,7 @@ class RestrictedBoltzmannMachine(Enumerable):
             mean = found.mean
             out["weights"][~pixels] = found.values[:, :-1]
             out["visible_bias"][~pixels] = found.values[:, -1]
-        weighted = data_weights[:, None] * x
-        out["weights"][pixels] = np.einsum("nj,ni->ji", weighted, mean)
-        out["visible_bias"][pixels] = weighted.sum(axis=0)
+        out["weights"][pixels], out["visible_bias"][pixels] = weighted_sums(x, data_weights, mean)
         out["hidden_bias"] = (data_weights[:, None] * mean).sum(axis=0)
         return out
 
@@ -237,16 +274,15 @@ class RestrictedBoltzmannMachine(Enumerable):
         pixels = validation.binary_array(x, "x", self.num_pixels)
         rows = pixels.reshape(-1, self.num_pixels)
         out = np.empty(len(rows))
-        step = max(1, BLOCK // max(self.num_pixels, self.num_latents))
-        for start in range(0, len(rows), step):
-            v = rows[start : start + step].astype(np.float64)
+        for part in self._row_blocks(len(rows)):
+            v = rows[part].astype(np.float64)
             fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
             # softplus(t) = -log_sigmoid(-t)
-            out[start : start + step] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
+            out[part] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
         return out.reshape(pixels.shape[:-1])
 
     def sample(self, num: int, seed: int) -> Pairs:
-        """Draw pairs exactly, by enumeration of all states of the smaller layer.
+        """Draw pairs exactly, by enumeration of all states of the smaller layer, at most 2^40.
 
         Parameters
         ----------
@@ -264,7 +300,12 @@ class RestrictedBoltzmannMachine(Enumerable):
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         from fastvi.engine.posteriors import sample_form
+        from fastvi.engine.requests import check_draws
 
+        check_draws(
+            self, min(self.weights.shape),
+            "draw approximately, by Gibbs sampling of one layer given the other",
+        )  # fmt: skip
         # a stream apart from that of the enumerated layer
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,))))
         first = sample_form(self._partition_form(), num, seed)

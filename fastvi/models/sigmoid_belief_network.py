@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks
+from fastvi.models.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.models.enumerable import Enumerable, LogPrior, gradient_of
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
@@ -198,6 +198,12 @@ class SigmoidBeliefNetwork(Enumerable):
             log_prior=LogPrior(self._deep_prior),
         )  # fmt: skip
 
+    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
+        seen = int(pixels.sum())
+        return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
+
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.data_terms import BinaryData
         from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
@@ -270,10 +276,9 @@ class SigmoidBeliefNetwork(Enumerable):
         if large is not None:
             return {**out, **self._large_gradient(large, x, data_weights, pixels, run)}
         found = state_moments(self._small_form(pixels, "float64"), x, data_weights, run)
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        weighted = data_weights[:, None] * x
-        out["weights"][pixels] = np.einsum("nj,ni->ji", weighted, found.mean) - found.values[:, :-1]
-        out["bias"][pixels] = weighted.sum(axis=0) - found.values[:, -1]
+        weights, bias = weighted_sums(x, data_weights, found.mean)
+        out["weights"][pixels] = weights - found.values[:, :-1]
+        out["bias"][pixels] = bias - found.values[:, -1]
         if not self.is_deep:
             posterior = (data_weights[:, None] * found.mean).sum(axis=0)
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.prior_logits)
@@ -349,6 +354,11 @@ class SigmoidBeliefNetwork(Enumerable):
         """Add log p(x | z) to ``out``."""
         out += bernoulli_log_prob(x, self._logits(z)).sum(axis=-1)
 
+    def _check_draws(self) -> None:
+        """Refuse a prior that cannot be drawn from before any room is made for x."""
+        if self.is_deep:
+            self._deep_prior._check_draws()
+
     def sample(self, num: int, seed: int) -> Pairs:
         """Draw z from the prior and x given z.
 
@@ -372,6 +382,7 @@ class SigmoidBeliefNetwork(Enumerable):
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
+        self._check_draws()
         generator = np.random.Generator(np.random.Philox(key=seed))
         z = np.empty((num, self.num_latents), dtype=np.uint8)
         x = np.empty((num, self.num_pixels), dtype=np.uint8)

@@ -16,10 +16,10 @@ vectors x lanes: 2x4x2 8.1, 4x3x4 7.5, 6x2x2 7.1, 4x2x2 7.0, 2x4x4 6.8, 4x2x4 6.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba
 from llvmlite import binding
+from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 
 
@@ -55,8 +55,8 @@ TILES = {
 
 def _of_target() -> str:
     """Name of the tiles for what Numba compiles for."""
-    name = numba.config.CPU_NAME or binding.get_host_cpu_name()
-    features = numba.config.CPU_FEATURES
+    settings: Any = config  # made at run time
+    name, features = settings.CPU_NAME or binding.get_host_cpu_name(), settings.CPU_FEATURES
     if features is None:
         features = get_host_cpu_features()  # those of the host, without AVX where NUMBA_ENABLE_AVX=0
     enabled = set(features.split(","))

@@ -1,0 +1,114 @@
+"""Memory of decoders: engine/block_form.py, engine/network.py and engine/network_gradient.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastvi.engine import network_gradient
+from fastvi.engine.block_form import PART_GROUPS, block_tiling, group_states, wave_bits
+from fastvi.engine.matmul import row_block
+from fastvi.engine.memory.form import NUMBER, FormMemory, padded
+from fastvi.engine.network_gradient import TASK_STATES, TASKS_AT_ONCE
+from fastvi.engine.threads import num_threads
+from fastvi.engine.tiling import Tiling
+from fastvi.kernels.cpu.dense import ROWS
+from fastvi.kernels.cpu.host import COLUMNS
+
+
+@dataclass(frozen=True)
+class BlockMemory(FormMemory):
+    """A decoder of layers (inputs, outputs), the last one of the pixels that are seen."""
+
+    tiling: Tiling
+    layers: tuple[tuple[int, int], ...]
+    pixel_bytes: int  # 8 where pixels are real
+
+    @classmethod
+    def of(cls, layers: Sequence[tuple[int, int]], pixel_bytes: int) -> BlockMemory:
+        return cls(block_tiling(layers[0][0]), tuple(layers), pixel_bytes)
+
+    @property
+    def _depth(self) -> int:
+        return self.layers[-1][0]
+
+    @property
+    def _weights(self) -> int:
+        """Numbers of all layers, padded."""
+        return sum(inputs * padded(outputs, COLUMNS) + outputs for inputs, outputs in self.layers)
+
+    @property
+    def operations(self) -> int:
+        return sum(inputs * outputs + 8 * outputs for inputs, outputs in self.layers) + 16
+
+    @property
+    def tables(self) -> int:
+        # packed; the first and the last layer as they are, the last one again for the data
+        last = self.layers[-1][0] * self.layers[-1][1]
+        return NUMBER * (self._weights + 2 * last + self.layers[0][0] * self.layers[0][1])
+
+    @property
+    def making(self) -> int:
+        last = self.layers[-1][0] * self.layers[-1][1]
+        return self.tables + NUMBER * last * (5 if self.pixel_bytes == 8 else 1)
+
+    @property
+    def _states(self) -> int:
+        """States of a wave."""
+        return min(1 << wave_bits(self._depth, self.tiling), 1 << self.num_latents)
+
+    @property
+    def _waves(self) -> int:
+        return -(-(1 << self.num_latents) // self._states)
+
+    def terms(self, num_data: int) -> int:
+        return NUMBER * num_data * (self._depth + 1)
+
+    def _block(self) -> int:
+        """Features and A of a wave; what a thread keeps of a few states in a forward pass."""
+        rows = padded(self._states, ROWS)
+        features = rows * (self._depth * NUMBER + NUMBER) + (rows // ROWS) * (4 * self._depth + NUMBER)
+        widest = max(inputs for inputs, _ in self.layers)
+        widths = sum(inputs for inputs, _ in self.layers) + widest
+        own = padded(max(32, row_block(widest)), ROWS) * NUMBER * (widths + 4)
+        return features + num_threads() * own
+
+    def _wave_sums(self, num_data: int, numbers: int) -> int:
+        """Sums of each part of a wave, and those merged over waves."""
+        groups = -(-self._states // group_states(self.tiling))
+        parts = -(-groups // PART_GROUPS)
+        each = NUMBER * padded(num_data, COLUMNS) * numbers
+        return each * (parts + 1) + self.merged(num_data, numbers, self._waves)
+
+    def _packed(self, num_data: int) -> int:
+        """Terms as columns, and their transpose on its way there; kept while features are made."""
+        return NUMBER * self._depth * padded(num_data, COLUMNS)
+
+    def sums(self, num_data: int) -> int:
+        packed = self._packed(num_data)
+        return self.terms(num_data) + packed + self._block() + max(packed, self._wave_sums(num_data, 3))
+
+    def moments(self, num_data: int) -> int:
+        packed, sums = self._packed(num_data), self._wave_sums(num_data, 3 + self.num_latents)
+        return self.terms(num_data) + packed + self._block() + max(packed, sums)
+
+    def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
+        packed = self._packed(num_data)
+        tiles = num_threads() * NUMBER * self._states * (COLUMNS + 2)  # log joints of a panel of data
+        found = self.detailed(num_data, top_k, self._waves, pairwise=pairwise)
+        return found + self.terms(num_data) + self._block() + packed + max(packed, tiles)
+
+    def state_moments(self, num_data: int) -> int:
+        """Of ``network_gradient``, which takes fewer data at a time."""
+        data, depth = min(num_data, network_gradient.CHUNK_DATA), self._depth
+        pixels = self.layers[-1][1]
+        flat = NUMBER * (data * depth + sum((i + 1) * o for i, o in self.layers) + self.num_latents)
+        packed = NUMBER * (3 * self._weights + 2 * depth * padded(data, COLUMNS))
+        widths = sum(inputs for inputs, _ in self.layers)
+        # shares and outputs, both again where states are passed over; hidden layers and what is pulled back
+        # through them
+        own = NUMBER * min(TASK_STATES, self._states) * (2 * data + 2 * pixels + 4 * widths)
+        tasks = min(TASKS_AT_ONCE, -(-self._states // TASK_STATES))
+        whole = NUMBER * data * pixels * (2 if self.pixel_bytes == 1 else 6)  # of _of_parameters
+        passes = packed + (tasks + 4) * flat + min(num_threads(), tasks) * own
+        return self.terms(data) + max(passes, 3 * flat + whole)

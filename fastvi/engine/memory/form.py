@@ -1,0 +1,75 @@
+"""What the memory of every form is asked for, in bytes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from fastvi.engine.tiling import Tiling
+
+NUMBER = 8  # bytes of a float64 or an int64
+
+
+def padded(count: int, width: int) -> int:
+    """``count`` in whole panels of ``width``."""
+    return -(-count // width) * width
+
+
+class FormMemory(ABC):
+    """Bytes of one form; ``num_data`` are those of one chunk, and what is told is beside the tables.
+
+    Each number is a sum of the buffers that live at the worst moment, read off the code beside which it
+    stands. What kernels keep for themselves, a tile or two a thread, is counted as tiles.
+    """
+
+    tiling: Tiling
+    pixel_bytes: int  # of a datum's pixel as the form reads it
+
+    @property
+    def num_latents(self) -> int:
+        """Latents that are summed out."""
+        return sum(self.tiling[:3])
+
+    @property
+    @abstractmethod
+    def operations(self) -> int:
+        """What ``Form.operations`` will say."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> int:
+        """What a form holds for as long as it lives."""
+
+    @property
+    @abstractmethod
+    def making(self) -> int:
+        """What making it takes, its tables included."""
+
+    @abstractmethod
+    def sums(self, num_data: int) -> int:
+        """Peak of ``Batch.sums`` over all waves, terms included."""
+
+    @abstractmethod
+    def moments(self, num_data: int) -> int:
+        """Peak of ``Batch.moments``."""
+
+    @abstractmethod
+    def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
+        """Peak of ``posteriors.details_of``."""
+
+    @abstractmethod
+    def state_moments(self, num_data: int) -> int:
+        """Peak of the gradient's second pass."""
+
+    def terms(self, num_data: int) -> int:
+        """t(x) and c(x)."""
+        return NUMBER * num_data * (self.num_latents + 1)
+
+    def merged(self, num_data: int, numbers: int, waves: int) -> int:
+        """Running sums, those of a wave, and those of the wave before, of ``numbers`` a datum."""
+        return NUMBER * num_data * numbers * (2 if waves == 1 else 3)
+
+    def detailed(self, num_data: int, top_k: int, waves: int, *, pairwise: bool) -> int:
+        """The same for ``Details``, beside the terms and offsets."""
+        d = self.num_latents
+        numbers = d + 1 + 2 * top_k + (d * d if pairwise else 0)
+        return self.terms(num_data) + 3 * NUMBER * num_data + self.merged(num_data, numbers, waves)

@@ -1,0 +1,137 @@
+"""Memory of forms whose tiles are filled: engine/softplus_form.py, engine/tile_batch.py, engine/posteriors.py
+and engine/state_moments.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastvi.engine.form import Form
+from fastvi.engine.memory.form import NUMBER, FormMemory, padded
+from fastvi.engine.state_moments import NUM_TASKS
+from fastvi.engine.threads import num_threads
+from fastvi.engine.tiling import Tiling, choose_tiling
+from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.kernels.cpu.register_tiles import product_tile
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS
+
+
+@dataclass(frozen=True)
+class TileMemory(FormMemory):
+    """A softplus form of ``num_pixels`` in its sum and ``num_seen`` in its data terms; ``deep``: its prior is
+    a table of all states.
+    """
+
+    tiling: Tiling
+    num_pixels: int
+    num_seen: int
+    item: int  # bytes of a number of the products
+    deep: bool = False
+    pixel_bytes = 1
+
+    @classmethod
+    def of(
+        cls, num_latents: int, num_pixels: int, num_seen: int, dtype: str = "float64", *, deep: bool = False
+    ) -> TileMemory:
+        item = 4 if dtype == "float32" else 8
+        return cls(choose_tiling(num_latents, COLUMNS), num_pixels, num_seen, item, deep)
+
+    @property
+    def _rows(self) -> int:
+        return 1 << self.tiling.row_bits
+
+    @property
+    def _columns(self) -> int:
+        return 1 << self.tiling.column_bits
+
+    @property
+    def _panel_rows(self) -> int:
+        return padded(self._rows, product_tile(self.item).rows)
+
+    @property
+    def _tile(self) -> int:
+        """Numbers of a packed tile."""
+        return self._panel_rows * padded(self._columns, COLUMNS)
+
+    @property
+    def _wave(self) -> int:
+        """Tiles of a wave."""
+        return min(Form.wave_tiles, self.tiling.num_tiles)
+
+    @property
+    def _waves(self) -> int:
+        return -(-self.tiling.num_tiles // Form.wave_tiles)
+
+    @property
+    def operations(self) -> int:
+        return self.num_pixels + 16
+
+    @property
+    def tables(self) -> int:
+        # weights in the form's order, again by groups of bits, and those of the data where they are others
+        weights = (2 * self.num_pixels + (self.num_seen if self.num_seen != self.num_pixels else 0)) * (
+            self.num_latents + 1
+        )
+        left, right = self._panel_rows * NUMBER, padded(self._columns, COLUMNS) * self.item
+        table = NUMBER << self.num_latents if self.deep else 0
+        return NUMBER * weights + (left + right) * self.num_pixels + 6 * NUMBER * self.num_pixels + table
+
+    @property
+    def making(self) -> int:
+        # right panel: sums, their negative, the choice of either, exponentials; packed while those go
+        panel = 4 * NUMBER * padded(self._columns, COLUMNS) * self.num_pixels
+        return self.tables + panel + NUMBER * self.num_pixels * self.num_latents
+
+    def _filling(self) -> int:
+        """What threads keep while they fill tiles: a product, its exponents, a left panel, a few rows."""
+        own = self._tile * (2 * self.item + 4) + self._panel_rows * self.num_pixels * self.item
+        return num_threads() * (own + 32 * self.num_pixels)
+
+    def _packed(self, num_data: int) -> int:
+        """Tables of a chunk, and what it takes to make them."""
+        numbers = self._rows + padded(self._columns, COLUMNS) + 2 + self.tiling.outer_bits
+        return NUMBER * padded(num_data, DATA_ROWS) * numbers + num_threads() * 2048 * self.num_latents
+
+    def _tiles(self) -> int:
+        return NUMBER * self._wave * (self._tile + 1)
+
+    def sums(self, num_data: int) -> int:
+        out = NUMBER * padded(num_data, DATA_ROWS) * self._wave
+        return (
+            self.terms(num_data) + self._packed(num_data) + self._tiles() + max(out, self._filling())
+            + self.merged(num_data, 3, self._waves)
+        )  # fmt: skip
+
+    def moments(self, num_data: int) -> int:
+        rows, data = padded(self._rows, COLUMNS), padded(num_data, DATA_ROWS)
+        flipped = NUMBER * data * (self._columns + rows + 1)
+        flipped_tiles = NUMBER * self._wave * rows * self._columns
+        # shares and two arrays of sums, masses of columns and of rows
+        found = NUMBER * data * (3 * self._wave + padded(self._columns, COLUMNS) + rows)
+        return (
+            self.terms(num_data) + self._packed(num_data) + self._tiles()
+            + max(flipped + flipped_tiles + found, self._filling())
+            + self.merged(num_data, 3 + self.num_latents, self._waves)
+        )  # fmt: skip
+
+    def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
+        peaks = NUMBER * self._wave * self._rows
+        threads = 2 * NUMBER * self._tile * num_threads()  # joint probabilities of a tile
+        return (
+            self.detailed(num_data, top_k, self._waves, pairwise=pairwise) + self._tiles() + peaks
+            + max(self._filling(), threads)
+        )  # fmt: skip
+
+    def state_moments(self, num_data: int) -> int:
+        data, slopes = padded(num_data, DATA_ROWS), NUMBER * self.num_pixels * (self.num_latents + 1)
+        group = max(1, self._wave // NUM_TASKS)
+        tasks = -(-self._wave // group)
+        # each thread: posteriors of a group of tiles, and the kernel's sums of them, twice its tables
+        own = min(num_threads(), tasks) * NUMBER * (2 * group + 2) * self._tile
+        shares = NUMBER * self._wave * data
+        states = (4 * NUMBER << self.num_latents) if self.deep else 0
+        return (
+            # evidence and means of the first pass are there, and weights
+            2 * self.terms(num_data) + 4 * NUMBER * num_data + self._packed(num_data) + self._tiles()
+            + shares + max(own, self._filling()) + (tasks + 4) * slopes + states
+        )  # fmt: skip

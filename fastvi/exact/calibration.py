@@ -1,0 +1,243 @@
+"""Seconds, states and tasks of sums over states, from a short run of what a question calls.
+
+A rehearsal carries out the first task of each reduction and counts the others. What is measured for one datum
+and for a few is a straight line in the number of data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastvi.engine import posteriors
+from fastvi.engine.form import num_chunks
+from fastvi.engine.log_sum import log_sums, log_sums_and_means
+from fastvi.engine.runs import Run
+from fastvi.exact.memory import Asked
+from fastvi.models.enumerable import NO_DATA, Enumerable
+
+_WORK = 1 << 29  # states times data of one measured wave, at most: a fraction of a second
+_DETAILED_WORK = 1 << 26  # the same where each takes an exponential
+_DATA = 2048  # that are measured together, at most: their tables leave the second-level cache
+_CLOSED_DATA = 1 << 14  # the same where no states are summed
+_ENOUGH = 0.05  # seconds that tell what a closed form takes
+_PRODUCTS = {"exact_posterior": 2, "log_marginal_gradient": 3}  # of each state and datum; else 1
+
+
+class Cost(NamedTuple):
+    """What a part of a question takes."""
+
+    states: int = 0
+    operations: int = 0
+    shards: int = 0
+    seconds: float = 0.0
+
+    def plus(self, other: Cost) -> Cost:
+        return Cost(
+            self.states + other.states,
+            self.operations + other.operations,
+            self.shards + other.shards,
+            self.seconds + other.seconds,
+        )
+
+
+class Reduction(NamedTuple):
+    """One reduction of a chunk of data."""
+
+    tasks: int
+    seconds: float  # of all tasks
+    chunk: int | None = None  # data that it takes at a time, where these are fewer than a chunk
+
+
+class Line(NamedTuple):
+    """Cost of data that see the same pixels, as their number grows."""
+
+    making: float  # seconds of the form
+    first: float  # of one datum
+    slope: float  # of each further one
+    reductions: tuple[Reduction, ...]
+    states: int
+    operations: int  # of a state, and products of each state and datum
+    products: int
+
+    def cost(self, num_data: int) -> Cost:
+        """Of so many data."""
+        if not num_data:
+            return Cost(seconds=self.making)
+        chunks = num_chunks(num_data)
+        seconds = self.making + chunks * self.first + (num_data - chunks) * self.slope
+        shards = 0
+        for tasks, own, chunk in self.reductions:
+            times = chunks if chunk is None else -(-num_data // chunk)
+            shards += times * tasks
+            seconds += (times - chunks) * own
+        operations = 2 * self.states * (self.operations * chunks + self.products * num_data)
+        return Cost(self.states, operations, shards, seconds)
+
+    def scaled(self, states: int, operations: int) -> Line:
+        """That of another form of so many states, each of so many operations."""
+        more = states / max(1, self.states)
+        filled = operations / max(1, self.operations)
+        scaled = tuple(
+            Reduction(max(1, round(tasks * more)), seconds * more * filled, chunk)
+            for tasks, seconds, chunk in self.reductions
+        )
+        return Line(
+            self.making * filled, self.first * more * filled, self.slope * more, scaled, states, operations,
+            self.products,
+        )  # fmt: skip
+
+
+class Rehearsal(Run):
+    """A run whose reductions end after their first task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = 0.0
+        self.reductions: list[Reduction] = []
+
+    def reduce(
+        self, zero: Any, tasks: Sequence[Any], work: Callable[..., Any], states: Callable[..., int]
+    ) -> Any:
+        """``zero`` with the first task merged into it."""
+        if not tasks:
+            return zero
+        part, seconds = _timed(lambda: work(tasks[0]))
+        zero.merge(part)
+        self.spent += seconds
+        # not len: of a range beyond 2^63 there is none
+        count = -(-(tasks.stop - tasks.start) // tasks.step) if isinstance(tasks, range) else len(tasks)
+        whole = states(tasks[0])
+        if whole:  # the last task may be shorter; what progress is not told of is not planned
+            times = count - 1 + states(tasks[-1]) / whole
+            self.reductions.append(Reduction(count, seconds * times))
+        return zero
+
+    def seconds(self, elapsed: float) -> float:
+        """Of the whole, where the rehearsal took ``elapsed``."""
+        return elapsed - self.spent + sum(reduction.seconds for reduction in self.reductions)
+
+
+def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: int) -> Line:
+    """Of a sum over states; a prior that is a model is left out."""
+    if model._deep_prior is not None:
+        model = type(model)(model.weights, model.bias, np.zeros(model.num_latents))  # type: ignore[attr-defined, call-arg]
+    form, making = _timed(lambda: model._form(pixels, asked.dtype))
+    if making < 30.0:  # it may have compiled
+        making = _timed(lambda: model._form(pixels, asked.dtype))[1]
+    detailed, gradient = asked.top_k or asked.pairwise, asked.question == "log_marginal_gradient"
+    work = _DETAILED_WORK if detailed else _WORK
+    few = max(1, min(most_data, _DATA, work // form.wave_states(0)))
+    x = _made_up(model, few)
+    checking = _timed(lambda: model._check_data(x, None))[1] / few
+    x = np.ascontiguousarray(x[:, pixels])
+
+    def ask(part: np.ndarray, run: Run) -> None:
+        if gradient:
+            model._gradient(part, np.ones(len(part)), pixels, run)
+        elif asked.question == "log_marginal":
+            log_sums(form, part, run)
+        else:
+            evidence, _ = log_sums_and_means(form, part, run)
+            if model._is_closed(pixels):
+                model._closed_form(part, pixels)
+            if detailed:
+                k = min(max(1, asked.top_k), 1 << form.num_latents)
+                posteriors.details(form, part, evidence, k, run, pairwise=asked.pairwise)
+
+    inside = making if gradient else 0.0  # the form is made once more
+    first, slope, run = _line(ask, x, inside)
+    chunk = _gradient_chunk(form) if gradient else None
+    reductions = [*run.reductions[:1], *(part._replace(chunk=chunk) for part in run.reductions[1:])]
+    return Line(
+        making, first, slope + checking, tuple(reductions), 1 << form.num_latents, form.operations,
+        _PRODUCTS.get(asked.question, 1),
+    )  # fmt: skip
+
+
+def line_of_closed(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: int) -> Line:
+    """Of what takes no sum over states."""
+
+    def ask(part: np.ndarray, run: Run) -> None:
+        if asked.question == "log_marginal_gradient":
+            model._gradient(part, np.ones(len(part)), pixels, run)
+            return
+        with contextlib.suppress(ValueError):  # of data that cannot be integrated the time until that is said
+            model._closed_form(part, pixels)
+
+    count = 4
+    while True:  # one that is integrated may take a second
+        x = np.ascontiguousarray(_made_up(model, min(count, max(1, most_data)))[:, pixels])
+        if count >= min(_CLOSED_DATA, most_data) or _timed(lambda x=x: ask(x, Run()))[1] >= _ENOUGH:  # type: ignore[misc]
+            break
+        count *= 4
+    first, slope, _ = _line(ask, x, 0.0)
+    return Line(0.0, first, slope, (), 0, 0, 0)
+
+
+def cost_of_log_z(model: Enumerable, *, gradient: bool) -> Cost:
+    """Of log Z, or of its gradient."""
+    form, making = _timed(model._partition_form)
+
+    def ask(part: np.ndarray, run: Run) -> None:
+        if gradient:
+            model._partition_gradient(run)
+        else:
+            log_sums(form, part, run)
+
+    first, _, run = _line(ask, NO_DATA, making if gradient else 0.0)
+    products = _PRODUCTS["log_marginal_gradient"] if gradient else 1
+    line = Line(
+        _timed(model._partition_form)[1], first, 0.0, tuple(run.reductions), 1 << form.num_latents,
+        form.operations, products,
+    )  # fmt: skip
+    return line.cost(1)
+
+
+def _line(
+    ask: Callable[[np.ndarray, Run], None], x: np.ndarray, inside: float
+) -> tuple[float, float, Rehearsal]:
+    """Seconds of the first datum, less those spent ``inside``, of each further one, and a run with one."""
+    one, run = _rehearsed(ask, x[:1])
+    if len(x) == 1:
+        return max(0.0, one - inside), 0.0, run
+    some, _ = _rehearsed(ask, x)
+    return max(0.0, one - inside), max(0.0, (some - one) / (len(x) - 1)), run
+
+
+def _rehearsed(ask: Callable[[np.ndarray, Run], None], x: np.ndarray) -> tuple[float, Rehearsal]:
+    """Predicted seconds, the smaller of two runs; one more before them compiles."""
+    found = []
+    for _ in range(3):
+        run = Rehearsal()
+        with np.errstate(all="ignore"):  # sums over a part of the states may be nothing
+            elapsed = _timed(lambda run=run: ask(x, run))[1]  # type: ignore[misc]
+        found.append((run.seconds(elapsed), run))
+    return min(found[1:], key=lambda pair: pair[0])
+
+
+def _gradient_chunk(form: Any) -> int | None:
+    """Data that the second pass takes at a time."""
+    from fastvi.engine.block_form import BlockForm
+    from fastvi.engine.network_gradient import CHUNK_DATA
+
+    return CHUNK_DATA if isinstance(form, BlockForm) else None
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    begin = time.perf_counter()
+    value = function()
+    return value, time.perf_counter() - begin
+
+
+def _made_up(model: Enumerable, num_data: int) -> np.ndarray:
+    """Data of coin flips, as the model's own check returns them; of real latents draws."""
+    if model._real_latents:
+        bits = np.asarray(model.sample(num_data, 0)[1])
+    else:
+        bits = np.random.default_rng(0).integers(0, 2, (num_data, model.num_pixels))
+    return model._check_data(bits, None)[0]
