@@ -23,10 +23,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastvi.engine import checkpoints, progress
+from fastvi.engine import checkpoints, progress, runs
 from fastvi.engine.checkpoints import Checkpoint, digest
 from fastvi.engine.progress import Reporter
 from fastvi.engine.runs import Run
+from fastvi.kernels.cpu import host
 
 HERE = Path(__file__).parent
 
@@ -221,6 +222,31 @@ def test_an_executor_that_cancels_is_told_of():
     executor = Fake(2)
     with pytest.raises(RuntimeError, match=r"^executor must .*cancelled a task; .* with checkpoint=PATH"):
         reduce(executor=executor, report=lambda count: [future.cancel() for future in executor.futures])
+
+
+class Unlike(Executor):
+    """Runs each task at once, as a machine with other register tiles would."""
+
+    def submit(self, function, /, *args):
+        future = Future()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                runs, "CHOSEN", host.TILES["generic"]._replace(matmul_64=host.RegisterTile(6, 2, 2))
+            )
+            try:
+                future.set_result(function(*args))
+            except RuntimeError as error:
+                future.set_exception(error)
+        return future
+
+
+def test_a_worker_whose_code_is_cut_otherwise_is_refused():
+    """What the caller packed for its tiles would be read out of bounds."""
+    run = Run(executor=Unlike())
+    with pytest.raises(
+        RuntimeError, match=r"^executor must have workers with the caller's fastvi and register"
+    ):
+        run.reduce(Toy.zero(), TASKS, toy, states)
 
 
 class Nonsense(Executor):
@@ -437,7 +463,7 @@ def run_that_stands_still(path, where, call):
     if where == "before a file is renamed":
         os.replace = stand_still(call, os.replace)
     elif where == "within a file":
-        os.fsync = stand_still(call, os.fsync)
+        os.fsync = stand_still(2 * call - 1, os.fsync)  # of each file, and then of its folder
     reduce(path, work=stand_still(call, toy) if where == "within a task" else toy, tasks=range(200))
 
 

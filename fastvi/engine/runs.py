@@ -7,6 +7,7 @@ executor, with any executor of any number of workers, and for a run that went on
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -15,8 +16,10 @@ from typing import Any, Protocol, Self, TypeVar
 
 from numpy.typing import NDArray
 
+import fastvi
 from fastvi.engine.checkpoints import Checkpoint
 from fastvi.engine.progress import Report, Reporter
+from fastvi.kernels.cpu.host import CHOSEN
 from fastvi.validation import shown, with_article
 
 Array = NDArray[Any]
@@ -42,6 +45,24 @@ def _window(executor: Executor) -> int:
     """How many tasks are submitted ahead: two a worker, so that none waits for the merge."""
     workers = getattr(executor, "_max_workers", None)  # pools of threads and processes, also loky's
     return 2 * workers if isinstance(workers, int) and workers > 0 else WINDOW
+
+
+def _compiled_as() -> tuple[str, Any]:
+    """Version, and the register tiles that arrays are packed for."""
+    return fastvi.__version__, CHOSEN
+
+
+def _work_alike(home: tuple[str, Any], work: Callable[[T], P], task: T) -> P:
+    """``work(task)`` in a worker. One whose register tiles are others would read beyond what the caller
+    packed, one of another version would have other bits.
+    """
+    here = _compiled_as()
+    if here != home:
+        raise RuntimeError(
+            f"executor must have workers with the caller's fastvi and register tiles, {home}, got {here}: on "
+            "machines that are not alike set NUMBA_CPU_NAME=generic and NUMBA_CPU_FEATURES to nothing on all"
+        )
+    return work(task)
 
 
 class Run:
@@ -180,7 +201,7 @@ class Run:
 
     @staticmethod
     def _submitted(executor: Executor, work: Callable[[T], P], task: T) -> Future[P]:
-        future = executor.submit(work, task)
+        future = executor.submit(functools.partial(_work_alike, _compiled_as(), work), task)
         if not all(callable(getattr(future, name, None)) for name in ("result", "cancel")):
             raise TypeError(f"executor must return a Future for every task, got {shown(future)}")
         return future

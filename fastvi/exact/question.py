@@ -120,9 +120,9 @@ def tiles() -> tuple[Any, ...]:
     import fastvi
     from fastvi.engine.form import CHUNK_DATA, Form
     from fastvi.engine.hardware import caches
-    from fastvi.kernels.cpu.host import COLUMNS
+    from fastvi.kernels.cpu.host import CHOSEN
 
-    return (fastvi.__version__, COLUMNS, CHUNK_DATA, Form.wave_tiles, *caches())
+    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, Form.wave_tiles, *caches())
 
 
 def _summed_by(device: str) -> str:
