@@ -28,13 +28,13 @@ _HOME = os.path.dirname(os.path.abspath(fastvi.__file__))
 _LONGEST = 700
 # what other libraries and Python say, also inside of a line of ours
 _FOREIGN = re.compile(
-    r"has no attribute|unsupported operand|ufunc|numba|dlpack|cannot reshape|could not be broadcast|"
+    r"has no attribute|unsupported operand|ufunc|numba\.|nopython|dlpack|cannot reshape|could not be broadcast|"
     r"could not convert|inhomogeneous|not supported between|setting an array element|takes \d+ positional|"
-    r"object is not|expected str|out of bounds for|not iterable|not subscriptable|maximum .*dimension|"
-    r"unhashable|format string|truth value|0x[0-9a-f]{6}",
+    r"expected str|out of bounds for|not iterable|not subscriptable|maximum .*dimension|"
+    r"unhashable|format string|truth value",
     re.IGNORECASE,
 )
-_CAME = re.compile(r"\bgot\b|\bbut\b|\bcame\b")
+_CAME = re.compile(r"\bgot\b|\bbut\b|^\w+='")
 _ALLOWED = re.compile(r"\bmust\b|\bis not available\b|\bis [\d,]+|\bcannot\b|\bhave\b")
 
 
@@ -59,21 +59,24 @@ def try_plain(call: Call) -> Verdict:
 def try_case(call: Call, name: str, make: Callable[[], Any]) -> Verdict:
     """The call with one argument odd."""
     argument = call.arguments[name]
-    value = make()
+    try:
+        value = make()
+    except Exception as error:
+        return Verdict("the catalogue is wrong", f"{type(error).__name__}: {error}")
     before = _snapshot(value)
     try:
-        answer = answers_of = _answer(call, {**call.plain(), name: value})
+        answer = _answer(call, {**call.plain(), name: value})
     except Exception as error:
-        return _refusal(error, call, argument, name)
+        return _refusal(error, call, argument, name, value)
     if _snapshot(value) != before:
         return Verdict("the argument was changed", name)
     # made anew: what can be read once has been read
     try:
         plain = argument.plain_form(make())
     except Illegal:
-        return Verdict("an answer where a refusal is due", _short(answers_of))
+        return Verdict("an answer where a refusal is due", _short(answer))
     holes = answers.with_nan(answer)
-    if holes and not _has_nan(call, plain):
+    if holes and not _is_impossible(call, plain):
         return Verdict("NaN in an answer", ", ".join(holes))
     try:
         wanted = _answer(call, {**call.plain(), name: plain})
@@ -103,11 +106,13 @@ def _own_warnings() -> Any:
     return getattr(fastvi, found[0]) if found else Nothing
 
 
-def _refusal(error: Exception, call: Call, argument: Argument, name: str) -> Verdict:
+def _refusal(error: Exception, call: Call, argument: Argument, name: str, value: Any) -> Verdict:
     text = str(error)
     said = f"{type(error).__name__}: {text}"[:_LONGEST]
     if isinstance(error, OSError) and OSError in argument.errors:
         return Verdict("" if "\n" not in text else "several lines", said)
+    if isinstance(error, MemoryError) and _is_huge(value):
+        return Verdict("", said)  # there is no room for the argument itself
     if type(error) not in (ValueError, TypeError, *argument.errors):
         return Verdict("another exception", said)
     if not _raised_here(error.__traceback__):
@@ -125,6 +130,10 @@ def _refusal(error: Exception, call: Call, argument: Argument, name: str) -> Ver
     if _FOREIGN.search(text):
         return Verdict("foreign words", said)
     return Verdict("", said)
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.size >= 1 << 36
 
 
 def _blamed(call: Call, name: str) -> Iterable[str]:
@@ -157,6 +166,8 @@ def _raises(file: str) -> list[tuple[int, int]]:
 
 def _snapshot(value: Any) -> Any:
     """What an argument held, as far as it can be told."""
+    if isinstance(value, np.ma.MaskedArray):
+        return None
     if isinstance(value, np.ndarray) and value.dtype != object and value.size < 1 << 20:
         return value.tobytes(), value.shape, str(value.dtype), value.flags.writeable
     if type(value) in (list, dict, set, bytearray):
@@ -167,8 +178,18 @@ def _snapshot(value: Any) -> Any:
     return None
 
 
-def _has_nan(call: Call, plain: Any) -> bool:
-    return isinstance(plain, np.ndarray) and plain.dtype.kind == "f" and bool(np.isnan(plain).any())
+# what p(z | x) is asked about: NaN where p(x) is 0, as their documentation has it
+_OF_POSTERIORS = ("exact_posterior", "kl_to_posterior", "kl_from_posterior")
+_SQUARE_OVERFLOWS = 1e150
+
+
+def _is_impossible(call: Call, plain: Any) -> bool:
+    """Whether data are so far away that their density is 0 in doubles."""
+    if call.public in ("pareto_k", "psis"):  # k-hat is NaN where all weights are 0
+        return bool(np.isneginf(plain).all())
+    if call.public not in _OF_POSTERIORS or not isinstance(plain, np.ndarray) or plain.dtype.kind != "f":
+        return False
+    return bool((np.abs(plain) > _SQUARE_OVERFLOWS).any())
 
 
 def _short(answer: Any) -> str:

@@ -150,9 +150,9 @@ def _integer(value: Any) -> int:
 
 
 def count(
-    plain: Any, minimum: int = 1, *, most: int = 2**63 - 1, optional: bool = False, skip: Iterable[str] = ()
+    plain: Any, minimum: int = 1, *, most: float = math.inf, optional: bool = False, skip: Iterable[str] = ()
 ) -> Argument:
-    """An int of at least ``minimum``; none that no machine could count to."""
+    """An int of at least ``minimum``."""
 
     def meaning(value: Any) -> int:
         number = _integer(value)

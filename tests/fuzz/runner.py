@@ -75,9 +75,12 @@ def _work(waiting: Any, done: Any, limit: float) -> None:
             except queue.Empty:
                 return
             for case in cases:
-                worker = worker or _Worker(limit)
-                finding = worker.ask(case)
-                if finding is None:
+                # twice: what was cut short in compiling goes on from the cache
+                for _ in range(2):
+                    worker = worker or _Worker(limit)
+                    finding = worker.ask(case)
+                    if finding is not None:
+                        break
                     finding = Finding(case, "hang or crash", worker.last_words())
                     worker.close()
                     worker = None
@@ -138,6 +141,7 @@ def serve(pipe: Any, limit: float, words: str) -> None:
             try:
                 case = pipe.recv()
             except EOFError:
+                sys.stderr = sys.__stderr__
                 return
             name, _, rest = case.partition("/")
             call = calls[name]

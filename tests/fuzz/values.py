@@ -305,6 +305,11 @@ def _masked(a: np.ndarray, hidden: bool) -> Any:
     return np.ma.array(a, mask=mask)
 
 
+def _flat(a: np.ndarray) -> np.ndarray:
+    """In two axes."""
+    return a.reshape(-1, a.shape[-1]) if a.ndim else a.reshape(1, 1)
+
+
 def _structured(a: np.ndarray) -> np.ndarray:
     out = np.zeros(a.shape, dtype=[("value", a.dtype)])
     out["value"] = a
@@ -361,8 +366,8 @@ OTHER: dict[str, Callable[[np.ndarray], Any]] = {
     "as dates": lambda a: a.astype(np.int64).astype("M8[D]"),
     "as durations": lambda a: a.astype(np.int64).astype("m8[s]"),
     "structured": _structured,
-    "sparse": lambda a: scipy.sparse.csr_array(np.atleast_2d(a)),
-    "sparse matrix": lambda a: scipy.sparse.coo_matrix(np.atleast_2d(a)),
+    "sparse": lambda a: scipy.sparse.csr_array(_flat(a)),
+    "sparse matrix": lambda a: scipy.sparse.coo_matrix(_flat(a)),
     "masked": lambda a: _masked(a, True),
     "one None": _put(None, dtype=object),
     "one str": _put("a", dtype=object),
