@@ -28,8 +28,9 @@ _HOME = os.path.dirname(os.path.abspath(fastvi.__file__))
 _LONGEST = 700
 # what other libraries and Python say, also inside of a line of ours
 _FOREIGN = re.compile(
-    r"has no attribute|unsupported operand|ufunc|numba\.|nopython|dlpack|cannot reshape|could not be broadcast|"
-    r"could not convert|inhomogeneous|not supported between|setting an array element|takes \d+ positional|"
+    r"has no attribute|unsupported operand|ufunc|numba\.|nopython|dlpack|cannot reshape|"
+    r"could not be broadcast|could not convert|inhomogeneous|"
+    r"not supported between|setting an array element|takes \d+ positional|"
     r"expected str|out of bounds for|not iterable|not subscriptable|maximum .*dimension|"
     r"unhashable|format string|truth value",
     re.IGNORECASE,
@@ -81,7 +82,9 @@ def try_case(call: Call, name: str, make: Callable[[], Any]) -> Verdict:
     try:
         wanted = _answer(call, {**call.plain(), name: plain})
     except Exception as error:
-        return Verdict("an answer where the plain form is refused", f"{type(error).__name__}: {error}"[:_LONGEST])
+        return Verdict(
+            "an answer where the plain form is refused", f"{type(error).__name__}: {error}"[:_LONGEST]
+        )
     apart = answers.difference(answers.bits(answer), answers.bits(wanted))
     return Verdict("another answer than of the plain form" if apart else "", apart or "answered")
 
@@ -99,6 +102,7 @@ def _answer(call: Call, arguments: dict[str, Any]) -> Any:
 @functools.cache
 def _own_warnings() -> Any:
     """Categories of fastvi's own; a category that nothing has where there are none."""
+
     class Nothing(Warning):
         pass
 

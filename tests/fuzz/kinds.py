@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import values
+from . import arrays, values
 
 
 class Illegal(Exception):
@@ -79,7 +79,7 @@ def _doubles(value: Any) -> np.ndarray:
 
 def _array_odd(plain: np.ndarray, skip: Iterable[str]) -> dict[str, Callable[[], Any]]:
     odd = _without(skip)
-    for name, change in {**values.SAME, **values.OTHER}.items():
+    for name, change in {**arrays.SAME, **arrays.OTHER}.items():
         if name not in set(skip):
             odd[name] = lambda change=change: change(np.array(plain))
     return odd
@@ -189,7 +189,12 @@ def _integer_or_bool(value: Any) -> int:
 
 
 def number(
-    plain: Any, *, low: float = -math.inf, high: float = math.inf, closed: bool = False, optional: bool = False
+    plain: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    closed: bool = False,
+    optional: bool = False,
 ) -> Argument:
     """A real number between ``low`` and ``high``, these two only where ``closed``."""
 

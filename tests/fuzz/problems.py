@@ -113,7 +113,9 @@ def _deep(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> Proble
         return naive.sbn_log_likelihood(v["weights"], v["bias"], x, z, observed) + prior
 
     x = _binary(rng, num, num_pixels)
-    return Problem("deep network", model, _lists(p), joint, None, x, _mask(rng, num, num_pixels), d, _size(p, 0))
+    return Problem(
+        "deep network", model, _lists(p), joint, None, x, _mask(rng, num, num_pixels), d, _size(p, 0)
+    )
 
 
 def _machine(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> Problem:
@@ -151,7 +153,9 @@ def _restricted(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> 
         return naive.rbm_log_partition(v["weights"], v["visible_bias"], v["hidden_bias"])
 
     x = _binary(rng, num, width)
-    return Problem("restricted machine", model, _lists(p), joint, log_z, x, _mask(rng, num, width), d, _size(p, 0))
+    return Problem(
+        "restricted machine", model, _lists(p), joint, log_z, x, _mask(rng, num, width), d, _size(p, 0)
+    )
 
 
 def _noise(rng: np.random.Generator) -> float:
@@ -195,13 +199,19 @@ def _decoder(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> Pro
 
     def joint(v: Parameters, x: Any, z: Any, observed: Any) -> float:
         network = [(v["layer_0_weight"], v["layer_0_bias"]), (v["layer_1_weight"], v["layer_1_bias"])]
-        likelihood = naive_models.decoder_log_likelihood(network, activation, x, z, v.get("noise_std"), observed)
+        likelihood = naive_models.decoder_log_likelihood(
+            network, activation, x, z, v.get("noise_std"), observed
+        )
         return likelihood + naive.bernoulli_log_prob(z, v["prior_logits"])
 
     x = _binary(rng, num, num_pixels) if std is None else 2.0 * rng.normal(size=(num, num_pixels))
     # a unit of the second layer is at most a product of the first's sums with its weights
     reach = (_size(p, 0) + 1.0) ** 2
-    size = reach if std is None else max(num_pixels, 1) * ((float(np.abs(x).max(initial=0.0)) + reach) / std) ** 2
+    size = (
+        reach
+        if std is None
+        else max(num_pixels, 1) * ((float(np.abs(x).max(initial=0.0)) + reach) / std) ** 2
+    )
     return Problem("decoder", model, _lists(p), joint, None, x, _mask(rng, num, num_pixels), d, size)
 
 

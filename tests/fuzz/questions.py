@@ -74,9 +74,7 @@ def log_joint(p: Problem, rng: np.random.Generator) -> list[Check]:
         want = [naive.bm_log_joint(p.parameters["couplings"], p.parameters["bias"], s) for s in z.tolist()]
         return [Check("log_joint", p.model.log_joint(None, z), want, p.tolerance)]
     found = p.model.log_joint(p.x[:, None], _states(p)[None])
-    want = [
-        [p.joint(p.parameters, x, z, None) for z in naive.states(p.num_latents)] for x in p.x.tolist()
-    ]
+    want = [[p.joint(p.parameters, x, z, None) for z in naive.states(p.num_latents)] for x in p.x.tolist()]
     return [Check("log_joint", found, np.reshape(want, (p.num_data, 1 << p.num_latents)), p.tolerance)]
 
 
@@ -177,23 +175,32 @@ def bounds(p: Problem, rng: np.random.Generator) -> list[Check]:
     kind = [None, "joint", "log_ratio", "reconstruction"][rng.integers(4)]
     if kind == "reconstruction" and p.kind in ("restricted machine", "user's log joint"):
         kind = None
-    checks = [
+    return [
         Check(
             f"elbo, {kind}",
             fastvi.elbo(p.model, p.x, q, observed=p.observed, decomposition=kind).value,
-            [_mean(lq, [a - b for a, b in zip(row, lq, strict=True)]) for row, lq in zip(joint, logs, strict=True)],
+            [
+                _mean(lq, [a - b for a, b in zip(row, lq, strict=True)])
+                for row, lq in zip(joint, logs, strict=True)
+            ],
             tol,
         ),
         Check(
             "kl_to_posterior",
             fastvi.kl_to_posterior(p.model, p.x, q, observed=p.observed),
-            [_mean(lq, [b - a for a, b in zip(row, lq, strict=True)]) for row, lq in zip(posterior, logs, strict=True)],
+            [
+                _mean(lq, [b - a for a, b in zip(row, lq, strict=True)])
+                for row, lq in zip(posterior, logs, strict=True)
+            ],
             tol,
         ),
         Check(
             "kl_from_posterior",
             fastvi.kl_from_posterior(p.model, p.x, q, observed=p.observed),
-            [_mean(row, [a - b for a, b in zip(row, lq, strict=True)]) for row, lq in zip(posterior, logs, strict=True)],
+            [
+                _mean(row, [a - b for a, b in zip(row, lq, strict=True)])
+                for row, lq in zip(posterior, logs, strict=True)
+            ],
             tol,
         ),
         Check(
@@ -206,7 +213,6 @@ def bounds(p: Problem, rng: np.random.Generator) -> list[Check]:
             tol,
         ),
     ]
-    return checks
 
 
 def _mean(logs: list[float], values: list[float]) -> float:
@@ -250,10 +256,11 @@ def fit(p: Problem, rng: np.random.Generator) -> list[Check]:
         return []
     found = fastvi.fit_posterior(p.model, p.x, num_restarts=1, max_sweeps=30, seed=3)
     whole = Problem(**{**vars(p), "observed": None})
-    logs = [[naive.bernoulli_log_prob(z, row) for z in naive.states(p.num_latents)] for row in found.q.logits.tolist()]
-    want = [
-        _mean(lq, [a - b for a, b in zip(whole.table(n), lq, strict=True)]) for n, lq in enumerate(logs)
+    logs = [
+        [naive.bernoulli_log_prob(z, row) for z in naive.states(p.num_latents)]
+        for row in found.q.logits.tolist()
     ]
+    want = [_mean(lq, [a - b for a, b in zip(whole.table(n), lq, strict=True)]) for n, lq in enumerate(logs)]
     reach = max((abs(t) for row in logs for t in row), default=0.0)
     tol = 2 * p.tolerance + 64 * 2.0**-53 * reach
     above = [max(0.0, a - whole.log_marginal(n)) for n, a in enumerate(found.objective.tolist())]
@@ -266,7 +273,9 @@ def fit(p: Problem, rng: np.random.Generator) -> list[Check]:
 def weights(p: Problem, rng: np.random.Generator) -> list[Check]:
     """Functions of given log weights; the problem plays no part."""
     num, rows = int(rng.integers(2, 200)), int(rng.integers(1, 4))
-    log_w = float(rng.choice([0.0, 1.0, 30.0])) * rng.normal(size=(rows, num)) + float(rng.choice([0.0, -700.0]))
+    log_w = float(rng.choice([0.0, 1.0, 30.0])) * rng.normal(size=(rows, num)) + float(
+        rng.choice([0.0, -700.0])
+    )
     if rng.random() < 0.3:
         log_w[:, : num // 2] = -math.inf
     axis = int(rng.choice([-1, 0]))
@@ -280,9 +289,19 @@ def weights(p: Problem, rng: np.random.Generator) -> list[Check]:
     cut = int(rng.integers(0, num + 1))
     summary.update(log_w[:, :cut])
     summary.update(log_w[:, cut:])
-    checks = [
-        Check("log_mean_exp", fastvi.log_mean_exp(given, axis), [naive_log_weights.log_mean_exp(r) for r in lists], tol),
-        Check("LogWeights", summary.estimate().log_marginal, [naive_log_weights.log_mean_exp(r) for r in lists], tol),
+    return [
+        Check(
+            "log_mean_exp",
+            fastvi.log_mean_exp(given, axis),
+            [naive_log_weights.log_mean_exp(r) for r in lists],
+            tol,
+        ),
+        Check(
+            "LogWeights",
+            summary.estimate().log_marginal,
+            [naive_log_weights.log_mean_exp(r) for r in lists],
+            tol,
+        ),
         Check(
             "effective_sample_size",
             fastvi.effective_sample_size(given, axis),
@@ -309,7 +328,6 @@ def weights(p: Problem, rng: np.random.Generator) -> list[Check]:
             4 * num * tol,
         ),
     ]
-    return checks
 
 
 QUESTIONS: tuple[Callable[[Problem, np.random.Generator], list[Check]], ...] = (

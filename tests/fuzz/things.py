@@ -24,13 +24,16 @@ W, B, C = _eighths(4, 3), _eighths(4), _eighths(3)
 X = np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
 REAL_X = _eighths(2, 4)
 Z = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
-J = np.array([[0.0, 0.5, -0.25, 1.0], [0.5, 0.0, 0.125, 0.0], [-0.25, 0.125, 0.0, -1.0], [1.0, 0.0, -1.0, 0.0]])
+J = np.array(
+    [[0.0, 0.5, -0.25, 1.0], [0.5, 0.0, 0.125, 0.0], [-0.25, 0.125, 0.0, -1.0], [1.0, 0.0, -1.0, 0.0]]
+)
 SEEN = np.array([[True, False, True, True], [True, True, True, False]])
 LAYERS = [(_eighths(5, 3), _eighths(5)), (_eighths(4, 5), _eighths(4))]
 NARROW = [(_eighths(5, 2), _eighths(5)), (_eighths(4, 5), _eighths(4))]
 LOG_W = _eighths(2, 40)
 LOGITS = _eighths(2, 3)
 TABLE = np.array([[0.125, 0.25, 0.0], [0.375, 0.125, 0.125]])
+ESTIMATORS = ("leave_one_out", "disarm", "vimco", "reparameterized")
 COVARIANCE = np.array([[1.0, 0.25], [0.25, 0.5]])
 
 
@@ -47,7 +50,9 @@ def array_log_joint(x: Any, z: Any) -> Any:
 
 
 network = fastvi.SigmoidBeliefNetwork(W, B, C)
-deep = fastvi.SigmoidBeliefNetwork(W, B, prior=fastvi.SigmoidBeliefNetwork(_eighths(3, 2), _eighths(3), _eighths(2)))
+deep = fastvi.SigmoidBeliefNetwork(
+    W, B, prior=fastvi.SigmoidBeliefNetwork(_eighths(3, 2), _eighths(3), _eighths(2))
+)
 machine = fastvi.BoltzmannMachine(J, B)
 restricted = fastvi.RestrictedBoltzmannMachine(W, B, C)
 coding = fastvi.BinarySparseCoding(W, B, 0.5, C)
