@@ -1,4 +1,4 @@
-"""What the tables of calls share: a call, and arguments that many of them have."""
+"""A call with its arguments, and the arguments that many calls have."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def layers(plain: Any) -> Argument:
     return anything(plain, odd, meaning=meaning)
 
 
-def of(question: Callable[..., Any], first: Any) -> Callable[..., Any]:
+def asked_of(question: Callable[..., Any], first: Any) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
         return question(first, **arguments)
 

@@ -11,7 +11,7 @@ import numpy as np
 import fastvi
 
 from . import things as t
-from .calls import ANY_MODEL, ENUMERABLE, Call, Q, executor, model, of, q
+from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, executor, model, q
 from .kinds import (
     Argument,
     anything,
@@ -53,14 +53,14 @@ def estimators() -> list[Call]:
               "normalized": flag(True), "target_std_error": number(None, low=0.0, optional=True),
               "target_ess": number(None, low=0.0, optional=True), "executor": executor(), "device": device(),
               "progress": progress()}),
-        Call("estimate_log_marginal[masked]", of(fastvi.estimate_log_marginal, t.network),
+        Call("estimate_log_marginal[masked]", asked_of(fastvi.estimate_log_marginal, t.network),
              {"x": bits(t.X, hidden=True), "observed": mask(t.SEEN), "proposal": proposal}),
-        Call("estimate_log_marginal[targets]", of(fastvi.estimate_log_marginal, t.network),
+        Call("estimate_log_marginal[targets]", asked_of(fastvi.estimate_log_marginal, t.network),
              {"x": bits(t.X), "target_std_error": number(0.1, low=0.0, optional=True),
               "target_ess": number(100.0, low=0.0, optional=True)}),
-        Call("estimate_log_marginal[table]", of(fastvi.estimate_log_marginal, t.table),
+        Call("estimate_log_marginal[table]", asked_of(fastvi.estimate_log_marginal, t.table),
              {"x": indices([0, 1], 2, optional=True), "proposal": q("prior", words=("uniform", "prior"))}),
-        Call("estimate_log_marginal[linear]", of(fastvi.estimate_log_marginal, t.linear),
+        Call("estimate_log_marginal[linear]", asked_of(fastvi.estimate_log_marginal, t.linear),
              {"x": reals(t.REAL_X), "proposal": q(t.normal, *Q, fastvi.Mixture, words=("uniform", "prior"))}),
         Call("annealed_importance_sampling", fastvi.annealed_importance_sampling,
              {"model": model(t.network, *ENUMERABLE), "x": bits(t.X),
@@ -69,11 +69,11 @@ def estimators() -> list[Call]:
               "initial": q(t.shared, fastvi.Bernoulli, fastvi.Normal, words=("prior",)),
               "latents": bits(t.Z, optional=True), "num_leapfrog": count(2),
               "progress": progress(), "device": device()}),
-        Call("annealed_importance_sampling[machine]", of(fastvi.annealed_importance_sampling, t.machine),
+        Call("annealed_importance_sampling[machine]", asked_of(fastvi.annealed_importance_sampling, t.machine),
              {"x": thing(None, optional=True), "num_temperatures": count(4, most=2**32 - 1),
               "num_chains": count(3, most=2**32 - 1),
               "initial": word("prior", "prior"), "latents": bits(np.ones((3, 4)), optional=True)}),
-        Call("annealed_importance_sampling[linear]", of(fastvi.annealed_importance_sampling, t.linear),
+        Call("annealed_importance_sampling[linear]", asked_of(fastvi.annealed_importance_sampling, t.linear),
              {"x": reals(t.REAL_X), "num_temperatures": count(4, most=2**32 - 1),
               "num_chains": count(3, most=2**32 - 1), "num_leapfrog": count(2),
               "latents": reals(t.REAL_X[:, :2], optional=True)}),

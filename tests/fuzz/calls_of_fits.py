@@ -8,7 +8,7 @@ import tempfile
 import fastvi
 
 from . import things as t
-from .calls import ENUMERABLE, Call, model, of, q
+from .calls import ENUMERABLE, Call, asked_of, model, q
 from .kinds import bits, count, flag, number, path, progress, reals, seed, word
 
 
@@ -32,13 +32,13 @@ def fits() -> list[Call]:
               "tolerance": number(1e-6, low=0.0, closed=True),
               "num_samples": count(None, optional=True), "estimator": drawn,
               "learning_rate": number(None, low=0.0, optional=True), "seed": seed()}),
-        Call("fit_posterior[sampled]", of(fastvi.fit_posterior, t.network),
+        Call("fit_posterior[sampled]", asked_of(fastvi.fit_posterior, t.network),
              {"x": bits(t.X), "num_samples": count(4, optional=True),
               "estimator": word("disarm", *t.ESTIMATORS, optional=True),
               "max_sweeps": count(5), "learning_rate": number(0.5, low=0.0, optional=True)}),
-        Call("fit_posterior[coding]", of(fastvi.fit_posterior, t.coding), {"x": reals(t.REAL_X)}),
-        Call("fit_posterior[linear]", of(fastvi.fit_posterior, t.linear), {"x": reals(t.REAL_X)}),
-        Call("fit_posterior[normal]", of(fastvi.fit_posterior, t.smooth),
+        Call("fit_posterior[coding]", asked_of(fastvi.fit_posterior, t.coding), {"x": reals(t.REAL_X)}),
+        Call("fit_posterior[linear]", asked_of(fastvi.fit_posterior, t.linear), {"x": reals(t.REAL_X)}),
+        Call("fit_posterior[normal]", asked_of(fastvi.fit_posterior, t.smooth),
              {"x": bits(t.X), "tolerance": number(1e-6, low=0.0, closed=True)}),
         Call("fit_encoder", fastvi.fit_encoder,
              {**x, "encoder": q(t.encoder, fastvi.Encoder),
@@ -46,7 +46,7 @@ def fits() -> list[Call]:
               "num_samples": count(None, optional=True), "estimator": drawn, **held,
               "batch_size": count(2), "learning_rate": number(0.5, low=0.0), "amortization_gap": flag(),
               **schedule}),
-        Call("fit_encoder[sampled]", of(fastvi.fit_encoder, t.network),
+        Call("fit_encoder[sampled]", asked_of(fastvi.fit_encoder, t.network),
              {"x": bits(t.X), "encoder": q(t.encoder, fastvi.Encoder), "num_samples": count(4),
               "num_epochs": count(1, 0),
               "estimator": word("disarm", "leave_one_out", "disarm", optional=True)}),
@@ -57,11 +57,11 @@ def fits() -> list[Call]:
               fit_particles: count(None, optional=True), "estimator": drawn, **held,
               "score": word("exact", "exact", "bound"), "batch_size": count(None, optional=True),
               "learning_rate": number(None, low=0.0, optional=True), **schedule}),
-        Call("fit_model[wake_sleep]", of(fastvi.fit_model, t.network),
+        Call("fit_model[wake_sleep]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X), "objective": word("wake_sleep", "wake_sleep", "elbo", "importance_weighted"),
               "encoder": q(t.encoder, fastvi.Encoder), fit_particles: count(4),
               "num_epochs": count(1, 0), "score": word("bound", "exact", "bound")}),
-        Call("fit_model[em]", of(fastvi.fit_model, t.coding),
+        Call("fit_model[em]", asked_of(fastvi.fit_model, t.coding),
              {"x": reals(t.REAL_X), "objective": word("em", "em", "exact"),
               "held_out": reals(t.REAL_X, optional=True), "num_epochs": count(1, 0)}),
     ]  # fmt: skip

@@ -28,33 +28,33 @@ def exact() -> list[Call]:
             for what, arguments in {"": whole, ", masked": masked}.items():
                 fixed = {"model": model(each, *ANY_MODEL) if not what and name == "network" else None}
                 arguments = {**{k: v for k, v in fixed.items() if v}, **arguments}
-                bound = question if fixed["model"] else of(question, each)
+                bound = question if fixed["model"] else asked_of(question, each)
                 found.append(Call(f"{question.__name__}[{name}{what}]", bound, arguments))
     x = {"model": model(t.network, *ANY_MODEL), "x": bits(t.X)}
     found += [
         Call("log_marginal", fastvi.log_marginal,
              {**x, "normalized": flag(True), **exact_options(dtype=True)}),
-        Call("log_marginal[normal]", of(fastvi.log_marginal, t.smooth), {"x": bits(t.X), **limits()}),
-        Call("log_marginal[scalar]", of(fastvi.log_marginal, t.scalar), {"x": reals(t.REAL_X)}),
-        Call("log_marginal[arrays]", of(fastvi.log_marginal, t.arrays), {"x": reals(t.REAL_X)}),
-        Call("log_marginal[table]", of(fastvi.log_marginal, t.table),
+        Call("log_marginal[normal]", asked_of(fastvi.log_marginal, t.smooth), {"x": bits(t.X), **limits()}),
+        Call("log_marginal[scalar]", asked_of(fastvi.log_marginal, t.scalar), {"x": reals(t.REAL_X)}),
+        Call("log_marginal[arrays]", asked_of(fastvi.log_marginal, t.arrays), {"x": reals(t.REAL_X)}),
+        Call("log_marginal[table]", asked_of(fastvi.log_marginal, t.table),
              {"x": indices([0, 1], 2, optional=True), **exact_options(dtype=True)}),
-        Call("log_marginal[restricted, options]", of(fastvi.log_marginal, t.restricted),
+        Call("log_marginal[restricted, options]", asked_of(fastvi.log_marginal, t.restricted),
              {"x": bits(t.X), "normalized": flag(True), **limits()}),
-        Call("log_marginal[linear, options]", of(fastvi.log_marginal, t.linear),
+        Call("log_marginal[linear, options]", asked_of(fastvi.log_marginal, t.linear),
              {"x": reals(t.REAL_X), "normalized": flag(True), **limits()}),
-        Call("log_marginal[machine without data]", of(fastvi.log_marginal, t.machine),
+        Call("log_marginal[machine without data]", asked_of(fastvi.log_marginal, t.machine),
              {"x": bits(t.X, optional=True)}),
         Call("log_marginal_gradient", fastvi.log_marginal_gradient,
              {**x, "data_weights": reals([1.0, 0.5], optional=True), **exact_options()}),
-        Call("log_marginal_gradient[table]", of(fastvi.log_marginal_gradient, t.table),
+        Call("log_marginal_gradient[table]", asked_of(fastvi.log_marginal_gradient, t.table),
              {"x": indices([0, 1], 2, optional=True), "data_weights": reals([1.0, 0.5], optional=True)}),
         Call("exact_posterior", fastvi.exact_posterior,
              {**x, "top_k": count(2, 0), "pairwise": flag(), "normalized": flag(True), **exact_options()}),
         Call("log_partition", fastvi.log_partition,
              {"model": model(t.machine, fastvi.BoltzmannMachine, fastvi.RestrictedBoltzmannMachine),
               **exact_options(dtype=True)}),
-        Call("log_partition[restricted]", of(fastvi.log_partition, t.restricted), limits()),
+        Call("log_partition[restricted]", asked_of(fastvi.log_partition, t.restricted), limits()),
         Call("plan", fastvi.plan,
              {"model": model(t.network, *ENUMERABLE), "num_data": count(2, 0),
               "question": word("log_marginal", "log_marginal", "log_partition", "exact_posterior",
@@ -88,7 +88,9 @@ def bounds() -> list[Call]:
             }
             if question not in real.get(name, (question,)):
                 continue
-            found.append(Call(f"{question.__name__}[{name}]", of(question, each), {"x": x, "q": family}))
+            found.append(
+                Call(f"{question.__name__}[{name}]", asked_of(question, each), {"x": x, "q": family})
+            )
     common = {"model": model(t.network, *ENUMERABLE), "x": bits(t.X, hidden=True), "q": q(t.bernoulli, *Q),
               "observed": mask(t.SEEN), "device": device(), **limits()}  # fmt: skip
     found += [
@@ -96,7 +98,7 @@ def bounds() -> list[Call]:
              {**common, "normalized": flag(True), "num_samples": count(None, optional=True),
               "seed": seed(),
               "decomposition": word(None, "reconstruction", "joint", "log_ratio", optional=True)}),
-        Call("elbo[sampled]", of(fastvi.elbo, t.network),
+        Call("elbo[sampled]", asked_of(fastvi.elbo, t.network),
              {"x": bits(t.X), "q": q(t.shared, *Q), "num_samples": count(20, optional=True),
               "seed": seed(),
               "decomposition": word("joint", "reconstruction", "joint", "log_ratio", optional=True),

@@ -1,4 +1,4 @@
-"""What became of an odd value: an answer equal in bits to that of its plain form, or one line in our words.
+"""The verdict on an odd value: an answer equal in bits to that of its plain form, or one line in our words.
 
 Anything else is a failure: another exception, a text of NumPy's, Numba's or Python's, two lines, a line that
 does not say which argument, what is allowed and what came, a NaN, a changed argument, a printed line.

@@ -1,4 +1,4 @@
-"""What an argument may be, stated apart from fastvi: its odd values and the plain form of a legal one."""
+"""Kinds of arguments, stated apart from fastvi: their odd values, and the plain form of a legal one."""
 
 from __future__ import annotations
 
