@@ -5,7 +5,7 @@ from __future__ import annotations
 import fastvi
 
 from . import things as t
-from .calls import ANY_MODEL, ENUMERABLE, Call, Q, exact_options, limits, model, q
+from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, exact_options, limits, model, q
 from .kinds import bits, count, device, flag, indices, mask, reals, seed, word
 
 

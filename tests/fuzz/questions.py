@@ -55,7 +55,8 @@ def log_marginal(p: Problem, rng: np.random.Generator) -> list[Check]:
     checks = [Check("log_marginal", found, _log_marginals(p), p.tolerance)]
     if p.num_data:  # a datum in any batch
         n = int(rng.integers(p.num_data))
-        mask = p.mask(n)
+        seen = p.mask(n)
+        mask = None if seen is None else np.array(seen, dtype=bool)
         alone = fastvi.log_marginal(p.model, p.x[n : n + 1], observed=mask)
         checks.append(Check("log_marginal of one datum", alone, found[n : n + 1], 0.0))
     if p.log_z is not None:
