@@ -342,7 +342,7 @@ def real_number(value: Any, name: str, allowed: str) -> float:
         with np.errstate(over="ignore"):
             number = float(scalar)
     except OverflowError:  # an int beyond the doubles
-        number = math.inf if scalar > 0 else -math.inf
+        number = math.inf if value > 0 else -math.inf
     if math.isnan(number):
         raise ValueError(f"{name} must be {allowed}, got {shown(scalar)}")
     return number

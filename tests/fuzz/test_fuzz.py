@@ -161,6 +161,7 @@ def test_a_hang_is_found_and_named(monkeypatch):
     assert [f.fault for f in found] == [""]
 
 
+@pytest.mark.slow_without_jit
 def test_the_soak_finds_a_wrong_number(monkeypatch):
     """Log p(x) that is off by 1e-6 of a nat."""
     right = fastvi.log_marginal

@@ -46,7 +46,7 @@ def scalar_log_joint(x: Any, z: Any) -> float:
 
 
 def array_log_joint(x: Any, z: Any) -> Any:
-    return -np.minimum(np.abs(x[:, 0, None] / 2 - z.sum(axis=1)), 1e300)
+    return -np.minimum(np.abs(x[:, :1].sum(axis=1, keepdims=True) / 2 - z.sum(axis=1)), 1e300)
 
 
 network = fastvi.SigmoidBeliefNetwork(W, B, C)
