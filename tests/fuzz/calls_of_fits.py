@@ -68,7 +68,7 @@ def fits() -> list[Call]:
 
 
 def files() -> list[Call]:
-    saved, idx = f"{_FOLDER}/model", f"{_FOLDER}/digits"
+    saved, idx = f"{_FOLDER.name}/model", f"{_FOLDER.name}/digits"
     t.network.save(saved)
     with open(idx, "wb") as file:
         file.write(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 1]))
@@ -79,4 +79,4 @@ def files() -> list[Call]:
     ]
 
 
-_FOLDER = tempfile.mkdtemp(prefix="fastvi-fuzz-")
+_FOLDER = tempfile.TemporaryDirectory(prefix="fastvi-fuzz-")  # removed when the process ends

@@ -132,7 +132,8 @@ class _Worker:
 
 def serve(pipe: Any, limit: float, words: str) -> None:
     """The process: take names of cases, send what became of them."""
-    os.chdir(tempfile.mkdtemp(prefix="fastvi-fuzz-"))
+    folder = tempfile.TemporaryDirectory(prefix="fastvi-fuzz-")  # for what a case writes
+    os.chdir(folder.name)
     calls: dict[str, Any] = {}
     with open(words, "w", encoding="utf-8") as trace, open(os.devnull, "w") as nowhere:
         while True:
@@ -140,6 +141,8 @@ def serve(pipe: Any, limit: float, words: str) -> None:
                 case = pipe.recv()
             except EOFError:
                 sys.stderr = sys.__stderr__
+                os.chdir("/")
+                folder.cleanup()
                 return
             name, _, rest = case.partition("/")
             plain = rest == "plain"
