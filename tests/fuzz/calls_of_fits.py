@@ -20,11 +20,8 @@ def fits() -> list[Call]:
         "checkpoint": path(None, optional=True), "progress": progress(),
     }  # fmt: skip
     drawn = word(None, *t.ESTIMATORS, optional=True)
-    fit_particles = [
-        name
-        for name in inspect.signature(fastvi.fit_model).parameters
-        if name in ("num_particles", "num_samples")
-    ][-1]
+    known = inspect.signature(fastvi.fit_model).parameters
+    fit_particles = "num_samples" if "num_samples" in known else "num_particles"
     return [
         Call("fit_posterior", fastvi.fit_posterior,
              {**x, "objective": word("reverse_kl", "reverse_kl", "forward_kl", "importance_weighted"),

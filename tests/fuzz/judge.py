@@ -93,7 +93,7 @@ def _answer(call: Call, arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # what fastvi has to say about an answer is no fault
-        warnings.filterwarnings("ignore", module=r"fastvi(\.|$)", category=_own_warnings())
+        warnings.simplefilter("ignore", _own_warnings())
         answer = call.function(**arguments)
         answers.bits(answer)  # what is computed when it is first used belongs to the answer
     return answer
