@@ -27,9 +27,13 @@ def shown(value: Any) -> str:
     """One short line that says what ``value`` is."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = " ".join(repr(value).split())
+    kind = type(value).__name__
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an object whose repr fails, an int of more digits than Python writes
+        return f"an object without a repr ({kind})"
     text = text if len(text) <= 60 else text[:57] + "..."
-    return f"{text} ({type(value).__name__})"
+    return f"{text} ({kind})"
 
 
 def with_article(word: str) -> str:
@@ -90,6 +94,13 @@ def for_each_datum(shape: tuple[int, ...], name: str, num_data: int | None, *las
     raise ValueError(f"{name} must have shape {next(ends)}, or {next(ends)} for all data, got shape {shape}")
 
 
+def _why_no_array(value: Any, error: Exception) -> str:
+    """NumPy's reason, but for lists, of which it speaks in terms of its own."""
+    if isinstance(value, list | tuple):
+        return "its entries have no common shape, or are no numbers"
+    return " ".join(str(error).split())
+
+
 def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """What ``numpy.asarray`` makes of ``value``, or DLPack on the CPU where NumPy makes nothing of it."""
     if isinstance(value, np.ma.MaskedArray):
@@ -98,7 +109,7 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except Exception as error:  # ragged lists, tensors on a GPU, tensors that require a gradient
-        array, reason = None, f": {' '.join(str(error).split())}"
+        array, reason = None, f": {_why_no_array(value, error)}"
     # an array of objects is NumPy's own, whatever DLPack would say of it
     foreign = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
     if (array is None or array.dtype == object) and foreign:
@@ -342,8 +353,18 @@ def _integer(value: Any) -> int | None:
         return None
     try:
         return operator.index(value)
-    except TypeError:
+    except Exception:  # whatever the caller's class raises: it is no integer
         return None
+
+
+def axis(value: Any, num_axes: int) -> int:
+    """An axis of an array of ``num_axes``, as it was counted: from the left or, negative, from the right."""
+    index = _integer(value)
+    if index is None:
+        raise TypeError(f"axis must be an int, got {shown(value)}")
+    if not -num_axes <= index < num_axes:
+        raise ValueError(f"axis must lie in {-num_axes} ... {num_axes - 1}, got {shown(index)}")
+    return index
 
 
 def seed(value: Any, name: str = "seed") -> int:
@@ -392,18 +413,33 @@ def counts(value: Any, name: str) -> tuple[int, ...]:
     return found
 
 
-def positive_float(value: Any, name: str) -> float:
-    """A finite float > 0; arrays without axes are taken, booleans are not."""
-    must = f"{name} must be a finite number > 0"
-    scalar = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
-    if isinstance(scalar, bool | np.bool_) or not isinstance(scalar, numbers.Real):
-        raise TypeError(f"{must}, got {shown(scalar)}")
+def _scalar(value: Any) -> Any:
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def real_number(value: Any, name: str, allowed: str) -> float:
+    """Any real number but NaN, as a float (a larger one than any double is inf); arrays without axes are
+    taken, booleans are not.
+    """
+    scalar = _scalar(value)
+    # NumPy's durations call themselves integers
+    if isinstance(scalar, bool | np.bool_ | np.timedelta64) or not isinstance(scalar, numbers.Real):
+        raise TypeError(f"{name} must be {allowed}, got {shown(scalar)}")
     try:
-        number = float(scalar)
+        with np.errstate(over="ignore"):
+            number = float(scalar)
     except OverflowError:  # an int beyond the doubles
-        number = math.inf
+        number = math.inf if value > 0 else -math.inf
+    if math.isnan(number):
+        raise ValueError(f"{name} must be {allowed}, got {shown(scalar)}")
+    return number
+
+
+def positive_float(value: Any, name: str) -> float:
+    """A finite float > 0, as :func:`real_number` takes it."""
+    number = real_number(value, name, "a finite number > 0")
     if not 0 < number < math.inf:
-        raise ValueError(f"{must}, got {shown(scalar)}")
+        raise ValueError(f"{name} must be a finite number > 0, got {shown(_scalar(value))}")
     return number
 
 
@@ -414,7 +450,7 @@ def choice(value: Any, name: str, allowed: Collection[str]) -> str:
         raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
     if value not in allowed:
         raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
-    return value
+    return str(value)
 
 
 def instance(value: Any, name: str, types: type | tuple[type, ...]) -> Any:

@@ -30,7 +30,37 @@ def spoiled(shape, value, index, dtype=float):
     return array
 
 
+class NoRepr:
+    def __repr__(self):
+        raise ZeroDivisionError("no repr")
+
+
+class NoIndex:
+    def __index__(self):
+        raise RuntimeError("no index")
+
+
 # fmt: off
+ODD_OBJECTS = [
+    ("no repr", lambda: NETWORK.sample(NoRepr(), 0), TypeError, r"^num must be an int >= 0, got an object without a repr \(NoRepr\)$"),
+    ("a huge seed", lambda: NETWORK.sample(1, 10**5000), ValueError, r"^seed must be .* got an object without a repr \(int\)$"),
+    ("an index that fails", lambda: NETWORK.sample(NoIndex(), 0), TypeError, r"^num must be an int >= 0, got .*NoIndex"),
+    ("a seed whose index fails", lambda: NETWORK.sample(1, NoIndex()), TypeError, r"^seed must be an int"),
+    ("an axis of True", lambda: fastvi.log_mean_exp([[0.0]], True), TypeError, r"^axis must be an int, got True \(bool\)"),
+    ("an axis whose index fails", lambda: fastvi.psis([[0.0]], axis=NoIndex()), TypeError, r"^axis must be an int, got .*NoIndex"),
+    ("an alpha of 10**400", lambda: fastvi.renyi_bound([0.0], "10"), TypeError, r"^alpha must be a real number, got '10' \(str\)"),
+    ("a level of True", lambda: fastvi.diagnose([[0.0, 1.0]]).interval(True), TypeError, r"^level must be a number with 0 < level < 1, got True"),
+    ("a level of text", lambda: fastvi.diagnose([[0.0, 1.0]]).interval("0.5"), TypeError, r"^level must be a number .* got '0.5' \(str\)"),
+    ("a tolerance of False", lambda: fastvi.fit_posterior(NETWORK, X, tolerance=False), TypeError, r"^tolerance must be finite and >= 0, got False"),
+    ("a duration", lambda: fastvi.LinearGaussian([[1.0]], [0.0], np.timedelta64(1, "s")), TypeError, r"^noise_std must be a finite number > 0, got .*timedelta64"),
+    ("a noise of 10**400", lambda: fastvi.LinearGaussian([[1.0]], [0.0], 10**400), ValueError, r"^noise_std must be a finite number > 0, got 10+\.\.\. \(int\)"),
+    ("a noise of -10**400", lambda: fastvi.LinearGaussian([[1.0]], [0.0], -(10**400)), ValueError, r"^noise_std must be a finite number > 0, got -10+\.\.\. \(int\)"),
+    ("rows of two lengths", lambda: network([[1, 2, 3], [1]]), TypeError, r"^weights .* got a list: its entries have no common shape, or are no numbers$"),
+    ("data weights that overflow", lambda: fastvi.log_marginal_gradient(TABLE, [1, 1], data_weights=[1e308, 1e308]), ValueError, r"^data_weights must keep the gradient finite, got inf at index \(1, 0\)"),
+    ("an Encoder and a mask", lambda: fastvi.elbo(NETWORK, X, fastvi.Encoder([(np.zeros((3, 4)), np.zeros(3))], "tanh"), observed=np.ones(4, bool)), TypeError, r"^q must not be an Encoder where observed is given, .* got Encoder\("),
+    ("a mixture of mixtures", lambda: fastvi.Mixture([fastvi.Mixture(["prior"], [1.0])], [1.0]), TypeError, r"^components\[0\] must not be a Mixture: .* got Mixture\("),
+]
+
 SIGMOID_BELIEF_NETWORK = [
     ("NaN weight", lambda: network(spoiled((4, 3), NAN, (2, 1))), ValueError, r"^weights must be finite, got nan at index \(2, 1\)"),
     ("infinite weight", lambda: network(spoiled((4, 3), -INF, (0, 2))), ValueError, r"^weights .* got -inf at index \(0, 2\)"),
@@ -245,6 +275,7 @@ TABLES = {
     "partition and gradient": PARTITION_AND_GRADIENT,
     "storage": STORAGE,
     "validation": VALIDATION,
+    "odd objects": ODD_OBJECTS,
 }
 CASES = [
     pytest.param(call, exception, message, id=f"{table}: {name}")
@@ -280,6 +311,13 @@ def test_what_is_not_observed_becomes_zero(observed):
     np.testing.assert_array_equal(validation.binary_matrix(x, "x", 2, observed=mask), np.nan_to_num(x))
     ones = np.ones((2, 2), dtype=bool)
     np.testing.assert_array_equal(validation.binary_matrix(ones, "x", 2, observed=mask), np.nan_to_num(x))
+
+
+def test_a_str_of_another_class_is_a_str():
+    class Word(str):
+        pass
+
+    assert type(fastvi.plan(NETWORK, question=Word("log_marginal")).question) is str
 
 
 def test_no_data():

@@ -62,7 +62,9 @@ def parts_of(
     data, mask = checked_data(model, x, observed, device)
     if isinstance(q, Encoder):
         if mask is not None:
-            raise TypeError("q must not be an Encoder where observed is given: it reads whole data")
+            raise TypeError(
+                f"q must not be an Encoder where observed is given, for it reads whole data, got {q!r}"
+            )
         refuse_pixels(data, "where q is an Encoder, which reads it")
         q = q(data)
     _check_q(model, q, len(data))

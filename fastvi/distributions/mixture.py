@@ -210,7 +210,9 @@ def _check_component(each: Any, name: str) -> None:
     if isinstance(each, str):
         validation.choice(each, name, WORDS)
     elif isinstance(each, Mixture):
-        raise TypeError(f"{name} must not be a Mixture: pass its components, with weights multiplied")
+        raise TypeError(
+            f"{name} must not be a Mixture: pass its components, with weights multiplied, got {each!r}"
+        )
     elif not isinstance(each, Bernoulli | Normal | Encoder):
         raise TypeError(
             f"{name} must be a Bernoulli, Normal, Encoder, 'uniform' or 'prior', got {validation.shown(each)}"

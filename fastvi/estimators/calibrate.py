@@ -256,7 +256,7 @@ def _checked_proposals(proposals: Any) -> dict[str, Any]:
 
 
 def _checked_level(level: Any) -> float:
-    share = float(validation.float_array(level, "level", ndim=0))
+    share = validation.real_number(level, "level", "a number with 0 < level < 1")
     if not 0.0 < share < 1.0:
         raise ValueError(f"level must satisfy 0 < level < 1, got {share}")
     return share

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -37,12 +36,7 @@ def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndar
 
 def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[int, ...]]:
     """The array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
-    try:
-        index = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an int, got {validation.shown(axis)}") from None
-    if not -array.ndim <= index < array.ndim:
-        raise ValueError(f"axis must lie in {-array.ndim} ... {array.ndim - 1}, got {index}")
+    index = validation.axis(axis, array.ndim)
     last = np.moveaxis(array, index, -1)
     if last.shape[-1] == 0:
         raise ValueError(f"log_w must hold at least 1 weight along axis {index}, got shape {array.shape}")

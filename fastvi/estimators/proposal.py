@@ -53,7 +53,10 @@ def _component(proposal: Any, model: Enumerable, x: Any, observed: np.ndarray | 
         return Bernoulli(np.zeros(model.num_latents))
     if isinstance(proposal, Encoder):
         if observed is not None:
-            raise TypeError("proposal must not be an Encoder where observed is given: it reads whole data")
+            raise TypeError(
+                "proposal must not be an Encoder where observed is given, for it reads whole data, got "
+                f"{proposal!r}"
+            )
         refuse_pixels(x, "where proposal is an Encoder, which reads it")
         return proposal(x)
     if not isinstance(proposal, Bernoulli | Normal):

@@ -56,7 +56,7 @@ def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> np.ndarray | 
     >>> [round(float(fastvi.renyi_bound([0.0, 1.0], alpha)), 3) for alpha in (0, 0.5, 1, 2)]
     [0.62, 0.562, 0.5, 0.38]
     """
-    power = 1.0 - float(validation.float_array(alpha, "alpha", ndim=0, allow_infinite=True))
+    power = 1.0 - validation.real_number(alpha, "alpha", "a real number")
     array = log_weight_array(log_w)
     rows, shape = weight_rows(array, axis)
     bound = np.empty(len(rows))

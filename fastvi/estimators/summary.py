@@ -44,7 +44,9 @@ class Summary:
     def add(self, n: int, log_w: np.ndarray) -> None:
         """Take the log weights (K,) of datum ``n``."""
         if not log_w.max() < np.inf:
-            raise ValueError(f"log weights must not contain NaN or +inf, got one for datum {n}")
+            raise ValueError(
+                f"x must have log weights that are finite or -inf, got NaN or +inf for datum {n}"
+            )
         row, one = log_w[None], slice(n, n + 1)
         weight_sums(row, self._largest[one], self._total[one], self._squares[one])
         if log_w.min() >= log_w.max() - EQUAL:

@@ -88,17 +88,19 @@ def log_marginal_gradient(
     states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))
     states += model._states_above() * sum(len(group.members) > 0 for group in question.groups)
     run = question.run("log_marginal_gradient", states, weights)
-    for group in question.groups:
-        if not len(group.members):
-            continue
-        part = model._gradient(group.x, weights[group.members], group.pixels, run)
-        for name, value in part.items():
-            total[name] = total[name] + value
-    total = without_partition(model, total, float(weights.sum()), run)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        for group in question.groups:
+            if not len(group.members):
+                continue
+            part = model._gradient(group.x, weights[group.members], group.pixels, run)
+            for name, value in part.items():
+                total[name] = total[name] + value
+        total = without_partition(model, total, float(weights.sum()), run)
     for name, value in total.items():
         if not np.isfinite(value).all():
             raise ValueError(
-                f"x must have a positive probability for the gradient to exist, got NaN or infinity in {name}"
+                "x must have a positive probability for the gradient to exist, and data_weights must keep it "
+                f"finite, got NaN or infinity in {name}"
             )
     return total
 
@@ -118,5 +120,7 @@ def _table_gradient(
     sums = model.probabilities.sum(axis=1)[rows]
     validation.require(sums, sums > 0, "x must have a positive probability for the gradient to exist")
     out = np.zeros_like(model.probabilities)
-    np.add.at(out, rows, (weights / sums)[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.add.at(out, rows, (weights / sums)[:, None])
+    validation.require(out, np.isfinite(out), "data_weights must keep the gradient finite")
     return {"probabilities": out}

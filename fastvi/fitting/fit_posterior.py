@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,9 @@ def fit_posterior(
     objective = validation.choice(objective, "objective", OBJECTIVES)
     num_restarts = validation.positive_int(num_restarts, "num_restarts", 0)
     max_sweeps = validation.positive_int(max_sweeps, "max_sweeps")
-    tolerance = float(validation.float_array(tolerance, "tolerance", ndim=0))
+    tolerance = validation.real_number(tolerance, "tolerance", "finite and >= 0")
+    if tolerance == math.inf:
+        raise ValueError("tolerance must be finite and >= 0, got inf")
     if tolerance < 0:
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     seed = validation.seed(seed)

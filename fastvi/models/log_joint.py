@@ -173,7 +173,7 @@ class LogJoint(Enumerable):
         except NumbaError as error:
             raise TypeError(
                 f"fn must be a function fn(x_n, z) -> float that Numba can compile, x_n with {x.ndim - 1} "
-                f"axes, got {validation.shown(self.fn)}: {_reason(error)}"
+                f"axes, got {validation.shown(self.fn)} for x of shape {x.shape}: {_reason(error)}"
             ) from error
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:

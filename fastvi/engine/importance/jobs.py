@@ -217,4 +217,6 @@ def _check(total: Array, numbers: Array) -> None:
     bad = np.isnan(total).any(axis=0)
     if bad.any():
         which = int(numbers[np.flatnonzero(bad)[0]])
-        raise ValueError(f"log weights must not be NaN or +inf, got one for datum {which}")
+        raise ValueError(
+            f"x must have log weights that are finite or -inf, got NaN or +inf for datum {which}"
+        )

@@ -1,0 +1,13 @@
+"""Odd values against every public name (``python -m tests.fuzz``), random models against brute force
+(``python -m tests.fuzz.soak``).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# the oracles lie beside this folder; pytest finds them by itself
+_TESTS = str(Path(__file__).resolve().parent.parent)
+if _TESTS not in sys.path:
+    sys.path.insert(0, _TESTS)

@@ -1,0 +1,168 @@
+"""Constructors and methods with plain arguments, and what each argument may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import fastvi
+
+from . import things as t
+from .calls import Call, layers, model, q
+from .kinds import anything, bits, count, flag, function, indices, number, path, reals, seed, thing, word
+
+
+def constructors() -> list[Call]:
+    w, b, c = (lambda: reals(t.W)), (lambda: reals(t.B)), (lambda: reals(t.C))
+    fn = lambda: function(t.array_log_joint, skip=("a class",))  # noqa: E731
+    return [
+        Call("SigmoidBeliefNetwork", fastvi.SigmoidBeliefNetwork,
+             {"weights": w(), "bias": b(), "prior_logits": reals(t.C), "prior": thing(None, optional=True)}),
+        Call("SigmoidBeliefNetwork[deep]", fastvi.SigmoidBeliefNetwork,
+             {"weights": w(), "bias": b(),
+              "prior": model(t.deep.prior, fastvi.SigmoidBeliefNetwork, fastvi.BoltzmannMachine)}),
+        Call("BoltzmannMachine", fastvi.BoltzmannMachine,
+             {"couplings": reals(t.J, infinite=True), "bias": b()}),
+        Call("RestrictedBoltzmannMachine", fastvi.RestrictedBoltzmannMachine,
+             {"weights": w(), "visible_bias": b(), "hidden_bias": c()}),
+        Call("BinarySparseCoding", fastvi.BinarySparseCoding,
+             {"weights": w(), "bias": b(), "noise_std": number(0.5, low=0.0), "prior_logits": c()}),
+        Call("LinearGaussian", fastvi.LinearGaussian,
+             {"weights": w(), "bias": b(), "noise_std": number(0.5, low=0.0)}),
+        Call("NeuralDecoder", fastvi.NeuralDecoder,
+             {"layers": layers(t.LAYERS), "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+              "prior": q(t.shared, fastvi.Bernoulli, fastvi.Normal),
+              "likelihood": word("gaussian", "bernoulli", "gaussian"),
+              "noise_std": number(0.5, low=0.0, optional=True)}),
+        Call("LogJoint", fastvi.LogJoint,
+             {"fn": fn(), "num_latents": count(3), "vectorized": flag(True)}),
+        Call("LogJoint[scalar]", fastvi.LogJoint,
+             {"fn": function(t.scalar_log_joint, skip=("a class",)), "num_latents": count(3)}),
+        Call("JointTable", fastvi.JointTable, {"probabilities": reals(t.TABLE), "unnormalized": flag()}),
+        Call("Bernoulli", fastvi.Bernoulli, {"logits": reals(t.LOGITS, infinite=True)}),
+        Call("Bernoulli[shared]", fastvi.Bernoulli, {"logits": reals(t.C, infinite=True)}),
+        Call("Uniform", fastvi.Uniform, {"num_latents": count(3)}),
+        Call("Normal", fastvi.Normal, {"mean": reals(t.LOGITS), "std": reals(np.abs(t.LOGITS) + 0.125)}),
+        Call("MultivariateNormal", fastvi.MultivariateNormal,
+             {"mean": reals(t.C[:2]), "covariance": reals(t.COVARIANCE)}),
+        Call("Categorical", fastvi.Categorical, {"logits": reals(t.LOGITS, infinite=True)}),
+        Call("Encoder", fastvi.Encoder,
+             {"layers": layers(t.encoder.layers),
+              "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+              "family": word("bernoulli", "bernoulli", "normal")}),
+        Call("Mixture", fastvi.Mixture,
+             {"components": anything([t.shared, "prior"], _components(), meaning=_legal_components),
+              "weights": reals([0.75, 0.25])}),
+        Call("LogWeights", fastvi.LogWeights,
+             {"num_data": count(2, 0, optional=True), "tail_size": count(25, 5, optional=True)}),
+    ]  # fmt: skip
+
+
+def _components() -> dict[str, Callable[[], Any]]:
+    odd = dict(thing(None).odd)
+    for name, each in {**t.DISTRIBUTIONS, **t.MODELS}.items():
+        odd[f"with {name}"] = lambda each=each: [t.shared, each]
+    odd["words"] = lambda: ["uniform", "prior"]
+    odd["other words"] = lambda: ["uniform", "posterior"]
+    odd["one"] = lambda: [t.shared]
+    odd["an array of objects"] = lambda: np.array([t.shared, t.uniform], dtype=object)
+    return odd
+
+
+def _legal_components(value: Any) -> Any:
+    kinds = thing(None, fastvi.Bernoulli, fastvi.Normal, fastvi.Encoder, words=("uniform", "prior"))
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        kinds.plain_form(object())
+    return [kinds.plain_form(each) for each in value]
+
+
+def methods() -> list[Call]:
+    binary, real = (lambda: bits(t.X)), (lambda: reals(t.REAL_X))
+    real_z = t.REAL_X[:, :2]
+    pixels = {
+        "SigmoidBeliefNetwork": (t.network, binary(), bits(t.Z)),
+        "SigmoidBeliefNetwork[deep]": (t.deep, binary(), bits(t.Z)),
+        "BoltzmannMachine": (t.machine, bits(t.X, optional=True), bits(t.X)),
+        "RestrictedBoltzmannMachine": (t.restricted, binary(), bits(t.Z)),
+        "BinarySparseCoding": (t.coding, real(), bits(t.Z)),
+        "LinearGaussian": (t.linear, real(), reals(real_z)),
+        "NeuralDecoder": (t.decoder, binary(), bits(t.Z)),
+        "NeuralDecoder[gaussian]": (t.gaussian, real(), bits(t.Z)),
+        "NeuralDecoder[normal]": (t.smooth, binary(), reals(real_z)),
+        "LogJoint": (t.scalar, real(), bits(t.Z)),
+        "LogJoint[arrays]": (t.arrays, real(), bits(t.Z)),
+        "JointTable": (t.table, indices([0, 1], 2), indices([1, 2], 3)),
+    }
+    found = []
+    for name, (each, x, z) in pixels.items():
+        public, _, case = name.partition("[")
+        case = f"[{case}" if case else ""
+        found.append(Call(f"{public}.log_joint{case}", each.log_joint, {"x": x, "z": z}))
+        if public != "LogJoint":
+            found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+    of = {
+        "Bernoulli": (t.bernoulli, bits(t.Z)),
+        "Bernoulli[shared]": (t.shared, bits(t.Z)),
+        "Uniform": (t.uniform, bits(t.Z)),
+        "Normal": (t.normal, reals(real_z)),
+        "MultivariateNormal": (t.correlated, reals(real_z)),
+        "Categorical": (t.categorical, indices([[0, 2]], 3)),
+        "Mixture": (fastvi.Mixture([t.shared, t.uniform], [3, 1]), bits(t.Z)),
+    }
+    posterior = fastvi.exact_posterior(t.network, t.X)
+    for name, (each, z) in of.items():
+        public, _, case = name.partition("[")
+        case = f"[{case}" if case else ""
+        found.append(Call(f"{public}.log_prob{case}", each.log_prob, {"z": z}))
+        found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+    states = np.stack([t.Z, 1 - t.Z])
+    found += [
+        Call("RestrictedBoltzmannMachine.free_energy", t.restricted.free_energy, {"x": bits(t.X)}),
+        Call("Encoder.__call__", t.encoder, {"x": reals(t.REAL_X)}),
+        Call("Encoder.__call__[normal]", t.normal_encoder, {"x": reals(t.REAL_X)}),
+        Call("ExactPosterior.log_prob", posterior.log_prob, {"z": bits(states)}),
+        Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed()}),
+        Call("Estimate.interval", fastvi.diagnose(t.LOG_W).interval,
+             {"level": number(0.5, low=0.0, high=1.0)}),
+        Call("SigmoidBeliefNetwork.save", t.network.save, {"path": path("a model")}),
+        Call("LogWeights.update", _updated, {"log_w": reals(t.LOG_W, infinite=True)}),
+        Call("LogWeights.update[again]", _updated_again, {"log_w": reals(t.LOG_W, infinite=True)}),
+        Call("LogWeights.merge", _merged, {"other": thing(_weights(), fastvi.LogWeights, others={
+            "another tail": lambda: fastvi.LogWeights(2, 25),
+            "other data": lambda: fastvi.LogWeights(3),
+            "nothing yet": fastvi.LogWeights,
+        })}),
+    ]  # fmt: skip
+    return found
+
+
+def _weights(**options: Any) -> fastvi.LogWeights:
+    summary = fastvi.LogWeights(**options)
+    summary.update(t.LOG_W)
+    return summary
+
+
+def _updated(log_w: Any) -> Any:
+    summary = fastvi.LogWeights()
+    summary.update(log_w)
+    return summary
+
+
+def _updated_again(log_w: Any) -> Any:
+    summary = _weights()
+    try:
+        summary.update(log_w)
+    except Exception:
+        # it is then as it was
+        assert summary.num_samples == t.LOG_W.shape[1]
+        assert summary.estimate().log_marginal.tobytes() == _weights().estimate().log_marginal.tobytes()
+        raise
+    return summary
+
+
+def _merged(other: Any) -> Any:
+    summary = _weights()
+    summary.merge(other)
+    return summary
