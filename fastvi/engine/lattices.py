@@ -1,7 +1,7 @@
 """Trapezoid rules on nested lattices, as offsets (O, d) of their nodes in the unit cell of the first one.
 
-Level 0 is the cell's corner. The lattice Z^d / 2^k is followed by the one that has its centres too, with twice
-the nodes, and this by Z^d / 2^(k + 1). On a line the centres are the halved step already.
+Level 0 is the cell's corner. The lattice Z^d / 2^k is followed by the one that has its centres too, with
+twice the nodes, and this by Z^d / 2^(k + 1). On a line the centres are the halved step already.
 
 A rule is checked by a copy of it, shifted by a part of its step. Its error is the sum of the integrand's
 Fourier coefficients at those m of the dual lattice that are not 0; the copy's has the same ones times

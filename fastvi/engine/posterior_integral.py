@@ -22,7 +22,7 @@ Piece = tuple[Axes, WeightedSums, float]  # sums with the log of the integral th
 TOLERANCE = 1e-8
 _BEFORE = 1e-3  # what the level before may have moved: one small step alone may be luck
 _MOST_LEVELS = 40
-_FEWEST_NODES, _MOST_NODES, _OPERATIONS = 1 << 21, 1 << 24, 1 << 32  # of a datum in all
+_FEWEST_NODES, _MOST_NODES, _OPERATIONS = 1 << 21, 1 << 23, 1 << 31  # of a datum in all
 
 
 class Integral(NamedTuple):
@@ -130,7 +130,7 @@ def integral(
     """Of one datum, t(x) = ``linear`` (1, ...) and c(x) = ``constant``; yields between steps of the work."""
     parts = [_Part(joint, kinks, linear, region) for region in regions]
     limit, closed = most_nodes(joint), all(region.closed for region in regions)
-    moved, coarser = math.inf, log_sum(np.array([part.coarser() for part in parts]))
+    moved, certain, coarser = math.inf, False, log_sum(np.array([part.coarser() for part in parts]))
     for level in range(_MOST_LEVELS):
         if level and sum(part.nodes(level) for part in parts) > limit:
             break
@@ -140,14 +140,17 @@ def integral(
         one, other = (log_sum(np.array([log for _, _, log in pieces])) for pieces in rules)
         found = float(np.logaddexp(one, other))
         before, moved = (moved if level else abs(one - coarser)), abs(one - other) / SEEN
-        if settled(moved, before, found + constant):
+        certain = settled(moved, before, found + constant)
+        if certain:
             break
+    if not closed or not certain:
+        moved = math.inf if not closed else max(moved, before)  # one step that happens to be small counts not
     mean, variance, value = _moments([*rules[0], *rules[1]], found)
     found -= math.log(2.0)  # the mean of the two
     entropy = found - value + float(np.log(joint.std).sum())
     return Integral(
         found + constant, joint.mean + joint.std * mean, joint.std * np.sqrt(variance), entropy,
-        moved if closed else math.inf,
+        moved,
     )  # fmt: skip
 
 

@@ -18,14 +18,13 @@
 What a grid cannot see is a second mode that is narrower than the coarse step (in prior standard deviations
 0.08, 0.3 and 0.6 for 1, 2 and 3 latents) and of which no coarse node is within reach of the above.
 
-A datum takes 2^21 to 2^24 nodes at most. One that does not come to rest within these keeps the best value,
+A datum takes 2^21 to 2^23 nodes at most. One that does not come to rest within these keeps the best value,
 and how far that moved last.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
@@ -34,14 +33,15 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fastvi.accuracy import uncertain
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import chunks
 from fastvi.engine.kinks import Kinks
 from fastvi.engine.network import network
 from fastvi.engine.normal_joint import Axes, NormalJoint
-from fastvi.engine.posterior_integral import Integral, integral, log_sum
+from fastvi.engine.posterior_integral import TOLERANCE, Integral, integral, log_sum
 from fastvi.engine.posterior_region import MATTER, Region, distinct, find_region, matter
-from fastvi.engine.threads import parallel_map
+from fastvi.engine.slices import finished
 
 Array = NDArray[Any]
 
@@ -55,7 +55,6 @@ _FACES = 1e-12
 _MOST_PIECES = 16
 _MOST_NUMBERS = 1 << 22  # of log joints on the coarse grid at a time: 32 MiB
 _GROUP_DATA = 64  # that are worked on at a time: less than 4 MiB each
-_SLICE = 0.1  # seconds that a thread works on a datum before it may be told to stop
 
 
 def _beside(index: Array, intervals: int) -> Array:
@@ -183,25 +182,6 @@ def _refined(
     return (yield from integral(joint, kinks, terms.linear, float(terms.constant[0]), regions))
 
 
-def _finished(works: Sequence[Generator[None, None, Integral]]) -> list[Integral]:
-    """What generators return, side by side. No task of a thread is long, so that Ctrl-C is heard."""
-    results: dict[int, Integral] = {}
-
-    def task(k: int) -> None:
-        end = time.monotonic() + _SLICE
-        try:
-            while time.monotonic() < end:
-                next(works[k])
-        except StopIteration as done:
-            results[k] = done.value
-
-    left = list(range(len(works)))
-    while left:
-        parallel_map(task, left)
-        left = [k for k in left if k not in results]
-    return [results[k] for k in range(len(works))]
-
-
 def _on_faces(index: Array, values: Array, intervals: int) -> bool:
     """Whether the nodes on the faces of the grid hold what counts."""
     face = ((index == 0) | (index == intervals)).any(axis=1)
@@ -233,7 +213,7 @@ def _within(joint: NormalJoint, kinks: Kinks | None, terms: Terms, reach: float)
                 )
                 for n in group
             ]  # fmt: skip
-            for n, found in zip(group, _finished(works), strict=True):
+            for n, found in zip(group, finished(works), strict=True):
                 for into, value in zip(result, found, strict=True):
                     into[n] = value
     return result, close
@@ -267,4 +247,6 @@ def quadrature(
             active = active[close]
             if not active.size:
                 break
+    scale = np.maximum(1.0, np.abs(result.log_marginal))
+    uncertain("log p(x)", result.moved, result.moved <= TOLERANCE * scale)
     return result
