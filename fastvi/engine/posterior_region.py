@@ -26,7 +26,9 @@ CELL = 0.5
 MATTER = 31.0  # nats: what is below holds less than 1e-10 of a region of 2^17 cells
 BULK = 26.0  # nats: what is below is integrated to 2e-10 by the corners of cells
 _MOST_CELLS = 1 << 17  # a ball of 8 standard deviations takes 32, 800 and 17,000
-_ROUNDS = 8  # of axes: each measures the piece in the coordinates that the last one gave
+_MOST_STEPS = 256  # from the seeds: a piece that fits is 16 wide
+_ROUNDS = 12  # of axes: each measures the piece in the coordinates that the last one gave
+_GROWTH = 2.5  # of axes in which the piece had no end
 _WIDEST, _NARROWEST, _FARTHEST = 2.5, 0.4, 1.0  # variances and means of a piece in coordinates that fit it
 _SIDE = 1 << 20  # numbers of cells in each direction
 _UNSEEN = 0.3  # of the distance of nodes: the standard deviation of a piece that one node stands for
@@ -126,7 +128,9 @@ def _filled(logs: Logs, block: int, axes: Axes, seeds: Array) -> Generator[None,
     """Cells from those of the seeds outwards; yields between steps of the work."""
     d, front = len(axes.centre), _with_neighbours(_cells(axes, seeds))
     keys, values = np.empty(0, np.int64), np.empty(0)
-    while front.size and len(keys) <= _MOST_CELLS:
+    for _ in range(_MOST_STEPS):
+        if not front.size or len(keys) > _MOST_CELLS:
+            break
         found = np.empty(len(front))
         for first in range(0, len(front), block):
             part = slice(first, first + block)
@@ -156,5 +160,6 @@ def find_region(
         fits = variances.max() < _WIDEST and variances.min() > _NARROWEST and np.abs(mean).max() < _FARTHEST
         if found.closed and fits:
             break
-        u, values, spacing = axes.nodes(corners), found.values, CELL * axes.turn
+        u, values = axes.nodes(corners), found.values
+        spacing = (CELL if found.closed else _GROWTH / _UNSEEN) * axes.turn
     return found

@@ -52,7 +52,7 @@ _ROUGH = 0.1  # nats
 _REACHES = (10.0, 20.0, 40.0, 80.0)  # R
 _INTERVALS = (256, 64, 32)  # of the coarse grid in each direction, for 1, 2, 3 latents
 _FACES = 1e-12
-_MOST_PIECES = 16
+_MOST_PIECES = 64
 _MOST_NUMBERS = 1 << 22  # of log joints on the coarse grid at a time: 32 MiB
 _GROUP_DATA = 64  # that are worked on at a time: less than 4 MiB each
 

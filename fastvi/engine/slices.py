@@ -20,8 +20,10 @@ def finished(works: Sequence[Generator[None, None, Result]]) -> list[Result]:
     def task(k: int) -> None:
         end = time.monotonic() + _SLICE
         try:
-            while time.monotonic() < end:
+            while True:
                 next(works[k])
+                if time.monotonic() >= end:
+                    return
         except StopIteration as done:
             results[k] = done.value
 
