@@ -23,9 +23,9 @@ Logs = Callable[[Array, Axes], Array]  # log densities (S,) in u at nodes v (S, 
 Across = Callable[[Array], Array]  # a rotation of the axes, given the scaled axes T
 
 CELL = 0.5
-MATTER = 31.0  # nats: what is below holds less than 1e-10 of a region of 2^17 cells
+MATTER = 31.0  # nats: what is below holds less than 1e-10 of a region of 2^18 cells
 BULK = 26.0  # nats: what is below is integrated to 2e-10 by the corners of cells
-_MOST_CELLS = 1 << 17  # a ball of 8 standard deviations takes 32, 800 and 17,000
+_MOST_CELLS = 1 << 18  # a ball of 8 standard deviations takes 32, 800 and 17,000
 _MOST_STEPS = 256  # from the seeds: a piece that fits is 16 wide
 _ROUNDS = 12  # of axes: each measures the piece in the coordinates that the last one gave
 _GROWTH = 2.5  # of axes in which the piece had no end

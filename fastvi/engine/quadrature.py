@@ -54,7 +54,7 @@ _INTERVALS = (256, 64, 32)  # of the coarse grid in each direction, for 1, 2, 3 
 _FACES = 1e-12
 _MOST_PIECES = 64
 _MOST_NUMBERS = 1 << 22  # of log joints on the coarse grid at a time: 32 MiB
-_GROUP_DATA = 64  # that are worked on at a time: less than 4 MiB each
+_GROUP_DATA = 32  # that are worked on at a time: less than 12 MiB each
 
 
 def _beside(index: Array, intervals: int) -> Array:
