@@ -248,3 +248,16 @@ def test_steps_are_shorter_where_a_state_takes_more():
     net, _ = network(layers, "tanh", None, np.ones(1000, bool))
     joint = normal_joint.NormalJoint(net, np.zeros(1), np.ones(1))
     assert joint.step_nodes * net.operations <= 1 << 28
+
+
+# ---- a sample of a survey: nothing is reported, which would be an error here -----------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activation", "nets", "num"), [((2, 7, 9), "tanh", 3, 20), ((2, 6, 8), "relu", 6, 1)]
+)
+def test_all_data_of_small_networks_are_certified(sizes, activation, nets, num):
+    for seed in range(nets):
+        model = decoder(sizes, activation, seed=seed)
+        _, x = model.sample(num, seed)
+        assert np.isfinite(fastvi.log_marginal(model, x)).all()
