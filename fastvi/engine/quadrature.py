@@ -77,7 +77,7 @@ def _beside(index: Array, intervals: int) -> Array:
 class _Nodes(NamedTuple):
     """Nodes of the grid of ``intervals`` over [-reach, reach]^d that matter, and their log densities."""
 
-    index: Array  # (S, d)
+    places: Array  # (S, d) numbers of steps
     values: Array  # (S,)
     intervals: int
     reach: float
@@ -87,7 +87,7 @@ class _Nodes(NamedTuple):
         return 2.0 * self.reach / self.intervals
 
     def u(self) -> Array:
-        return (self.index - self.intervals // 2) * self.step
+        return (self.places - self.intervals // 2) * self.step
 
 
 def _located(joint: NormalJoint, linear: Array, coarse: _Nodes) -> Generator[None, None, _Nodes]:
@@ -146,7 +146,7 @@ def _regions(
 ) -> Generator[None, None, list[Region]]:
     """The pieces of a datum's posterior, none of which holds a part of another; yields between steps."""
     u, values = nodes.u(), nodes.values
-    piece = _pieces(nodes.index)
+    piece = _pieces(nodes.places)
     if piece.max(initial=0) >= _MOST_PIECES:
         piece = np.zeros_like(piece)
 
