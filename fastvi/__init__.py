@@ -29,6 +29,7 @@ _HOME = {
     "MultivariateNormal": "fastvi.distributions.multivariate_normal",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
+    "AccuracyWarning": "fastvi.accuracy",
     "log_marginal": "fastvi.exact.log_marginal",
     "log_partition": "fastvi.exact.log_partition",
     "log_marginal_gradient": "fastvi.exact.log_marginal_gradient",
@@ -85,6 +86,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastvi import datasets as datasets
+    from fastvi.accuracy import AccuracyWarning as AccuracyWarning
     from fastvi.bounds.chi_square_bound import chi_square_bound as chi_square_bound
     from fastvi.bounds.elbo import Elbo as Elbo
     from fastvi.bounds.elbo import elbo as elbo

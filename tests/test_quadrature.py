@@ -11,7 +11,6 @@ import pytest
 from scipy import integrate
 
 import fastvi
-from fastvi.engine import quadrature
 
 slow = pytest.mark.slow_without_jit
 
@@ -65,9 +64,8 @@ def test_posteriors_far_out():
     x = np.array([[0.0], [15.0], [-30.0], [12.4], [81.0]])
     expected = fastvi.log_marginal(closed, x)
     np.testing.assert_allclose(fastvi.log_marginal(model, x), expected, rtol=1e-12)
-    with pytest.raises(ValueError, match=r"^x must have log marginals .* got 1 of 2 data .*: 1$") as caught:
-        fastvi.log_marginal(model, [[0.0], [200.0]])
-    assert "\n" not in str(caught.value)
+    far = np.array([[0.0], [200.0]])  # beyond the widest grid
+    np.testing.assert_allclose(fastvi.log_marginal(model, far), fastvi.log_marginal(closed, far), rtol=1e-12)
 
 
 @slow
@@ -143,17 +141,6 @@ def test_same_bits_for_any_threads_and_company(noise_std, set_threads):
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(fastvi.log_marginal(model, x[7:9]), found[0][7:9])
-
-
-@slow
-def test_too_few_nodes_are_said(monkeypatch):
-    monkeypatch.setattr(quadrature, "_MOST_NODES", 1 << 10)
-    model = decoder((1, 4, 5), "relu", 0.05)
-    _, x = model.sample(3, 0)
-    with pytest.raises(
-        ValueError, match=r"^x must have log marginals that 1,024 nodes .* of 3 data that they do not: "
-    ):
-        fastvi.log_marginal(model, x)
 
 
 @slow  # what overflows is a warning there

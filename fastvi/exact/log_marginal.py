@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi import validation
+from fastvi.accuracy import reported, working_on
 from fastvi.engine import requests
 from fastvi.engine.cuda.arrays import like_data
 from fastvi.engine.log_sum import log_sums
@@ -20,6 +21,7 @@ from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_margi
 from fastvi.models.joint_table import JointTable
 
 
+@reported
 def log_marginal(
     model: Enumerable | JointTable,
     x: ArrayLike | None = None,
@@ -94,6 +96,12 @@ def log_marginal(
     MemoryError
         Where a GPU has no room; the text says what was asked for.
 
+    Warns
+    -----
+    AccuracyWarning
+        Where log p(x) is an integral (:class:`~fastvi.NeuralDecoder` with a Normal prior) that did not come
+        to rest for some data: it says which, and how far they still moved. Their values are the best found.
+
     Notes
     -----
     In float64 the error is at most (D + d + 40) 2^-52 S nats, where S is the sum of all |weights|, |bias|
@@ -131,6 +139,7 @@ def log_marginal(
     run = question.run("log_marginal", question.states() + log_z_states, normalized)
     result = np.empty(question.num_data)
     for group in question.groups:
+        working_on(group.members)
         result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
     if partition is not None:
         result = log_probabilities(result - log_sums(partition, NO_DATA, run))

@@ -108,6 +108,11 @@ def fit_posterior(
     ValueError, TypeError
         For wrong input, models too large for exact fits among it.
 
+    Warns
+    -----
+    AccuracyWarning
+        Where an integral over normal latents did not come to rest for some data: it says which.
+
     References
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, eq. 10.9. Saul, Jaakkola, Jordan (1996), Mean

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from fastvi.bounds.elbo import elbo
 from fastvi.distributions.normal import Normal
-from fastvi.engine.normal_expectation import LikelihoodSlopes
+from fastvi.engine.normal_expectation import NormalExpectation, report_uncertain
 from fastvi.engine.threads import parallel_map
 from fastvi.fitting.fit import Fit
 from fastvi.models.enumerable import Enumerable
@@ -31,7 +31,8 @@ def reverse(
         q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
         return _done(q, elbo(model, x, q).value)
     prior, d = model.prior, model.num_latents
-    slopes = LikelihoodSlopes(model.layers, model.activation, model.noise_std, x)
+    everything = np.ones(model.num_pixels, bool)
+    expectation = NormalExpectation(model.layers, model.activation, model.noise_std, everything, x)
     log_std = np.log(prior.std)
     # from the prior, and from narrower ones somewhere in it, the same for all data
     generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
@@ -42,7 +43,7 @@ def reverse(
     def objective(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
         """Minus the ELBO of datum n, and its gradient."""
         mean, std = parameters[:d], np.exp(parameters[d:])
-        found = slopes(n, mean, std)
+        found = expectation(n, mean, np.diag(std))
         away, wide = (mean - prior.mean) / prior.std, std / prior.std
         divergence = (0.5 * (np.square(away) + np.square(wide) - 1.0) - np.log(wide)).sum()
         slope = np.concatenate([found.of_mean - away / prior.std, found.of_log_std - np.square(wide) + 1.0])
@@ -72,6 +73,7 @@ def reverse(
     fits = parallel_map(task, range(len(x)))
     parameters = np.array([fit[1] for fit in fits]).reshape(-1, 2 * d)
     q = Normal(parameters[:, :d], np.exp(parameters[:, d:]))
+    report_uncertain([expectation(n, q.mean[n], np.diag(q.std[n])) for n in range(len(x))])
     return Fit(
         q, np.array([-fit[0] for fit in fits]), _history(fits), np.array([fit[2] for fit in fits], bool)
     )

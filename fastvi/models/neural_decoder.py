@@ -66,9 +66,9 @@ class NeuralDecoder(Enumerable):
     -----
     Exact questions sum over the states of a Bernoulli prior; units that "relu" turns off in
     neighbouring states cost nothing. Under a Normal prior of up to 3 latents :func:`~fastvi.log_marginal`
-    integrates by a trapezoid rule that is refined for each datum until log p(x) moves by no more than 1e-8
-    max(1, |log p(x)|), and raises ValueError for data that 2^21 nodes do not suffice for ("relu" with 3
-    latents, as a rule).
+    integrates by a trapezoid rule in coordinates of each datum's posterior, refined until log p(x) moves by
+    no more than 1e-8 max(1, |log p(x)|). Data that 2^21 to 2^23 nodes do not suffice for ("relu" with 3
+    latents, often) get the best value found, and an :class:`~fastvi.AccuracyWarning` names them.
 
     References
     ----------
