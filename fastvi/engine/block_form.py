@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, Moments, Sums
+from fastvi.engine.form import Form, Moments, Sums, shifted
 from fastvi.engine.network import Block, Network, block_part, empty_block, network
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling
@@ -120,9 +120,10 @@ class BlockForm(NumberedForm):
         return BlockBatch(self, terms)
 
     def visit_states(
-        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...], *,
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
         most: int | None = None,
     ) -> None:  # fmt: skip
+        offset = shifted(terms, shift)
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         block, data = self.block(first, count), packed_data(terms.linear)
         group, depth = self.group_states, self.network.depth

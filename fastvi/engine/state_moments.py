@@ -152,15 +152,15 @@ def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, 
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
     total = _zero(form)
     for data in chunks(len(x)):
-        found, means, again = log_sums_and_means_of(form, x[data], run)
+        terms = form.data.terms(x[data])
+        found, means, again = log_sums_and_means_of(form, terms, run)
         # a datum that counts for nothing may be impossible
         evidence[data], mean[data] = found, np.where(data_weights[data, None] == 0.0, 0.0, means)
-        terms = form.data.terms(x[data])
-        in_products = data_weights[data].copy()
-        in_products[again] = 0.0
+        certain = data_weights[data].copy()
+        certain[again] = 0.0
         # of an impossible one every state is: any finite evidence leaves each with nothing
         possible = np.where(np.isneginf(found), 0.0, found)
-        weights = _Weights(possible, in_products, again, data_weights[data][again])
+        weights = _Weights(possible, certain, again, data_weights[data][again])
         wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
         work = partial(wave, form.batch(terms), weights)
         total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
@@ -187,9 +187,13 @@ def has_slopes(form: Form) -> bool:
     return isinstance(form, SoftplusForm | PairForm)
 
 
+def in_products(evidence: Array, data_weights: Array) -> _Weights:
+    """Of data all of which products hold."""
+    return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))
+
+
 def one_wave(form: Any, batch: Any, moments: Moments) -> None:
     """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
     evidence = Sums(*moments[:3]).log()
-    none = np.empty(0, np.int64)
-    weights = _Weights(evidence, np.ones(len(evidence)), none, np.empty(0))
+    weights = in_products(evidence, np.ones(len(evidence)))
     (slopes_wave if isinstance(form, SoftplusForm) else pairs_wave)(batch, weights, 0)
