@@ -2,16 +2,17 @@
 
 With m = E[z | x] and residuals r = x - b - W m, all of it follows from m, sum_n w_n Cov[z | x_n] and
 
-    E|x - W z - b|^2 / s^2 = |r|^2 / s^2 + tr(W Cov W^T) / s^2 = 2 (H - log p(x) + E[log p(z)]) - 2 D log(s sqrt(2 pi)),
+    E|x - W z - b|^2 / s^2 = (|r|^2 + tr(W Cov W^T)) / s^2
+                           = 2 (H - log p(x) + E[log p(z)]) - 2 D log(s sqrt(2 pi)),
 
 H the entropy of p(z | x). The first is taken where |W|^2 / s^2 is so small that the rounding of second moments
-does not matter, the second of all other data, whose states are visited one by one: with z counted from a state z0
-close to the mean, f = z xor z0, nothing is lost where a posterior is certain, and Cov[z] is Cov[f] with signs.
+does not matter, the second of all other data, whose states are visited one by one: with z counted from a
+state z0 close to the mean, f = z xor z0, nothing is lost where a posterior is certain, and Cov[z] is Cov[f]
+with signs.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.data_terms import Terms, WordData, log_density_scale
-from fastvi.engine.form import Form, chunks, slices
+from fastvi.engine.form import chunks, slices
 from fastvi.engine.log_sum import log_sums_and_means_of
 from fastvi.engine.matmul import matmul
 from fastvi.engine.pair_form import SparseCodingForm

@@ -3,8 +3,8 @@
 With F(z) = log p(x, z) and means m, the derivative of E_q[F] in logit i is Cov_q(F, z_i). Of
 F = c + <t, z> + L(z) the part of t is t_i m_i (1 - m_i); that of L is E[L z_i] - m_i E[L], where E[L z_i] are
 the masses of latents' bits in the product that gives E[L], as posterior means are. Pairwise models need no
-sum over states: E[z^T J z / 2] = m^T J m / 2, and of sparse coding E|x - W z - b|^2 is that of the mean and a sum of
-variances.
+sum over states: E[z^T J z / 2] = m^T J m / 2; of sparse coding E|x - W z - b|^2 is that of the mean and a sum
+of variances.
 """
 
 from __future__ import annotations

@@ -35,12 +35,14 @@ def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Arr
 
 
 def uncertain(form: Form, terms: Terms, bound: Array, result: Array) -> Array:
-    """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum, and of those whose terms are
-    too large for products.
+    """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum, and of those whose terms
+    are too large for products: of their ``result`` nothing is certain, and it becomes -inf.
     """
+    too_large = form.too_large(terms)
+    result[too_large] = -np.inf
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
     certain = dropped <= result - form.rounding_bits * math.log(2.0)
-    again = np.flatnonzero(~certain | form.too_large(terms))
+    again = np.flatnonzero(~certain | too_large)
     if again.size:
         how = "log space" if form.wider() is None else "float64"
         _LOG.info("%d of %d data are summed again in %s", again.size, result.size, how)

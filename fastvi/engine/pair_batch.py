@@ -45,7 +45,7 @@ class RowMasses(NamedTuple):
 
     sums: Array  # (N, T)
     scales: Array  # (N, T) log of what a sum was divided by, the datum's own terms included
-    factors: Array  # (N, T) exp of what rounding took from the scales; sums and ones have been multiplied by it
+    factors: Array  # (N, T) exp of what rounding took from the scales, already in sums and ones
     ones: Array  # (N, T, inner bits) part of the sum whose states have a bit
 
 
@@ -54,7 +54,7 @@ class PairBatch(Batch):
 
     @cached_property
     def _no_outer(self) -> tuple[Array, Array]:
-        """Coefficients of the outer bits and constants, for kernels that add them to scales: they are there."""
+        """Coefficients of the outer bits and constants for kernels that add them to scales, which hold them."""
         return np.zeros((self.num_data, 0)), np.zeros(self.num_data)
 
     @cached_property

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# of c(x), t(x) and the tile: what rounding takes from smaller ones is so small that exponentials of it do not
-# move a number past a threshold
+# of c(x), t(x) and the tile: what rounding takes from smaller ones is below 2^-13, so that exponentials of it
+# move no number past a threshold
 LARGEST_TERM = 2.0**40
 
 _GROUP_NUMBERS = 1 << 15  # log joints of a datum that are kept at a time: half of the second-level cache
@@ -140,8 +140,8 @@ class OuterWords(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SparseCodingForm(PairForm):
-    """Binary sparse coding. Its log joints may be far smaller than what they are made of, so that single states
-    are added up in two words and each datum has log tiles of its own.
+    """Binary sparse coding. Its log joints may be far smaller than what they are made of, so that single
+    states are added up in two words and each datum has log tiles of its own.
     """
 
     def too_large(self, terms: Terms) -> Array:

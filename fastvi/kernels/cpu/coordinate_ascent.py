@@ -6,7 +6,7 @@ column bits): averaging it over the columns leaves a small table in which all ro
 and the same the other way round. A sweep over all d bits costs two products of the matrix with a vector.
 
 Pairwise models need no states: logit q_i = t_i + sum_j J_ij m_j, m the means of q, and a sweep costs d^2; of
-sparse coding 2 d D from residuals, where couplings are too large beside what they leave.
+sparse coding 4 d D from residuals, where couplings are too large beside what they leave.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def _dot(a, b):
 def fit_coding(
     columns, data, prior_logits, constant, max_sweeps, tolerance, logits, history, objective, converged
 ):
-    """The same for log p(x, z) = constant + <c, z> - |data_n - sum_i z_i columns_i|^2 / 2 from residuals, with
-    2 d D operations a sweep: for noise so small that couplings have no digits left of what they leave.
+    """The same for log p(x, z) = constant + <c, z> - |data_n - sum_i z_i columns_i|^2 / 2 by residuals, 4 d D
+    operations a sweep: for noise so small that couplings have no digits left of what they leave.
     """
     num_latents = logits.shape[1]
     mean, squares, residual = np.empty(num_latents), np.empty(num_latents), np.empty(data.shape[1])

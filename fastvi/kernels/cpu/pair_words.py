@@ -1,7 +1,7 @@
 """Models that are quadratic in z with all logarithms as sums of two doubles (``double_word``).
 
-Products over states take exponentials exp(high) exp(low) of differences, whose rounding is one of the last place
-however large their terms are. Single states are added up in two words and rounded once.
+Products over states take exponentials exp(high) exp(low) of differences, exact to the last place however large
+their terms are. Single states are added up in two words and rounded once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _NEVER = -1e300  # of columns that pad a tile: finite, so that no remainder is n
 
 @kernel
 def gram_words(weights, factor, factor_low, gram, gram_low):
-    """gram (d, d) = factor W^T W for ``weights`` (D, d): compensated dot products (Ogita, Rump, Oishi 2005)."""
+    """gram (d, d), of zeros, becomes factor W^T W for ``weights`` (D, d): compensated dot products (Ogita,
+    Rump, Oishi 2005).
+    """
     num_pixels, d = weights.shape
     half, rest = np.empty(d), np.empty(d)
     for j in range(num_pixels):
@@ -130,15 +132,23 @@ def pair_tile_words(couplings, couplings_low, linear, num_row_bits, padded_rows,
         tile[at], tile_low[at] = value[s], value_low[s]
 
 
+@inline
+def _exp_small(x):
+    """e^x for |x| <= 2^-13, what rounding takes from numbers up to 2^40; the first term left out is 2^-57."""
+    return 1.0 + x * (1.0 + x * (1.0 / 2.0 + x * (1.0 / 6.0)))
+
+
 @kernel
 def multiply_by_exponentials(low, tile):
     """tile *= exp(low)."""
     for i in range(tile.size):
-        tile[i] *= exp_fast(low[i])
+        tile[i] *= _exp_small(low[i])
 
 
 @kernel
-def outer_words(couplings, couplings_low, centre, num_outer, first, linear, linear_low, constant, constant_low):
+def outer_words(
+    couplings, couplings_low, centre, num_outer, first, linear, linear_low, constant, constant_low
+):
     """What the outer states ``first`` .. add to the coefficients of inner bits, and to the constant."""
     for t in range(constant.size):
         state = first + t
@@ -182,7 +192,7 @@ def exponential_factors_of_words(linear, linear_low, if_zero, if_one, scales, sc
         scale, scale_low = 0.0, 0.0
         for i in range(linear.shape[1]):
             likely, low = linear[n, i] >= 0.0, linear_low[n, i]
-            small = exp_fast(-abs(linear[n, i])) * exp_fast(-low if likely else low)
+            small = exp_fast(-abs(linear[n, i])) * _exp_small(-low if likely else low)
             if_one[n, i] = 1.0 if likely else small
             if_zero[n, i] = small if likely else 1.0
             if likely:
@@ -206,34 +216,48 @@ def join_scales(
             high, low = add_words(high, low, scales[n, t], scales_low[n, t])
             high, low = add_words(high, low, tile_scale, 0.0)
             scales[n, t] = high
-            # beyond 2^53 a whole nat is less than half of the last place
-            factors[n, t] = math.exp(low) if abs(low) < 0.5 else 1.0
+            # of what is larger, beyond 2^53, the result is not used
+            factors[n, t] = _exp_small(low) if abs(low) < 0.5 else 1.0
 
 
 @inline
 def _tables(linear, low, num_row_bits, shift, shift_low, rows, rows_low, columns, columns_low):
-    """Sums over row bits, with the shift, and over column bits."""
-    subset_words(linear[:num_row_bits], low[:num_row_bits], rows, rows_low)
+    """Sums over row bits, with the shift, each COLUMNS times, and over column bits."""
+    num_rows = 1 << num_row_bits
+    subset_words(linear[:num_row_bits], low[:num_row_bits], rows[:num_rows], rows_low[:num_rows])
     subset_words(linear[num_row_bits:], low[num_row_bits:], columns, columns_low)
-    for a in range(rows.size):
-        rows[a], rows_low[a] = add_words(rows[a], rows_low[a], shift, shift_low)
+    for a in range(num_rows - 1, -1, -1):
+        high, rest = add_words(rows[a], rows_low[a], shift, shift_low)
+        for c in range(COLUMNS):
+            rows[a * COLUMNS + c], rows_low[a * COLUMNS + c] = high, rest
     for b in range(1 << (linear.size - num_row_bits), columns.size):
         columns[b], columns_low[b] = _NEVER, 0.0
 
 
 @inline
-def _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, padded_rows, out):
-    """out[at] = tile + rows + columns, rounded once."""
+def _add_panel(tile, tile_low, rows, rows_low, columns, columns_low, out):
+    """out = tile + rows + columns, rounded once. One loop over all rows of a panel is vectorised, loops over
+    the columns of each row are not.
+    """
+    for i in range(out.size):
+        high, lost = two_sum(tile[i], rows[i])
+        high, again = two_sum(high, columns[i])
+        out[i] = high + ((tile_low[i] + rows_low[i]) + (columns_low[i] + (lost + again)))
+
+
+@inline
+def _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, out):
+    """out = tile + rows + columns, panel by panel; ``rows`` as ``_tables`` has them."""
+    size = rows.size
     for first in range(0, columns.size, COLUMNS):
-        column, column_low = columns[first : first + COLUMNS], columns_low[first : first + COLUMNS]
-        for a in range(rows.size):
-            at = first * padded_rows + a * COLUMNS
-            row, row_low = rows[a], rows_low[a]
+        for i in range(0, size, COLUMNS):
             for c in range(COLUMNS):
-                high, lost = two_sum(tile[at + c], row)
-                high, again = two_sum(high, column[c])
-                low = (tile_low[at + c] + row_low) + (column_low[c] + (lost + again))
-                out[at + c] = high + low
+                scratch[0, i + c], scratch[1, i + c] = columns[first + c], columns_low[first + c]
+        at = first // COLUMNS * size
+        _add_panel(
+            tile[at : at + size], tile_low[at : at + size], rows, rows_low, scratch[0], scratch[1],
+            out[at : at + size],
+        )  # fmt: skip
 
 
 @inline
@@ -247,27 +271,25 @@ def _shift(base, base_low, outer, outer_low, state, constant, constant_low):
 
 
 @inline
-def _sum_of_exponentials(values, columns, num_rows, padded_rows, cut, least):
-    """(largest, sum of exp(value - largest)) of a tile's numbers, without those below exp(cut) of the largest
-    or, all of them, below exp(least).
+def _sum_of_exponentials(values, cut, least):
+    """(largest, sum of exp(value - largest)), without those below exp(cut) of the largest or, all of them,
+    below exp(least).
     """
     best = np.full(COLUMNS, -np.inf)
-    for first in range(0, columns, COLUMNS):
-        for i in range(first * padded_rows, first * padded_rows + num_rows * COLUMNS, COLUMNS):
-            for c in range(COLUMNS):
-                best[c] = max(best[c], values[i + c])
+    for i in range(0, values.size, COLUMNS):
+        for c in range(COLUMNS):
+            best[c] = max(best[c], values[i + c])
     largest = best.max()
     if largest < least:
         return -np.inf, 0.0
     sums = np.zeros(COLUMNS)
-    for first in range(0, columns, COLUMNS):
-        for i in range(first * padded_rows, first * padded_rows + num_rows * COLUMNS, COLUMNS):
-            some = False
+    for i in range(0, values.size, COLUMNS):
+        some = False
+        for c in range(COLUMNS):
+            some |= values[i + c] - largest > cut
+        if some:
             for c in range(COLUMNS):
-                some |= values[i + c] - largest > cut
-            if some:
-                for c in range(COLUMNS):
-                    sums[c] += exp_fast(values[i + c] - largest)
+                sums[c] += exp_fast(values[i + c] - largest)
     return largest, sums.sum()
 
 
@@ -281,7 +303,8 @@ def log_space_words(
     """
     num_outer = linear.shape[1] - outer.shape[1]
     padded_columns = tile.size // padded_rows
-    rows, rows_low = np.empty(1 << num_row_bits), np.empty(1 << num_row_bits)
+    size = padded_rows * COLUMNS
+    rows, rows_low, scratch = np.empty(size), np.empty(size), np.empty((2, size))
     columns, columns_low = np.empty(padded_columns), np.empty(padded_columns)
     inner, inner_low = np.empty(outer.shape[1]), np.empty(outer.shape[1])
     values = np.empty(tile.size)
@@ -298,18 +321,16 @@ def log_space_words(
                 constant[t], constant_low[t],
             )  # fmt: skip
             _tables(inner, inner_low, num_row_bits, shift, shift_low, rows, rows_low, columns, columns_low)
-            _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, padded_rows, values)
-            scale, term = _sum_of_exponentials(
-                values, padded_columns, rows.size, padded_rows, cut, negligible[n]
-            )
+            _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, values)
+            scale, term = _sum_of_exponentials(values, cut, negligible[n])
             largest[n], total[n] = add_scaled(largest[n], total[n], scale, term)
 
 
 @inline
 def _flipped(tile, num_rows, num_columns, row_flip, column_flip, out):
-    """out at (a, b) = tile at (a ^ row_flip, b ^ column_flip), both packed; what pads it is 0."""
+    """out at (a, b) = tile at (a ^ row_flip, b ^ column_flip), both packed; what pads it is very small."""
     for i in range(out.size):
-        out[i] = 0.0
+        out[i] = _NEVER
     for b in range(num_columns):
         other = b ^ column_flip
         at = (b // COLUMNS) * num_rows * COLUMNS + b % COLUMNS
@@ -323,14 +344,15 @@ def datum_log_tiles(
     tile, tile_low, begin, num_row_bits, linear, linear_low, base, base_low, outer, outer_low, constant,
     constant_low, origin, out,
 ):  # fmt: skip
-    """out[t] = log joints of one datum, packed as the tile. The place of bits s holds state s ^ origin, t the
+    """out[t] = log joints of one datum, packed as the tile, about -1e300 where that is padding. The place of bits s holds state s ^ origin, t the
     outer bits from a multiple of their number T, which is a power of two; ``outer`` (T, inner bits) and
     ``constant`` are those of states ``begin`` ...
     """
     num_outer = linear.size - outer.shape[1]
     num_rows, num_columns = 1 << num_row_bits, 1 << (outer.shape[1] - num_row_bits)
     padded_columns, inner_origin = tile.size // num_rows, origin >> num_outer
-    rows, rows_low = np.empty(num_rows), np.empty(num_rows)
+    size = num_rows * COLUMNS
+    rows, rows_low, scratch = np.empty(size), np.empty(size), np.empty((2, size))
     columns, columns_low = np.empty(padded_columns), np.empty(padded_columns)
     inner, inner_low = np.empty(outer.shape[1]), np.empty(outer.shape[1])
     values = np.empty(tile.size)
@@ -349,7 +371,10 @@ def datum_log_tiles(
                 out[t, i] = -math.inf
             continue
         _tables(inner, inner_low, num_row_bits, shift, shift_low, rows, rows_low, columns, columns_low)
-        _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, num_rows, values)
+        if inner_origin == 0:
+            _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, out[t])
+            continue
+        _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, values)
         _flipped(
             values, num_rows, num_columns, inner_origin & (num_rows - 1), inner_origin >> num_row_bits, out[t]
         )

@@ -162,8 +162,8 @@ def shared_tile_sums(
         count = min(_BLOCK, last - start)
         row_coefficients(inner, inner_low, outer, outer_low, start, linear[:count], linear_low[:count])
         exponential_factors_of_words(
-            linear[:count], linear_low[:count], if_zero[:count], if_one[:count], scales[start : start + count],
-            scales_low[start : start + count],
+            linear[:count], linear_low[:count], if_zero[:count], if_one[:count],
+            scales[start : start + count], scales_low[start : start + count],
         )  # fmt: skip
         pack_tables(if_zero[:count], if_one[:count], num_row_bits, column_panels, left, weights)
         tile_sums(tile, left, weights, num_rows, padded_rows, 0, (count + DATA_ROWS - 1) // DATA_ROWS, out)
