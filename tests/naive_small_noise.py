@@ -1,6 +1,6 @@
-"""Gaussian pixels around means eta(z) of all states: log p(x), means, gradients, ELBO and EM's noise, from residuals.
+"""Gaussian pixels around means eta(z) of all states: log p(x), means, gradients and ELBO, from residuals.
 
-``Numbers`` is the arithmetic: NumPy's doubles ("a direct sum in float64") or mpmath's numbers of 300 bits.
+``numbers`` are the arithmetic: NumPy's doubles ("a direct sum in float64") or mpmath's numbers of 300 bits.
 """
 
 import itertools
@@ -77,7 +77,14 @@ def sparse_coding(numbers, weights, bias, noise_std, prior_logits, x, logits):
     }
     q = numbers.exp(log_mass(numbers, logits, z))
     elbo = (q * (joints - log_mass(numbers, logits, z))).sum(axis=1)
-    return {"log_marginal": evidence, "mean": mean, "square": square, "elbo": elbo, "posterior": p, **gradient}
+    return {
+        "log_marginal": evidence,
+        "mean": mean,
+        "square": square,
+        "elbo": elbo,
+        "posterior": p,
+        **gradient,
+    }
 
 
 def log_mass(numbers, logits, z):

@@ -5,10 +5,10 @@ With m = E[z | x] and residuals r = x - b - W m, all of it follows from m, sum_n
     E|x - W z - b|^2 / s^2 = (|r|^2 + tr(W Cov W^T)) / s^2
                            = 2 (H - log p(x) + E[log p(z)]) - 2 D log(s sqrt(2 pi)),
 
-H the entropy of p(z | x). The first is taken where |W|^2 / s^2 is so small that the rounding of second moments
-does not matter, the second of all other data, whose states are visited one by one: with z counted from a
-state z0 close to the mean, f = z xor z0, nothing is lost where a posterior is certain, and Cov[z] is Cov[f]
-with signs.
+H the entropy of p(z | x). The first is taken where |W|^2 / s^2 is so small that the rounding of second
+moments does not matter, the second of all other data, whose states are visited one by one: with z counted
+from a state z0 close to the mean, f = z xor z0, nothing is lost where a posterior is certain, and Cov[z] is
+Cov[f] with signs.
 """
 
 from __future__ import annotations

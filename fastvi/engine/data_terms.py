@@ -13,6 +13,7 @@ from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.data_terms import linear_terms, pair_terms, real_terms
 from fastvi.kernels.cpu.pair_words import residual_terms
+from fastvi.kernels.cpu.reflections import reflect_rows
 
 Array = NDArray[Any]
 
@@ -146,6 +147,47 @@ class WordData(NamedTuple):
         return found
 
 
+class RotatedData(NamedTuple):
+    """x ~ N(W h + b, s^2 I): t(x) = y, the first of the coordinates of (x - b) / (s sqrt(2)), turned by
+    reflections that leave W h nothing but these; c(x) = - the square of the others - D log(s sqrt(2 pi)).
+    """
+
+    bias: Array  # (D,)
+    noise_std: float
+    vectors: Array  # (K, D) of the reflections 1 - v v^T; (0, D) where nothing is turned
+    num_coordinates: int  # of y; 1, a zero, where D is 0
+
+    def rotated(self, x: Array) -> Array:
+        """All coordinates (N, D) of (x - b) / (s sqrt(2))."""
+        out = (x - self.bias) / (self.noise_std * math.sqrt(2.0))
+
+        def task(part: slice) -> None:
+            reflect_rows(self.vectors, 0, False, out[part])
+
+        parallel_map(task, data_slices(len(x)), 4.0 * len(x) * self.vectors.size)
+        return out
+
+    def unrotated(self, rows: Array) -> Array:
+        """Rows (N, D) of coordinates as pixels, in place."""
+        reflect_rows(self.vectors, 0, True, rows)
+        return rows
+
+    def split(self, rotated: Array) -> tuple[Array, Array]:
+        """y and the other coordinates."""
+        inside, outside = (
+            np.ascontiguousarray(part)
+            for part in (rotated[:, : self.num_coordinates], rotated[:, self.num_coordinates :])
+        )
+        return inside if self.bias.size else np.zeros((len(rotated), 1)), outside
+
+    def terms(self, x: Array) -> Terms:
+        """Terms of the data ``x`` (N, D) float64."""
+        inside, outside = self.split(self.rotated(x))
+        with np.errstate(over="ignore"):
+            square = np.square(outside).sum(axis=1)
+        return Terms(inside, -square - log_density_scale(self.bias.size, self.noise_std))
+
+
 def power_below(noise_std: float) -> float:
     """2^-k with noise_std 2^-k in [1, 2), as far as the range goes."""
     return math.ldexp(1.0, 1 - max(math.frexp(noise_std)[1], -1000))
@@ -158,4 +200,4 @@ def inverse_square(noise_std: float) -> tuple[float, float]:
     return high, float(exact - Fraction(high))
 
 
-Data = BinaryData | RealData | WordData
+Data = BinaryData | RealData | WordData | RotatedData

@@ -54,7 +54,7 @@ class PairBatch(Batch):
 
     @cached_property
     def _no_outer(self) -> tuple[Array, Array]:
-        """Coefficients of the outer bits and constants for kernels that add them to scales, which hold them."""
+        """Outer coefficients and constants, for kernels that add them to scales: these hold them already."""
         return np.zeros((self.num_data, 0)), np.zeros(self.num_data)
 
     @cached_property

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from fastvi.engine.block_form import packed_data
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import chunks
-from fastvi.engine.network import Block, Network, block_part, empty_block, network
+from fastvi.engine.network import Block, Network, block_part, network
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.block_sums import block_logs
 from fastvi.kernels.cpu.dense import ROWS, pack_rows
@@ -69,7 +69,7 @@ class _Grid:
     def block(self, u: Array) -> Block:
         """A forward pass for nodes u (S, d), A less the log of the prior's density in u."""
         net, d = self.net, self.mean.size
-        out = empty_block(-(-len(u) // _GROUP_NODES) * _GROUP_NODES, net.depth)
+        out = net.empty_block(-(-len(u) // _GROUP_NODES) * _GROUP_NODES)
 
         def task(start: int) -> None:
             part = u[start : start + net.block_rows]
@@ -202,7 +202,7 @@ def _within(grid: _Grid, terms: Terms, reach: float) -> tuple[Integral, Array]:
         table = grid.logs(u, linear)
 
         def task(k: int, table: Array = table, start: int = start) -> None:
-            own = Terms(*(array[start + k : start + k + 1] for array in terms))
+            own = terms.part(slice(start + k, start + k + 1))
             found = _refined(grid, own, table[k], index, intervals, reach)
             close[start + k] = found is None
             if found is not None:
@@ -232,7 +232,7 @@ def quadrature(
     for part in chunks(len(x)):
         terms, active = data.terms(x[part]), np.arange(len(x[part]))
         for reach in _REACHES:
-            some = Terms(np.ascontiguousarray(terms.linear[active]), terms.constant[active])
+            some = terms.part(active)
             found, close = _within(grid, some, reach)
             for into, values in zip(result, found, strict=True):
                 into[part.start + active] = values

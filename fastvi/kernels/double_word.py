@@ -1,4 +1,5 @@
-"""Numbers of 106 bits as sums of two doubles, ``high`` and ``low``: the second is what rounding took from the first.
+"""Numbers of 106 bits as sums of two doubles, ``high`` and ``low``, which is what rounding took from the
+first.
 
 Where terms of 10^18 leave 19, as squares do that are large beside the noise, nothing of 53 bits is left. No
 product is rounded before its remainder is known, so that contraction to fused multiply-adds changes no

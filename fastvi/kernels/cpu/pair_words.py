@@ -1,7 +1,7 @@
 """Models that are quadratic in z with all logarithms as sums of two doubles (``double_word``).
 
-Products over states take exponentials exp(high) exp(low) of differences, exact to the last place however large
-their terms are. Single states are added up in two words and rounded once.
+Products over states take exponentials exp(high) exp(low) of differences, exact to the last place however
+large their terms are. Single states are added up in two words and rounded once.
 """
 
 from __future__ import annotations
@@ -344,9 +344,9 @@ def datum_log_tiles(
     tile, tile_low, begin, num_row_bits, linear, linear_low, base, base_low, outer, outer_low, constant,
     constant_low, origin, out,
 ):  # fmt: skip
-    """out[t] = log joints of one datum, packed as the tile, about -1e300 where that is padding. The place of bits s holds state s ^ origin, t the
-    outer bits from a multiple of their number T, which is a power of two; ``outer`` (T, inner bits) and
-    ``constant`` are those of states ``begin`` ...
+    """out[t] = log joints of one datum, packed as the tile, about -1e300 where that is padding. The place of
+    bits s holds state s ^ origin, t the outer bits from a multiple of their number T, which is a power of
+    two; ``outer`` (T, inner bits) and ``constant`` are those of states ``begin`` ...
     """
     num_outer = linear.size - outer.shape[1]
     num_rows, num_columns = 1 << num_row_bits, 1 << (outer.shape[1] - num_row_bits)
