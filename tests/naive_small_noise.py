@@ -92,3 +92,28 @@ def log_mass(numbers, logits, z):
     rows = numbers.array(logits)
     zero, one = -numbers.log(1 + numbers.exp(rows)), -numbers.log(1 + numbers.exp(-rows))
     return (z[None] * one[:, None] + (1 - z[None]) * zero[:, None]).sum(axis=-1)
+
+
+def decoder(numbers, layers, noise_std, prior_logits, x, logits):
+    """The same of a "relu" decoder; gradients by layer."""
+    s = numbers.array(noise_std)
+    layers = [(numbers.array(weight), numbers.array(bias)) for weight, bias in layers]
+    z = states(layers[0][0].shape[1])
+    hidden = [numbers.array(z)]
+    for i, (weight, bias) in enumerate(layers):
+        before = hidden[-1] if i == 0 else hidden[-1] * (hidden[-1] > 0)
+        hidden[-1] = before
+        hidden.append((before[:, None, :] * weight[None]).sum(axis=-1) + bias)
+    residual = residuals(numbers, hidden.pop(), x)
+    joints = log_joints(numbers, residual, noise_std, prior_logits, z)
+    evidence, p = posterior(numbers, joints)
+    pull = (p[:, :, None] * residual).sum(axis=0) / s**2
+    gradient = {"noise_std": ((p[..., None] * residual**2).sum() / s**3 - residual[:, 0].size / s)}
+    for i in reversed(range(len(layers))):
+        gradient[f"layer_{i}_weight"] = (pull[:, :, None] * hidden[i][:, None, :]).sum(axis=0)
+        gradient[f"layer_{i}_bias"] = pull.sum(axis=0)
+        pull = (pull[:, :, None] * layers[i][0][None]).sum(axis=1) * (hidden[i] > 0)
+    q = numbers.exp(log_mass(numbers, logits, z))
+    elbo = (q * (joints - log_mass(numbers, logits, z))).sum(axis=1)
+    mean = (p[:, :, None] * z).sum(axis=1)
+    return {"log_marginal": evidence, "mean": mean, "elbo": elbo, **gradient}

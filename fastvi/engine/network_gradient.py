@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from fastvi.engine.block_form import BlockForm
 from fastvi.engine.data_terms import RotatedData
-from fastvi.engine.form import num_chunks
-from fastvi.engine.log_sum import log_sums
+from fastvi.engine.form import Sums, chunks, num_chunks
 from fastvi.engine.matmul import Packed, packed_rows
 from fastvi.engine.posteriors import silent
 from fastvi.engine.runs import Run
 from fastvi.engine.threads import parallel_map
+from fastvi.kernels.cpu.block_sums import bit_sums
 from fastvi.kernels.cpu.dense import (
     activate,
     multiply_slopes,
@@ -80,10 +80,12 @@ class Pieces:
 
 
 class _Data(NamedTuple):
-    """Data of a chunk: t(x), c(x) less the evidence, weights, and what a passed-over state may hold."""
+    """Data of a chunk: t(x), the largest log joint without c(x), weights over the sum of all relative to it, and
+    what a passed-over state may hold.
+    """
 
     linear: Array
-    offset: Array
+    largest: Array
     weights: Array
     negligible: float
 
@@ -135,18 +137,17 @@ def _sum_states(
         activate(values.reshape(-1), form.network.activation)
         hidden.append(values)
     eta = net.last.product(hidden[-1])
-    minus = np.zeros(count)
-    if not gaussian:
-        softplus_rows(eta, minus)
-    minus += constant - (states * form.prior_logits).sum(axis=1)
-    mass = np.empty(count)
+    minus, mass = np.empty(count), np.empty(count)
+    bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
-        shares = np.zeros((count, len(data.weights)))
+        shares = np.repeat(-minus[:, None], len(data.weights), axis=1)
         subtract_distances(packed_rows(eta), net.to_data.columns, eta.shape[1], shares)
-        distances = -shares
+        distances = -shares - minus[:, None]
     else:
-        shares = net.to_data.product(hidden[-1])
-    responsibilities(shares, minus, data.offset, data.weights, mass)
+        softplus = np.empty(count)
+        softplus_rows(eta, softplus)
+        shares = net.to_data.product(hidden[-1]) - (softplus + minus)[:, None]
+    responsibilities(shares, data.largest, data.weights, mass)
     flat = np.zeros(pieces.size)
     kept = np.flatnonzero(~(mass <= data.negligible))  # NaN is kept
     if not kept.size:
@@ -178,19 +179,35 @@ def _sum_states(
     return flat
 
 
+def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
+    """Sums of joint densities without c(x). Not its logarithm: of 1e18, which data far from every state have, its
+    rounding is more than all differences between states.
+    """
+    parts = []
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
+        batch = form.batch(terms._replace(constant=np.zeros_like(terms.constant)))
+        zero = Sums.zero(len(terms.constant))
+        parts.append(run.reduce(zero, form.wave_starts(), batch.sums, form.wave_states))
+    return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
     """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
     the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
     "noise_std" where pixels are real.
     """
-    evidence = log_sums(form, x, run)
+    sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
     total: dict[str, Array] = {}
     for start in range(0, len(x), _CHUNK_DATA):
         part = slice(start, start + _CHUNK_DATA)
         terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
-        data = _Data(terms.linear, terms.constant - evidence[part], data_weights[part], negligible)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # a datum that counts for nothing may be impossible
+            shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sums.total[part])
+        data = _Data(terms.linear, sums.largest[part], shares, negligible)
         # one pass is told of for each chunk of the first pass
         told = num_chunks(start + 1) > num_chunks(start)
         found = run.reduce(

@@ -263,17 +263,18 @@ def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out)
 
 @kernel
 def subtract_distances(left, right, depth, out):
-    """out (M, N) -= |a_m - b_n|^2 of packed rows and columns."""
+    """out (M, N) -= |a_m - b_n|^2 of packed rows and columns, with the bits that blocks of states have."""
     num_rows, num_columns = out.shape
     panels = -(-num_rows // ROWS)
-    acc = np.empty(panels * ROWS * COLUMNS)
+    acc = np.zeros(panels * ROWS * COLUMNS)
     for p in range(-(-num_columns // COLUMNS)):
-        for i in range(acc.size):
-            acc[i] = 0.0
+        for m in range(num_rows):
+            for c in range(min(COLUMNS, num_columns - p * COLUMNS)):
+                acc[m * COLUMNS + c] = out[m, p * COLUMNS + c]
         panel_distances(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
         for m in range(num_rows):
             for c in range(min(COLUMNS, num_columns - p * COLUMNS)):
-                out[m, p * COLUMNS + c] += acc[m * COLUMNS + c]
+                out[m, p * COLUMNS + c] = acc[m * COLUMNS + c]
 
 
 @kernel
@@ -320,13 +321,11 @@ def softplus_rows(values, out):
 
 
 @kernel
-def responsibilities(logs, minus, offset, weights, mass):
-    """logs[s, n] becomes weights[n] * exp(logs[s, n] + offset[n] - minus[s]); mass[s] = the sum of their
-    sizes.
-    """
+def responsibilities(logs, largest, weights, mass):
+    """logs[s, n] becomes weights[n] * exp(logs[s, n] - largest[n]); mass[s] = the sum of their sizes."""
     for s in range(logs.shape[0]):
         total = 0.0
         for n in range(logs.shape[1]):
-            logs[s, n] = weights[n] * exp_fast(logs[s, n] + offset[n] - minus[s])
+            logs[s, n] = weights[n] * exp_fast(min(logs[s, n] - largest[n], 0.0))
             total += abs(logs[s, n])
         mass[s] = total
