@@ -13,7 +13,7 @@ from fastvi.engine.cuda.arrays import DeviceData, device_terms
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.data_terms import linear_terms, pair_terms, real_terms
 from fastvi.kernels.cpu.pair_words import residual_terms
-from fastvi.kernels.cpu.reflections import reflect_rows
+from fastvi.kernels.cpu.reflections import reflect_rows, scale_rows, subtract_bias
 
 Array = NDArray[Any]
 
@@ -159,17 +159,19 @@ class RotatedData(NamedTuple):
 
     def rotated(self, x: Array) -> Array:
         """All coordinates (N, D) of (x - b) / (s sqrt(2))."""
-        out = (x - self.bias) / (self.noise_std * math.sqrt(2.0))
+        out, low = np.empty(x.shape), np.empty(x.shape)
 
         def task(part: slice) -> None:
-            reflect_rows(self.vectors, 0, False, out[part])
+            subtract_bias(x[part], self.bias, power_below(self.noise_std), out[part], low[part])
+            reflect_rows(self.vectors, False, out[part], low[part])
+            scale_rows(out[part], low[part], rotated_factor(self.noise_std))
 
-        parallel_map(task, data_slices(len(x)), 4.0 * len(x) * self.vectors.size)
+        parallel_map(task, data_slices(len(x)), 20.0 * len(x) * self.vectors.size)
         return out
 
     def unrotated(self, rows: Array) -> Array:
         """Rows (N, D) of coordinates as pixels, in place."""
-        reflect_rows(self.vectors, 0, True, rows)
+        reflect_rows(self.vectors, True, rows, np.zeros_like(rows))
         return rows
 
     def split(self, rotated: Array) -> tuple[Array, Array]:
@@ -191,6 +193,11 @@ class RotatedData(NamedTuple):
 def power_below(noise_std: float) -> float:
     """2^-k with noise_std 2^-k in [1, 2), as far as the range goes."""
     return math.ldexp(1.0, 1 - max(math.frexp(noise_std)[1], -1000))
+
+
+def rotated_factor(noise_std: float) -> float:
+    """1 / (s sqrt(2)) for pixels measured in ``power_below``."""
+    return 1.0 / (noise_std * power_below(noise_std) * math.sqrt(2.0))
 
 
 def inverse_square(noise_std: float) -> tuple[float, float]:

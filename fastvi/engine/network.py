@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, RotatedData
+from fastvi.engine.data_terms import BinaryData, Data, RotatedData, power_below, rotated_factor
 from fastvi.engine.matmul import Packed, row_block
 from fastvi.kernels.cpu.dense import (
     IDENTITY,
@@ -31,7 +31,7 @@ from fastvi.kernels.cpu.dense import (
     hidden_layer,
     softplus_sums,
 )
-from fastvi.kernels.cpu.reflections import reflect_rows
+from fastvi.kernels.cpu.reflections import reflect_rows, scale_rows
 
 Array = NDArray[Any]
 
@@ -139,12 +139,12 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
     return panels, index, counts
 
 
-def _reflections(a: Array) -> tuple[Array, Array]:
-    """R (K, K) of A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it of A.
+def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
+    """R (K, K) of factor A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it.
     Not by LAPACK, whose last bits depend on the number of threads.
     """
     rows = np.ascontiguousarray(a.T)
-    vectors = np.zeros_like(rows)
+    vectors, low = np.zeros_like(rows), np.zeros_like(rows)
     for k in range(len(rows)):
         column = rows[k, k:].copy()
         largest = np.abs(column).max()
@@ -153,8 +153,11 @@ def _reflections(a: Array) -> tuple[Array, Array]:
             size = math.sqrt(np.square(column).sum())
             column[0] += math.copysign(size, column[0])
             vectors[k, k:] = column / math.sqrt(size * abs(column[0]))
-        reflect_rows(vectors[k : k + 1], 0, False, rows[k:])
-        rows[k, k + 1 :] = 0.0
+        own = np.ascontiguousarray(rows[k:, k:]), np.ascontiguousarray(low[k:, k:])
+        reflect_rows(vectors[k : k + 1, k:], False, *own)
+        rows[k:, k:], low[k:, k:] = own
+        rows[k, k + 1 :], low[k, k + 1 :] = 0.0, 0.0
+    scale_rows(rows, low, factor)
     return np.ascontiguousarray(rows[:, : len(rows)].T), vectors
 
 
@@ -172,9 +175,12 @@ def network(
         last = Packed(weights.T, bias, padding=_OFF)
         data = BinaryData(weights, bias, np.zeros(depth), 0.0)
     else:
-        matrix, vectors = weights / (noise_std * math.sqrt(2.0)), np.zeros((0, len(weights)))
+        unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))
+        matrix, factor = weights * unit, rotated_factor(noise_std)
         if len(matrix) > depth:
-            matrix, vectors = _reflections(matrix)
+            matrix, vectors = _reflections(matrix, factor)
+        else:
+            matrix = matrix * factor
         # without pixels u is a number 0, so that no panel is empty
         matrix = matrix if len(matrix) else np.zeros((1, depth))
         last = Packed(matrix.T)

@@ -80,8 +80,8 @@ class Pieces:
 
 
 class _Data(NamedTuple):
-    """Data of a chunk: t(x), the largest log joint without c(x), weights over the sum of all relative to it, and
-    what a passed-over state may hold.
+    """Data of a chunk: t(x), the largest log joint without c(x), weights over the sum of all relative to it,
+    and what a passed-over state may hold.
     """
 
     linear: Array
@@ -180,8 +180,8 @@ def _sum_states(
 
 
 def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
-    """Sums of joint densities without c(x). Not its logarithm: of 1e18, which data far from every state have, its
-    rounding is more than all differences between states.
+    """Sums of joint densities without c(x). Not their logarithms: the rounding of 1e18, which data far from
+    every state have, is more than all differences between states.
     """
     parts = []
     for data in chunks(len(x)):
