@@ -61,7 +61,9 @@ def posterior(numbers, joints):
 
 
 def sparse_coding(numbers, weights, bias, noise_std, prior_logits, x, logits):
-    """All answers about binary sparse coding, by name; ``logits`` are a q's."""
+    """All answers about binary sparse coding, by name; ``logits`` are a q's. The gradient in the noise is that of
+    each datum, so that errors of a direct sum are seen before they happen to cancel.
+    """
     w, b, s, c = (numbers.array(a) for a in (weights, bias, noise_std, prior_logits))
     z = states(w.shape[1])
     residual = residuals(numbers, (z[:, None, :] * w[None]).sum(axis=-1) + b, x)
@@ -72,7 +74,7 @@ def sparse_coding(numbers, weights, bias, noise_std, prior_logits, x, logits):
     gradient = {
         "weights": ((p[:, :, None] * residual)[..., None] * z[None, :, None, :]).sum(axis=(0, 1)) / s**2,
         "bias": (p[:, :, None] * residual).sum(axis=(0, 1)) / s**2,
-        "noise_std": (square / s**3 - w.shape[0] / s).sum(),
+        "noise_std": square / s**3 - w.shape[0] / s,
         "prior_logits": (mean - 1 / (1 + numbers.exp(-c))).sum(axis=0),
     }
     q = numbers.exp(log_mass(numbers, logits, z))
@@ -108,7 +110,7 @@ def decoder(numbers, layers, noise_std, prior_logits, x, logits):
     joints = log_joints(numbers, residual, noise_std, prior_logits, z)
     evidence, p = posterior(numbers, joints)
     pull = (p[:, :, None] * residual).sum(axis=0) / s**2
-    gradient = {"noise_std": ((p[..., None] * residual**2).sum() / s**3 - residual[:, 0].size / s)}
+    gradient = {"noise_std": (p[..., None] * residual**2).sum(axis=(1, 2)) / s**3 - x.shape[1] / s}
     for i in reversed(range(len(layers))):
         gradient[f"layer_{i}_weight"] = (pull[:, :, None] * hidden[i][:, None, :]).sum(axis=0)
         gradient[f"layer_{i}_bias"] = pull.sum(axis=0)

@@ -62,9 +62,12 @@ def check(found, direct, truth):
     """
     for name, value in found.items():
         of = name.split()[0]
-        size = max(1.0, float(np.abs(np.asarray(truth[of], np.float64)).max()))
-        allowed = 10.0 * error(direct[of], truth[of]) + 8.0 * EPS * size
-        assert error(value, truth[of]) <= allowed, name
+        exact, off = truth[of], error(direct[of], truth[of])
+        size = max(1.0, float(np.abs(np.asarray(exact, np.float64)).max()))
+        if np.shape(value) == () != np.shape(exact):  # of all data together
+            off = sum(error(a, b) for a, b in zip(direct[of], exact, strict=True))
+            exact, size = exact.sum(), size * len(exact)
+        assert error(value, exact) <= 10.0 * off + 8.0 * EPS * size, name
 
 
 @pytest.mark.parametrize("noise_std", NOISES)
@@ -77,10 +80,10 @@ def test_sparse_coding_is_as_exact_as_a_direct_sum(noise_std):
             check(answers(model, x, logits), naive.sparse_coding(naive.Doubles(), *case), truth)
 
 
-@pytest.mark.parametrize("noise_std", NOISES[::2])
+@pytest.mark.parametrize("noise_std", NOISES[::5])
 @pytest.mark.parametrize("num_pixels", [7, 2], ids=["turned", "fewer pixels than units"])
 def test_a_decoder_is_as_exact_as_a_direct_sum(noise_std, num_pixels):
-    for kind in KINDS[::2]:
+    for kind in (-3, 0, 5, "alike"):
         rng = np.random.default_rng(7)
         first = rng.normal(size=(3, 3)), rng.normal(size=3)
         layers = [first, weights_and_bias(kind, num_pixels, 3, rng)]
