@@ -67,6 +67,9 @@ def check(found, direct, truth):
         if np.shape(value) == () != np.shape(exact):  # of all data together
             off = sum(error(a, b) for a, b in zip(direct[of], exact, strict=True))
             exact, size = exact.sum(), size * len(exact)
+        elif of.startswith("layer_"):  # few numbers may happen to be exact: those of a layer are of one size
+            layer = [key for key in direct if key.startswith(of[:8])]
+            off = max(error(direct[key], truth[key]) for key in layer)
         assert error(value, exact) <= 10.0 * off + 8.0 * EPS * size, name
 
 
