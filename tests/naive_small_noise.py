@@ -61,8 +61,8 @@ def posterior(numbers, joints):
 
 
 def sparse_coding(numbers, weights, bias, noise_std, prior_logits, x, logits):
-    """All answers about binary sparse coding, by name; ``logits`` are a q's. The gradient in the noise is that
-    of each datum, so that errors of a direct sum are seen before they happen to cancel.
+    """All answers about binary sparse coding, by name; ``logits`` are a q's. The gradient in the noise is
+    that of each datum, so that errors of a direct sum are seen before they happen to cancel.
     """
     w, b, s, c = (numbers.array(a) for a in (weights, bias, noise_std, prior_logits))
     z = states(w.shape[1])

@@ -95,8 +95,9 @@ def log_marginal(
     Notes
     -----
     In float64 the rounding error is a few units in the last place of the largest of |c(x)|, |t(x)|_1 and
-    A(z), of real pixels that of a sum of squared residuals, however small the noise is; terms dropped for underflow are below 2^-53 of the sum, which is checked for each datum, and a
-    datum that fails is summed in log space. Peak memory does not grow with 2^d: about 100 MB beyond the
+    A(z), of real pixels that of a sum of squared residuals, however small the noise is; terms dropped for
+    underflow are below 2^-53 of the sum, which is checked for each datum, and a datum that fails is summed in
+    log space. Peak memory does not grow with 2^d: about 100 MB beyond the
     arguments at N >= 16384.
 
     Examples
