@@ -119,7 +119,10 @@ class WordData(NamedTuple):
     constant: float  # log p(z = 0), without the normal density's own constant
     prior_logits: Array  # (d,) in the form's order
 
-    full_constant = RealData.full_constant
+    @property
+    def full_constant(self) -> float:
+        """With the normal density's."""
+        return self.constant - log_density_scale(self.bias.size, self.noise_std)
 
     @property
     def unit(self) -> float:
@@ -207,4 +210,5 @@ def inverse_square(noise_std: float) -> tuple[float, float]:
     return high, float(exact - Fraction(high))
 
 
-Data = BinaryData | RealData | WordData | RotatedData
+# what is linear in z
+Data = BinaryData | RealData | WordData

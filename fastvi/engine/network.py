@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, RotatedData, power_below, rotated_factor
+from fastvi.engine.data_terms import BinaryData, RotatedData, power_below, rotated_factor
 from fastvi.engine.matmul import Packed, row_block
 from fastvi.kernels.cpu.dense import (
     IDENTITY,
@@ -163,13 +163,13 @@ def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
 
 def network(
     layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array
-) -> tuple[Network, Data]:
+) -> tuple[Network, Any]:
     """Packed layers, and what takes data (their seen pixels) to t(x) and c(x)."""
     weights, bias = layers[-1]
     weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
     num_latents, depth = layers[0][0].shape[1], weights.shape[1]
     hidden = tuple(Packed(weight.T, offset) for weight, offset in layers[:-1])
-    data: Data
+    data: BinaryData | RotatedData
     matrix = np.empty((0, 0))
     if noise_std is None:
         last = Packed(weights.T, bias, padding=_OFF)

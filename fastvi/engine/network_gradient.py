@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.block_form import BlockForm
-from fastvi.engine.data_terms import RotatedData
 from fastvi.engine.form import Sums, chunks, num_chunks
 from fastvi.engine.matmul import Packed, packed_rows
 from fastvi.engine.posteriors import silent
@@ -232,8 +231,8 @@ def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Ar
         out[f"weight_{last}"] = Packed(sums["data"]).product(pixels.T) - sums["weight"]
         out[f"bias_{last}"] = (weights[:, None] * pixels).sum(axis=0) - sums["bias"]
         return out
-    data, scale = form.data, math.sqrt(2.0) / form.noise_std
-    assert isinstance(data, RotatedData)
+    data: Any = form.data  # RotatedData
+    scale = math.sqrt(2.0) / form.noise_std
     _, outside = data.split(data.rotated(x))
     weighted, inside = weights[:, None] * outside, min(form.network.depth, len(bias))
     by_unit, miss = np.zeros((matrix.shape[1], len(bias))), np.zeros((1, len(bias)))

@@ -304,8 +304,8 @@ def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_log
         -float(np.logaddexp(0.0, prior_logits).sum()),
         prior_logits[order],
     )
-    ordered = (np.ascontiguousarray(matrix[np.ix_(order, order)]) for matrix in (couplings, couplings_low))
-    return PairParts(order, *ordered, centre[order], data)
+    high, low = (np.ascontiguousarray(matrix[np.ix_(order, order)]) for matrix in (couplings, couplings_low))
+    return PairParts(order, high, low, centre[order], data)
 
 
 def add_words(a: Array, a_low: Array, b: Array, b_low: Array) -> tuple[Array, Array]:

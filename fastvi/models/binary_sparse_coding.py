@@ -142,7 +142,7 @@ class BinarySparseCoding(Enumerable):
         from fastvi.engine.pair_form import sparse_coding_parts
 
         prior = self.prior_logits if with_prior else np.zeros(self.num_latents)
-        parts = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
+        parts: Any = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
         if with_prior:
             return parts
         constant = parts.data.constant + self.num_latents * math.log(2.0)
