@@ -201,7 +201,7 @@ def test_guard_catches_what_underflows_and_repairs_it(caplog):
     wrong = np.abs(sums.log() - truth) > rounding(model)
     assert wrong.any(), "the case no longer underflows: choose a harder one"
     caught = np.zeros(len(x), bool)
-    caught[log_sum.uncertain(form, sums.bound, sums.log())] = True
+    caught[log_sum.uncertain(form, batch.terms, sums.bound, sums.log())] = True
     assert (caught | ~wrong).all()
     with caplog.at_level(logging.INFO, logger="fastvi"):
         assert np.abs(fastvi.log_marginal(model, x) - truth).max(initial=0) <= rounding(model)

@@ -361,7 +361,9 @@ def test_strong_inhibition_is_summed_again_in_log_space(name, caplog):
     form = model._partition_form()
     batch = form.batch(form.data.terms(np.empty((1, 0), np.uint8)))
     lost = batch.sums(0)
-    assert log_sum.uncertain(form, lost.bound, lost.log()).size, "the case is certain: choose a harder one"
+    assert log_sum.uncertain(form, batch.terms, lost.bound, lost.log()).size, (
+        "the case is certain: choose a harder one"
+    )
     caplog.clear()
     expected = np.logaddexp.reduce([0.0, *model.bias])
     with caplog.at_level(logging.INFO, logger="fastvi"):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fastvi.engine.matmul import Packed, matmul
+from fastvi.engine.matmul import Packed, matmul, packed_columns, packed_rows
 from fastvi.kernels.cpu import dense, sparse_tiles
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.jit import kernel
@@ -64,16 +64,27 @@ def test_compressed_rows_give_the_same_bits():
     dense.pack_rows(a, panels)
     index, counts = np.empty(panels.size // dense.ROWS, np.int32), np.empty(-(-50 // dense.ROWS), np.int64)
     full = np.arange(30)
-    columns, sums = Packed(b), np.empty((2, 50))
+    columns, found = Packed(b), np.zeros((2, counts.size, 40, dense.ROWS))
+    rest = columns.columns, columns.bias, 30, 50, 40, dense.IDENTITY
     counts[:] = 30
-    dense.square_sums(
-        panels, np.tile(full, counts.size).astype(np.int32), counts, columns.columns, 30, 50, 40, sums[0]
-    )
+    every = np.tile(full, counts.size).astype(np.int32)
+    dense.hidden_layer(panels, every, counts, *rest, found[0].reshape(-1))
     dense.compress(panels, 30, index, counts)
     assert (counts < 30).all()
-    dense.square_sums(panels, index, counts, columns.columns, 30, 50, 40, sums[1])
-    np.testing.assert_array_equal(sums[0], sums[1])
-    np.testing.assert_allclose(sums[0], np.square(np.einsum("ik,kj->ij", a, b)).sum(axis=1), rtol=1e-13)
+    dense.hidden_layer(panels, index, counts, *rest, found[1].reshape(-1))
+    np.testing.assert_array_equal(found[0], found[1])
+    rows = found[0].transpose(0, 2, 1).reshape(-1, 40)[:50]
+    np.testing.assert_allclose(rows, np.einsum("ik,kj->ij", a, b), rtol=0, atol=1e-13)
+
+
+def test_distances_are_those_of_rows_and_columns():
+    # the reduction axis is longer than what is worked on at a time
+    a, b = RNG.normal(size=(11, 300)), RNG.normal(size=(300, 13))
+    out = np.ones((11, 13))
+    dense.subtract_distances(packed_rows(a), packed_columns(b), 300, out)
+    truth = 1.0 - np.square(a[:, :, None] - b[None]).sum(axis=1)
+    # 300 positive terms, each sum of which is rounded once a term
+    np.testing.assert_allclose(out, truth, rtol=0, atol=300 * 2.0**-52 * np.abs(truth).max())
 
 
 POINTS = np.concatenate(

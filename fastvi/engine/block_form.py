@@ -1,4 +1,5 @@
-"""Decoders as the engine sums them: log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z.
+"""Decoders as the engine sums them: log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z, or of
+real pixels c(x) - |y(x) - u(z)|^2 - A(z).
 
 A wave is a forward pass for its states, shared by all data (parallel over blocks of states), and a product of
 its features with the data (parallel over data), whose exponentials are added while they are in cache.
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, Moments, Sums
-from fastvi.engine.network import Block, block_part, empty_block, network
+from fastvi.engine.form import Form, Moments, Sums, shifted
+from fastvi.engine.network import network
+from fastvi.engine.network_block import Block, block_part
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.block_sums import add_block_sums, bit_sums, block_logs
@@ -109,7 +111,7 @@ class BlockForm(NumberedForm):
         begin, num_states = first * self.tiling.tile_states, count * self.tiling.tile_states
         step = min(net.block_rows, num_states)
         # a tile of fewer states than a panel has is all there is
-        out = empty_block(num_states, net.depth)
+        out = net.empty_block(num_states)
 
         def task(start: int) -> None:
             part = block_part(out, start, step, net.depth)
@@ -131,9 +133,10 @@ class BlockForm(NumberedForm):
         return BlockBatch(self, terms)
 
     def visit_states(
-        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...], *,
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
         most: int | None = None,
     ) -> None:  # fmt: skip
+        offset = shifted(terms, shift)
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         block, data = self.block(first, count), packed_data(terms.linear)
         group, depth = self.group_states, self.network.depth

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastvi.engine.block_form import BlockForm, packed_data
 from fastvi.engine.mean_field import MeanFieldFit, best
-from fastvi.engine.network import Block
+from fastvi.engine.network_block import Block
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.block_sums import block_logs
 from fastvi.kernels.cpu.coordinate_ascent import fit_mean_field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda.arrays import DeviceData, device_terms, refuse_pixels
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.data_terms import linear_terms, pair_terms, real_terms
+from fastvi.kernels.cpu.pair_words import residual_terms
+from fastvi.kernels.cpu.reflections import reflect_rows, scale_rows, subtract_bias
 
 Array = NDArray[Any]
 
@@ -20,6 +23,20 @@ class Terms(NamedTuple):
 
     linear: Array  # (N, d)
     constant: Array  # (N,)
+    # what rounding took from them, where that matters
+    linear_low: Array | None = None
+    constant_low: Array | None = None
+
+    def part(self, members: Any) -> Terms:
+        """Those of some data."""
+        rows = (None if array is None else np.ascontiguousarray(array[members]) for array in self)
+        return Terms(*rows)  # type: ignore[arg-type]
+
+    def words(self) -> tuple[Array, Array, Array, Array]:
+        """linear, linear_low, constant, constant_low."""
+        linear_low = np.zeros_like(self.linear) if self.linear_low is None else self.linear_low
+        constant_low = np.zeros_like(self.constant) if self.constant_low is None else self.constant_low
+        return self.linear, linear_low, self.constant, constant_low
 
 
 class BinaryData(NamedTuple):
@@ -51,6 +68,11 @@ class BinaryData(NamedTuple):
         return Terms(linear, constant)
 
 
+def log_density_scale(num_pixels: int, noise_std: float) -> float:
+    """D log(s sqrt(2 pi))."""
+    return num_pixels * (math.log(noise_std) + 0.5 * math.log(2.0 * math.pi))
+
+
 class RealData(NamedTuple):
     """x ~ N(W z + b, s^2 I): t(x) = offset + W^T (x - b) / s^2, c(x) = constant - |x - b|^2 / (2 s^2)."""
 
@@ -63,8 +85,7 @@ class RealData(NamedTuple):
     @property
     def full_constant(self) -> float:
         """With the normal density's."""
-        density = self.bias.size * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
-        return self.constant - density
+        return self.constant - log_density_scale(self.bias.size, self.noise_std)
 
     def terms(self, x: Any) -> Terms:
         """Terms of the data ``x`` (N, D) float64, or of a GPU's."""
@@ -92,4 +113,112 @@ class PixelData(NamedTuple):
         return Terms(np.concatenate([pixels, 1.0 - pixels], axis=1), np.zeros(len(x)))
 
 
-Data = BinaryData | RealData
+class WordData(NamedTuple):
+    """The same data with terms in two words each (``kernels.double_word``): squares of x / s, the squares of
+    W z / s and the products of both leave log joints that they may exceed by far.
+
+    Pixels are measured in ``1 / unit``, the power of two next to s, so that squares leave the range only
+    where those of x / s do.
+    """
+
+    weights: Array  # (D, d) columns in the form's order
+    bias: Array  # (D,)
+    noise_std: float
+    offset: Array  # (d,)
+    offset_low: Array  # (d,)
+    constant: float  # log p(z = 0), without the normal density's own constant
+    prior_logits: Array  # (d,) in the form's order
+
+    @property
+    def full_constant(self) -> float:
+        """With the normal density's."""
+        return self.constant - log_density_scale(self.bias.size, self.noise_std)
+
+    @property
+    def unit(self) -> float:
+        return power_below(self.noise_std)
+
+    def scaled(self, x: Array) -> Array:
+        """(x - b) / s."""
+        return (x - self.bias) / self.noise_std
+
+    def terms(self, x: Any) -> Terms:
+        """Terms of the data ``x`` (N, D) float64, or of a GPU's, which are rounded to one word."""
+        if isinstance(x, DeviceData):
+            return device_terms(self, x)
+        found = Terms(*(np.empty(shape) for shape in ((len(x), self.offset.size), (len(x),)) * 2))
+        linear, linear_low, constant, constant_low = found.words()
+        weights, factor = self.weights * self.unit, inverse_square(self.noise_std * self.unit)
+
+        def task(part: slice) -> None:
+            residual_terms(
+                x[part], self.bias, self.unit, weights, *factor, self.full_constant, self.offset,
+                self.offset_low, linear[part], linear_low[part], constant[part], constant_low[part],
+            )  # fmt: skip
+
+        parallel_map(task, data_slices(len(x)), 4.0 * x.size * (self.offset.size + 4))
+        return found
+
+
+class RotatedData(NamedTuple):
+    """x ~ N(W h + b, s^2 I): t(x) = y, the first of the coordinates of (x - b) / (s sqrt(2)), turned by
+    reflections that leave W h nothing but these; c(x) = - the square of the others - D log(s sqrt(2 pi)).
+    """
+
+    bias: Array  # (D,)
+    noise_std: float
+    vectors: Array  # (K, D) of the reflections 1 - v v^T; (0, D) where nothing is turned
+    num_coordinates: int  # of y; 1, a zero, where D is 0
+
+    def rotated(self, x: Array) -> Array:
+        """All coordinates (N, D) of (x - b) / (s sqrt(2))."""
+        out, low = np.empty(x.shape), np.empty(x.shape)
+
+        def task(part: slice) -> None:
+            subtract_bias(x[part], self.bias, power_below(self.noise_std), out[part], low[part])
+            reflect_rows(self.vectors, False, out[part], low[part])
+            scale_rows(out[part], low[part], rotated_factor(self.noise_std))
+
+        parallel_map(task, data_slices(len(x)), 20.0 * len(x) * self.vectors.size)
+        return out
+
+    def unrotated(self, rows: Array) -> Array:
+        """Rows (N, D) of coordinates as pixels, in place."""
+        reflect_rows(self.vectors, True, rows, np.zeros_like(rows))
+        return rows
+
+    def split(self, rotated: Array) -> tuple[Array, Array]:
+        """y and the other coordinates."""
+        inside, outside = (
+            np.ascontiguousarray(part)
+            for part in (rotated[:, : self.num_coordinates], rotated[:, self.num_coordinates :])
+        )
+        return inside if self.bias.size else np.zeros((len(rotated), 1)), outside
+
+    def terms(self, x: Array) -> Terms:
+        """Terms of the data ``x`` (N, D) float64."""
+        inside, outside = self.split(self.rotated(x))
+        with np.errstate(over="ignore"):
+            square = np.square(outside).sum(axis=1)
+        return Terms(inside, -square - log_density_scale(self.bias.size, self.noise_std))
+
+
+def power_below(noise_std: float) -> float:
+    """2^-k with noise_std 2^-k in [1, 2), as far as the range goes."""
+    return math.ldexp(1.0, 1 - max(math.frexp(noise_std)[1], -1000))
+
+
+def rotated_factor(noise_std: float) -> float:
+    """1 / (s sqrt(2)) for pixels measured in ``power_below``."""
+    return 1.0 / (noise_std * power_below(noise_std) * math.sqrt(2.0))
+
+
+def inverse_square(noise_std: float) -> tuple[float, float]:
+    """1 / s^2 in two words."""
+    exact = 1 / Fraction(noise_std) ** 2
+    high = float(exact)
+    return high, float(exact - Fraction(high))
+
+
+# what is linear in z
+Data = BinaryData | RealData | WordData

@@ -46,7 +46,7 @@ class _Data(NamedTuple):
 
     pixels: Array  # (N, D) float64
     linear: Array  # (N, 2 D)
-    minus_evidence: Array
+    evidence: Array  # no state has more
     weights: Array
     negligible: float
 
@@ -84,8 +84,8 @@ def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
             states[:, latent] = (numbers >> i) & 1
         *inputs, eta = form.network.logits.inputs(states)
         form.minus_log_prior(begin + start, minus)
-        shares = to_data.product(log_sigmoids(eta))
-        responsibilities(shares, minus, data.minus_evidence, data.weights, mass)
+        shares = to_data.product(log_sigmoids(eta)) - minus[:, None]
+        responsibilities(shares, data.evidence, data.weights, mass)
         total = shares.sum(axis=1)
         if found.states.size:  # each state has its place: no two tasks write to the same
             found.states[numbers] = total
@@ -127,7 +127,7 @@ def direct_gradient(form: DirectForm, x: Array, data_weights: Array, run: Run) -
         part = slice(start, start + _CHUNK_DATA)
         linear = form.data.terms(x[part]).linear
         data = _Data(
-            x[part].astype(np.float64), linear, -evidence[part], data_weights[part], negligible
+            x[part].astype(np.float64), linear, evidence[part], data_weights[part], negligible
         )  # fmt: skip
         # one pass is told of for each chunk of the first pass
         told = num_chunks(start + 1) > num_chunks(start)

@@ -5,17 +5,15 @@ probabilities of its pixels, and t(x) says which of them a datum has. No sum has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.large_logits import LargeLogits, log_sigmoids
 from fastvi.engine.matmul import row_block
+from fastvi.engine.network_block import Block, empty_block
 from fastvi.kernels.cpu.dense import ROWS, compress, pack_rows
-
-if TYPE_CHECKING:
-    from fastvi.engine.network import Block
 
 Array = NDArray[Any]
 
@@ -41,6 +39,10 @@ class DirectNetwork:
     def block_rows(self) -> int:
         """States that are worked on together: a power of two."""
         return max(32, 1 << (row_block(self.depth).bit_length() - 1))
+
+    def empty_block(self, num_rows: int) -> Block:
+        """Room for states in whole panels; all of it is padding."""
+        return empty_block(num_rows, self.depth, distances=False)
 
     def forward(self, rows: Array, num_rows: int, out: Block) -> None:
         """From packed latents to the features; A is 0, inf where a logit overflows."""

@@ -3,7 +3,8 @@
 With F(z) = log p(x, z) and means m, the derivative of E_q[F] in logit i is Cov_q(F, z_i). Of
 F = c + <t, z> + L(z) the part of t is t_i m_i (1 - m_i); that of L is E[L z_i] - m_i E[L], where E[L z_i] are
 the masses of latents' bits in the product that gives E[L], as posterior means are. Pairwise models need no
-sum over states: E[z^T J z / 2] = m^T J m / 2.
+sum over states: E[z^T J z / 2] = m^T J m / 2; of sparse coding E|x - W z - b|^2 is that of the mean and a sum
+of variances.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
+from fastvi.engine.cuda.arrays import DeviceData
+from fastvi.engine.data_terms import Terms, WordData
 from fastvi.engine.expectations import Bits, ordered_bits
 from fastvi.engine.form import Form, chunks
+from fastvi.engine.matmul import matmul
 from fastvi.engine.pair_form import PairForm, PairParts
 from fastvi.engine.tile_batch import PackedBatch, flipped_tiles
 from fastvi.kernels.cpu.host import COLUMNS
@@ -39,13 +42,15 @@ def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expec
     """
     value, slope = np.empty(len(x)), np.empty((len(x), form.order.size))
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
         own = logits if logits.ndim == 1 else logits[data]
         bits = ordered_bits(form, own, data.stop - data.start)
-        if isinstance(form, PairForm | PairParts):
-            found = _pairwise(form, terms, bits)
+        # of data on a GPU the terms are here, but not the pixels
+        if isinstance(form.data, WordData) and not isinstance(x, DeviceData):
+            found = _coded(form.data, x[data], bits)
+        elif isinstance(form, PairForm | PairParts):
+            found = _pairwise(form, form.data.terms(x[data]), bits)
         else:
-            found = _tiled(form, terms, bits)
+            found = _tiled(form, form.data.terms(x[data]), bits)
         value[data] = found.value
         slope[data, form.order] = found.slope
     return Expected(value, slope)
@@ -63,6 +68,19 @@ def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
     if never.any():
         clash = np.einsum("ni,ij,nj->n", bits.one, never.astype(np.float64), bits.one) > 0.0
         value = np.where(clash, -np.inf, value)
+    return Expected(value, slope)
+
+
+def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
+    """Of sparse coding from the residual r = (x - b - W m) / s, which no large terms leave:
+    E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
+    """
+    weights, variance = data.weights / data.noise_std, bits.one * bits.zero
+    residual = data.scaled(x) - matmul(bits.one, np.ascontiguousarray(weights.T))
+    squares, prior = np.square(weights).sum(axis=0), data.prior_logits
+    square = np.square(residual).sum(axis=1) + (variance * squares).sum(axis=1)
+    value = data.full_constant + (bits.one * prior).sum(axis=1) - 0.5 * square
+    slope = variance * (prior + matmul(residual, weights) + squares * (bits.one - 0.5))
     return Expected(value, slope)
 
 

@@ -87,16 +87,15 @@ def _chunk_bits(form: Form, logits: Array, data: slice) -> Bits:
     return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
 
 
-def _visit(kernel: Any, form: Form, x: Array, logits: Array, offset: Array, *sums: Array) -> None:
+def _visit(kernel: Any, form: Form, x: Array, logits: Array, shift: Array, *sums: Array) -> None:
     """Run a kernel of ``state_sums`` over all states of any form: log p of a state is its log joint density
-    plus ``offset`` (N,).
+    plus ``shift`` (N,).
     """
     for data in chunks(len(x)):
         terms, bits = form.data.terms(x[data]), _chunk_bits(form, logits, data)
         own = bits.log_zero, bits.log_one, *(array[data] for array in sums)
-        constant = terms.constant + offset[data]
         for first in form.filled_starts():
-            form.visit_states(kernel, terms, constant, first, own)
+            form.visit_states(kernel, terms, shift[data], first, own)
 
 
 def log_ratio(form: Form, x: Array, logits: Array) -> Array:
@@ -113,8 +112,8 @@ def posterior_divergence(
     form.check_posterior(log_marginal)
     result, possible = np.zeros(len(x)), log_marginal > -np.inf
     kind = FROM_POSTERIOR if from_posterior else TO_POSTERIOR
-    offset = np.where(possible, -log_marginal, 0.0)
-    _visit(partial(state_sums, kind), form, x, logits, offset, result)
+    shift = np.where(possible, -log_marginal, 0.0)
+    _visit(partial(state_sums, kind), form, x, logits, shift, result)
     return np.where(possible, result, np.nan)
 
 

@@ -24,13 +24,14 @@ def expected_joint(form: Form, x: Array, logits: Array) -> Array:
     if isinstance(form, NumberedForm):
         with np.errstate(invalid="ignore"):
             ratio = log_ratio(form, x, logits)
-        return ratio - _entropy(np.broadcast_to(logits, (len(x), form.num_latents)))
+        return ratio - entropy(np.broadcast_to(logits, (len(x), form.num_latents)))
     if isinstance(form, PairForm):
         return expected_log_joint(form, x, logits).value
     return expected_log_likelihood(form, x, logits)
 
 
-def _entropy(logits: Array) -> Array:
+def entropy(logits: Array) -> Array:
+    """Of q with these logits (..., d), (...,)."""
     size = np.abs(logits)
     small = np.exp(-size)
     return np.asarray((np.log1p(small) + np.minimum(size, 800.0) * small / (1.0 + small)).sum(axis=-1))

@@ -84,6 +84,14 @@ class Sums(NamedTuple):
             return self.largest + np.log(self.total)
 
 
+def shifted(terms: Terms, shift: Array) -> Array:
+    """c(x) + shift (N,); -inf, not nan, for data of probability 0, whose evidence was taken away."""
+    with np.errstate(invalid="ignore"):
+        offset = terms.constant + shift
+    offset[np.isnan(offset)] = -np.inf
+    return offset
+
+
 class Moments(NamedTuple):
     """Sums, and per latent the part of the sum whose states have its bit: ones * exp(bound)."""
 
@@ -161,6 +169,10 @@ class Form(ABC):
     flush_exponent = FLUSH_EXPONENT
     rounding_bits = 53
 
+    def too_large(self, terms: Terms) -> Array:
+        """Which data have terms whose rounding products do not bear (N,), whatever their range."""
+        return np.zeros(len(terms.constant), bool)
+
     def wider(self) -> Form | None:
         """The same sum in floats of a wider range, for data that this form cannot certify; None where there
         are none.
@@ -227,15 +239,16 @@ class Form(ABC):
         self,
         kernel: Any,
         terms: Terms,
-        offset: Array,
+        shift: Array,
         first: int,
         sums: tuple[Array, ...],
         *,
         most: int | None = None,
     ) -> None:
         """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones; log
-        p(z | x_n) = offset[n] + <linear[n], z> + log tile, and ``sums`` are the kernel's own arrays.
+        p(z | x_n) = shift[n] + log p(x_n, z), and ``sums`` are the kernel's own arrays.
         """
+        offset = shifted(terms, shift)
         log_tiles, _ = self.fill_wave(first, most=most, in_log_space=True)
         outer, row_bits, column_bits, _ = self.tiling
         peaks = np.empty((len(log_tiles), 1 << row_bits))

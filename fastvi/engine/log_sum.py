@@ -34,10 +34,15 @@ def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Arr
     return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, silent).log()
 
 
-def uncertain(form: Form, bound: Array, result: Array) -> Array:
-    """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum."""
+def uncertain(form: Form, terms: Terms, bound: Array, result: Array) -> Array:
+    """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum, and of those whose terms
+    are too large for products: of their ``result`` nothing is certain, and it becomes -inf.
+    """
+    too_large = form.too_large(terms)
+    result[too_large] = -np.inf
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
-    again = np.flatnonzero(~(dropped <= result - form.rounding_bits * math.log(2.0)))
+    certain = dropped <= result - form.rounding_bits * math.log(2.0)
+    again = np.flatnonzero(~certain | too_large)
     if again.size:
         how = "log space" if form.wider() is None else "float64"
         _LOG.info("%d of %d data are summed again in %s", again.size, result.size, how)
@@ -60,43 +65,39 @@ def _summed(form: Form, terms: Terms, run: Run) -> Array:
 
 
 def _certified(form: Form, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
-    again = uncertain(form, bound, found)
+    again = uncertain(form, terms, bound, found)
     if again.size:
-        part, wider = _part(terms, again), form.wider()
+        part, wider = terms.part(again), form.wider()
         found[again] = (
             log_space_sums_of(form, part, found[again], run) if wider is None else _summed(wider, part, run)
         )
     return found
 
 
-def _part(terms: Terms, members: Array) -> Terms:
-    return Terms(np.ascontiguousarray(terms.linear[members]), terms.constant[members])
-
-
 def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
     """log p(x_n) with the bits that ``log_sums`` gives, and p(z_i = 1 | x_n), (N, d) in the form's order."""
     result, means = np.empty(len(x)), np.empty((len(x), form.num_latents))
     for data in chunks(len(x)):
-        result[data], means[data], _ = log_sums_and_means_of(form, x[data], run)
+        result[data], means[data], _ = log_sums_and_means_of(form, form.data.terms(x[data]), run)
     return result, means
 
 
-def log_sums_and_means_of(form: Form, x: Array, run: Run) -> tuple[Array, Array, Array]:
+def log_sums_and_means_of(form: Form, terms: Terms, run: Run) -> tuple[Array, Array, Array]:
     """The same for the data of one chunk, and which of them were summed in log space."""
-    terms = form.data.terms(x)
     moments = run.reduce(
-        Moments.zero(len(x), form.num_latents),
+        Moments.zero(len(terms.constant), form.num_latents),
         form.wave_starts(),
         form.batch(terms).moments,
         form.wave_states,
     )
     evidence = Sums(*moments[:3]).log()
     form.check_posterior(evidence)
-    again = uncertain(form, moments.bound, evidence)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = moments.ones * np.exp(moments.bound - evidence)[:, None]
+    again = uncertain(form, terms, moments.bound, evidence)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        # not exp(bound - evidence): the rounding of a logarithm of 1e3 is 1e-13
+        mean = moments.ones * (np.exp(moments.bound - moments.largest) / moments.total)[:, None]
     if again.size:
-        part = _part(terms, again)
+        part = terms.part(again)
         evidence[again] = log_space_sums_of(form, part, evidence[again], run)
         mean[again] = details_of(form, part, evidence[again], 1, run, report=False).mean
     # a datum of probability 0 has no posterior

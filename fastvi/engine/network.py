@@ -1,8 +1,12 @@
 """A decoder as the kernels read it: features h(z) and A(z) of blocks of states.
 
 log p(x, z) = c(x) + <t(x), h(z)> - A(z), h the last hidden layer. A state's D pixels enter A alone, once for
-all data; a datum costs as many multiply-adds a state as h has units. With real pixels A is |W h|^2 / (2 s^2),
-for which W is replaced by the triangle of its QR factorisation where that has fewer rows.
+all data; a datum costs as many multiply-adds a state as h has units.
+
+With real pixels log p(x | z) = c - |y(x) - u(z)|^2: x - b and W h over s sqrt(2), turned so that all that W
+reaches is in the first coordinates. Where W has more rows than columns these are as many as W has columns,
+u = R h with the triangle of its QR factorisation, and the rest of x - b is in c. Distances, not |y|^2 - 2
+<y, u> + |u|^2: where noise is much smaller than W h nothing would be left of that.
 """
 
 from __future__ import annotations
@@ -14,30 +18,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, PixelData, RealData
+from fastvi.engine.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
 from fastvi.engine.direct_network import DirectNetwork
 from fastvi.engine.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.matmul import Packed, row_block
+from fastvi.engine.network_block import Block, empty_block
 from fastvi.kernels.cpu.dense import (
+    IDENTITY,
     ROWS,
     compress,
     hidden_layer,
     softplus_sums,
-    square_sums,
 )
+from fastvi.kernels.cpu.reflections import reflect_rows, scale_rows
 
 Array = NDArray[Any]
 
 _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
-
-
-class Block(NamedTuple):
-    """What a block of states is to every datum."""
-
-    features: Array  # h packed as rows, compressed
-    units: Array  # (panels * depth,) units that are left
-    counts: Array  # (panels,)
-    minus: Array  # (padded rows,) A, inf where a row is padding
 
 
 class Network(NamedTuple):
@@ -48,10 +45,17 @@ class Network(NamedTuple):
     last: Packed
     activation: int
     gaussian: bool
-    last_matrix: Array  # of real pixels: A = |last_matrix h|^2; else (0, 0)
+    last_matrix: Array  # of real pixels: u = last_matrix h; else (0, 0)
 
     @property
     def depth(self) -> int:
+        """Numbers that a state is to data: units of the last hidden layer, or latents where there is none; of
+        real pixels u.
+        """
+        return self.last.num_columns if self.gaussian else self.features
+
+    @property
+    def features(self) -> int:
         """Units of the last hidden layer, or latents where there is none."""
         return self.hidden[-1].num_columns if self.hidden else self.num_latents
 
@@ -78,34 +82,19 @@ class Network(NamedTuple):
                 values,
             )  # fmt: skip
             left = _compressed(values, panels, layer.num_columns)
+        if self.gaussian:
+            hidden_layer(
+                *left, last.columns, last.bias, last.depth, num_rows, last.num_columns, IDENTITY, out.features
+            )
+            minus[...] = 0.0
+            return
         for mine, found in zip(out[:3], left, strict=True):
             mine[...] = found
-        if self.gaussian:
-            square_sums(*left, last.columns, last.depth, num_rows, last.num_columns, minus)
-        else:
-            softplus_sums(*left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
+        softplus_sums(*left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
 
-
-def empty_block(num_rows: int, depth: int) -> Block:
-    """Room for states in whole panels; all of it is padding."""
-    panels = -(-num_rows // ROWS)
-    return Block(
-        np.zeros(panels * depth * ROWS),
-        np.empty(panels * depth, np.int32),
-        np.zeros(panels, np.int64),
-        np.full(panels * ROWS, np.inf),
-    )
-
-
-def block_part(block: Block, first: int, num_rows: int, depth: int) -> Block:
-    """Views of the panels that hold ``num_rows`` states from ``first``, the first of a panel."""
-    begin, end = first // ROWS, -(-(first + num_rows) // ROWS)
-    return Block(
-        block.features[begin * depth * ROWS : end * depth * ROWS],
-        block.units[begin * depth : end * depth],
-        block.counts[begin:end],
-        block.minus[begin * ROWS : end * ROWS],
-    )
+    def empty_block(self, num_rows: int) -> Block:
+        """Room for states in whole panels; all of it is padding."""
+        return empty_block(num_rows, self.depth, distances=self.gaussian)
 
 
 def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Array, Array]:
@@ -114,22 +103,26 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
     return panels, index, counts
 
 
-def _triangle(a: Array) -> Array:
-    """R (K, K) with R^T R = A^T A for A (M, K), M > K, by Householder reflections. Not by LAPACK, whose last
-    bits depend on the number of threads.
+def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
+    """R (K, K) of factor A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it.
+    Not by LAPACK, whose last bits depend on the number of threads.
     """
-    rows = a.copy()
-    for k in range(a.shape[1]):
-        column = rows[k:, k].copy()
+    rows = np.ascontiguousarray(a.T)
+    vectors, low = np.zeros_like(rows), np.zeros_like(rows)
+    for k in range(len(rows)):
+        column = rows[k, k:].copy()
         largest = np.abs(column).max()
-        if largest == 0.0:
-            continue
-        size = largest * math.sqrt(np.square(column / largest).sum())
-        column[0] += math.copysign(size, column[0])
-        rows[k, k], rows[k + 1 :, k] = -math.copysign(size, column[0]), 0.0
-        rest = rows[k:, k + 1 :]
-        rest -= column[:, None] * (np.einsum("ij,i->j", rest, column / size) / abs(column[0]))
-    return rows[: a.shape[1]]
+        if largest > 0.0:
+            column /= largest
+            size = math.sqrt(np.square(column).sum())
+            column[0] += math.copysign(size, column[0])
+            vectors[k, k:] = column / math.sqrt(size * abs(column[0]))
+        own = np.ascontiguousarray(rows[k:, k:]), np.ascontiguousarray(low[k:, k:])
+        reflect_rows(vectors[k : k + 1, k:], False, *own)
+        rows[k:, k:], low[k:, k:] = own
+        rows[k, k + 1 :], low[k, k + 1 :] = 0.0, 0.0
+    scale_rows(rows, low, factor)
+    return np.ascontiguousarray(rows[:, : len(rows)].T), vectors
 
 
 def network(
@@ -147,14 +140,20 @@ def network(
         return DirectNetwork(layers[0][0].shape[1], logits), PixelData()
     num_latents, depth = layers[0][0].shape[1], weights.shape[1]
     hidden = tuple(Packed(weight.T, offset) for weight, offset in layers[:-1])
-    data: Data
+    data: BinaryData | RotatedData
     matrix = np.empty((0, 0))
     if noise_std is None:
         last = Packed(weights.T, bias, padding=_OFF)
         data = BinaryData(weights, bias, np.zeros(depth), 0.0)
     else:
-        matrix = weights / (noise_std * math.sqrt(2.0))
-        matrix = _triangle(matrix) if len(matrix) > depth else matrix
+        unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))
+        matrix, factor = weights * unit, rotated_factor(noise_std)
+        if len(matrix) > depth:
+            matrix, vectors = _reflections(matrix, factor)
+        else:
+            matrix = matrix * factor
+        # without pixels u is a number 0, so that no panel is empty
+        matrix = matrix if len(matrix) else np.zeros((1, depth))
         last = Packed(matrix.T)
-        data = RealData(weights, bias, noise_std, np.zeros(depth), 0.0)
+        data = RotatedData(bias, noise_std, vectors, len(matrix))
     return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None, matrix), data

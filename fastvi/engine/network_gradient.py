@@ -6,8 +6,10 @@ With log p(x, z) = c(x) + <t(x), h(z)> - A(z) and q_s = sum_n r_ns, what enters 
 
     sum_n r_ns t(x_n) - q_s dA/dh(z_s),
 
-so that what is D-dimensional is done once a state, not once a state and datum. A first pass gives the
-evidence. States that hold less than 2^-60 of the weights, all of them together, are passed over.
+so that what is D-dimensional is done once a state, not once a state and datum. With real pixels it is twice
+R^T sum_n r_ns (y(x_n) - u(z_s)), and the last layer's gradient is one of coordinates, turned back at the end.
+A first pass gives the evidence. States that hold less than 2^-60 of the weights, all of them together, are
+passed over.
 """
 
 from __future__ import annotations
@@ -22,18 +24,19 @@ from numpy.typing import NDArray
 from fastvi.engine.block_form import BlockForm
 from fastvi.engine.direct_form import DirectForm
 from fastvi.engine.direct_gradient import direct_gradient
-from fastvi.engine.form import num_chunks
-from fastvi.engine.log_sum import log_sums
-from fastvi.engine.matmul import Packed
+from fastvi.engine.form import Sums, chunks, num_chunks
+from fastvi.engine.matmul import Packed, packed_rows
 from fastvi.engine.posteriors import silent
 from fastvi.engine.runs import Run
 from fastvi.engine.threads import parallel_map
+from fastvi.kernels.cpu.block_sums import bit_sums
 from fastvi.kernels.cpu.dense import (
     activate,
     multiply_slopes,
     responsibilities,
     sigmoid_rows,
     softplus_rows,
+    subtract_distances,
 )
 
 Array = NDArray[Any]
@@ -58,10 +61,11 @@ class Pieces:
     def __init__(self, form: BlockForm, num_data: int) -> None:
         num_pixels, depth = form.layers[-1][0].shape
         shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
+        inside = form.network.depth
         if form.noise_std is None:
             shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
         else:
-            shapes |= {"moments": (depth, depth), "mean": (depth,)}
+            shapes |= {"miss": (inside,), "by_unit": (inside, depth), "square": ()}
         for i, (weight, bias) in enumerate(form.layers[:-1]):
             shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
         self.shapes = shapes
@@ -78,10 +82,12 @@ class Pieces:
 
 
 class _Data(NamedTuple):
-    """Data of a chunk: t(x), c(x) less the evidence, weights, and what a passed-over state may hold."""
+    """Data of a chunk: t(x), the largest log joint without c(x), weights over the sum of all relative to it,
+    and what a passed-over state may hold.
+    """
 
     linear: Array
-    offset: Array
+    largest: Array
     weights: Array
     negligible: float
 
@@ -132,14 +138,17 @@ def _sum_states(
         activate(values.reshape(-1), form.network.activation)
         hidden.append(values)
     eta = net.last.product(hidden[-1])
-    minus = np.empty(count)
+    minus, mass = np.empty(count), np.empty(count)
+    bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
-        minus[...] = np.square(eta).sum(axis=1)
+        shares = np.repeat(-minus[:, None], len(data.weights), axis=1)
+        subtract_distances(packed_rows(eta), net.to_data.columns, eta.shape[1], shares)
+        distances = -shares - minus[:, None]
     else:
-        softplus_rows(eta, minus)
-    minus += constant - (states * form.prior_logits).sum(axis=1)
-    shares, mass = net.to_data.product(hidden[-1]), np.empty(count)
-    responsibilities(shares, minus, data.offset, data.weights, mass)
+        softplus = np.empty(count)
+        softplus_rows(eta, softplus)
+        shares = net.to_data.product(hidden[-1]) - (softplus + minus)[:, None]
+    responsibilities(shares, data.largest, data.weights, mass)
     flat = np.zeros(pieces.size)
     kept = np.flatnonzero(~(mass <= data.negligible))  # NaN is kept
     if not kept.size:
@@ -149,12 +158,14 @@ def _sum_states(
     total = shares.sum(axis=1)
     out["data"][...] = Packed(hidden[-1]).product(shares.T)
     out["prior"][...] = (total[:, None] * hidden[0]).sum(axis=0)
-    weighted = total[:, None] * hidden[-1]
     pull = net.from_data.product(shares)
     if gaussian:
-        out["moments"][...] = Packed(hidden[-1]).product(weighted.T)
-        out["mean"][...] = weighted.sum(axis=0)
-        pull -= net.top.product((2.0 * total)[:, None] * eta)
+        miss = pull - total[:, None] * eta
+        out["miss"][...] = miss.sum(axis=0)
+        out["by_unit"][...] = Packed(hidden[-1]).product(miss.T)
+        # a state that cannot be has no share and may be infinitely far
+        out["square"][...] = np.where(shares == 0.0, 0.0, shares * np.minimum(distances[kept], 1e300)).sum()
+        pull = net.top.product(2.0 * miss)
     else:
         sigmoid_rows(eta, total, eta)
         out["weight"][...] = Packed(hidden[-1]).product(eta.T)
@@ -169,6 +180,19 @@ def _sum_states(
     return flat
 
 
+def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
+    """Sums of joint densities without c(x). Not their logarithms: the rounding of 1e18, which data far from
+    every state have, is more than all differences between states.
+    """
+    parts = []
+    for data in chunks(len(x)):
+        terms = form.data.terms(x[data])
+        batch = form.batch(terms._replace(constant=np.zeros_like(terms.constant)))
+        zero = Sums.zero(len(terms.constant))
+        parts.append(run.reduce(zero, form.wave_starts(), batch.sums, form.wave_states))
+    return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
     """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
     the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
@@ -176,14 +200,17 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     """
     if isinstance(form, DirectForm):
         return direct_gradient(form, x, data_weights, run)
-    evidence = log_sums(form, x, run)
+    sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
     total: dict[str, Array] = {}
     for start in range(0, len(x), CHUNK_DATA):
         part = slice(start, start + CHUNK_DATA)
         terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
-        data = _Data(terms.linear, terms.constant - evidence[part], data_weights[part], negligible)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # a datum that counts for nothing may be impossible
+            shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sums.total[part])
+        data = _Data(terms.linear, sums.largest[part], shares, negligible)
         # one pass is told of for each chunk of the first pass
         told = num_chunks(start + 1) > num_chunks(start)
         found = run.reduce(
@@ -201,21 +228,26 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:
     """What a chunk adds to the gradients, from its sums."""
     last = len(form.layers) - 1
-    out = {name: sums[name] for name in sums if name == "prior" or "_" in name}
+    out = {name: sums[name] for name in sums if name == "prior" or name.startswith(("weight_", "bias_"))}
     matrix, bias = form.layers[-1]
     if form.noise_std is None:
         pixels = x.astype(np.float64)
         out[f"weight_{last}"] = Packed(sums["data"]).product(pixels.T) - sums["weight"]
         out[f"bias_{last}"] = (weights[:, None] * pixels).sum(axis=0) - sums["bias"]
         return out
-    precision = form.noise_std**-2
-    centred = x - bias
-    cross = Packed(sums["data"]).product(centred.T)  # sum_n (x_n - b) E[h]
-    explained = Packed(sums["moments"]).product(matrix)
-    weighted = weights[:, None] * centred
-    out[f"weight_{last}"] = precision * (cross - explained)
-    out[f"bias_{last}"] = precision * (weighted.sum(axis=0) - (matrix * sums["mean"]).sum(axis=1))
-    # E|x - W h - b|^2
-    square = (weighted * centred).sum() - 2.0 * (matrix * cross).sum() + (matrix * explained).sum()
-    out["noise_std"] = np.asarray(square * form.noise_std**-3 - weights.sum() * len(bias) / form.noise_std)
+    data: Any = form.data  # RotatedData
+    scale = math.sqrt(2.0) / form.noise_std
+    _, outside = data.split(data.rotated(x))
+    weighted, inside = weights[:, None] * outside, min(form.network.depth, len(bias))
+    by_unit, miss = np.zeros((matrix.shape[1], len(bias))), np.zeros((1, len(bias)))
+    by_unit[:, :inside], miss[:, :inside] = sums["by_unit"][:inside].T, sums["miss"][:inside]
+    if outside.shape[1]:
+        # sum_n outside_n E[h], which "data" holds with the weights
+        by_unit[:, inside:] = Packed(outside).product(np.ascontiguousarray(sums["data"].T))
+        miss[:, inside:] = weighted.sum(axis=0)
+    out[f"weight_{last}"] = scale * data.unrotated(by_unit).T
+    out[f"bias_{last}"] = scale * data.unrotated(miss)[0]
+    # E|x - W h - b|^2 / s^2
+    square = 2.0 * (sums["square"] + (weighted * outside).sum())
+    out["noise_std"] = np.asarray((square - weights.sum() * len(bias)) / form.noise_std)
     return out

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.block_form import packed_data
-from fastvi.engine.network import Block, Network, block_part, empty_block
+from fastvi.engine.network import Network
+from fastvi.engine.network_block import Block, block_part
 from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.block_sums import block_logs
 from fastvi.kernels.cpu.dense import ROWS
@@ -56,7 +57,7 @@ class NormalJoint:
     def _block(self, v: Array, axes: Axes) -> Block:
         """A forward pass for nodes v (S, d), A less the log of the prior's density in u."""
         net, d = self.net, self.mean.size
-        out = empty_block(-(-len(v) // _GROUP_NODES) * _GROUP_NODES, net.depth)
+        out = net.empty_block(-(-len(v) // _GROUP_NODES) * _GROUP_NODES)
         constant = 0.5 * d * math.log(2.0 * math.pi)
 
         def task(start: int) -> None:

@@ -6,19 +6,21 @@ is as large as the tables of those rows; nothing grows with 2^d.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.batch import Batch
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.form import Moments, Sums
+from fastvi.engine.pair_form import OuterWords
 from fastvi.engine.threads import parallel_map
-from fastvi.engine.tile_batch import flipped_tiles, pack_exponentials
+from fastvi.engine.tile_batch import flipped_tiles
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.cpu.log_sums import log_tile_masses, merge_tile_sums
+from fastvi.kernels.cpu.pair_words import exponential_factors_of_words, join_scales, row_coefficients
 from fastvi.kernels.cpu.tile_masses import (
     add_bit_masses,
     add_outer_masses,
@@ -29,7 +31,7 @@ from fastvi.kernels.cpu.tile_masses import (
     tile_shares,
 )
 from fastvi.kernels.cpu.tile_posteriors import add_pair_moments, tile_posteriors
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS, shared_tile_sums
+from fastvi.kernels.cpu.tile_sums import DATA_ROWS, pack_tables, shared_tile_sums
 
 Array = NDArray[Any]
 
@@ -42,40 +44,52 @@ class RowMasses(NamedTuple):
     """Rows (datum, outer state) of one wave."""
 
     sums: Array  # (N, T)
-    scales: Array  # (N, T) log of what a sum was divided by
+    scales: Array  # (N, T) log of what a sum was divided by, the datum's own terms included
+    factors: Array  # (N, T) exp of what rounding took from the scales, already in sums and ones
     ones: Array  # (N, T, inner bits) part of the sum whose states have a bit
 
 
 class PairBatch(Batch):
     """Data of one chunk under a pair form."""
 
-    def _rows(self, first: int) -> tuple[int, Array, Array]:
+    @cached_property
+    def _no_outer(self) -> tuple[Array, Array]:
+        """Outer coefficients and constants, for kernels that add them to scales: these hold them already."""
+        return np.zeros((self.num_data, 0)), np.zeros(self.num_data)
+
+    @cached_property
+    def _inner(self) -> tuple[Array, Array]:
+        """Coefficients of the inner bits, in two words."""
+        linear, linear_low, _, _ = self.terms.words()
+        first = self.form.tiling.outer_bits
+        return np.ascontiguousarray(linear[:, first:]), np.ascontiguousarray(linear_low[:, first:])
+
+    def _rows(self, first: int) -> tuple[int, OuterWords]:
         """Outer states of a wave, and what they add to inner coefficients and to the constant."""
         count = min(self.form.wave_tiles, self.form.tiling.num_tiles - first)
-        return count, *self.form.outer_terms(first, count)
+        return count, self.form.outer_words(first, count)
 
-    def _each_task(self, count: int, task: Callable[[slice, Array, Array], None], cost: float) -> None:
-        """Call ``task(rows, data, outer states)`` for some rows (datum, outer state) at a time."""
-        total = self.num_data * count
+    def _coefficients(self, outer: OuterWords, rows: slice) -> tuple[Array, Array]:
+        """Of the inner bits in some rows (datum, outer state), in two words."""
+        found = np.empty((2, rows.stop - rows.start, self._inner[0].shape[1]))
+        row_coefficients(*self._inner, outer.linear, outer.linear_low, rows.start, found[0], found[1])
+        return found[0], found[1]
 
-        def run(start: int) -> None:
-            rows = np.arange(start, min(start + TASK_ROWS, total))
-            task(slice(start, start + rows.size), rows // count, rows % count)
-
-        parallel_map(run, range(0, total, TASK_ROWS), cost * total * self.form.tiling.tile_states)
-
-    def _pack(self, linear: Array, *, flipped: bool = False) -> tuple[Array, Array, Array]:
-        """Tables of one task's rows (left, weights) and the logs of their scales."""
+    def _pack(self, linear: Array, low: Array, *, flipped: bool = False) -> tuple[Array, Array, Array, Array]:
+        """Tables of one task's rows (left, weights), and the logs of their scales in two words."""
         row_bits, column_bits = self.form.tiling.row_bits, self.form.tiling.column_bits
         if flipped:
-            linear = np.concatenate([linear[:, row_bits:], linear[:, :row_bits]], axis=1)
+            linear, low = (
+                np.concatenate([part[:, row_bits:], part[:, :row_bits]], axis=1) for part in (linear, low)
+            )
             row_bits, column_bits = column_bits, row_bits
         panels, column_panels = -(-len(linear) // DATA_ROWS), -(-(1 << column_bits) // COLUMNS)
         left = np.zeros((panels << row_bits) * DATA_ROWS)
         weights = np.zeros(panels * column_panels * COLUMNS * DATA_ROWS)
-        scales = np.empty(len(linear))
-        pack_exponentials(linear, row_bits, column_panels, left, weights, scales)
-        return left, weights, scales
+        if_zero, if_one, (scales, scales_low) = (*np.empty((2, *linear.shape)), np.empty((2, len(linear))))
+        exponential_factors_of_words(linear, low, if_zero, if_one, scales, scales_low)
+        pack_tables(if_zero, if_one, row_bits, column_panels, left, weights)
+        return left, weights, scales, scales_low
 
     def _parts(self) -> Iterator[PairBatch]:
         """The data, some at a time."""
@@ -85,7 +99,7 @@ class PairBatch(Batch):
             return
         for start in range(0, self.num_data, step):
             part = slice(start, start + step)
-            yield PairBatch(self.form, Terms(self.terms.linear[part], self.terms.constant[part]))
+            yield PairBatch(self.form, self.terms.part(part))
 
     def sums(self, first: int) -> Sums:
         parts = [part._sums(first) for part in self._parts()]
@@ -102,73 +116,84 @@ class PairBatch(Batch):
         for part in self._parts():
             sums, scales = part._row_sums(first)
             out = np.empty_like(sums)
-            log_tile_masses(sums, scales, first, part.outer, part.terms.constant, out)
+            log_tile_masses(sums, scales, first, *part._no_outer, out)
             found.append(out)
         return np.concatenate(found)
 
     def _sums(self, first: int) -> Sums:
         rows = self._row_sums(first)
         sums = Sums.zero(self.num_data)
-        merge_tile_sums(*rows, first, self.outer, self.terms.constant, *sums)
+        merge_tile_sums(*rows, first, *self._no_outer, *sums)
         return sums
 
     def _row_sums(self, first: int) -> tuple[Array, Array]:
         """Sum of each row (N, T), and the log of what it was divided by."""
         form = self.form
-        count, outer_linear, outer_constant = self._rows(first)
-        inner = np.ascontiguousarray(self.terms.linear[:, form.tiling.outer_bits :])
-        totals, scales = np.empty((2, self.num_data * count))
+        count, outer = self._rows(first)
+        totals, scales, scales_low = np.empty((3, self.num_data * count))
         tile = form.tile[None]
 
         def task(first_row: int) -> None:
             last_row = min(first_row + TASK_ROWS, totals.size)
             shared_tile_sums(
-                tile, inner, outer_linear, first_row, last_row, form.tiling.row_bits, form.padded_rows,
-                totals, scales,
+                tile, *self._inner, outer.linear, outer.linear_low, first_row, last_row,
+                form.tiling.row_bits, form.padded_rows, totals, scales, scales_low,
             )  # fmt: skip
 
         parallel_map(task, range(0, totals.size, TASK_ROWS), 1.0 * totals.size * form.tiling.tile_states)
-        return totals.reshape(-1, count), self._scales(scales, outer_constant)
+        joined, factors = self._scales(first, scales, scales_low, outer)
+        return totals.reshape(-1, count) * factors, joined
 
-    def _scales(self, scales: Array, outer_constant: Array) -> Array:
-        """(N, T): log of what a row was divided by, less the datum's own terms."""
-        return scales.reshape(-1, outer_constant.size) + (outer_constant + self.form.tile_scale)
+    def _scales(self, first: int, scales: Array, low: Array, outer: OuterWords) -> tuple[Array, Array]:
+        """(N, T): log of what a row was divided by with all that does not depend on inner bits, and the
+        exponential of what rounding took from it.
+        """
+        linear, linear_low, constant, constant_low = self.terms.words()
+        num_outer, joined = self.form.tiling.outer_bits, scales.reshape(-1, outer.constant.size)
+        factors = np.empty_like(joined)
+        join_scales(
+            joined, low.reshape(joined.shape), linear[:, :num_outer], linear_low[:, :num_outer], constant,
+            constant_low, outer.constant, outer.constant_low, self.form.tile_scale, first, factors,
+        )  # fmt: skip
+        return joined, factors
 
     def _row_masses(self, first: int, flipped: Array) -> RowMasses:
         """Sum, scale and inner masses of each row."""
         form = self.form
-        num_outer, row_bits, column_bits, _ = form.tiling
-        count, outer_linear, outer_constant = self._rows(first)
-        inner = self.terms.linear[:, num_outer:]
-        totals, scales = np.empty((2, self.num_data * count))
-        inner_ones = np.zeros((self.num_data * count, row_bits + column_bits))
+        _, row_bits, column_bits, _ = form.tiling
+        count, outer = self._rows(first)
+        totals, scales, scales_low = np.empty((3, self.num_data * count))
+        inner_ones = np.zeros((totals.size, row_bits + column_bits))
         tile = form.tile[None]
 
-        def task(part: slice, data: Array, outer: Array) -> None:
-            linear, ones = inner[data] + outer_linear[outer], inner_ones[part]
-            panels = -(-data.size // DATA_ROWS)
+        def task(start: int) -> None:
+            part = slice(start, min(start + TASK_ROWS, totals.size))
+            (linear, low), ones = self._coefficients(outer, part), inner_ones[part]
+            panels = -(-len(linear) // DATA_ROWS)
             shares, out = np.ones((1, panels * DATA_ROWS)), np.empty((panels * DATA_ROWS, 1))
-            left, weights, _ = self._pack(linear, flipped=True)
+            left, weights, _, _ = self._pack(linear, low, flipped=True)
             masses, num_columns = np.zeros_like(weights), 1 << column_bits
             tile_masses(flipped, left, weights, shares, num_columns, num_columns, 0, panels, out, masses)
             add_bit_masses(masses, row_bits, 0, ones)
-            left, weights, scale = self._pack(linear)
+            left, weights, scales[part], scales_low[part] = self._pack(linear, low)
             masses = np.zeros_like(weights)
             tile_masses(tile, left, weights, shares, 1 << row_bits, form.padded_rows, 0, panels, out, masses)
             add_bit_masses(masses, column_bits, row_bits, ones)
-            totals[part], scales[part] = out[: data.size, 0], scale
+            totals[part] = out[: len(linear), 0]
 
-        self._each_task(count, task, 2.0)
-        ones = inner_ones.reshape(self.num_data, count, -1)
-        return RowMasses(totals.reshape(-1, count), self._scales(scales, outer_constant), ones)
+        cost = 2.0 * totals.size * form.tiling.tile_states
+        parallel_map(task, range(0, totals.size, TASK_ROWS), cost)
+        joined, factors = self._scales(first, scales, scales_low, outer)
+        ones = inner_ones.reshape(self.num_data, count, -1) * factors[:, :, None]
+        return RowMasses(totals.reshape(-1, count) * factors, joined, factors, ones)
 
     def _moments(self, first: int, flipped: Array) -> Moments:
         rows = self._row_masses(first, flipped)
         num_outer = self.form.tiling.outer_bits
         found = Moments.zero(self.num_data, self.form.num_latents)
-        merge_tile_sums(rows.sums, rows.scales, first, self.outer, self.terms.constant, *found[:3])
+        merge_tile_sums(rows.sums, rows.scales, first, *self._no_outer, *found[:3])
         shares = np.zeros((rows.sums.shape[1], self.num_data))
-        tile_shares(rows.scales, first, self.outer, self.terms.constant, found.bound, shares)
+        tile_shares(rows.scales, first, *self._no_outer, found.bound, shares)
         add_outer_masses(rows.sums, shares, first, num_outer, found.ones)
         add_shared_rows(rows.ones, shares, num_outer, found.ones)
         return found
@@ -187,12 +212,11 @@ class PairBatch(Batch):
         num_outer, row_bits, column_bits, _ = form.tiling
         num_rows, num_columns = 1 << row_bits, 1 << column_bits
         masses = self._row_masses(first, flipped)
-        count, outer_linear, _ = self._rows(first)
-        inner = self.terms.linear[:, num_outer:]
+        count, outer = self._rows(first)
         shares = np.zeros((count, self.num_data))
-        posterior_shares(masses.scales, first, self.outer, self.terms.constant - evidence, weights, shares)
+        posterior_shares(masses.scales, first, self._no_outer[0], -evidence, weights, shares)
         add_outer_pairs(masses.sums, masses.ones, shares, first, num_outer, values)
-        by_row = np.ascontiguousarray(shares.T).reshape(-1)
+        by_row = (shares.T * masses.factors).reshape(-1)
         tile = form.tile[None]
         # a group of tasks adds to one tile of its own; how they are grouped does not depend on threads
         group = max(1, -(-self.num_data * count // (TASK_ROWS * _GROUPS))) * TASK_ROWS
@@ -200,12 +224,11 @@ class PairBatch(Batch):
         def task(begin: int) -> Array:
             posterior = np.zeros((1, num_rows, num_columns))
             for row in range(begin, min(begin + group, by_row.size), TASK_ROWS):
-                rows = np.arange(row, min(row + TASK_ROWS, begin + group, by_row.size))
-                linear = inner[rows // count] + outer_linear[rows % count]
-                left, right, _ = self._pack(linear)
+                rows = slice(row, min(row + TASK_ROWS, begin + group, by_row.size))
+                left, right, _, _ = self._pack(*self._coefficients(outer, rows))
                 tile_posteriors(
-                    tile, left, right, by_row[None, row : row + rows.size], num_rows, form.padded_rows,
-                    num_columns, rows.size, posterior,
+                    tile, left, right, by_row[None, rows], num_rows, form.padded_rows, num_columns,
+                    rows.stop - rows.start, posterior,
                 )  # fmt: skip
             own = np.zeros_like(values)
             add_pair_moments(posterior[0], row_bits, num_outer, own)

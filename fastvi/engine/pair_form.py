@@ -13,21 +13,38 @@ outer_o in place of t_i: a batch is one matrix product with a fixed factor, one 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, RealData, Terms
-from fastvi.engine.form import Form
+from fastvi.engine.data_terms import BinaryData, Data, Terms, WordData, inverse_square, power_below
+from fastvi.engine.form import Form, Sums, small_slices
+from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling, choose_pair_tiling
-from fastvi.kernels.cpu.tile_logs import add_linear, exponentiate, outer_terms, pair_tile
+from fastvi.kernels.cpu.pair_words import (
+    datum_log_tiles,
+    gram_words,
+    log_space_words,
+    multiply_by_exponentials,
+    outer_words,
+    pair_tile_words,
+)
+from fastvi.kernels.cpu.posterior_sums import row_peaks
+from fastvi.kernels.cpu.tile_logs import add_linear, exponentiate, outer_terms
 
 if TYPE_CHECKING:
     from fastvi.engine.pair_batch import PairBatch
 
 Array = NDArray[Any]
+
+# of c(x), t(x) and the tile: what rounding takes from smaller ones is below 2^-13, so that exponentials of it
+# move no number past a threshold
+LARGEST_TERM = 2.0**40
+
+_GROUP_NUMBERS = 1 << 15  # log joints of a datum that are kept at a time: half of the second-level cache
 
 
 def wave_tiles(tiling: Tiling) -> int:
@@ -45,7 +62,9 @@ class PairForm(Form):
     """One tile of J(inner) + <centre, inner>, and what outer bits add to it."""
 
     couplings: Array  # (d, d) symmetric, zero diagonal, in the form's order; may hold -inf
+    couplings_low: Array  # what rounding took from them
     log_tile: Array  # packed
+    log_tile_low: Array  # what rounding took from it
     tile: Array  # exp(log_tile - tile_scale), packed
     tile_scale: float
 
@@ -71,6 +90,20 @@ class PairForm(Form):
         constant = np.empty(count)
         outer_terms(self.couplings, self.centre, self.tiling.outer_bits, first, linear, constant)
         return linear, constant
+
+    def outer_words(self, first: int, count: int) -> OuterWords:
+        """The same in two words each."""
+        shape = (count, self.num_latents - self.tiling.outer_bits)
+        found = OuterWords(np.empty(shape), np.empty(shape), np.empty(count), np.empty(count))
+        outer_words(
+            self.couplings, self.couplings_low, self.centre, self.tiling.outer_bits, first, *found
+        )  # fmt: skip
+        return found
+
+    def too_large(self, terms: Terms) -> Array:
+        with np.errstate(over="ignore"):
+            size = np.abs(terms.constant) + np.abs(terms.linear).sum(axis=1)
+        return (size > LARGEST_TERM) & (size < np.inf)
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
         row_bits, column_bits = self.tiling.row_bits, self.tiling.column_bits
@@ -106,29 +139,118 @@ class PairForm(Form):
         return PairBatch(self, terms)
 
 
+class OuterWords(NamedTuple):
+    """What some outer states add."""
+
+    linear: Array  # (T, inner bits)
+    linear_low: Array
+    constant: Array  # (T,)
+    constant_low: Array
+
+
+@dataclass(frozen=True, eq=False)
+class SparseCodingForm(PairForm):
+    """Binary sparse coding. Its log joints may be far smaller than what they are made of, so that single
+    states are added up in two words and each datum has log tiles of its own.
+    """
+
+    def too_large(self, terms: Terms) -> Array:
+        return super().too_large(terms) | (np.abs(self.log_tile).max() > LARGEST_TERM)
+
+    def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
+        count = min(self.filled_tiles, self.tiling.num_tiles - first)
+        outer, sums = self.outer_words(first, count), Sums.zero(len(negligible))
+        linear, linear_low, constant, constant_low = terms.words()
+
+        def task(part: slice) -> None:
+            log_space_words(
+                self.log_tile, self.log_tile_low, first, self.tiling.row_bits, self.padded_rows, linear[part],
+                linear_low[part], constant[part], constant_low[part], *outer, self.negligible,
+                negligible[part], sums.largest[part], sums.total[part],
+            )  # fmt: skip
+
+        states = count * self.tiling.tile_states
+        parallel_map(task, small_slices(len(negligible), states), 4.0 * len(negligible) * states)
+        return sums
+
+    def visit_states(
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        self.visit_flips(kernel, terms, shift, first, sums, np.zeros(len(shift), np.int64), most=most)
+
+    def visit_flips(
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], origin: Array, *,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        """The same with datum n's states counted from origin[n]: in place of state s it is s ^ origin[n]."""
+        last = first + min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        linear, linear_low, constant, constant_low = terms.words()
+        num_outer, row_bits, column_bits, _ = self.tiling
+        # a power of two that divides the waves' beginnings, so that a group's states are those of another one
+        group = math.gcd(max(1, _GROUP_NUMBERS // self.tile_size), first, last - first)
+        no_linear = np.zeros((1, self.num_latents))
+        shift = np.where(np.isposinf(shift), 0.0, shift)  # of data of probability 0
+        shared = {start: self.outer_words(start, group) for start in range(first, last, group)}
+
+        def task(n: int) -> None:
+            own, tiles = slice(n, n + 1), np.empty((group, self.tile_size))
+            peaks, parts = np.empty((group, 1 << row_bits)), tuple(array[own] for array in sums)
+            for start in range(first, last, group):
+                begin = start ^ (int(origin[n]) & (self.tiling.num_tiles - 1) & -group)
+                outer = shared[begin] if begin in shared else self.outer_words(begin, group)
+                datum_log_tiles(
+                    self.log_tile, self.log_tile_low, begin, row_bits, linear[n], linear_low[n], constant[n],
+                    constant_low[n], *outer, int(origin[n]), tiles,
+                )  # fmt: skip
+                row_peaks(tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
+                kernel(
+                    tiles, peaks, start, num_outer, row_bits, self.padded_rows, no_linear, shift[own],
+                    self.negligible, *parts,
+                )  # fmt: skip
+
+        parallel_map(task, range(len(shift)), 8.0 * len(shift) * (last - first) * self.tile_size)
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        data, out = self.data, np.empty(z.shape[:-1])
+        assert isinstance(data, WordData)
+        for n in range(len(x)):
+            bits = z[n].astype(np.float64)
+            with np.errstate(over="ignore"):
+                # einsum, not BLAS, so that the bits of a result do not depend on threads
+                means = np.einsum("...i,ji->...j", bits, data.weights)
+                squares = np.square((x[n] - data.bias - means) / data.noise_std).sum(axis=-1)
+            out[n] = data.full_constant + (bits * data.prior_logits).sum(axis=-1) - 0.5 * squares
+        return out
+
+
 class PairParts(NamedTuple):
     """What a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
 
     order: Array  # (d,)
     couplings: Array  # (d, d)
+    couplings_low: Array  # (d, d) what rounding took from them
     centre: Array  # (d,)
     data: Data
 
 
-def _build(parts: PairParts) -> PairForm:
-    order, couplings, centre, data = parts
+def _build(kind: type[PairForm], parts: PairParts) -> PairForm:
+    order, couplings, couplings_low, centre, data = parts
     tiling = choose_pair_tiling(order.size)
-    inner = tiling.outer_bits
+    inner, none = tiling.outer_bits, np.empty(0)
     # sizes follow from the tiling alone
-    blank = PairForm(tiling, order, centre, data, couplings, np.empty(0), np.empty(0), 0.0)
-    log_tile = np.empty(blank.tile_size)
-    pair_tile(
-        np.ascontiguousarray(couplings[inner:, inner:]), centre[inner:].copy(), tiling.row_bits,
-        blank.padded_rows, log_tile,
+    blank = kind(tiling, order, centre, data, couplings, couplings_low, none, none, none, 0.0)
+    log_tile, log_tile_low = np.empty(blank.tile_size), np.empty(blank.tile_size)
+    pair_tile_words(
+        np.ascontiguousarray(couplings[inner:, inner:]), np.ascontiguousarray(couplings_low[inner:, inner:]),
+        centre[inner:].copy(), tiling.row_bits, blank.padded_rows, log_tile, log_tile_low,
     )  # fmt: skip
     tile = log_tile.copy()
     scale = exponentiate(tile, 1 << tiling.row_bits, blank.padded_rows, 1 << tiling.column_bits)
-    return PairForm(tiling, order, centre, data, couplings, log_tile, tile, float(scale))
+    multiply_by_exponentials(log_tile_low, tile)
+    return kind(
+        tiling, order, centre, data, couplings, couplings_low, log_tile, log_tile_low, tile, float(scale)
+    )
 
 
 def _order(couplings: Array, linear: Array) -> Array:
@@ -139,7 +261,7 @@ def _order(couplings: Array, linear: Array) -> Array:
 
 def boltzmann_form(couplings: Array, bias: Array, observed: Array) -> PairForm:
     """Boltzmann machine: sums over the units that are not ``observed`` (d,); data are those that are."""
-    return _build(boltzmann_parts(couplings, bias, observed))
+    return _build(PairForm, boltzmann_parts(couplings, bias, observed))
 
 
 def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts:
@@ -160,30 +282,46 @@ def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts
         0.0,
         np.ascontiguousarray(couplings[np.ix_(seen, seen)]),
     )
-    return PairParts(order, inside, centre, data)
+    return PairParts(order, inside, np.zeros_like(inside), centre, data)
 
 
 def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairForm:
     """x ~ N(W z + b, s^2 I): J = -W^T W / s^2 off its diagonal, half of the diagonal in what is linear."""
-    return _build(sparse_coding_parts(weights, bias, noise_std, prior_logits))
+    return _build(SparseCodingForm, sparse_coding_parts(weights, bias, noise_std, prior_logits))
 
 
 def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairParts:
     """The same before any tile is made."""
-    scaled = weights / noise_std
-    gram = np.einsum("ji,jk->ik", scaled, scaled)  # not BLAS
-    linear = prior_logits - 0.5 * np.diag(gram)
-    couplings = -gram
-    np.fill_diagonal(couplings, 0.0)
+    unit = power_below(noise_std)
+    gram, gram_low = np.zeros((2, weights.shape[1], weights.shape[1]))
+    gram_words(np.ascontiguousarray(weights * unit), *inverse_square(noise_std * unit), gram, gram_low)
+    half, half_low = -0.5 * np.diag(gram), -0.5 * np.diag(gram_low)
+    linear, linear_low = add_words(prior_logits, np.zeros_like(prior_logits), half, half_low)
+    couplings, couplings_low = -gram, -gram_low
+    for matrix in (couplings, couplings_low):
+        np.fill_diagonal(matrix, 0.0)
     order = _order(couplings, linear)
     mean = 1.0 / (1.0 + np.exp(-np.clip(prior_logits, -500, 500)))
     # E[t(x)] for x at the model's mean
-    centre = (linear + (gram * mean).sum(axis=1))[order]
-    data = RealData(
+    centre = linear + (gram * mean).sum(axis=1)
+    offset, offset_low = add_words(linear, linear_low, -centre, np.zeros_like(centre))
+    data = WordData(
         np.ascontiguousarray(weights[:, order]),
         np.ascontiguousarray(bias),
         noise_std,
-        linear[order] - centre,
+        offset[order],
+        offset_low[order],
         -float(np.logaddexp(0.0, prior_logits).sum()),
+        prior_logits[order],
     )
-    return PairParts(order, np.ascontiguousarray(couplings[np.ix_(order, order)]), centre, data)
+    high, low = (np.ascontiguousarray(matrix[np.ix_(order, order)]) for matrix in (couplings, couplings_low))
+    return PairParts(order, high, low, centre[order], data)
+
+
+def add_words(a: Array, a_low: Array, b: Array, b_low: Array) -> tuple[Array, Array]:
+    """The sums of finite numbers in two words (``kernels.double_word``)."""
+    high = a + b
+    virtual = high - a
+    low = (a - (high - virtual)) + (b - virtual) + (a_low + b_low)
+    total = high + low
+    return total, low - (total - high)

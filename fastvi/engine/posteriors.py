@@ -50,10 +50,10 @@ def unpack_states(form: Form, states: Array) -> Array:
     return bits
 
 
-def _details_wave(form: Form, terms: Terms, offset: Array, top_k: int, pairwise: bool, first: int) -> Details:
-    found = Details.zero(len(offset), form.num_latents, top_k, pairwise=pairwise)
+def _details_wave(form: Form, terms: Terms, shift: Array, top_k: int, pairwise: bool, first: int) -> Details:
+    found = Details.zero(len(shift), form.num_latents, top_k, pairwise=pairwise)
     # a slice of an empty array is empty: no pairs asked for
-    form.visit_states(posterior_sums, terms, offset, first, tuple(found))
+    form.visit_states(posterior_sums, terms, shift, first, tuple(found))
     return found
 
 
@@ -80,11 +80,8 @@ def details_of(
     report: bool = True,
 ) -> Details:  # fmt: skip
     """The same for the data of one chunk."""
-    with np.errstate(invalid="ignore"):
-        offset = terms.constant - evidence
-    offset[np.isnan(offset)] = -np.inf  # data of probability 0
-    zero = Details.zero(len(offset), form.num_latents, top_k, pairwise=pairwise)
-    work = partial(_details_wave, form, terms, offset, top_k, pairwise)
+    zero = Details.zero(len(evidence), form.num_latents, top_k, pairwise=pairwise)
+    work = partial(_details_wave, form, terms, -evidence, top_k, pairwise)
     return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else silent)
 
 
@@ -127,10 +124,9 @@ def _sample_slices(form: Form, num_data: int) -> list[slice]:
 def _sample_all(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
     """Inverse of the cumulative distribution over all states, in the order of tiles, rows, columns."""
     taken, cumulative = np.zeros(len(evidence), np.int64), np.zeros(len(evidence))
-    offset = terms.constant - evidence
     states[...] = -1
     for first in form.filled_starts():
-        form.visit_states(sample_states, terms, offset, first, (ascending, taken, cumulative, states))
+        form.visit_states(sample_states, terms, -evidence, first, (ascending, taken, cumulative, states))
     _fill_short(taken, states)
 
 
@@ -150,8 +146,8 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
     # what underflowed in a product may be all there is
     lost = np.flatnonzero(~(np.abs(masses.sum(axis=1) - 1.0) < 1e-9))
     if lost.size:
-        part, again = Terms(terms.linear[lost], terms.constant[lost]), np.empty_like(states[lost])
-        _sample_all(form, part, evidence[lost], ascending[lost], again)
+        again = np.empty_like(states[lost])
+        _sample_all(form, terms.part(lost), evidence[lost], ascending[lost], again)
         states[lost] = again
     ends = np.cumsum(masses, axis=1)
     begins = ends - masses
@@ -159,7 +155,6 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
     found = np.full(states.shape, -1, np.int64)
     for n in np.setdiff1d(np.arange(len(evidence)), lost):
         found[n] = np.minimum(np.searchsorted(ends[n], ascending[n], side="right"), last[n])
-    offset = terms.constant - evidence
     for tile in np.unique(found[found >= 0]):
         who = np.flatnonzero((found == tile).any(axis=1))
         hits = found[who] == tile
@@ -175,10 +170,10 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
         wanted = np.where(inside, within, 2.0)
         taken, cumulative = np.zeros(who.size, np.int64), np.zeros(who.size)
         picked = np.full(wanted.shape, -1, np.int64)
-        part = Terms(np.ascontiguousarray(terms.linear[who]), terms.constant[who])
         form.visit_states(
-            sample_states, part, offset[who], int(tile), (wanted, taken, cumulative, picked), most=1
-        )
+            sample_states, terms.part(who), -evidence[who], int(tile), (wanted, taken, cumulative, picked),
+            most=1,
+        )  # fmt: skip
         for k, n in enumerate(who):
             if taken[k] < count[k]:  # a tile of less than 2^-60 of the mass, whose rows are passed over
                 picked[k, taken[k] : count[k]] = picked[k, taken[k] - 1] if taken[k] else tile

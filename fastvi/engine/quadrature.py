@@ -209,7 +209,7 @@ def _within(joint: NormalJoint, kinks: Kinks | None, terms: Terms, reach: float)
             group = some[first : first + _GROUP_DATA]
             works = [
                 _refined(
-                    joint, kinks, Terms(*(array[n : n + 1] for array in terms)),
+                    joint, kinks, terms.part(slice(n, n + 1)),
                     _Nodes(index, table[n - start], intervals, reach),
                 )
                 for n in group
@@ -253,7 +253,7 @@ def quadrature(
     for part in chunks(len(x)):
         terms, active = data.terms(x[part]), np.arange(len(x[part]))
         for reach in _REACHES:
-            some = Terms(np.ascontiguousarray(terms.linear[active]), terms.constant[active])
+            some = terms.part(active)
             found, close = _within(joint, kinks, some, reach)
             for into, values in zip(result, found, strict=True):
                 into[part.start + active] = values

@@ -167,10 +167,10 @@ def _add_chunk(
     total: Total,
 ) -> None:  # fmt: skip
     """Both passes over the data of one chunk; the tables of one are gone before the next one's are made."""
-    found, means, again = log_sums_and_means_of(form, x, run)
+    terms = form.data.terms(x)
+    found, means, again = log_sums_and_means_of(form, terms, run)
     # a datum that counts for nothing may be impossible
     evidence[...], mean[...] = found, np.where(data_weights[:, None] == 0.0, 0.0, means)
-    terms = form.data.terms(x)
     in_products = data_weights.copy()
     in_products[again] = 0.0
     # of an impossible one every state is: any finite evidence leaves each with nothing
@@ -195,9 +195,13 @@ def has_slopes(form: Form) -> bool:
     return isinstance(form, SoftplusForm | PairForm)
 
 
+def in_products(evidence: Array, data_weights: Array) -> _Weights:
+    """Of data all of which products hold."""
+    return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))
+
+
 def one_wave(form: Any, batch: Any, moments: Moments) -> None:
     """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
     evidence = Sums(*moments[:3]).log()
-    none = np.empty(0, np.int64)
-    weights = _Weights(evidence, np.ones(len(evidence)), none, np.empty(0))
+    weights = in_products(evidence, np.ones(len(evidence)))
     (slopes_wave if isinstance(form, SoftplusForm) else pairs_wave)(batch, weights, 0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastvi.engine.batch import Batch
 from fastvi.engine.block_form import NumberedForm, block_tiling, merged, packed_places, visit_datum_tiles
 from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Moments, Sums
+from fastvi.engine.form import Moments, Sums, shifted
 from fastvi.engine.threads import data_slices, parallel_map
 from fastvi.engine.tiling import Tiling
 from fastvi.kernels.cpu.user_loops import add_rows_of_logs, user_loops
@@ -96,9 +96,10 @@ class UserForm(NumberedForm):
         return [slice(start, min(start + step, num_data)) for start in range(0, num_data, step)]
 
     def visit_states(
-        self, kernel: Any, terms: Terms, offset: Array, first: int, sums: tuple[Array, ...], *,
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
         most: int | None = None,
     ) -> None:  # fmt: skip
+        offset = shifted(terms, shift)
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         num_states = count * self.tiling.tile_states
         where, linear = packed_places(self.tiling, self.padded_rows), np.zeros((1, self.num_latents))

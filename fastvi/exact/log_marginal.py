@@ -113,6 +113,9 @@ def log_marginal(
     there, absolutely or relatively, and is refused where it does not. Of a Boltzmann machine, restricted or
     not, S is at most 1e8, which leaves 1e-6 nats. log p(x) of binary data is never above 0.
 
+    Under real pixels the error is that of a sum of squared residuals, however small the noise is: squares
+    are kept in two words each, or made of distances in coordinates that a rotation leaves small.
+
     Terms dropped for underflow are below 2^-53 of the sum, which is checked for each datum, and a datum that
     fails is summed in log space. Peak memory does not grow with 2^d: about 100 MB beyond the arguments at
     N >= 16384.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi import validation
+from fastvi.engine.coding_moments import coding_moments
 from fastvi.engine.matmul import matmul
 from fastvi.engine.runs import Run
-from fastvi.engine.state_moments import state_moments
 from fastvi.engine.symmetric import solve_rows
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.exact.question import Options, ask
@@ -24,10 +24,10 @@ _LOG = logging.getLogger("fastvi")
 # Log odds of a latent that is never, or always, on. At 36 the rarer side has a probability of 2^-52.
 MAX_LOGIT = 36.0
 # Directions of (z, 1) whose second moment is a smaller share of the largest are left alone: where latents are
-# certain, what is computed of them is rounding, of 1e-16 times the exponents of the posterior.
+# certain, what is computed of them is rounding.
 LEAST_MOMENT = 1e-10
 # noise_std stays above this share of the start's: where the model fits data without error their likelihood
-# has no maximum, and with exponents (x - W z)^2 / s^2 of 1e16 log p(x) would have no digits left.
+# has no maximum.
 LEAST_NOISE = 1e-4
 
 
@@ -125,15 +125,7 @@ class ExpectationMaximization(Stepper):
 
 def _binary_moments(model: BinarySparseCoding, x: np.ndarray) -> Moments:
     form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
-    found = state_moments(form, x, np.ones(len(x)), Run())
-    # Rounding of exponents of size |W|^2 / s^2 leaves second moments and means at odds: where a posterior is
-    # certain their difference would be all error. By Cauchy and Schwarz no covariance exceeds the deviations.
-    mean = np.clip(found.mean, 0.0, 1.0)
-    std = np.sqrt(mean * (1.0 - mean))
-    most = _products(std, std)
-    spread = np.clip(found.values - _products(mean, mean), -most, most)
-    np.fill_diagonal(spread, np.diagonal(most))  # z_i^2 = z_i
-    return Moments(found.evidence, mean, spread)
+    return Moments(*coding_moments(form, x, np.ones(len(x)), Run())[:3])
 
 
 def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:

@@ -153,7 +153,7 @@ class BinarySparseCoding(Enumerable):
         from fastvi.engine.pair_form import sparse_coding_parts
 
         prior = self.prior_logits if with_prior else np.zeros(self.num_latents)
-        parts = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
+        parts: Any = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
         if with_prior:
             return parts
         constant = parts.data.constant + self.num_latents * math.log(2.0)
@@ -183,26 +183,19 @@ class BinarySparseCoding(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        from fastvi.engine.state_moments import state_moments
+        from fastvi.engine.coding_moments import coding_moments
 
-        found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
-        out, weights, precision = self._no_gradient(), self.weights[pixels], self.noise_std**-2
-        mean, moments = found.mean, found.values
-        np.fill_diagonal(moments, (data_weights[:, None] * mean).sum(axis=0))
+        found = coding_moments(self._form(pixels, "float64"), x, data_weights, run)
+        out, weights, std, mean = self._no_gradient(), self.weights[pixels], self.noise_std, found.mean
         # einsum, not BLAS, so that the bits of a result do not depend on threads
-        residual = x - self.bias[pixels]
-        weighted = data_weights[:, None] * residual
-        predicted = np.einsum("ni,ji->nj", mean, weights)
+        weighted = data_weights[:, None] * (x - self.bias[pixels] - np.einsum("ni,ji->nj", mean, weights))
         cross = np.einsum("nj,ni->ji", weighted, mean)
-        explained = np.einsum("ji,ik->jk", weights, moments)
-        out["weights"][pixels] = precision * (cross - explained)
-        out["bias"][pixels] = precision * (data_weights[:, None] * (residual - predicted)).sum(axis=0)
-        # E|x - W z - b|^2
-        square = (weighted * residual).sum() - 2 * (weights * cross).sum() + (weights * explained).sum()
+        # divided twice: the square of 1 / s may leave the range
+        out["weights"][pixels] = (cross - np.einsum("ji,ik->jk", weights, found.spread)) / std / std
+        out["bias"][pixels] = weighted.sum(axis=0) / std / std
         total = data_weights.sum()
-        out["noise_std"] = np.asarray(square * self.noise_std**-3 - total * pixels.sum() / self.noise_std)
-        posterior = (data_weights[:, None] * mean).sum(axis=0)
-        out["prior_logits"] = posterior - total * sigmoid(self.prior_logits)
+        out["noise_std"] = np.asarray((found.square - total * pixels.sum()) / std)
+        out["prior_logits"] = (data_weights[:, None] * mean).sum(axis=0) - total * sigmoid(self.prior_logits)
         return out
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:

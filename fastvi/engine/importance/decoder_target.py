@@ -11,16 +11,21 @@ from numpy.typing import NDArray
 from fastvi.engine.data_terms import Terms
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, RealTarget, Sampled
-from fastvi.engine.network import empty_block, network
+from fastvi.engine.network import network
 from fastvi.kernels.cpu.dense import ROWS, pack_rows
-from fastvi.kernels.cpu.importance_sampling import add_normal_logs, add_panel_sums, pack_words
+from fastvi.kernels.cpu.importance_sampling import (
+    add_normal_logs,
+    add_panel_sums,
+    pack_words,
+    subtract_panel_distances,
+)
 
 Array = NDArray[Any]
 Layers = Sequence[tuple[Array, Array]]
 
 
 class DecoderLikelihood:
-    """log p(x | z) = c(x) + <t(x), h(z)> - A(z)."""
+    """log p(x | z) = c(x) + <t(x), h(z)> - A(z), or c(x) - |y(x) - u(z)|^2 for real pixels."""
 
     def __init__(
         self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, *, bits: bool = False
@@ -28,14 +33,19 @@ class DecoderLikelihood:
         self.net, self._data = network(layers, activation, noise_std, pixels, bits=bits)
 
     def terms(self, x: Array) -> Terms:
-        """t(x) (N, hidden units) and c(x) (N,)."""
+        """t(x) (N, hidden units), or y(x), and c(x) (N,)."""
         return self._data.terms(x)
 
     def add(self, rows: Array, linear: Array, log_w: Array) -> None:
-        """log_w[k] += <t, h(z_k)> - A(z_k) for z packed as rows, at most ``net.block_rows`` of them."""
-        block = empty_block(log_w.size, self.net.depth)
+        """log_w[k] += <t, h(z_k)> - A(z_k), or -|y - u(z_k)|^2, for z packed as rows, at most
+        ``net.block_rows`` of them.
+        """
+        block = self.net.empty_block(log_w.size)
         self.net.forward(rows, log_w.size, block)
         log_w -= block.minus[: log_w.size]
+        if block.distances:
+            subtract_panel_distances(block.features, block.counts.size, self.net.depth, linear, log_w)
+            return
         add_panel_sums(block.features, block.units, block.counts, self.net.depth, linear, log_w)
 
     def add_states(self, z: Array, linear: Array, log_w: Array) -> None:

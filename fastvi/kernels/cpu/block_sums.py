@@ -1,4 +1,5 @@
-"""Log joints <t_n, h_s> - A_s of states and data as a product in registers, and their running log-sum-exp.
+"""Log joints <t_n, h_s> - A_s of states and data as a product in registers, or -|y_n - u_s|^2 - A_s as
+distances, and their running log-sum-exp.
 
 States come in groups; a group's product with one panel of ``COLUMNS`` data stays in the first-level cache
 while its exponentials are added. What is below ``cut`` times the largest term so far is left out, number by
@@ -11,7 +12,7 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.dense import ROWS, panel_product
+from fastvi.kernels.cpu.dense import ROWS, panel_distances, panel_product
 from fastvi.kernels.cpu.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
@@ -31,12 +32,19 @@ def bit_sums(first, latents, coefficients, constant, out):
 
 
 @inline
-def _log_joints(left, index, counts, first_panel, group_panels, depth, minus, minus_at, right, right_at, acc):
-    """acc[s, c] = <h_s, t_c> - minus[s] for one group of states and one panel of data."""
+def _log_joints(
+    left, index, counts, first_panel, group_panels, depth, minus, minus_at, distances, right, right_at, acc
+):
+    """acc[s, c] = <h_s, t_c> - minus[s], or -|u_s - y_c|^2 - minus[s], for one group of states and one panel
+    of data.
+    """
     for s in range(group_panels * ROWS):
         for c in range(COLUMNS):
             acc[s * COLUMNS + c] = -minus[minus_at + s]
-    panel_product(left, index, counts, first_panel, group_panels, depth, right, right_at, acc)
+    if distances:
+        panel_distances(left, first_panel, group_panels, depth, right, right_at, acc)
+    else:
+        panel_product(left, index, counts, first_panel, group_panels, depth, right, right_at, acc)
 
 
 @inline
@@ -64,15 +72,16 @@ def _exponentials(values, size):
 
 @kernel
 def add_block_sums(
-    left, index, counts, minus, group_states, num_groups, depth, right, first_panel, last_panel, cut, first,
-    latents, largest, total, ones,
+    left, index, counts, minus, distances, group_states, num_groups, depth, right, first_panel, last_panel,
+    cut, first, latents, largest, total, ones,
 ):  # fmt: skip
     """Add groups of states to the running log-sum-exp of the data of some panels.
 
-    ``left`` holds ceil(group_states / ROWS) compressed panels of h for each group, ``minus`` A in the same
-    places, inf where a row is padding. ``largest`` and ``total`` are flat over panels of data. ``ones``
-    (data, d), unless its first axis is empty, gets the part of each latent: state s of group g has the bits
-    of first + g * group_states + s, bit i that of latent latents[i].
+    ``left`` holds ceil(group_states / ROWS) compressed panels of h for each group, or of u, not compressed,
+    where data have ``distances`` to it; ``minus`` A in the same places, inf where a row is padding.
+    ``largest`` and ``total`` are flat over panels of data. ``ones`` (data, d), unless its first axis is
+    empty, gets the part of each latent: state s of group g has the bits of first + g * group_states + s, bit
+    i that of latent latents[i].
     """
     group_panels = -(-group_states // ROWS)
     rows_of_group = group_panels * ROWS
@@ -87,8 +96,8 @@ def add_block_sums(
         for panel in range(first_panel, last_panel):
             at = panel * COLUMNS
             _log_joints(
-                left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
-                panel * depth * COLUMNS, acc,
+                left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group,
+                distances, right, panel * depth * COLUMNS, acc,
             )  # fmt: skip
             for c in range(COLUMNS):
                 peak[c] = -math.inf
@@ -136,7 +145,9 @@ def add_block_sums(
 
 
 @kernel
-def block_logs(left, index, counts, minus, group_states, num_groups, depth, right, panel, where, out):
+def block_logs(
+    left, index, counts, minus, distances, group_states, num_groups, depth, right, panel, where, out
+):
     """out[c, t, where[s]] = log joint of state s of tile t and the c-th datum of a panel; tiles are whole
     groups.
     """
@@ -146,8 +157,8 @@ def block_logs(left, index, counts, minus, group_states, num_groups, depth, righ
     groups_of_tile = where.size // group_states
     for g in range(num_groups):
         _log_joints(
-            left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, right,
-            panel * depth * COLUMNS, acc,
+            left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, distances,
+            right, panel * depth * COLUMNS, acc,
         )  # fmt: skip
         tile, begin = g // groups_of_tile, (g % groups_of_tile) * group_states
         for c in range(out.shape[0]):

@@ -5,7 +5,8 @@ For factorised q the ELBO is linear in each q_i, so its optimum given the others
 column bits): averaging it over the columns leaves a small table in which all row bits are updated in turn,
 and the same the other way round. A sweep over all d bits costs two products of the matrix with a vector.
 
-Pairwise models need no states: logit q_i = t_i + sum_j J_ij m_j, m the means of q, and a sweep costs d^2.
+Pairwise models need no states: logit q_i = t_i + sum_j J_ij m_j, m the means of q, and a sweep costs d^2; of
+sparse coding 4 d D from residuals, where couplings are too large beside what they leave.
 """
 
 from __future__ import annotations
@@ -150,6 +151,55 @@ def fit_pairs(couplings, linear, constant, max_sweeps, tolerance, logits, histor
             value = constant[n]
             for i in range(num_latents):
                 value += mean[i] * (linear[n, i] + 0.5 * _field(couplings, i, mean)) + _entropy(logits[n, i])
+            history[n, sweep:] = value
+            objective[n] = value
+            if moved <= tolerance:
+                converged[n] = True
+                break
+
+
+@reducing_kernel
+def _dot(a, b):
+    total = 0.0
+    for j in range(a.size):
+        total += a[j] * b[j]
+    return total
+
+
+@kernel
+def fit_coding(
+    columns, data, prior_logits, constant, max_sweeps, tolerance, logits, history, objective, converged
+):
+    """The same for log p(x, z) = constant + <c, z> - |data_n - sum_i z_i columns_i|^2 / 2 by residuals, 4 d D
+    operations a sweep: for noise so small that couplings have no digits left of what they leave.
+    """
+    num_latents = logits.shape[1]
+    mean, squares, residual = np.empty(num_latents), np.empty(num_latents), np.empty(data.shape[1])
+    for i in range(num_latents):
+        squares[i] = _dot(columns[i], columns[i])
+    for n in range(logits.shape[0]):
+        converged[n] = False
+        for i in range(num_latents):
+            mean[i] = _sigmoid(logits[n, i])
+        for sweep in range(max_sweeps):
+            # anew in each sweep, so that rounding does not add up
+            for j in range(residual.size):
+                residual[j] = data[n, j]
+            for i in range(num_latents):
+                for j in range(residual.size):
+                    residual[j] -= mean[i] * columns[i, j]
+            moved = 0.0
+            for i in range(num_latents):
+                logits[n, i] = prior_logits[i] + _dot(columns[i], residual) + squares[i] * (mean[i] - 0.5)
+                change = _sigmoid(logits[n, i]) - mean[i]
+                moved = max(moved, abs(change))
+                mean[i] += change
+                for j in range(residual.size):
+                    residual[j] -= change * columns[i, j]
+            value = constant - 0.5 * _dot(residual, residual)
+            for i in range(num_latents):
+                spread = mean[i] * _sigmoid(-logits[n, i])
+                value += mean[i] * prior_logits[i] - 0.5 * squares[i] * spread + _entropy(logits[n, i])
             history[n, sweep:] = value
             objective[n] = value
             if moved <= tolerance:

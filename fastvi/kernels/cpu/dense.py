@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
-from fastvi.kernels.cpu.register_tiles import store_block
+from fastvi.kernels.cpu.register_tiles import distance_block, store_block
 from fastvi.kernels.cpu.sparse_tiles import gather_block
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -94,6 +94,16 @@ def panel_product(left, index, counts, first_panel, num_panels, depth, right, ri
                 store_block(acc, into, left, at * ROWS, right, right_at + start * COLUMNS, length)
             else:
                 gather_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
+
+
+@inline
+def panel_distances(left, first_panel, num_panels, depth, right, right_at, acc):
+    """acc[r, c] -= |a_r - b_c|^2 for ``num_panels`` panels of rows, not compressed, and one of columns."""
+    for start in range(0, depth, _DEPTH):
+        for q in range(num_panels):
+            at, length = (first_panel + q) * depth + start, min(_DEPTH, depth - start)
+            into, column = q * ROWS * COLUMNS, right_at + start * COLUMNS
+            distance_block(acc, into, left, at * ROWS, right, column, length)
 
 
 @inline
@@ -252,21 +262,19 @@ def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out)
 
 
 @kernel
-def square_sums(left, index, counts, right, depth, num_rows, width, out):
-    """out[m] = sum over columns of (A B)^2."""
+def subtract_distances(left, right, depth, out):
+    """out (M, N) -= |a_m - b_n|^2 of packed rows and columns, with the bits that blocks of states have."""
+    num_rows, num_columns = out.shape
     panels = -(-num_rows // ROWS)
-    acc, sums = np.empty(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
-    for p in range(-(-width // COLUMNS)):
-        for i in range(acc.size):
-            acc[i] = 0.0
-        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
-        for i in range(acc.size):
-            sums[i] += acc[i] * acc[i]
-    for m in range(num_rows):
-        total = 0.0
-        for c in range(COLUMNS):
-            total += sums[m * COLUMNS + c]
-        out[m] = total
+    acc = np.zeros(panels * ROWS * COLUMNS)
+    for p in range(-(-num_columns // COLUMNS)):
+        for m in range(num_rows):
+            for c in range(min(COLUMNS, num_columns - p * COLUMNS)):
+                acc[m * COLUMNS + c] = out[m, p * COLUMNS + c]
+        panel_distances(left, 0, panels, depth, right, p * depth * COLUMNS, acc)
+        for m in range(num_rows):
+            for c in range(min(COLUMNS, num_columns - p * COLUMNS)):
+                out[m, p * COLUMNS + c] = acc[m * COLUMNS + c]
 
 
 @kernel
@@ -313,13 +321,11 @@ def softplus_rows(values, out):
 
 
 @kernel
-def responsibilities(logs, minus, offset, weights, mass):
-    """logs[s, n] becomes weights[n] * exp(logs[s, n] + offset[n] - minus[s]); mass[s] = the sum of their
-    sizes.
-    """
+def responsibilities(logs, largest, weights, mass):
+    """logs[s, n] becomes weights[n] * exp(logs[s, n] - largest[n]); mass[s] = the sum of their sizes."""
     for s in range(logs.shape[0]):
         total = 0.0
         for n in range(logs.shape[1]):
-            logs[s, n] = weights[n] * exp_fast(logs[s, n] + offset[n] - minus[s])
+            logs[s, n] = weights[n] * exp_fast(min(logs[s, n] - largest[n], 0.0))
             total += abs(logs[s, n])
         mass[s] = total

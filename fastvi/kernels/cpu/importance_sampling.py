@@ -232,6 +232,18 @@ def add_panel_sums(features, units, counts, depth, linear, out):
 
 
 @kernel
+def subtract_panel_distances(features, num_panels, depth, point, out):
+    """out[k] -= |point - u_k|^2 for u packed in panels of rows."""
+    panel_rows = features.size // (num_panels * depth)
+    for panel in range(num_panels):
+        for u in range(depth):
+            at = (panel * depth + u) * panel_rows
+            for r in range(min(panel_rows, out.size - panel * panel_rows)):
+                apart = point[u] - features[at + r]
+                out[panel * panel_rows + r] -= apart * apart
+
+
+@kernel
 def pack_words(words, num_latents, first, num, panel_rows, out):
     """Bits of samples ``first``, ... as packed rows of 0.0 and 1.0, as ``dense.pack_bits`` has them."""
     for i in range(out.size):

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastvi.kernels.cpu.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.host import COLUMNS, MATMUL_64
+from fastvi.kernels.cpu.pair_words import exponential_factors_of_words, row_coefficients
 from fastvi.kernels.cpu.register_tiles import matmul_block
 from fastvi.kernels.cpu.softplus_product import FLUSH_EXPONENT
 from fastvi.kernels.jit import inline, kernel
@@ -140,30 +141,31 @@ _BLOCK = 64  # rows whose tables are made and multiplied at a time: half of the 
 
 
 @kernel
-def shared_tile_sums(tile, inner, outer, first, last, num_row_bits, padded_rows, totals, scales):
+def shared_tile_sums(
+    tile, inner, inner_low, outer, outer_low, first, last, num_row_bits, padded_rows, totals, scales,
+    scales_low,
+):  # fmt: skip
     """Sums of rows ``first`` .. ``last`` - 1 over one tile (1, size), and the logs of what they were divided
-    by.
+    by, in two words.
 
     Row k is datum k // T with outer state k % T of ``outer`` (T, inner bits): its coefficients are the sum of
     theirs. One call for many rows: what Python does between kernels was a tenth of the time.
     """
-    num_bits, num_outer = inner.shape[1], outer.shape[0]
+    num_bits = inner.shape[1]
     num_rows, column_panels = 1 << num_row_bits, tile.shape[1] // (padded_rows * COLUMNS)
-    linear, if_zero, if_one = (
-        np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits))
-    )  # fmt: skip
+    linear, linear_low = np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits))
+    if_zero, if_one = np.empty((_BLOCK, num_bits)), np.empty((_BLOCK, num_bits))
     left = np.empty(_BLOCK * num_rows)
     weights = np.empty(_BLOCK * column_panels * COLUMNS)
-    scale, out = np.empty(_BLOCK), np.empty((_BLOCK, 1))
+    out = np.empty((_BLOCK, 1))
     for start in range(first, last, _BLOCK):
         count = min(_BLOCK, last - start)
-        for k in range(count):
-            datum, state = (start + k) // num_outer, (start + k) % num_outer
-            for i in range(num_bits):
-                linear[k, i] = inner[datum, i] + outer[state, i]
-        exponential_factors(linear[:count], if_zero[:count], if_one[:count], scale)
+        row_coefficients(inner, inner_low, outer, outer_low, start, linear[:count], linear_low[:count])
+        exponential_factors_of_words(
+            linear[:count], linear_low[:count], if_zero[:count], if_one[:count],
+            scales[start : start + count], scales_low[start : start + count],
+        )  # fmt: skip
         pack_tables(if_zero[:count], if_one[:count], num_row_bits, column_panels, left, weights)
         tile_sums(tile, left, weights, num_rows, padded_rows, 0, (count + DATA_ROWS - 1) // DATA_ROWS, out)
         for k in range(count):
             totals[start + k] = out[k, 0]
-            scales[start + k] = scale[k]
