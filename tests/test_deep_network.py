@@ -162,8 +162,8 @@ def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
     """Its table was made again for each chunk of samples."""
     from fastvi.engine import softplus_form
 
-    made, table = [], softplus_form._prior_table
-    monkeypatch.setattr(softplus_form, "_prior_table", lambda *given: made.append(1) or table(*given))
+    made, table = [], softplus_form.prior_table
+    monkeypatch.setattr(softplus_form, "prior_table", lambda *given: made.append(1) or table(*given))
     monkeypatch.setattr(jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     model = MODELS["three layers"]

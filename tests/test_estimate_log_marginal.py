@@ -133,7 +133,7 @@ def test_defined_answers_where_weights_are_degenerate():
     assert "WARNING: pareto_k > 0.7 for 3 of 4" in text
     assert "WARNING: ess < 10 for 4 of 4" in text
     for bad in (inf, np.nan):
-        with pytest.raises(ValueError, match=r"must not contain NaN or \+inf, got one for datum 1"):
+        with pytest.raises(ValueError, match=r"finite or -inf, got NaN or \+inf for datum 1"):
             summary_of([[0.0, 1.0], [0.0, bad]])
 
 

@@ -56,18 +56,18 @@ def coding_moments(form: SparseCodingForm, x: Array, data_weights: Array, run: R
         if _ratio(form) > _LARGEST_RATIO:
             again = np.arange(len(weights))
         together = np.setdiff1d(np.arange(len(weights)), again)
-        if together.size:
+        told = bool(together.size)  # each chunk's second pass is told of once
+        if told:
             part = x[data][together], weights[together], mean[data][together]
             own_spread, own_square = _of_products(form, terms.part(together), *part, found[together], run)
             spread, square = spread + own_spread, square + own_square
-        else:
-            run.skip(1 << form.num_latents)
         step = max(1, _DETAILS // form.num_latents**2)
         for some in slices(again.size, step):
             who = again[some]
             own_mean, own_spread, own_square = _of_states(
-                form, terms.part(who), weights[who], mean[data][who], found[who], run
+                form, terms.part(who), weights[who], mean[data][who], found[who], run, report=not told
             )
+            told = True
             mean[np.arange(len(x))[data][who]] = own_mean
             spread, square = spread + own_spread, square + own_square
     back = np.argsort(form.order)
@@ -107,14 +107,16 @@ def _of_products(
 
 
 def _of_states(
-    form: SparseCodingForm, terms: Terms, weights: Array, mean: Array, evidence: Array, run: Run
-) -> tuple[Array, Array, float]:
+    form: SparseCodingForm, terms: Terms, weights: Array, mean: Array, evidence: Array, run: Run, *,
+    report: bool,
+) -> tuple[Array, Array, float]:  # fmt: skip
     """Means, spread and square of data whose states are visited."""
     data, d = _data(form), form.num_latents
     near = np.where(mean > 0.5, 1, 0)
     origin = (near << np.arange(d)).sum(axis=1)
     work = partial(_flips_wave, form, terms, -evidence, origin)
-    found = run.reduce(Details.zero(len(weights), d, 1, pairwise=True), form.filled_starts(), work, silent)
+    zero, states = Details.zero(len(weights), d, 1, pairwise=True), form.filled_states if report else silent
+    found = run.reduce(zero, form.filled_starts(), work, states)
     flipped, sign = np.minimum(found.mean, 1.0), 1.0 - 2.0 * near
     mean = np.where(near == 1, 1.0 - flipped, flipped)
     covariance = second_moments(found.pairs) - flipped[:, :, None] * flipped[:, None]

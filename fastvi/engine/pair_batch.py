@@ -142,7 +142,9 @@ class PairBatch(Batch):
 
         parallel_map(task, range(0, totals.size, TASK_ROWS), 1.0 * totals.size * form.tiling.tile_states)
         joined, factors = self._scales(first, scales, scales_low, outer)
-        return totals.reshape(-1, count) * factors, joined
+        sums = totals.reshape(-1, count)
+        sums *= factors
+        return sums, joined
 
     def _scales(self, first: int, scales: Array, low: Array, outer: OuterWords) -> tuple[Array, Array]:
         """(N, T): log of what a row was divided by with all that does not depend on inner bits, and the
@@ -184,8 +186,10 @@ class PairBatch(Batch):
         cost = 2.0 * totals.size * form.tiling.tile_states
         parallel_map(task, range(0, totals.size, TASK_ROWS), cost)
         joined, factors = self._scales(first, scales, scales_low, outer)
-        ones = inner_ones.reshape(self.num_data, count, -1) * factors[:, :, None]
-        return RowMasses(totals.reshape(-1, count) * factors, joined, factors, ones)
+        sums, ones = totals.reshape(-1, count), inner_ones.reshape(self.num_data, count, -1)
+        sums *= factors
+        ones *= factors[:, :, None]
+        return RowMasses(sums, joined, factors, ones)
 
     def _moments(self, first: int, flipped: Array) -> Moments:
         rows = self._row_masses(first, flipped)

@@ -63,14 +63,19 @@ class PairMemory(FormMemory):
 
     @property
     def tables(self) -> int:
-        # two tiles; couplings, and those of the data
+        # the tile and its logarithm in two words; couplings, and those of the data
         d = self.num_latents
-        return 2 * self._tile + NUMBER * (d * d + self.num_seen * (self.num_seen + d))
+        return 3 * self._tile + NUMBER * (2 * d * d + self.num_seen * (self.num_seen + d))
 
     @property
     def making(self) -> int:
         d = self.num_latents
-        return self.tables + NUMBER * (3 * d * d + 2 * self.num_seen * d)
+        # the kernel adds states up in four numbers each, while the tile itself is not yet there
+        return self.tables + 3 * self._tile + NUMBER * (6 * d * d + 2 * self.num_seen * d)
+
+    def terms(self, num_data: int) -> int:
+        """t(x) and c(x) in two words each."""
+        return 2 * super().terms(num_data)
 
     def _part(self, num_data: int) -> tuple[int, int]:
         """Data whose rows are kept at a time, and their rows."""
@@ -79,12 +84,12 @@ class PairMemory(FormMemory):
 
     def _task(self) -> int:
         """Tables and masses of some rows, those of flipped tiles not yet gone, and their terms."""
-        numbers = 3 * (self._rows + self._columns + COLUMNS) + 4 * self.num_latents + 16
+        numbers = 3 * (self._rows + self._columns + COLUMNS) + 8 * self.num_latents + 16
         return num_threads() * NUMBER * TASK_ROWS * numbers
 
     def _outer(self, data: int) -> int:
         """What outer states add, and the data's own coefficients."""
-        return NUMBER * (self._wave * (self._inner + 2) + data * (self.num_latents + 1))
+        return NUMBER * 2 * (self._wave * (self._inner + 1) + data * (self.num_latents + 1))
 
     def _whole(self, num_data: int, numbers: int) -> int:
         """Terms; running sums of a chunk; those of its parts as they came, and together."""
@@ -93,11 +98,11 @@ class PairMemory(FormMemory):
 
     def sums(self, num_data: int) -> int:
         data, rows = self._part(num_data)
-        return self._whole(num_data, 3) + self._outer(data) + 3 * NUMBER * rows + self._task() // 4
+        return self._whole(num_data, 3) + self._outer(data) + 5 * NUMBER * rows + self._task() // 4
 
     def _masses(self, data: int, rows: int) -> int:
         """What ``_row_masses`` returns, shares of the rows."""
-        return self._flipped + self._outer(data) + NUMBER * rows * (4 + self._inner)
+        return self._flipped + self._outer(data) + NUMBER * rows * (6 + self._inner)
 
     def moments(self, num_data: int) -> int:
         data, rows = self._part(num_data)
