@@ -31,6 +31,11 @@ class DirectNetwork:
         return 2 * self.logits.num_pixels
 
     @property
+    def widest(self) -> int:
+        """Inputs of the layer that has most, or log probabilities."""
+        return max(self.depth, self.logits.widest)
+
+    @property
     def operations(self) -> float:
         """Operations that a state takes."""
         return self.logits.operations

@@ -73,7 +73,7 @@ class LargeLogits:
         self._layers = [Packed(weight.T, bias) for weight, bias in layers]
         self._sizes = [Packed(np.abs(weight).T, np.abs(bias)) for weight, bias in layers[1:]]
         self._growth = [Packed(np.abs(weight).T) for weight, _ in layers[1:]]
-        self.num_pixels = len(layers[-1][1])
+        self.num_pixels, self.widest = len(layers[-1][1]), max(layer.depth for layer in self._layers)
         self.operations = sum(60.0 * weight.size + 20.0 * len(bias) for weight, bias in layers)  # of a row
 
     def __call__(self, z: Array) -> Array:

@@ -55,6 +55,11 @@ class Network(NamedTuple):
         return self.last.num_columns if self.gaussian else self.features
 
     @property
+    def widest(self) -> int:
+        """Inputs of the layer that has most."""
+        return max(layer.depth for layer in (*self.hidden, self.last))
+
+    @property
     def features(self) -> int:
         """Units of the last hidden layer, or latents where there is none."""
         return self.hidden[-1].num_columns if self.hidden else self.num_latents
