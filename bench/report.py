@@ -7,7 +7,7 @@ A benchmark is one row. What is read of it, all in ``extra_info`` but the median
 
 =================  ===============================================================================
 job                what was computed; rows of one job stand together, in the order of the file
-who                "fastvi", or the name of the peer
+who                "fastvi", "fastvi, VARIANT" where a job is done in several ways, or the name of the peer
 work               size of the job in its own unit; a peer that did other work than fastvi is scaled by it
 measured_at        the sizes that a peer was measured at (shown where it is scaled)
 limit_seconds      fastvi only, may be absent: the time of the job at the limit named by ``limit``
@@ -36,6 +36,9 @@ END = "<!-- bench:end -->"
 _README = Path(__file__).resolve().parent.parent / "README.md"
 
 
+_OWN = "fastvi"
+
+
 @dataclass(frozen=True)
 class Row:
     """One benchmark, in seconds."""
@@ -48,6 +51,17 @@ class Row:
     limit: str
     measured_at: str
     note: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is fastvi's, in whatever variant."""
+        return self.who == _OWN or self.who.startswith(f"{_OWN}, ")
+
+    @property
+    def title(self) -> str:
+        """Job, variant and note."""
+        title = self.job + self.who.removeprefix(_OWN)
+        return f"{title} ({self.note})" if self.note else title
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
@@ -84,30 +98,37 @@ def _ratio(value: float) -> str:
 
 
 def table(found: Sequence[Row]) -> list[str]:
-    """Lines of a Markdown table: a line for each peer of a job, or one line where fastvi stands alone."""
+    """Lines of a Markdown table: a line for each variant of fastvi and each peer, "-" where there is none."""
     lines = ["| job | fastvi | share of the limit | peer | its time | ratio |", "|---|---|---|---|---|---|"]
     for job in dict.fromkeys(row.job for row in found):
         group = [row for row in found if row.job == job]
-        own = [row for row in group if row.who == "fastvi"]
-        if len(own) != 1:
-            raise ValueError(f"job {job!r} must have exactly one benchmark of fastvi, got {len(own)}")
-        mine = own[0]
-        title = f"{job} ({mine.note})" if mine.note else job
-        share = "-"
-        if mine.limit_seconds is not None:
-            share = f"{100.0 * mine.limit_seconds / mine.seconds:.0f} % ({mine.limit})"
-        start = f"| {title} | {duration(mine.seconds)} | {share} |"
-        peers = [row for row in group if row is not mine]
-        for peer in peers:
-            seconds = peer.seconds * mine.work / peer.work
-            origin = f" from {peer.measured_at}" if peer.measured_at else ""
-            scaled = "" if peer.work == mine.work else f", scaled{origin}"
-            lines.append(
-                f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |"
+        own = [row for row in group if row.own]
+        variants = {row.who for row in own}
+        if not own or len(variants) < len(own):
+            raise ValueError(
+                f"job {job!r} must have one benchmark of fastvi, or one of each variant, got "
+                f"{[row.who for row in own]}"
             )
-            start = "| | | |"
-        if not peers:
-            lines.append(f"{start} - | - | - |")
+        peers = [row for row in group if not row.own]
+        for mine in own:
+            lines += _lines(mine, peers)
+    return lines
+
+
+def _lines(mine: Row, peers: Sequence[Row]) -> list[str]:
+    share = "-"
+    if mine.limit_seconds is not None:
+        share = f"{100.0 * mine.limit_seconds / mine.seconds:.0f} % ({mine.limit})"
+    start = f"| {mine.title} | {duration(mine.seconds)} | {share} |"
+    if not peers:
+        return [f"{start} - | - | - |"]
+    lines = []
+    for peer in peers:
+        seconds = peer.seconds * mine.work / peer.work
+        origin = f" from {peer.measured_at}" if peer.measured_at else ""
+        scaled = "" if peer.work == mine.work else f", scaled{origin}"
+        lines.append(f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |")
+        start = "| | | |"
     return lines
 
 

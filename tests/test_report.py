@@ -75,6 +75,26 @@ def test_table(results: dict[str, Any]) -> None:
     ]
 
 
+def test_a_job_done_in_two_ways_is_two_jobs_with_the_same_peers() -> None:
+    found = report.rows(
+        {
+            "benchmarks": [
+                _benchmark(0.5, job="fit", who="fastvi, from the prior", work=4),
+                _benchmark(0.25, job="fit", who="fastvi, from four starts", work=4, note="all converged"),
+                # who begins like fastvi's, and is a peer
+                _benchmark(0.125, job="fit", who="fastvi.log_marginal, exact", work=4),
+                _benchmark(1.0, job="fit", who="JAX", work=1, measured_at="d = 2"),
+            ]
+        }
+    )
+    assert report.table(found)[2:] == [
+        "| fit, from the prior | 500 ms | - | fastvi.log_marginal, exact | 125 ms | 0.25x |",
+        "| | | | JAX | 4 s, scaled from d = 2 | 8x |",
+        "| fit, from four starts (all converged) | 250 ms | - | fastvi.log_marginal, exact | 125 ms | 0.5x |",
+        "| | | | JAX | 4 s, scaled from d = 2 | 16x |",
+    ]
+
+
 def test_machine_lines_hold_every_figure(results: dict[str, Any]) -> None:
     text = "\n".join(report.machine_lines(results["machine_info"]))
     for part in (
@@ -125,6 +145,10 @@ def _without_fastvi(results: dict[str, Any]) -> None:
     del results["benchmarks"][0]
 
 
+def _twice(results: dict[str, Any]) -> None:
+    results["benchmarks"].append(results["benchmarks"][-1])
+
+
 def _smoke(results: dict[str, Any]) -> None:
     results["machine_info"]["size"] = "smoke"
 
@@ -136,7 +160,14 @@ def _without_job(results: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (_without_fastvi, "job 'exact' must have exactly one benchmark of fastvi, got 0"),
+        (
+            _without_fastvi,
+            "job 'exact' must have one benchmark of fastvi, or one of each variant, got []",
+        ),
+        (
+            _twice,
+            "job 'start' must have one benchmark of fastvi, or one of each variant, got ['fastvi', 'fastvi']",
+        ),
         (_smoke, "results must come from --size full to go into README.md, got --size smoke"),
         (_without_job, "results has no field 'job'"),
     ],
