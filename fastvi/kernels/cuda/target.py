@@ -11,6 +11,7 @@ for negative indices); shapes of shared and local arrays are global constants.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ def _complete_arrays() -> None:
     if missing:
         names["row_stack"] = np.vstack
     try:
-        importlib.import_module("numba.cuda.np.arrayobj")
+        with contextlib.suppress(ModuleNotFoundError):  # versions that have it elsewhere name no row_stack
+            importlib.import_module("numba.cuda.np.arrayobj")
     finally:
         if missing:
             del names["row_stack"]
