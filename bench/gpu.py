@@ -33,10 +33,10 @@ _LAST = 5.0  # left over for the table
 
 STAGES = (
     Stage("machine", 30.0, 60.0),
-    Stage("checks", 130.0, 60.0),
+    Stage("checks", 150.0, 60.0),
     Stage("measured", 130.0, 90.0),
     Stage("peers", 80.0, 45.0),
-    Stage("pytest", 105.0, 240.0),
+    Stage("pytest", 85.0, 240.0),
 )
 
 
