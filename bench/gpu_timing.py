@@ -33,18 +33,18 @@ class TimedDevice(Device):
         self.moved: dict[str, list[float]] = {"to": [0, 0.0, 0.0], "from": [0, 0.0, 0.0]}  # calls, s, bytes
 
     def put(self, array: Any) -> Any:
-        return self._move("to", lambda: self._on.put(array))
+        return self._move("to", lambda: self._on.put(array), array)
 
     def get(self, held: Any) -> Any:
         return self._move("from", lambda: self._on.get(held))
 
-    def _move(self, way: str, call: Callable[[], Any]) -> Any:
+    def _move(self, way: str, call: Callable[[], Any], array: Any = None) -> Any:
         begin = time.perf_counter()
         found = call()
         row = self.moved[way]
         row[0] += 1
         row[1] += time.perf_counter() - begin
-        row[2] += getattr(found, "nbytes", 0)
+        row[2] += (found if array is None else array).nbytes  # of the host's array
         return found
 
     def empty(self, shape: Any, dtype: Any) -> Any:

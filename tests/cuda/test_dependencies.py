@@ -14,6 +14,7 @@ def test_kernels_compile_where_numpy_has_no_row_stack():
     # NumPy 2.5 took the name away, numba-cuda 0.30 says it at its first compilation
     code = (
         "import numpy as np\n"
+        "import numba.np.arrayobj, scipy.linalg\n"  # which go by the version of NumPy
         "if 'row_stack' in vars(np): del np.row_stack\n"
         "from fastvi.kernels.cuda import target\n"
         "assert not hasattr(np, 'row_stack')\n"
