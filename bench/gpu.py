@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def run_all(options: argparse.Namespace, command: Sequence[str], stages: Sequenc
     os.environ.update(environment())
     with tempfile.TemporaryDirectory() as folder, open(f"{options.out}.log", "w", encoding="utf-8") as log:
         planned = 0.0
-        for stage in stages:
+        for planned_stage in stages:
+            stage = replace(planned_stage, each=planned_stage.each * max(1.0, scale))
             planned += stage.share * scale
             seconds = min(planned, options.seconds - _LAST) - (time.monotonic() - begin)
             print(f"{stage.name}: {max(seconds, 0.0):.0f} s at most", flush=True)

@@ -31,8 +31,13 @@ def test_the_whole_script(tmp_path):
         pytest.skip("gcc is needed to run PTX on the CPU")
     out = tmp_path / "gpu.json"
     command = [sys.executable, "-W", "ignore", str(BENCH / "gpu.py"), "--device", "ptx", "--size", "smoke"]
+    # ten times the time of a GPU's machine: nothing here is a matter of how busy this one is
     result = subprocess.run(
-        [*command, "--out", str(out)], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command, "--out", str(out), "--seconds", "4800"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     log = Path(f"{out}.log").read_text(encoding="utf-8")
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{log[-3000:]}"
