@@ -66,8 +66,8 @@ def size(pytestconfig: pytest.Config) -> Size:
 
 @pytest.fixture(scope="session", autouse=True)
 def limits(pytestconfig: pytest.Config, size: Size) -> dict[str, Any]:
-    """dgemm rate and copy bandwidth, measured before the first benchmark."""
-    measured = machine.measure(size.dgemm, size.copy_bytes)
+    """Rates of multiplications and of reading, measured before the first benchmark."""
+    measured = machine.measure(size.dgemm, size.read_bytes, size.loop)
     pytestconfig.stash[_LIMITS] = measured
     return measured
 
@@ -81,9 +81,8 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 class Record:
     """What report.py reads from a benchmark's extra_info. See there for the fields."""
 
-    def __init__(self, benchmark: Any, limits: dict[str, Any]) -> None:
+    def __init__(self, benchmark: Any) -> None:
         self.benchmark = benchmark
-        self.limits = limits
         self.info: dict[str, Any] = benchmark.extra_info
 
     def describe(self, job: str, who: str, work: float, **more: Any) -> None:
@@ -91,14 +90,13 @@ class Record:
         self.benchmark.group = job
         self.info.update(job=job, who=who, work=work, **more)
 
-    def arithmetic_limit(self, operations: int) -> None:
-        """Fused multiply-adds and multiplies, one instruction each, at the rate of dgemm on all threads."""
-        self.info["limit"] = "arithmetic"
-        self.info["limit_seconds"] = operations / (self.limits["dgemm_flops_all_threads"] / 2.0)
+    def arithmetic_limit(self, terms: int = 0, multiply_adds: int = 0, dtype: str = "float64") -> None:
+        """The least that the job takes: a multiplication and an addition a term, and multiply-adds."""
+        self.info.update(terms=terms, multiply_adds=multiply_adds, dtype=dtype)
 
-    def copy_limit(self, num_bytes: int) -> None:
-        self.info["limit"] = "copy"
-        self.info["limit_seconds"] = num_bytes / self.limits["copy_bytes_per_second"]
+    def memory_limit(self, num_bytes: int) -> None:
+        """The least that the job takes: to read so many bytes."""
+        self.info["bytes_read"] = num_bytes
 
     def run(self, call: Callable[[], Any], rounds: int, warmup: Callable[[], Any] | None = None) -> Any:
         """Time rounds calls after one that does not count, and return the last result."""
@@ -143,5 +141,5 @@ class Record:
 
 
 @pytest.fixture
-def record(benchmark: Any, limits: dict[str, Any]) -> Record:
-    return Record(benchmark, limits)
+def record(benchmark: Any) -> Record:
+    return Record(benchmark)

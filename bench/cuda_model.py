@@ -60,6 +60,8 @@ CARDS = (
     Card("H100 SXM", 132, 1.98, {"float64": 64, "float32": 128}, 3350.0, 66.9),
     Card("RTX 4090", 128, 2.52, {"float64": 2, "float32": 128}, 1008.0),
 )
+# known where one is met, and in no table: the H100's multiprocessors beside faster memory
+OTHERS = (Card("H200 SXM", 132, 1.98, {"float64": 64, "float32": 128}, 4800.0, 66.9),)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def this_card() -> Card:
 
     device = cuda.get_current_device()
     name = device.name.decode() if isinstance(device.name, bytes) else str(device.name)
-    known = [card for card in CARDS if any(word in name for word in card.name.split()[:1])]
+    known = [card for card in (*CARDS, *OTHERS) if any(word in name for word in card.name.split()[:1])]
     capability = device.compute_capability
     lanes = {(8, 0): (32, 64), (9, 0): (64, 128), (10, 0): (64, 128)}.get(tuple(capability), (2, 128))
     bandwidth, tensor = (known[0].bandwidth, known[0].tensor) if known else (1000.0, 0.0)

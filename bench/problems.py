@@ -34,12 +34,9 @@ class Shape:
         return 2**self.num_latents * self.num_pixels
 
     @property
-    def operations(self) -> int:
-        """Fused multiply-adds and multiplies of the split product form.
-
-        One of each per state and pixel, and one multiply-add per state and datum.
-        """
-        return 2 * self.terms + self.num_data * 2**self.num_latents
+    def multiply_adds(self) -> int:
+        """States times data: what a batch takes beside the terms."""
+        return self.num_data * 2**self.num_latents
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,8 @@ class Size:
     log_weights: tuple[int, int]
     bound: Shape  # sampled, with gradients
     dgemm: int
-    copy_bytes: int
+    loop: int  # turns of the loops that measure multiplications
+    read_bytes: int
     rounds: int
     processes: int
     drop: bool  # slow peers run with fewer latents
@@ -97,7 +95,8 @@ SIZES = {
         log_weights=(1000, 10_000),
         bound=Shape(200, 784, 100, num_samples=50),
         dgemm=2000,
-        copy_bytes=80_000_000,
+        loop=3_000_000,
+        read_bytes=80_000_000,
         rounds=10,
         processes=5,
         drop=True,
@@ -124,7 +123,8 @@ SIZES = {
         log_weights=(7, 50),
         bound=Shape(40, 16, 5, num_samples=6),
         dgemm=200,
-        copy_bytes=800_000,
+        loop=10_000,
+        read_bytes=800_000,
         rounds=2,
         processes=1,
         drop=False,

@@ -7,14 +7,22 @@ A benchmark is one row. What is read of it, all in ``extra_info`` but the median
 
 =================  ===============================================================================
 job                what was computed; rows of one job stand together, in the order of the file
-who                "fastvi", or the name of the peer
+who                "fastvi", "fastvi, VARIANT" where a job is done in several ways, or the name of the peer
 work               size of the job in its own unit; a peer that did other work than fastvi is scaled by it
 measured_at        the sizes that a peer was measured at (shown where it is scaled)
-limit_seconds      fastvi only, may be absent: the time of the job at the limit named by ``limit``
-limit              "arithmetic" or "copy"
+terms              fastvi only, with the next two or absent: sums that are multiplied, a multiplication and an
+                   addition each
+multiply_adds      multiplications whose addition comes with them
+dtype              "float64" or "float32", of both
+bytes_read         fastvi only, may be absent: the array that has to be read once
 seconds            may be absent: takes the place of the median, for benchmarks of whole processes
 note               may be absent: shown with the job
 =================  ===============================================================================
+
+The share of the limit is the least time of a job over the time that it took. The least time is that of its
+multiplications at the highest rate that anything reached: a loop of registers, the matrix product, or a job
+of this very run; an addition counts where the machine has no adders beside its multipliers. Since a job is
+among those, no share passes 100 %. The bytes that it reads, likewise.
 
 ``machine_info["limits"]`` is what machine.measure returned, ``machine_info["size"]`` the option ``--size``,
 and ``machine_info["absent"]`` lists the peers that were not installed.
@@ -36,6 +44,9 @@ END = "<!-- bench:end -->"
 _README = Path(__file__).resolve().parent.parent / "README.md"
 
 
+_OWN = "fastvi"
+
+
 @dataclass(frozen=True)
 class Row:
     """One benchmark, in seconds."""
@@ -44,10 +55,23 @@ class Row:
     who: str
     work: float
     seconds: float
-    limit_seconds: float | None
-    limit: str
+    terms: float
+    multiply_adds: float
+    dtype: str
+    bytes_read: float
     measured_at: str
     note: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is fastvi's, in whatever variant."""
+        return self.who == _OWN or self.who.startswith(f"{_OWN}, ")
+
+    @property
+    def title(self) -> str:
+        """Job, variant and note."""
+        title = self.job + self.who.removeprefix(_OWN)
+        return f"{title} ({self.note})" if self.note else title
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
@@ -61,13 +85,67 @@ def rows(results: dict[str, Any]) -> list[Row]:
                 who=info["who"],
                 work=info["work"],
                 seconds=info.get("seconds", benchmark["stats"]["median"]),
-                limit_seconds=info.get("limit_seconds"),
-                limit=info.get("limit", ""),
+                terms=info.get("terms", 0),
+                multiply_adds=info.get("multiply_adds", 0),
+                dtype=info.get("dtype", ""),
+                bytes_read=info.get("bytes_read", 0),
                 measured_at=info.get("measured_at", ""),
                 note=info.get("note", ""),
             )
         )
     return found
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The highest that was reached, in numbers or bytes a second, and by what."""
+
+    per_second: float
+    by: str
+
+
+class Limits:
+    """What the machine did at best in this run, and shares of it."""
+
+    def __init__(self, limits: dict[str, Any], found: Sequence[Row]) -> None:
+        self._adders = {
+            dtype: bool(rates["separate_adders"]) for dtype, rates in limits["multiplications"].items()
+        }
+        measured = {
+            dtype: [Rate(rates["per_second_all_threads"], "a loop of registers")]
+            for dtype, rates in limits["multiplications"].items()
+        }
+        measured["float64"].append(Rate(limits["dgemm_flops_all_threads"] / 2.0, "the matrix product"))
+        measured["bytes"] = [Rate(limits["read_bytes_per_second"], "a loop that reads")]
+        for row in found:
+            for kind, amount in self._amounts(row).items():
+                measured[kind].append(Rate(amount / row.seconds, row.title))
+        self.best = {
+            kind: max(reached, key=lambda rate: rate.per_second) for kind, reached in measured.items()
+        }
+
+    def separate_adders(self, dtype: str) -> bool:
+        """Whether the machine adds beside its multipliers."""
+        return self._adders[dtype]
+
+    def _amounts(self, row: Row) -> dict[str, float]:
+        """Instructions of the multipliers, and bytes, that the job takes at least."""
+        amounts = {}
+        if row.dtype:
+            each = 1 if self._adders[row.dtype] else 2
+            amounts[row.dtype] = each * row.terms + row.multiply_adds
+        if row.bytes_read:
+            amounts["bytes"] = row.bytes_read
+        return amounts
+
+    def share(self, row: Row) -> str:
+        """Least time over time taken, in percent, and of what; "-" where nothing is known."""
+        shares = [
+            f"{100.0 * amount / self.best[kind].per_second / row.seconds:.0f} % "
+            f"({'memory' if kind == 'bytes' else 'arithmetic'})"
+            for kind, amount in self._amounts(row).items()
+        ]
+        return ", ".join(shares) or "-"
 
 
 def duration(seconds: float) -> str:
@@ -83,35 +161,45 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}x" if value >= 9.95 else f"{value:.2g}x"
 
 
-def table(found: Sequence[Row]) -> list[str]:
-    """Lines of a Markdown table: a line for each peer of a job, or one line where fastvi stands alone."""
+def table(found: Sequence[Row], limits: Limits) -> list[str]:
+    """Lines of a Markdown table: a line for each variant of fastvi and each peer, "-" where there is none."""
     lines = ["| job | fastvi | share of the limit | peer | its time | ratio |", "|---|---|---|---|---|---|"]
     for job in dict.fromkeys(row.job for row in found):
         group = [row for row in found if row.job == job]
-        own = [row for row in group if row.who == "fastvi"]
-        if len(own) != 1:
-            raise ValueError(f"job {job!r} must have exactly one benchmark of fastvi, got {len(own)}")
-        mine = own[0]
-        title = f"{job} ({mine.note})" if mine.note else job
-        share = "-"
-        if mine.limit_seconds is not None:
-            share = f"{100.0 * mine.limit_seconds / mine.seconds:.0f} % ({mine.limit})"
-        start = f"| {title} | {duration(mine.seconds)} | {share} |"
-        peers = [row for row in group if row is not mine]
-        for peer in peers:
-            seconds = peer.seconds * mine.work / peer.work
-            origin = f" from {peer.measured_at}" if peer.measured_at else ""
-            scaled = "" if peer.work == mine.work else f", scaled{origin}"
-            lines.append(
-                f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |"
+        own = [row for row in group if row.own]
+        variants = {row.who for row in own}
+        if not own or len(variants) < len(own):
+            raise ValueError(
+                f"job {job!r} must have one benchmark of fastvi, or one of each variant, got "
+                f"{[row.who for row in own]}"
             )
-            start = "| | | |"
-        if not peers:
-            lines.append(f"{start} - | - | - |")
+        peers = [row for row in group if not row.own]
+        for mine in own:
+            lines += _lines(mine, peers, limits.share(mine))
     return lines
 
 
-def machine_lines(machine_info: dict[str, Any]) -> list[str]:
+def _lines(mine: Row, peers: Sequence[Row], share: str) -> list[str]:
+    start = f"| {mine.title} | {duration(mine.seconds)} | {share} |"
+    if not peers:
+        return [f"{start} - | - | - |"]
+    lines = []
+    for peer in peers:
+        seconds = peer.seconds * mine.work / peer.work
+        origin = f" from {peer.measured_at}" if peer.measured_at else ""
+        scaled = "" if peer.work == mine.work else f", scaled{origin}"
+        lines.append(f"{start} {peer.who} | {duration(seconds)}{scaled} | {_ratio(seconds / mine.seconds)} |")
+        start = "| | | |"
+    return lines
+
+
+def _multiplications(dtype: str, rates: dict[str, Any]) -> str:
+    one, every = (rates[f"per_second_{name}"] / 1e9 for name in ("1_thread", "all_threads"))
+    beside = "additions beside them" if rates["separate_adders"] else "an addition in place of one"
+    return f"{dtype} {one:.1f} * 10^9 multiplications a second on 1 thread and {every:.1f} on all, {beside}"
+
+
+def machine_lines(machine_info: dict[str, Any], best: Limits) -> list[str]:
     """What the figures were measured on, and what the shares mean."""
     limits = machine_info["limits"]
     versions = ", ".join(f"{name} {version}" for name, version in limits["versions"].items())
@@ -119,26 +207,41 @@ def machine_lines(machine_info: dict[str, Any]) -> list[str]:
         dict.fromkeys(f"{info['internal_api']} ({info['architecture']} kernels)" for info in limits["blas"])
     )
     settings = "".join(f", {name}={value}" for name, value in limits["settings"].items())
+    cores = "" if limits["cores"] is None else f" of {limits['cores']} cores"
+    load = "" if limits["load"] is None else f", load {limits['load']:.1f} before the run"
+    loops = "; ".join(_multiplications(dtype, rates) for dtype, rates in limits["multiplications"].items())
     lines = [
-        f"{limits['cpu']}, {limits['cpus']} CPUs; float64 matrix product "
-        f"{limits['dgemm_flops_1_thread'] / 1e9:.1f} GFLOP/s on 1 thread and "
+        f"{limits['cpu']} ({limits['target']}), {limits['cpus']} CPUs{cores}, {limits['system']}{load}; "
+        f"{loops}; "
+        f"float64 matrix product {limits['dgemm_flops_1_thread'] / 1e9:.1f} GFLOP/s on 1 thread and "
         f"{limits['dgemm_flops_all_threads'] / 1e9:.1f} on all, {blas}{settings}; "
-        f"copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s; {versions}.",
+        f"reading {limits['read_bytes_per_second'] / 1e9:.1f} GB/s on all threads; {versions}.",
         "Times are medians, after a call that does not count, all of one run; every result was checked "
         "against an oracle.",
-        "Share of the limit: the time of one fused multiply-add and one multiply per state and pixel and one "
-        "multiply-add per state and datum (of a Boltzmann machine one per state; of a decoder also one per "
-        "state and weight, and one per state, datum and hidden unit) at the rate of that matrix product on "
-        "all threads (arithmetic), or of one copy of the array (copy), over the time taken.",
+        "Share of the limit: the least time that this machine could take, over the time taken. Arithmetic: "
+        f"one multiplication a state and pixel{_additions(best)}, and one multiply-add a state and datum (of "
+        "a Boltzmann machine one a state; of a decoder one a state and weight of its last layer, and one a "
+        "state, datum and hidden unit), in the dtype of the job, on all threads, at the highest rate that "
+        "anything of this run reached: "
+        f"{', '.join(f'{dtype} by {best.best[dtype].by}' for dtype in limits['multiplications'])}. Memory: "
+        f"one reading of the array at the highest rate, by {best.best['bytes'].by}.",
     ]
     if machine_info["absent"]:
         lines.append(f"Not installed, hence not measured: {', '.join(machine_info['absent'])}.")
     return lines
 
 
+def _additions(best: Limits) -> str:
+    if best.separate_adders("float64"):
+        return " (its addition has units of its own here)"
+    return " and one addition, which takes as long here"
+
+
 def report(results: dict[str, Any]) -> str:
     """The whole block that goes between the markers."""
-    return "\n".join([*machine_lines(results["machine_info"]), "", *table(rows(results))])
+    found = rows(results)
+    limits = Limits(results["machine_info"]["limits"], found)
+    return "\n".join([*machine_lines(results["machine_info"], limits), "", *table(found, limits)])
 
 
 def insert(readme: str, block: str) -> str:

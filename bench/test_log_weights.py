@@ -26,7 +26,7 @@ def _sums(size: Size) -> tuple[str, np.ndarray]:
 def test_log_mean_exp(record: Any, size: Size) -> None:
     job, log_w = _sums(size)
     record.describe(job, "fastvi", log_w.size)
-    record.copy_limit(log_w.nbytes)
+    record.memory_limit(log_w.nbytes)
     values = record.run(lambda: fastvi.log_mean_exp(log_w), size.rounds)
     record.check(values, oracle.log_mean_exp(log_w))
 
@@ -51,7 +51,7 @@ def test_effective_sample_size(record: Any, size: Size) -> None:
     _, log_w = _sums(size)
     rows, columns = log_w.shape
     record.describe(f"effective sample size of ({rows:,}, {columns:,})", "fastvi", log_w.size)
-    record.copy_limit(log_w.nbytes)
+    record.memory_limit(log_w.nbytes)
     values = record.run(lambda: fastvi.effective_sample_size(log_w), size.rounds)
     log_sum, log_squares = (oracle.log_mean_exp(power * log_w) + np.log(columns) for power in (1.0, 2.0))
     record.check(values, np.exp(2.0 * log_sum - log_squares))

@@ -31,7 +31,7 @@ def test_machine(record: Any, size: Size, which: int) -> None:
     problem = _machine(size.machines[which])
     model = fastvi.BoltzmannMachine(*problem)
     record.describe(_title(size.machines[which]), "fastvi", 1)
-    record.arithmetic_limit(2 ** size.machines[which])
+    record.arithmetic_limit(multiply_adds=2 ** size.machines[which])
     value = record.run(lambda: fastvi.log_partition(model), size.rounds)
     record.check(np.array(value), np.array(oracle.log_partition(*problem)))
 
@@ -55,7 +55,7 @@ def test_machine_peer(record: Any, size: Size, which: int, peer: peers.Peer) -> 
 def test_large_machine(record: Any, size: Size) -> None:
     num_units = size.large_machine
     record.describe(_title(num_units), "fastvi", 1)
-    record.arithmetic_limit(2**num_units)
+    record.arithmetic_limit(multiply_adds=2**num_units)
     found = record.run_alone("log_partition", Shape(num_units, 0, 0), most=2**31)
     expected = oracle.log_partition(*random_machine(num_units, memory.BLOCKS))
     record.check(found["log_partition"], np.array(expected))
@@ -71,7 +71,7 @@ def test_restricted_machine(record: Any, size: Size) -> None:
     problem = restricted_machine(size.restricted)
     model = fastvi.RestrictedBoltzmannMachine(*problem)
     record.describe(_restricted_title(size), "fastvi", 1)
-    record.arithmetic_limit(size.restricted.operations)
+    record.arithmetic_limit(size.restricted.terms)
     value = record.run(lambda: fastvi.log_partition(model), size.rounds)
     record.check(np.array(value), np.array(oracle.restricted_log_partition(*problem)))
 

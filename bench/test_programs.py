@@ -19,7 +19,7 @@ def test_network(record: Any, size: Size) -> None:
     problem = random_problem(size.program)
     model = fastvi.SigmoidBeliefNetwork(*problem[:3])
     record.describe(f"exact log p(x), {size.program}", "fastvi", 1)
-    record.arithmetic_limit(size.program.operations)
+    record.arithmetic_limit(size.program.terms, size.program.multiply_adds)
     values = record.run(lambda: fastvi.log_marginal(model, problem.x), size.rounds)
     record.check(values, oracle.log_marginal(*problem))
 

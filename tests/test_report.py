@@ -32,9 +32,25 @@ def results() -> dict[str, Any]:
     limits = {
         "cpu": "A CPU",
         "cpus": 2,
+        "cores": 1,
+        "target": "znver9",
+        "load": 0.25,
+        "system": "Linux-6",
+        "multiplications": {
+            "float64": {
+                "per_second_1_thread": 10.25e9,
+                "per_second_all_threads": 20e9,
+                "separate_adders": True,
+            },
+            "float32": {
+                "per_second_1_thread": 21e9,
+                "per_second_all_threads": 40e9,
+                "separate_adders": True,
+            },
+        },
         "dgemm_flops_1_thread": 18.25e9,
         "dgemm_flops_all_threads": 36.5e9,
-        "copy_bytes_per_second": 5.75e9,
+        "read_bytes_per_second": 5.75e9,
         "blas": [{"internal_api": "openblas", "architecture": "Haswell"}] * 2,
         "versions": {"python": "3.11.7", "numpy": "2.4.6"},
         "settings": {"OPENBLAS_CORETYPE": "Haswell"},
@@ -42,11 +58,12 @@ def results() -> dict[str, Any]:
     return {
         "machine_info": {"limits": limits, "size": "full", "absent": ["torch"]},
         "benchmarks": [
-            _benchmark(0.08, job="exact", who="fastvi", work=1024, limit="arithmetic", limit_seconds=0.06),
-            _benchmark(8.0, job="exact", who="JAX", work=1024, measured_at="d = 10"),
+            # 1.2e9 multiplications at 20e9 a second: 0.06 s
             _benchmark(
-                0.06, job="other", who="fastvi", work=1, limit="copy", limit_seconds=0.03, note="random"
+                0.08, job="exact", who="fastvi", work=1024, terms=1e9, multiply_adds=0.2e9, dtype="float64"
             ),
+            _benchmark(8.0, job="exact", who="JAX", work=1024, measured_at="d = 10"),
+            _benchmark(0.06, job="other", who="fastvi", work=1, bytes_read=0.1725e9, note="random"),
             _benchmark(0.5, job="exact", who="Python", work=16, measured_at="d = 4"),
             _benchmark(0.045, job="other", who="SciPy", work=1),
             _benchmark(99.0, job="start", who="fastvi", work=1, seconds=0.0004567),
@@ -62,33 +79,101 @@ def _main(tmp_path: Path, results: dict[str, Any], readme: str, *options: str) -
     return status, (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+def _table(results: dict[str, Any]) -> list[str]:
+    found = report.rows(results)
+    return list(report.table(found, report.Limits(results["machine_info"]["limits"], found)))
+
+
 def test_table(results: dict[str, Any]) -> None:
-    assert report.table(report.rows(results)) == [
+    assert _table(results) == [
         "| job | fastvi | share of the limit | peer | its time | ratio |",
         "|---|---|---|---|---|---|",
         "| exact | 80 ms | 75 % (arithmetic) | JAX | 8 s | 100x |",
         # 64 times the work in 0.5 s each
         "| | | | Python | 32 s, scaled from d = 4 | 400x |",
-        "| other (random) | 60 ms | 50 % (copy) | SciPy | 45 ms | 0.75x |",
+        "| other (random) | 60 ms | 50 % (memory) | SciPy | 45 ms | 0.75x |",
         # seconds takes the place of the median
         "| start | 457 µs | - | - | - | - |",
     ]
 
 
+def test_a_job_done_in_two_ways_is_two_jobs_with_the_same_peers(results: dict[str, Any]) -> None:
+    results["benchmarks"] = [
+        _benchmark(0.5, job="fit", who="fastvi, from the prior", work=4),
+        _benchmark(0.25, job="fit", who="fastvi, from four starts", work=4, note="all converged"),
+        # who begins like fastvi's, and is a peer
+        _benchmark(0.125, job="fit", who="fastvi.log_marginal, exact", work=4),
+        _benchmark(1.0, job="fit", who="JAX", work=1, measured_at="d = 2"),
+    ]
+    assert _table(results)[2:] == [
+        "| fit, from the prior | 500 ms | - | fastvi.log_marginal, exact | 125 ms | 0.25x |",
+        "| | | | JAX | 4 s, scaled from d = 2 | 8x |",
+        "| fit, from four starts (all converged) | 250 ms | - | fastvi.log_marginal, exact | 125 ms | 0.5x |",
+        "| | | | JAX | 4 s, scaled from d = 2 | 16x |",
+    ]
+
+
+def _job(seconds: float, dtype: str = "float64") -> dict[str, Any]:
+    """A thousand million terms."""
+    return _benchmark(seconds, job="sum", who="fastvi", work=1, terms=1e9, multiply_adds=0, dtype=dtype)
+
+
+def _shares(results: dict[str, Any]) -> list[str]:
+    return [line.split(" | ")[2] for line in _table(results)[2:]]
+
+
+def test_additions_count_where_they_take_the_multipliers(results: dict[str, Any]) -> None:
+    results["benchmarks"] = [_job(0.2)]
+    assert _shares(results) == ["25 % (arithmetic)"]  # 0.05 s at 20e9
+    assert "its addition has units of its own" in report.report(results)
+    results["machine_info"]["limits"]["multiplications"]["float64"]["separate_adders"] = False
+    assert _shares(results) == ["50 % (arithmetic)"]
+    assert "and one addition, which takes as long here" in report.report(results)
+
+
+def test_the_dtype_s_own_limit(results: dict[str, Any]) -> None:
+    results["benchmarks"] = [_job(0.2, "float32")]
+    assert _shares(results) == ["12 % (arithmetic)"]  # 0.025 s at 40e9
+
+
+def test_a_faster_matrix_product_is_the_limit(results: dict[str, Any]) -> None:
+    results["machine_info"]["limits"]["dgemm_flops_all_threads"] = 80e9
+    results["benchmarks"] = [_job(0.2)]
+    assert _shares(results) == ["12 % (arithmetic)"]
+    assert "float64 by the matrix product" in report.report(results)
+
+
+@pytest.mark.parametrize("separate", [True, False])
+@pytest.mark.parametrize("seconds", [1e-6, 0.01, 0.05, 7.0])
+def test_no_share_passes_the_limit(results: dict[str, Any], seconds: float, separate: bool) -> None:
+    results["machine_info"]["limits"]["multiplications"]["float64"]["separate_adders"] = separate
+    read = _benchmark(seconds, job="read", who="fastvi", work=1, bytes_read=1e9)
+    slow = _job(10.0)
+    slow["extra_info"]["job"] = "slow"
+    results["benchmarks"] = [slow, _job(seconds), read]
+    shares = [int(share.split()[0]) for share in _shares(results)]
+    assert max(shares) <= 100
+    if seconds < 0.04:  # faster than anything that was measured: it is the limit itself, and named
+        assert shares[1:] == [100, 100]
+        assert "float64 by sum, float32 by a loop of registers" in report.report(results)
+
+
 def test_machine_lines_hold_every_figure(results: dict[str, Any]) -> None:
-    text = "\n".join(report.machine_lines(results["machine_info"]))
+    text = report.report(results)
     for part in (
-        "A CPU, 2 CPUs",
+        "A CPU (znver9), 2 CPUs of 1 cores, Linux-6, load 0.2 before the run",
+        "float64 10.2 * 10^9 multiplications a second on 1 thread and 20.0 on all, additions beside them",
+        "float32 21.0 * 10^9 multiplications a second on 1 thread and 40.0 on all",
         "18.2 GFLOP/s on 1 thread and 36.5 on all",
         "openblas (Haswell kernels), OPENBLAS_CORETYPE=Haswell",
-        "copy 5.8 GB/s",
+        "reading 5.8 GB/s on all threads",
         "python 3.11.7, numpy 2.4.6",
         "not measured: torch",
     ):
         assert part in text
     assert text.count("openblas") == 1
     results["machine_info"]["absent"] = []
-    assert "not measured" not in "\n".join(report.machine_lines(results["machine_info"]))
+    assert "not measured" not in report.report(results)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +210,10 @@ def _without_fastvi(results: dict[str, Any]) -> None:
     del results["benchmarks"][0]
 
 
+def _twice(results: dict[str, Any]) -> None:
+    results["benchmarks"].append(results["benchmarks"][-1])
+
+
 def _smoke(results: dict[str, Any]) -> None:
     results["machine_info"]["size"] = "smoke"
 
@@ -136,7 +225,14 @@ def _without_job(results: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (_without_fastvi, "job 'exact' must have exactly one benchmark of fastvi, got 0"),
+        (
+            _without_fastvi,
+            "job 'exact' must have one benchmark of fastvi, or one of each variant, got []",
+        ),
+        (
+            _twice,
+            "job 'start' must have one benchmark of fastvi, or one of each variant, got ['fastvi', 'fastvi']",
+        ),
         (_smoke, "results must come from --size full to go into README.md, got --size smoke"),
         (_without_job, "results has no field 'job'"),
     ],

@@ -32,7 +32,9 @@ def wanted() -> bool:
     if asked not in ("0", "1"):
         raise ValueError(f"FASTVI_CUBLAS must be 0 or 1, got {asked!r}")
     if asked == "1" and "cupy" not in sys.modules and find_spec("cupy") is None:
-        raise Missing("FASTVI_CUBLAS=1 needs CuPy, which is not installed: pip install cupy-cuda13x")
+        raise Missing(
+            "FASTVI_CUBLAS=1 needs CuPy, which is not installed: pip install cupy-cuda13x, or cupy-cuda12x"
+        )
     return asked == "1"
 
 

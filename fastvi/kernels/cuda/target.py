@@ -11,10 +11,13 @@ for negative indices); shapes of shared and local arrays are global constants.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numba import config, types
 from numba import cuda as numba_cuda
 from numba.np import numpy_support
@@ -22,6 +25,28 @@ from numba.np import numpy_support
 cuda: Any = numba_cuda  # whose types say little of what may stand in a kernel
 
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM"))  # noqa: B009 (a setting made at run time)
+
+
+def _complete_arrays() -> None:
+    """Import what numba.cuda knows of arrays, as its first compilation would.
+
+    Up to 0.30 it names np.row_stack there, an alias of np.vstack that NumPy 2.5 took away: no kernel would
+    compile.
+    """
+    names = vars(np)
+    missing = "row_stack" not in names
+    if missing:
+        names["row_stack"] = np.vstack
+    try:
+        with contextlib.suppress(ModuleNotFoundError):  # versions that have it elsewhere name no row_stack
+            importlib.import_module("numba.cuda.np.arrayobj")
+    finally:
+        if missing:
+            del names["row_stack"]
+
+
+if not SIMULATED:
+    _complete_arrays()
 
 BOOL, INT32, UINT32, INT64 = types.boolean, types.int32, types.uint32, types.int64
 FLOAT32, FLOAT64 = types.float32, types.float64

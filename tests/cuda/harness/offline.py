@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from numba import cuda
 from numba.cuda import dispatcher
+
+from fastvi.kernels.cuda.target import cuda
 
 
 @contextmanager
