@@ -26,7 +26,7 @@ def each_piece_takes_a_second(monkeypatch):
     """By the plan's clock, whatever is measured."""
     clock = itertools.count()
     counted = SimpleNamespace(perf_counter=lambda: float(next(clock)))
-    monkeypatch.setattr("fastvi.exact.calibration.time", counted)
+    monkeypatch.setattr("fastvi.exact.rehearsal.time", counted)
 
 
 @pytest.mark.usefixtures("each_piece_takes_a_second")
