@@ -119,3 +119,24 @@ def decoder(numbers, layers, noise_std, prior_logits, x, logits):
     elbo = (q * (joints - log_mass(numbers, logits, z))).sum(axis=1)
     mean = (p[:, :, None] * z).sum(axis=1)
     return {"log_marginal": evidence, "mean": mean, "elbo": elbo, **gradient}
+
+
+def coding_log_joint(numbers, weights, bias, noise_std, prior_logits, x, z):
+    """log p(x_n, z) (N, K) of binary sparse coding, from residuals, of states z (N, K, d)."""
+    w, b = numbers.array(weights), numbers.array(bias)
+    residual = numbers.array(x)[:, None] - ((z[:, :, None, :] * w).sum(axis=-1) + b)
+    return normal_logs(numbers, residual, noise_std) + log_prior(numbers, prior_logits, z)
+
+
+def normal_logs(numbers, residual, noise_std):
+    """(...) of residuals (..., D)."""
+    s = numbers.array(noise_std)
+    density = numbers.log(s) + numbers.log(numbers.array(2) * numbers.pi) / 2
+    return -((residual / s) ** 2 / 2).sum(axis=-1) - residual.shape[-1] * density
+
+
+def log_prior(numbers, logits, z):
+    """log of the probability of bits z (..., d), each by itself, so that no huge logit hides another."""
+    chosen = numbers.array(np.where(z != 0, -logits, logits).astype(np.float64))
+    positive, size = (chosen > 0) * chosen, abs(chosen)
+    return -(positive + numbers.log(1 + numbers.exp(-size))).sum(axis=-1)

@@ -1,5 +1,6 @@
 """Real pixels whose noise is small beside their means: never worse than ten times a direct sum in float64."""
 
+import logging
 from fractions import Fraction
 
 import mpmath
@@ -196,3 +197,17 @@ def test_data_whose_square_overflows_have_no_density():
     found = fastvi.log_marginal(model, [[1e200], [1.0]])
     assert found[0] == -np.inf
     assert found[1] == fastvi.log_marginal(model, [[1.0]])[0]
+
+
+def test_data_that_are_summed_again_say_why(caplog):
+    model, x, _, _ = coding_case(0, 1e-7)
+    with caplog.at_level(logging.INFO, "fastvi"):
+        fastvi.log_marginal(model, x)
+    assert "3 of 3 data are summed again in log space: their terms are too large for products" in caplog.text
+    assert "underflow" not in caplog.text
+    caplog.clear()
+    model, _, far, _ = coding_case(0, 1e-3)
+    with caplog.at_level(logging.INFO, "fastvi"):
+        fastvi.log_marginal(model, far)
+    assert "data are summed again in log space: products underflow" in caplog.text
+    assert "too large" not in caplog.text

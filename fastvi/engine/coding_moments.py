@@ -125,7 +125,7 @@ def _of_states(
     covariance *= sign[:, :, None] * sign[:, None] * weights[:, None, None]
     # log p(z = 0) is the constant; what the density adds is taken away from log p(x)
     density = log_density_scale(data.bias.size, data.noise_std)
-    prior = data.constant + (mean * data.prior_logits).sum(axis=1)
+    prior = data.constant[0] + (mean * data.prior_logits).sum(axis=1)
     square = 2.0 * np.maximum(found.entropy - (evidence + density) + prior, 0.0)
     mean[~counted] = 0.0
     return mean, covariance[counted].sum(axis=0), float((weights * square)[counted].sum())

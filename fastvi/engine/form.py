@@ -179,6 +179,10 @@ class Form(ABC):
         """
         return None
 
+    def more_exact(self) -> Form | None:
+        """The same sum for data that are ``too_large``; None where this form's own log space serves."""
+        return None
+
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
         """One wave of filled tiles summed in log space; a tile all of whose states are below
         exp(negligible[n]) is passed over.

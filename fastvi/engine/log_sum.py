@@ -25,6 +25,8 @@ from fastvi.engine.runs import Run
 Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
+_UNDERFLOW = "products underflow"
+_TOO_LARGE = "their terms are too large for products"
 
 
 def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Array:
@@ -42,11 +44,14 @@ def uncertain(form: Form, terms: Terms, bound: Array, result: Array) -> Array:
     result[too_large] = -np.inf
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
     certain = dropped <= result - form.rounding_bits * math.log(2.0)
-    again = np.flatnonzero(~certain | too_large)
-    if again.size:
-        how = "log space" if form.wider() is None else "float64"
-        _LOG.info("%d of %d data are summed again in %s", again.size, result.size, how)
-    return again
+    _say(too_large, "log space" if form.more_exact() is None else "two words on the CPU", _TOO_LARGE)
+    _say(~certain & ~too_large, "log space" if form.wider() is None else "float64", _UNDERFLOW)
+    return np.flatnonzero(~certain | too_large)
+
+
+def _say(which: Array, how: str, why: str) -> None:
+    if which.any():
+        _LOG.info("%d of %d data are summed again in %s: %s", which.sum(), which.size, how, why)
 
 
 def log_sums(form: Form, x: Any, run: Run) -> Array:
@@ -66,10 +71,13 @@ def _summed(form: Form, terms: Terms, run: Run) -> Array:
 
 def _certified(form: Form, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
     again = uncertain(form, terms, bound, found)
-    if again.size:
-        part, wider = terms.part(again), form.wider()
-        found[again] = (
-            log_space_sums_of(form, part, found[again], run) if wider is None else _summed(wider, part, run)
+    too_large = form.too_large(terms)[again]
+    for members, other in ((again[too_large], form.more_exact()), (again[~too_large], form.wider())):
+        if not members.size:
+            continue
+        part = terms.part(members)
+        found[members] = (
+            log_space_sums_of(form, part, found[members], run) if other is None else _summed(other, part, run)
         )
     return found
 

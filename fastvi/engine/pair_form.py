@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Data, Terms, WordData, inverse_square, power_below
+from fastvi.distributions.bernoulli import bernoulli_log_prob
+from fastvi.engine.data_terms import (
+    BinaryData,
+    Data,
+    Terms,
+    WordData,
+    inverse_square,
+    log_density_scale,
+    power_below,
+    two_words,
+)
 from fastvi.engine.form import Form, Sums, small_slices
 from fastvi.engine.threads import parallel_map
 from fastvi.engine.tiling import Tiling, choose_pair_tiling
@@ -220,7 +230,8 @@ class SparseCodingForm(PairForm):
                 # einsum, not BLAS, so that the bits of a result do not depend on threads
                 means = np.einsum("...i,ji->...j", bits, data.weights)
                 squares = np.square((x[n] - data.bias - means) / data.noise_std).sum(axis=-1)
-            out[n] = data.full_constant + (bits * data.prior_logits).sum(axis=-1) - 0.5 * squares
+            prior = bernoulli_log_prob(z[n], data.prior_logits).sum(axis=-1)
+            out[n] = prior - 0.5 * squares - log_density_scale(data.bias.size, data.noise_std)
         return out
 
 
@@ -311,8 +322,9 @@ def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_log
         noise_std,
         offset[order],
         offset_low[order],
-        -float(np.logaddexp(0.0, prior_logits).sum()),
+        two_words(np.concatenate([np.minimum(-prior_logits, 0.0), -np.log1p(np.exp(-np.abs(prior_logits)))])),
         prior_logits[order],
+        float(0.5 * np.abs(couplings).sum() + np.abs(centre).sum()),
     )
     high, low = (np.ascontiguousarray(matrix[np.ix_(order, order)]) for matrix in (couplings, couplings_low))
     return PairParts(order, high, low, centre[order], data)

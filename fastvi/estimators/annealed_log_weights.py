@@ -10,10 +10,11 @@ from fastvi import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
+from fastvi.engine.annealing.coding import sparse_coding_log_weights
 from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget, UserTarget
-from fastvi.engine.annealing.units import softplus_log_weights, sparse_coding_log_weights
+from fastvi.engine.annealing.units import softplus_log_weights
 from fastvi.engine.large_logits import are_large
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import LogPrior

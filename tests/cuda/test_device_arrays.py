@@ -271,3 +271,17 @@ def test_streams(make_device, put):
     np.testing.assert_array_equal(got.pareto_k, want.pareto_k)  # the same largest weights
     for name in ("log_marginal", "std_error", "ess", "max_weight_share"):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-12)
+
+
+def test_sparse_coding_of_little_noise(make_device, put):
+    """Rows whose terms one word does not bear are read from the device, of the pixels that were seen."""
+    rng = np.random.default_rng(1)
+    model = fastvi.BinarySparseCoding(rng.normal(size=(7, 6)), rng.normal(size=7), 1e-6, rng.normal(size=6))
+    x, observed = model.sample(5, 1)[1], np.arange(7) != 2
+    q = fastvi.Bernoulli(np.zeros((5, 6)))
+    with use(make_device()):
+        got = on_host(fastvi.log_marginal(model, put(x), device="cuda", observed=observed))
+        sampled = fastvi.estimate_log_marginal(model, put(x), proposal=q, num_samples=9, device="cuda")
+    np.testing.assert_array_equal(got, fastvi.log_marginal(model, x, observed=observed))
+    want = fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=9)
+    np.testing.assert_array_equal(on_host(sampled.log_marginal), want.log_marginal)

@@ -253,3 +253,36 @@ def test_elbo_of_a_certain_q(make_device):
     q = fastvi.Bernoulli(np.where(bits(2, 8), 1e3, -1e3))
     with use(make_device(check=True)):
         same(fastvi.elbo(model, x, q, device="cuda").value, fastvi.elbo(model, x, q).value, largest=1e4)
+
+
+def coding(noise_std):
+    rng = np.random.default_rng(0)
+    model = fastvi.BinarySparseCoding(rng.normal(size=(5, 7)), rng.normal(size=5), noise_std, np.zeros(7))
+    near = model.sample(3, 1)[1]
+    # the CPU's answers are held against sums of residuals in test_small_noise
+    return model, np.concatenate([near, near + rng.normal(size=near.shape)])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("noise_std", [1e-9, 1e-5, 1e-3])
+def test_sparse_coding_of_little_noise(make_device, caplog, noise_std, dtype):
+    model, x = coding(noise_std)
+    with use(make_device()), caplog.at_level(logging.INFO, "fastvi"):
+        got = fastvi.log_marginal(model, x, device="cuda", dtype=dtype)
+        alone = fastvi.log_marginal(model, x[4:5], device="cuda", dtype=dtype)
+    why = "6 of 6 data are summed again in two words on the CPU: their terms are too large for products"
+    assert why in caplog.text
+    np.testing.assert_array_equal(got, fastvi.log_marginal(model, x))
+    assert alone[0] == got[4]
+
+
+def test_only_data_whose_terms_are_large_leave_the_device(make_device, caplog):
+    model, x = coding(0.5)
+    x[4] += 1e5
+    with use(make_device()), caplog.at_level(logging.INFO, "fastvi"):
+        got = fastvi.log_marginal(model, x, device="cuda")
+    assert "1 of 6 data are summed again in two words on the CPU" in caplog.text
+    want = fastvi.log_marginal(model, x)
+    assert got[4] == want[4]
+    # terms of 2^20 at most, each rounded once
+    np.testing.assert_allclose(got, want, rtol=0.0, atol=64 * 2.0**-33)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import naive
@@ -157,3 +158,24 @@ def test_what_a_gpu_does_not_sample_of_an_elbo(make_device, caplog):
         got = fastvi.elbo(decoder, x, q, num_samples=8, device="auto")
     assert "device='auto' picks 'cpu': a GPU samples" in caplog.text
     np.testing.assert_array_equal(got.value, fastvi.elbo(decoder, x, q, num_samples=8).value)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_sparse_coding_of_little_noise_is_weighed_on_the_cpu(make_device, caplog, check):
+    rng = np.random.default_rng(0)
+    model = fastvi.BinarySparseCoding(rng.normal(size=(5, 7)), rng.normal(size=5), 0.5, np.zeros(7))
+    x = model.sample(5, 1)[1]
+    x[[1, 4]] += 1e5
+    q = fastvi.Bernoulli(rng.normal(size=(5, 7)))
+    options = {"proposal": q, "num_samples": 300, "seed": 3}
+    with caplog.at_level(logging.INFO, "fastvi"):
+        got = estimates(model, x, make_device(check=check), **options)
+    assert "2 of 5 data are sampled on the CPU: their terms are too large" in caplog.text
+    want = fastvi.estimate_log_marginal(model, x, **options)
+    np.testing.assert_array_equal(got.log_marginal[[1, 4]], want.log_marginal[[1, 4]])
+    np.testing.assert_allclose(got.log_marginal, want.log_marginal, rtol=1e-12)
+    with use(make_device(check=check)):
+        for given, expected in (
+            (fastvi.elbo(model, x, q, num_samples=9, device="cuda"), fastvi.elbo(model, x, q, num_samples=9)),
+        ):
+            np.testing.assert_array_equal(given.value[[1, 4]], expected.value[[1, 4]])

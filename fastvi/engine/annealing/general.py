@@ -9,7 +9,6 @@ import numpy as np
 from fastvi.distributions.bernoulli import bernoulli_log_prob
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.targets import Target
-from fastvi.engine.large_logits import largest_reach
 from fastvi.kernels.cpu.annealing_rows import choose_unit, draw_rows, fill_row_words
 from fastvi.kernels.cpu.annealing_words import DATA
 from fastvi.kernels.cpu.draw_words import NUM_WORDS
@@ -23,8 +22,6 @@ class _GeneralChains:
         self._tag = schedule.tag(DATA)
         self._owners = (first + np.arange(num)) // schedule.num_chains
         self._base = base[self._owners]
-        self._constant = np.logaddexp(0.0, self._base).sum(axis=1)
-        self._large = np.abs(self._base).sum(axis=1) > largest_reach(0)
         self._states = schedule.starts(first, num, base.shape[1], np.uint8)
         self._value = np.empty(num)  # log p(x, z)
         self.log_w = np.zeros(num)
@@ -41,10 +38,8 @@ class _GeneralChains:
                 self._value = self._target.log_joint(self._owners, self._states)
                 continue
             step, move = schedule.step_and_move(place)
-            gain = self._value + self._constant - (self._states * self._base).sum(axis=1)
-            if self._large.any():  # bit by bit, so that nothing cancels
-                exact = self._value - bernoulli_log_prob(self._states, self._base).sum(axis=1)
-                gain = np.where(self._large, exact, gain)
+            # log q0 bit by bit, so that nothing cancels where some logit is huge
+            gain = self._value - bernoulli_log_prob(self._states, self._base).sum(axis=1)
             gain *= schedule.share(step)
             self.log_w += -gain if backwards else gain
             if move:

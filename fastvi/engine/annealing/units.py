@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastvi.engine.annealing.chains import Array, Chains, Schedule, all_chains
-from fastvi.engine.data_terms import BinaryData, RealData
+from fastvi.engine.data_terms import BinaryData
+from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.kernels.cpu.annealing_pairs import anneal_pairs
 from fastvi.kernels.cpu.annealing_softplus import anneal_softplus
 from fastvi.kernels.cpu.annealing_words import DATA
@@ -18,7 +19,15 @@ _LARGEST_LOG = 700.0  # of a product of factors: e^700 is a double
 _MODERATE = 650.0  # logits and weights beyond it: a probability e^-708 is kept as 0, which must not matter
 
 
-class _UnitChains:
+class Piece(NamedTuple):
+    """Some rows of a group of chains, and what carries them."""
+
+    rows: slice
+    kernel: Any
+    parameters: tuple[Any, ...]
+
+
+class UnitChains:
     """Rows ``first`` ... first + num - 1; log_w is log w, of reversed chains -log w."""
 
     def __init__(
@@ -37,12 +46,17 @@ class _UnitChains:
         self.log_w = np.zeros(num)
         self.operations = num * operations
 
+    def pieces(self) -> list[Piece]:
+        """What carries which of the rows."""
+        return [Piece(slice(0, len(self.log_w)), self._kernel, self._parameters)]
+
     def run(self, first_place: int, last_place: int) -> None:
         schedule = self._schedule
-        self._kernel(
-            *self._parameters, first_place, last_place, schedule.num_steps, schedule.num_chains, self._first,
-            self._tag, *schedule.key, self._states, self.log_w,
-        )  # fmt: skip
+        for rows, kernel, parameters in self.pieces():
+            kernel(
+                *parameters, first_place, last_place, schedule.num_steps, schedule.num_chains,
+                self._first + rows.start, self._tag, *schedule.key, self._states[rows], self.log_w[rows],
+            )  # fmt: skip
         if schedule.states is not None and last_place > schedule.num_steps:
             np.negative(self.log_w, out=self.log_w)
 
@@ -59,55 +73,36 @@ def pair_chains(
     num_units = base.shape[1]
     operations = float(num_units * (num_units + 50))
     every = (*parameters, base, linear, constant)
-    return partial(_UnitChains, anneal_pairs, every, schedule, kind, operations)
+    return partial(UnitChains, anneal_pairs, every, schedule, kind, operations)
 
 
-def _independent(base: Array) -> Array:
+def independent(base: Array) -> Array:
     """Log normalisers (N,) of independent units."""
     return np.logaddexp(0.0, base).sum(axis=1)
-
-
-def sparse_coding_log_weights(
-    weights: Array,
-    bias: Array,
-    noise_std: float,
-    prior_logits: Array,
-    x: Array,
-    base: Array,
-    schedule: Schedule,
-) -> Array:
-    """Log weights (N M,) of binary sparse coding, from units of logits ``base`` (N, d)."""
-    scaled = weights / noise_std
-    couplings = -np.einsum("ji,jk->ik", scaled, scaled)  # not BLAS
-    offset = prior_logits + 0.5 * np.diag(couplings)
-    np.fill_diagonal(couplings, 0.0)
-    prior = -float(np.logaddexp(0.0, prior_logits).sum())
-    terms = RealData(weights, bias, noise_std, offset, prior).terms(x)
-    build = pair_chains(
-        (couplings, np.empty((0, 0), np.int64)), base, terms.linear - base,
-        terms.constant + _independent(base), schedule, DATA,
-    )  # fmt: skip
-    return all_chains(build, len(x) * schedule.num_chains, schedule.num_steps, schedule.report)
 
 
 def softplus_log_weights(
     weights: Array, bias: Array, prior_logits: Array, x: Array, base: Array, schedule: Schedule
 ) -> Array:
-    """The same of a sigmoid belief network with a factorised prior."""
+    """Log weights (N M,) of a sigmoid belief network with a factorised prior, from units of logits ``base``
+    (N, d).
+    """
     num_pixels, num_latents = weights.shape
     prior = -float(np.logaddexp(0.0, prior_logits).sum())
     terms = BinaryData(weights, bias, prior_logits, prior).terms(x)
     rows = np.array(weights.T, order="C")
     size = np.abs(rows)
     largest, reach = float(size.max(initial=0.0)), float((size.sum(axis=0) + np.abs(bias)).max(initial=0.0))
+    log_zero, log_one = log_probabilities(base)
     factors = 0
     if largest <= _MODERATE:
         factors = num_pixels + 1 if largest * num_pixels <= _LARGEST_LOG else int(_LARGEST_LOG / largest)
     growth = np.copysign(np.expm1(size), rows) if factors else rows
     parameters = (
         rows, growth, np.minimum(rows, 0.0).sum(axis=1), np.maximum(rows, 0.0).sum(axis=1), factors,
-        reach <= _MODERATE, bias, base, terms.linear - base, terms.constant + _independent(base),
+        reach <= _MODERATE, bias, base, terms.linear - base, -log_zero, terms.linear - log_one,
+        terms.constant,
     )  # fmt: skip
     operations = 6.0 * (num_latents + 4) * (num_pixels + 20)
-    build = partial(_UnitChains, anneal_softplus, parameters, schedule, DATA, operations)
+    build = partial(UnitChains, anneal_softplus, parameters, schedule, DATA, operations)
     return all_chains(build, len(x) * schedule.num_chains, schedule.num_steps, schedule.report)

@@ -43,6 +43,10 @@ class DeviceData:
         """Of these data the pixels (D,) that were seen."""
         return DeviceData(self.on, self.held, self.rows[rows], np.flatnonzero(pixels))
 
+    def on_host(self) -> Array:
+        """A copy (N, D) float64."""
+        return np.ascontiguousarray(self.on.get(self.held)[np.ix_(self.rows, self.pixels)], np.float64)
+
     def __len__(self) -> int:
         return len(self.rows)
 

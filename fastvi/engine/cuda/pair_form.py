@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
-from fastvi.engine.data_terms import Terms
+from fastvi.engine.data_terms import LARGEST_ON_DEVICE, Terms, WordData
 from fastvi.engine.form import slices
 from fastvi.engine.pair_form import PairForm
 from fastvi.engine.tiling import Tiling
@@ -47,6 +47,15 @@ class CudaPairForm(CudaForm):
     """A PairForm with a tile of up to 2^18 states."""
 
     source: PairForm
+
+    def too_large(self, terms: Terms) -> Array:
+        data = self.data
+        if not isinstance(data, WordData):
+            return super().too_large(terms)
+        return data.large(terms, LARGEST_ON_DEVICE)
+
+    def more_exact(self) -> PairForm:
+        return self.source
 
     @property
     def wave_tiles(self) -> int:  # type: ignore[override]

@@ -7,6 +7,7 @@ The draws are the CPU's, bit for bit; log weights differ by rounding. Sums are m
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.cuda.resident import resident
+from fastvi.engine.data_terms import LARGEST_ON_DEVICE
 from fastvi.engine.form import slices
+from fastvi.engine.importance.coding_target import CodingTarget
 from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.proposals import BernoulliMixture, log_probabilities
 from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
 from fastvi.engine.importance.targets import WEIGHT
+from fastvi.engine.threads import parallel_map
 from fastvi.kernels.cpu.draws import split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS as DRAW_THREADS
 from fastvi.kernels.cuda.draws import draw_states
@@ -36,6 +40,8 @@ from fastvi.kernels.cuda.importance_sampling import (
 from fastvi.kernels.cuda.log_weights import SEGMENT, WEIGHT_SUMS, add_segments
 
 Array = NDArray[Any]
+
+_LOG = logging.getLogger("fastvi")
 
 MOST_DATA = 1 << 15  # a grid has at most 65,535 blocks along its second axis
 
@@ -99,6 +105,27 @@ class CudaFiller:
             with np.errstate(invalid="ignore"):  # of bits that are never drawn
                 if_zero, if_one = if_zero - log_zero, if_one - log_one
         self._linear = np.ascontiguousarray(if_zero), np.ascontiguousarray(if_one)
+        self._bind_large(x, numbers, proposal, seed, part)
+
+    def _bind_large(self, x: Array, numbers: Array, proposal: Any, seed: int, part: str) -> None:
+        """Data whose terms a GPU's one word does not bear are weighed on the CPU."""
+        self._large = np.empty(0, np.int64)
+        if not isinstance(self._target, CodingTarget):
+            return
+        large = self._target.large(x, LARGEST_ON_DEVICE)
+        self._large = np.flatnonzero(large)
+        if self._large.size:
+            _LOG.info("%d of %d data are sampled on the CPU: their terms are too large", large.sum(), len(x))
+            self._filler = self._target.bind(x[large], numbers[large], proposal.part(large), seed, part)
+
+    def _refill(self, begin: int, first: int, log_w: Array) -> None:
+        """Log weights (M, K) of samples ``first``, ... of the job's data ``begin``, ... that are large."""
+
+        def task(k: int) -> None:
+            self._filler.fill(k, first, log_w[self._large[k] - begin][None])
+
+        inside = (self._large >= begin) & (self._large < begin + len(log_w))
+        parallel_map(task, np.flatnonzero(inside).tolist())
 
     def _product_tables(self, on: Device) -> list[_Table]:
         return [
@@ -130,6 +157,10 @@ class CudaFiller:
         elif isinstance(self._target, PairTarget):
             couplings = self._target.couplings
             on.launch(add_pairs, grid, words, resident(self._target, on, lambda to: to.put(couplings)), log_w)
+        if ((self._large >= begin) & (self._large < begin + num_data)).any():
+            found = on.get(log_w)
+            self._refill(begin, first, found)
+            log_w = on.put(found)
         return log_w
 
     def fill(self, begin: int, first: int, log_w: Array) -> None:

@@ -1,4 +1,4 @@
-"""Sampled states of models that are quadratic in z: sparse coding, Boltzmann machines with clamped units."""
+"""Sampled states of models that are quadratic in z: Boltzmann machines with clamped units, sparse coding."""
 
 from __future__ import annotations
 
@@ -30,4 +30,8 @@ class PairTarget(BinaryTarget):
 
     def add(self, x: Any, sampled: Sampled, log_w: Array) -> None:
         for words, row in zip(sampled.words, log_w.reshape(len(sampled.words), -1), strict=True):
-            add_pairs(words, self.couplings, row)
+            self.add_row(words, row)
+
+    def add_row(self, words: Array, log_w: Array) -> None:
+        """The same for one datum."""
+        add_pairs(words, self.couplings, log_w)

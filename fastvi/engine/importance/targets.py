@@ -95,6 +95,10 @@ class BinaryTarget(Target):
         """Whatever of the data ``add`` needs."""
         return None
 
+    def split(self, x: Array) -> tuple[Terms, Any]:
+        """What is looked up of the data, and what ``add`` needs of them."""
+        return self.terms(x), self.prepare(x)
+
     def bind(self, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str) -> _BinaryFiller:
         return _BinaryFiller(self, x, numbers, proposal, seed, part)
 
@@ -104,7 +108,7 @@ class _BinaryFiller:
         self, target: BinaryTarget, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str
     ) -> None:
         self._target, self._numbers, self._with_q = target, numbers, part == WEIGHT
-        self._terms, self._rest = target.terms(x), target.prepare(x)
+        self._terms, self._rest = target.split(x)
         self._draws: BernoulliDraws | AncestralDraws
         if isinstance(proposal, Ancestral):
             self._draws = AncestralDraws(proposal, seed)

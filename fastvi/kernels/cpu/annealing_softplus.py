@@ -136,10 +136,12 @@ def _scan(
 
 @kernel
 def anneal_softplus(
-    weights, growth, below, above, factors, moderate, bias, base, linear, constant, first_place, last_place,
-    num_steps, num_chains, first, tag, key_low, key_high, z, log_w,
+    weights, growth, below, above, factors, moderate, bias, base, linear, if_zero, if_one, constant,
+    first_place, last_place, num_steps, num_chains, first, tag, key_low, key_high, z, log_w,
 ):  # fmt: skip
-    """Places of chains as ``anneal_pairs`` has them, for W^T (d, D) = ``weights``, b (D,) = ``bias``.
+    """Places of chains as ``anneal_pairs`` has them, for W^T (d, D) = ``weights``, b (D,) = ``bias``. What a
+    bit adds to log p(x, z) - log q0(z), ``if_zero`` or ``if_one`` (N, d), is no difference of sums, so that
+    nothing cancels where some logit is huge.
 
     ``growth`` (d, D) is sign(W) (exp|W| - 1); ``below`` and ``above`` (d,) are the sums of negative and of
     positive weights; ``factors`` is how many factors a product may have, 0 where not even one; ``moderate``
@@ -168,7 +170,7 @@ def anneal_softplus(
             for i in range(size):
                 if state[i] != 0:
                     _add_row(weights[i], 1.0, eta)
-                    energy += own_linear[i]
+                energy += if_one[datum, i] if state[i] != 0 else if_zero[datum, i]
             energy -= _refresh(eta, on, off)
             log_w[r] += (step / num_steps - (step - 1) / num_steps) * energy
             if 0 < move < num_steps:

@@ -43,8 +43,8 @@ def gram_words(weights, factor, factor_low, gram, gram_low):
 
 @kernel
 def residual_terms(
-    x, bias, unit, weights, factor, factor_low, constant, offset, offset_low, linear, linear_low, values,
-    values_low,
+    x, bias, unit, weights, factor, factor_low, constant, constant_low, offset, offset_low, linear,
+    linear_low, values, values_low,
 ):  # fmt: skip
     """linear[n] = offset + factor W^T r, values[n] = constant - factor r^2 / 2 for r = unit (x[n] - b).
 
@@ -79,7 +79,7 @@ def residual_terms(
             square_low += lost + low
         high, low = add_words(square, square_low, 0.0, 0.0)
         high, low = multiply_words(-0.5 * high, -0.5 * low, factor, factor_low)
-        values[n], values_low[n] = add_words(high, low, constant, 0.0)
+        values[n], values_low[n] = add_words(high, low, constant, constant_low)
         possible = abs(values[n]) < math.inf
         for i in range(d):
             high, low = add_words(total[i], total_low[i], 0.0, 0.0)
