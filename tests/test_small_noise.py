@@ -128,7 +128,7 @@ def test_pixels_that_were_not_seen_and_single_states(noise_std, kind):
     np.testing.assert_array_equal(posterior.mode, z[p.argmax(axis=1)])
     certain = p.max(axis=1) > 1.0 - 1e-12
     drawn = posterior.sample(5, 0)
-    assert (drawn == posterior.mode[:, None])[certain].all()
+    assert (drawn == posterior.mode)[:, certain].all()
 
 
 @pytest.mark.parametrize("noise_std", [1e-6, 1e-3, 0.1, 1.0])

@@ -220,10 +220,19 @@ def _within(joint: NormalJoint, kinks: Kinks | None, terms: Terms, reach: float)
     return result, close
 
 
+def _check_latents(num_latents: int) -> None:
+    if num_latents > MOST_LATENTS:
+        raise ValueError(
+            f"model must have at most {MOST_LATENTS} latents for log p(x) under a Normal prior to be "
+            f"integrated, got {num_latents}"
+        )
+
+
 def predicted_bytes(layers: Sequence[tuple[int, ...]], num_latents: int, num_data: int) -> int:
     """Peak of ``quadrature`` of layers (out, in): the table of the coarse grid, and what refines the data
     that are worked on at a time (measured: ``_REFINED_BYTES`` each where posteriors are narrow).
     """
+    _check_latents(num_latents)
     data = min(num_data, CHUNK_DATA)
     nodes, depth = (_INTERVALS[num_latents - 1] + 1) ** num_latents, layers[-1][1]
     table = min(max(nodes, _MOST_NUMBERS), nodes * data)
@@ -242,11 +251,7 @@ def quadrature(
     x: Array, pixels: Array,
 ) -> Integral:  # fmt: skip
     """Integrals (N, ...) given the pixels that were seen."""
-    if mean.size > MOST_LATENTS:
-        raise ValueError(
-            f"model must have at most {MOST_LATENTS} latents for log p(x) under a Normal prior to be "
-            f"integrated, got {mean.size}"
-        )
+    _check_latents(mean.size)
     net, data = network(layers, activation, noise_std, pixels)
     joint, result = NormalJoint(net, mean, std), _nothing(len(x), mean.size)
     kinks = Kinks(layers[:-1]) if activation == "relu" and len(layers) > 1 else None
