@@ -31,9 +31,14 @@ class DirectNetwork:
         return 2 * self.logits.num_pixels
 
     @property
-    def operations(self) -> float:
+    def widest(self) -> int:
+        """Most numbers of a state that are worked on together."""
+        return self.depth
+
+    @property
+    def operations(self) -> int:
         """Operations that a state takes."""
-        return self.logits.operations
+        return int(self.logits.operations)
 
     @property
     def block_rows(self) -> int:
