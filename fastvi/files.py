@@ -29,7 +29,10 @@ _MOST_LINKS = 40  # as many symbolic links as Linux follows
 
 def path_text(path: Any, name: str, *, optional: bool = False) -> str:
     """The path as a str; ``name`` is the argument that an error names, which may be None if ``optional``."""
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    try:
+        text: Any = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    except Exception:  # whatever the caller's class raises, or returns that is no name
+        text = None
     if not isinstance(text, str):
         allowed = "None, a str or an os.PathLike" if optional else "a str or an os.PathLike"
         raise TypeError(f"{name} must be {allowed}, got {validation.shown(path)}")

@@ -18,6 +18,8 @@ NETWORK = fastvi.SigmoidBeliefNetwork(np.zeros((4, 3)), np.zeros(4), np.zeros(3)
 TABLE = fastvi.JointTable([[0.5, 0.25], [0.25, 0.0]])
 Q = fastvi.Bernoulli(np.zeros((2, 3)))
 X = np.array([[0, 1, 0, 1], [1, 1, 0, 0]])
+LINEAR = fastvi.LinearGaussian([[1.0], [0.5]], [0.0, 0.0], 1.0)
+FOUR = fastvi.NeuralDecoder([(np.ones((1, 4)), [0.0])], "tanh", fastvi.Normal(np.zeros(4), np.ones(4)))
 
 
 def network(weights=((0.0,) * 3,) * 4, bias=(0.0,) * 4, prior_logits=(0.0,) * 3):
@@ -33,6 +35,26 @@ def spoiled(shape, value, index, dtype=float):
 class NoRepr:
     def __repr__(self):
         raise ZeroDivisionError("no repr")
+
+
+class NoArray:
+    def __array__(self, dtype=None, copy=None):
+        raise KeyError("no array\nof two lines")
+
+
+class Named:
+    """A path that says what it was given, or nothing at all."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __fspath__(self):
+        if self.name is None:
+            raise OSError("no name\nof two lines")
+        return self.name
+
+    def __repr__(self):
+        return f"Named({self.name!r})"
 
 
 class NoIndex:
@@ -140,6 +162,10 @@ STORAGE = [
     ("path None", lambda: NETWORK.save(None), TypeError, r"^path must be a str or an os.PathLike, got None"),
     ("path empty", lambda: NETWORK.save(""), ValueError, r"^path must name a file, got ''"),
     ("path of bytes", lambda: fastvi.load(b"model"), TypeError, r"^path must be a str or an os.PathLike, got b'model'"),
+    ("path of an int's PathLike", lambda: fastvi.load(Named(3)), TypeError, r"^path must be a str or an os.PathLike, got .*Named"),
+    ("path of bytes' PathLike", lambda: fastvi.load(Named(b"model")), TypeError, r"^path must be a str or an os.PathLike, got .*Named"),
+    ("path of a NUL's PathLike", lambda: NETWORK.save(Named("a\0b")), ValueError, r"^path must name a file, got 'a.x00b'"),
+    ("path that raises", lambda: NETWORK.save(Named(None)), TypeError, r"^path must be a str or an os.PathLike, got .*Named"),
     ("path is a number", lambda: fastvi.load(3), TypeError, r"^path must be a str or an os.PathLike, got 3 \(int\)"),
 ]
 
@@ -245,6 +271,13 @@ ESTIMATES = [
     ("executor", lambda: fastvi.estimate_log_marginal(NETWORK, X, executor=5), TypeError, r"^executor must be an Executor, got 5"),
     ("progress of 1", lambda: fastvi.estimate_log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
     ("table with a Bernoulli", lambda: fastvi.estimate_log_marginal(TABLE, [0], proposal=Q), TypeError, r"^proposal must be one of 'uniform', 'prior'"),
+    ("block sizes without an array", lambda: fastvi.importance_weighted_bound(np.zeros((2, 9)), NoArray()), TypeError, r"^num_samples must be an int >= 1, got .*NoArray"),
+    ("block sizes in two axes", lambda: fastvi.importance_weighted_bound(np.zeros((2, 9)), np.array([[2, 3]])), TypeError, r"^num_samples must be an int >= 1, got an array of shape \(1, 2\)"),
+    ("latents beyond the doubles", lambda: fastvi.annealed_importance_sampling(LINEAR, np.zeros((2, 2)), num_temperatures=3, num_chains=2, latents=[[0.0], [1e155]]), ValueError, r"^latents must have p\(x, z\) > 0, got 0 for datum 1, chain 0$"),
+    ("4 normal latents", lambda: fastvi.log_marginal(FOUR, np.zeros((1, 1))), ValueError, r"^model must have at most 3 latents for log p\(x\) under a Normal prior to be integrated, got 4$"),
+    ("a plan of 4 normal latents", lambda: fastvi.plan(FOUR, num_data=1), ValueError, r"^model must have at most 3 latents .*, got 4$"),
+    ("4 normal latents without a truth", lambda: fastvi.calibrate(FOUR, x=np.zeros((1, 1)), proposals={"p": "prior"}), ValueError, r"^model must have at most 3 latents .*, got 4$"),
+    *((f"num_samples of {much}", lambda much=much: fastvi.estimate_log_marginal(NETWORK, X, num_samples=much), ValueError, r"^num_samples must be an int <= 2\*\*40, got ") for much in (2**40 + 1, 2**53 + 1, np.int64(2**62), 2**63 - 1)),
     ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
 ]
 EXACT_POSTERIOR = [

@@ -250,9 +250,14 @@ class RotatedData(NamedTuple):
 
     def terms(self, x: Array) -> Terms:
         """Terms of the data ``x`` (N, D) float64."""
-        inside, outside = self.split(self.rotated(x))
+        rotated = self.rotated(x)
+        # beyond the doubles when turned: no z has a density, and inf - inf must not say otherwise
+        beyond = ~np.isfinite(rotated).all(axis=1)
+        rotated[beyond] = 0.0
+        inside, outside = self.split(rotated)
         with np.errstate(over="ignore"):
             square = np.square(outside).sum(axis=1)
+        square[beyond] = np.inf
         return Terms(inside, -square - log_density_scale(self.bias.size, self.noise_std))
 
 

@@ -36,9 +36,9 @@ class DirectNetwork:
         return max(self.depth, self.logits.widest)
 
     @property
-    def operations(self) -> float:
+    def operations(self) -> int:
         """Operations that a state takes."""
-        return self.logits.operations
+        return int(self.logits.operations)
 
     @property
     def block_rows(self) -> int:

@@ -76,11 +76,12 @@ def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
     E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
     """
     weights, variance = data.weights / data.noise_std, bits.one * bits.zero
-    residual = data.scaled(x) - matmul(bits.one, np.ascontiguousarray(weights.T))
     squares, prior = np.square(weights).sum(axis=0), data.prior_logits
-    square = np.square(residual).sum(axis=1) + (variance * squares).sum(axis=1)
-    value = data.full_constant + (bits.one * prior).sum(axis=1) - 0.5 * square
-    slope = variance * (prior + matmul(residual, weights) + squares * (bits.one - 0.5))
+    with np.errstate(over="ignore", invalid="ignore"):  # data so far away that the value is -inf
+        residual = data.scaled(x) - matmul(bits.one, np.ascontiguousarray(weights.T))
+        square = np.square(residual).sum(axis=1) + (variance * squares).sum(axis=1)
+        value = data.full_constant + (bits.one * prior).sum(axis=1) - 0.5 * square
+        slope = variance * (prior + matmul(residual, weights) + squares * (bits.one - 0.5))
     return Expected(value, slope)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.block_form import packed_data
+from fastvi.engine.direct_network import DirectNetwork
 from fastvi.engine.network import Network
 from fastvi.engine.network_block import Block, block_part
 from fastvi.engine.threads import parallel_map
@@ -46,7 +47,7 @@ class Axes(NamedTuple):
 class NormalJoint:
     """A network and the scale of its latents."""
 
-    def __init__(self, net: Network, mean: Array, std: Array) -> None:
+    def __init__(self, net: Network | DirectNetwork, mean: Array, std: Array) -> None:
         self.net, self.mean, self.std = net, mean, std
         d = mean.size
         self._plain = Axes(np.zeros(d), np.eye(d), np.eye(d), 0.0)

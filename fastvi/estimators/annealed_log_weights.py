@@ -69,9 +69,12 @@ def checked_latents(model: Any, x: np.ndarray, latents: Any, num_chains: int) ->
     if states.shape not in allowed:
         raise ValueError(f"latents must have shape {allowed[0]} or {allowed[1]}, got shape {states.shape}")
     chains = np.broadcast_to(states, (num_chains, num_data, d)).transpose(1, 0, 2)
-    if isinstance(model, LogJoint):
+    if isinstance(model, LogJoint) or model._real_latents:
         for n in range(num_data):
-            logs = model._table(x[n : n + 1], chains[n].astype(np.float64))[0]
+            if model._real_latents:
+                logs = model.log_joint(x[n], chains[n])
+            else:
+                logs = model._table(x[n : n + 1], chains[n].astype(np.float64))[0]
             if np.isneginf(logs).any():
                 raise ValueError(
                     f"latents must have p(x, z) > 0, got 0 for datum {n}, chain {int(np.argmin(logs))}"

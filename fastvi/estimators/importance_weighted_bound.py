@@ -15,7 +15,9 @@ from fastvi.kernels.cpu.block_bounds import mean_block_bounds
 
 def _block_sizes(num_samples: Any, num: int) -> tuple[np.ndarray, bool]:
     """The sizes (M,), and whether a single one was asked for."""
-    several = isinstance(num_samples, (list, tuple, range)) or np.ndim(num_samples) == 1
+    several = isinstance(num_samples, (list, tuple, range))
+    # no other object is asked for its axes, which it may answer with an error of its own
+    several = several or (isinstance(num_samples, np.ndarray) and num_samples.ndim == 1)
     names = {"num_samples": num_samples}
     if several:
         names = {f"num_samples[{i}]": size for i, size in enumerate(num_samples)}

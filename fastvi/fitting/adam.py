@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+from fastvi import validation
+
+_LARGEST = 2.0**511  # of a gradient: its square is in the range, and so is the difference of two squares
 _DECAY_MEAN, _DECAY_SQUARE, _TINY = 0.9, 0.999, 1e-8  # those of Kingma and Ba (2015)
 
 
@@ -37,6 +40,7 @@ class Adam:
 
     def ascend(self, gradient: dict[str, np.ndarray], rate: float) -> None:
         """One step of length about ``rate`` in each parameter, uphill."""
+        self._check(gradient)
         self._steps += 1
         step = self.num_steps
         for name, theta in self.parameters.items():
@@ -45,6 +49,14 @@ class Adam:
             square += (1.0 - _DECAY_SQUARE) * (g * g - square)
             root = np.sqrt(square / (1.0 - _DECAY_SQUARE**step)) + _TINY
             theta += rate * (mean / (1.0 - _DECAY_MEAN**step)) / root
+
+    def _check(self, gradient: dict[str, np.ndarray]) -> None:
+        """Refuse what has no square in the range, before anything has moved."""
+        for name in self.parameters:
+            size = np.abs(gradient[name])
+            validation.require(
+                size, size < _LARGEST, f"x and the model must keep the gradient in {name} below 2^511 in size"
+            )
 
 
 def cosine(rate: float, step: int, num_steps: int) -> float:

@@ -16,6 +16,7 @@ from fastvi.engine.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.question import Options, ask
 from fastvi.fitting import normal_posterior
+from fastvi.fitting.data import check_reach
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.stochastic_posterior import climb, prior_parameters
@@ -139,6 +140,7 @@ def fit_posterior(
         raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
     if model._real_latents:
         data, _ = model._check_data(x, None)
+        check_reach(model, data)
         if objective == "forward_kl":
             return normal_posterior.forward(model, data)
         return normal_posterior.reverse(model, data, num_restarts, max_sweeps, tolerance, seed)
@@ -147,6 +149,7 @@ def fit_posterior(
     validation.instance(model, "model", (*TILED, NeuralDecoder))
     question = ask(model, x, None, Options(), _in_reach)
     (group,) = question.groups
+    check_reach(model, group.x)
     starts = _starts(model, question.num_data, num_restarts, seed)
     found = _climbed(model, group.x, starts, max_sweeps, tolerance)
     sweeps = int((found.history != found.history[:, -1:]).sum(axis=1).max(initial=0)) + 1
@@ -208,6 +211,7 @@ def _sampled(
     else:
         estimator = checked_estimator(model, weighted, estimator, num_samples)
     data, _ = model._check_data(x, None)
+    check_reach(model, data)
     return climb(
         model, data, prior_parameters(model, len(data)), num_samples=num_samples, num_steps=num_steps,
         learning_rate=rate, importance_weighted=weighted, estimator=estimator, seed=seed,
@@ -223,6 +227,8 @@ def _prior_logits(model: Enumerable) -> np.ndarray:
 def _forward(model: Enumerable, x: ArrayLike) -> Fit:
     """Of all factorised q that with the posterior's means is closest to it from the posterior's side."""
     posterior = exact_posterior(model, x)
+    log_marginal = posterior.log_marginal
+    validation.require(log_marginal, log_marginal > -np.inf, "x must have log p(x) > -inf in a fit")
     mean = posterior.mean
     with np.errstate(divide="ignore"):
         # a mean that rounds to 1 is anything above 1 - 2^-53: q must not rule out the rest

@@ -171,10 +171,12 @@ class BinarySparseCoding(Enumerable):
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         mean, weights = np.atleast_2d(q.mean), self.weights[pixels] / self.noise_std
         # einsum, not BLAS, so that the bits of a result do not depend on threads
-        residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
+        with np.errstate(over="ignore"):  # data so far away that the value is -inf
+            residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
+            square = np.square(residual).sum(axis=1)
         spread = (np.square(weights).sum(axis=0) * (mean * sigmoid(-np.atleast_2d(q.logits)))).sum(axis=1)
         constant = len(weights) * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
-        return -0.5 * (np.square(residual).sum(axis=1) + spread) - constant
+        return -0.5 * (square + spread) - constant
 
     def _prior(self) -> Bernoulli:
         return Bernoulli(self.prior_logits)

@@ -185,12 +185,14 @@ class LinearGaussian(Enumerable):
 
         mean, scale = moments_of(q, len(x))
         columns = np.ascontiguousarray((self.weights[pixels] / self.noise_std).T)
-        residual = (x - self.bias[pixels]) / self.noise_std - matmul(mean, columns)
+        with np.errstate(over="ignore"):  # data so far away that the value is -inf
+            residual = (x - self.bias[pixels]) / self.noise_std - matmul(mean, columns)
+            square = np.square(residual).sum(axis=1)
         # rows of W L_n, transposed
         spread = matmul(scale.swapaxes(1, 2).reshape(-1, self.num_latents), columns)
         spread = np.square(spread).reshape(len(x), columns.size).sum(axis=1)
         constant = columns.shape[1] * (0.5 * _LOG_TWO_PI + math.log(self.noise_std))
-        return -0.5 * (np.square(residual).sum(axis=1) + spread) - constant
+        return -0.5 * (square + spread) - constant
 
     def _prior(self) -> Any:
         return self.prior

@@ -136,6 +136,8 @@ OTHER: dict[str, Callable[[np.ndarray], Any]] = {
     "all nan": lambda a: np.full(a.shape, math.nan),
     "all inf": lambda a: np.full(a.shape, math.inf),
     "all -inf": lambda a: np.full(a.shape, -math.inf),
+    "one 1e100": _put(1e100),  # its square is in the range, the square of that is not
+    "last -1e155": _put(-1e155, -1),  # its square is beyond
     "one 1e308": _put(1e308),
     "all 1e308": lambda a: np.full(a.shape, 1e308),
     "all -1e308": lambda a: np.full(a.shape, -1e308),

@@ -56,7 +56,7 @@ def fits() -> list[Call]:
               "learning_rate": number(None, low=0.0, optional=True), **schedule}),
         Call("fit_model[wake_sleep]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X), "objective": word("wake_sleep", "wake_sleep", "elbo", "importance_weighted"),
-              "encoder": q(t.encoder, fastvi.Encoder), fit_particles: count(4),
+              "encoder": q(t.encoder, fastvi.Encoder), fit_particles: count(4, optional=True),
               "num_epochs": count(1, 0), "score": word("bound", "exact", "bound")}),
         Call("fit_model[em]", asked_of(fastvi.fit_model, t.coding),
              {"x": reals(t.REAL_X), "objective": word("em", "em", "exact"),

@@ -59,7 +59,11 @@ def exact() -> list[Call]:
              {"model": model(t.network, *ENUMERABLE), "num_data": count(2, 0),
               "question": word("log_marginal", "log_marginal", "log_partition", "exact_posterior",
                                "log_marginal_gradient"),
-              "observed": mask(t.SEEN[0]), "dtype": word("float64", "float64", "float32")}),
+              "observed": mask(t.SEEN[0]), "dtype": word("float64", "float64", "float32"),
+              "top_k": count(0, 0), "pairwise": flag(), "normalized": flag(True)}),
+        Call("plan[posterior]", asked_of(fastvi.plan, t.network),
+             {"num_data": count(2, 0), "question": word("exact_posterior", "exact_posterior"),
+              "top_k": count(2, 0), "pairwise": flag(True)}),
     ]  # fmt: skip
     return found
 

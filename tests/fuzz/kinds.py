@@ -149,6 +149,17 @@ def _integer(value: Any) -> int:
         raise Illegal from None
 
 
+# of bytes and states there may be as many; of what is counted one by one there is no room and no time
+_HUGE = {
+    "2**40 + 1": 2**40 + 1,
+    "2**47": 2**47,
+    "2**53 + 1": 2**53 + 1,
+    "2**60": 2**60,
+    "2**63 - 1": 2**63 - 1,
+    "2**63": 2**63,
+}
+
+
 def count(
     plain: Any, minimum: int = 1, *, most: float = math.inf, optional: bool = False, skip: Iterable[str] = ()
 ) -> Argument:
@@ -161,7 +172,9 @@ def count(
         return number
 
     odd = _without(skip)
-    odd["2**63"] = lambda: 2**63
+    for text, much in _HUGE.items():
+        odd[text] = lambda much=much: much
+    odd["int64 2**62"] = lambda: np.int64(2**62)
     odd["uint64 max"] = lambda: np.uint64(2**64 - 1)
     return Argument(plain, meaning, odd, optional)
 

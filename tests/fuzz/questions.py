@@ -139,12 +139,17 @@ def gradient(p: Problem, rng: np.random.Generator) -> list[Check]:
                 continue
             if "layer" in name and p.model.activation == "relu":
                 continue  # a step may go over a kink
-            ends = [total(_moved(p.parameters, name, index, s)) for s in (-step, step)]
+            # steps of the noise are relative: size / s^2 has a third derivative of 24 size / s^5
+            unit = p.parameters["noise_std"] if name == "noise_std" else 1.0
+            ends = [total(_moved(p.parameters, name, index, s * unit)) for s in (-step, step)]
             # of the differences: step^2 / 6 of the third derivative, which the scale of x and s bounds by
-            # about size^1.5, and the rounding of two totals over 2 step
-            tol = float(np.abs(weights).sum() + 1) * (step**2 * (1 + p.size**1.5) + p.tolerance / step)
+            # about size^1.5, in units of the noise by 24 / 6 size more, and the rounding of two totals over
+            # 2 step
+            curved = 1 + p.size**1.5 + (4 * p.size if name == "noise_std" else 0.0)
+            tol = float(np.abs(weights).sum() + 1) * (step**2 * curved + p.tolerance / step) / unit
             got = float(value[index]) if index else float(value)
-            checks.append(Check(f"gradient in {name}{index}", got, (ends[1] - ends[0]) / (2 * step), tol))
+            want = (ends[1] - ends[0]) / (2 * step * unit)
+            checks.append(Check(f"gradient in {name}{index}", got, want, tol))
     return checks
 
 
