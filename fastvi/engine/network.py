@@ -71,11 +71,6 @@ class Network(NamedTuple):
         return sum(layer.depth * layer.num_columns + 8 * layer.num_columns for layer in layers) + 16
 
     @property
-    def widest(self) -> int:
-        """Most numbers that any layer takes in."""
-        return max(layer.depth for layer in (*self.hidden, self.last))
-
-    @property
     def block_rows(self) -> int:
         """States whose layers are worked on together: a power of two, for the second-level cache."""
         return max(32, 1 << (row_block(self.widest).bit_length() - 1))
