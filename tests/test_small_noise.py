@@ -56,10 +56,11 @@ def error(found, truth):
 
 
 def check(found, direct, truth):
-    """Of an answer, its errors at most ten times those of a direct sum, or 8 units in the last place of its
+    """Of an answer, its errors at most ten times those of a direct sum, or 32 units in the last place of its
     largest number, or of 1 (a mean is a sum of probabilities, and a gradient is made of such sums).
 
-    These units are what rounding the parts of any formula takes, where a direct sum happens to be exact.
+    These units are what rounding the parts of any formula takes, where a direct sum happens to be exact: some
+    twenty numbers of that size are added for an ELBO or for a gradient of a layer, with contraction or not.
     """
     for name, value in found.items():
         of = name.split()[0]
@@ -71,7 +72,7 @@ def check(found, direct, truth):
         elif of.startswith("layer_"):  # few numbers may happen to be exact: those of a layer are of one size
             layer = [key for key in direct if key.startswith(of[:8])]
             off = max(error(direct[key], truth[key]) for key in layer)
-        assert error(value, exact) <= 10.0 * off + 8.0 * EPS * size, name
+        assert error(value, exact) <= 10.0 * off + 32.0 * EPS * size, name
 
 
 @pytest.mark.parametrize("noise_std", NOISES)

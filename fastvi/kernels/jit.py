@@ -22,6 +22,7 @@ import logging
 from typing import Any
 
 import numba
+import numpy as np
 
 from fastvi.kernels.compiled_code import KernelCache
 
@@ -44,14 +45,19 @@ def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
     return compiled
 
 
+def _silent(function: Any) -> Any:
+    """The function as compiled code is: numbers that overflow are infinite, and nothing is said of it."""
+    return np.errstate(over="ignore", invalid="ignore")(function) if JIT_DISABLED else function
+
+
 def kernel(function: Any) -> Any:
     """Compile a loop over arrays."""
-    return _compile(function, {"contract"})
+    return _silent(_compile(function, {"contract"}))
 
 
 def reducing_kernel(function: Any) -> Any:
     """Compile a loop whose sums and products may be reassociated."""
-    return _compile(function, {"contract", "reassoc", "nsz"})
+    return _silent(_compile(function, {"contract", "reassoc", "nsz"}))
 
 
 def inline(function: Any) -> Any:
