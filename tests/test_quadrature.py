@@ -11,6 +11,7 @@ import pytest
 from scipy import integrate
 
 import fastvi
+from fastvi.engine import quadrature
 
 slow = pytest.mark.slow_without_jit
 
@@ -144,6 +145,23 @@ def test_same_bits_for_any_threads_and_company(noise_std, set_threads):
 
 
 @slow  # what overflows is a warning there
+@pytest.mark.parametrize("far", [1e9, 1e30, 1e100])
+def test_a_datum_beyond_what_doubles_resolve_ends_on_the_coarse_grid(monkeypatch, far):
+    """tanh saturates, so that its posterior is flat to rounding and has no end; minutes went into it.
+
+    The largest log joint density is that of the nearest output: the sum of |weights| is its reach.
+    """
+    rng = np.random.default_rng(0)
+    layers = [(rng.normal(size=(6, 2)), rng.normal(size=6)), (rng.normal(size=(4, 6)), rng.normal(size=4))]
+    model = fastvi.NeuralDecoder(layers, "tanh", fastvi.Normal([0.0, 0.0], [1.0, 1.0]), "gaussian", 0.5)
+    monkeypatch.setattr(quadrature, "find_region", None)
+    with pytest.warns(fastvi.AccuracyWarning) as caught:
+        (value,) = fastvi.log_marginal(model, np.full((1, 4), far))
+    assert caught[0].message.moved.tolist() == [np.inf]
+    reach = np.abs(layers[1][0]).sum() + np.abs(layers[1][1]).sum()
+    assert value == pytest.approx(-4 * far**2 / (2 * 0.5**2), rel=4 * reach / far + 1e-14)
+
+
 def test_refusals():
     model = decoder((4, 3), "relu")
     with pytest.raises(ValueError, match=r"^model must have at most 3 latents .*, got 4$"):

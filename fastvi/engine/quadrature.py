@@ -49,6 +49,7 @@ MOST_LATENTS = 3
 _MOST_NODES = 1 << 19  # that one halving of the step may add for a datum
 _MOST_INTERVALS = 1 << 20  # in each direction
 _ROUGH = 0.1  # nats
+_FARTHEST = 2.0**53  # of a log joint density: a unit in its last place is a nat
 _REACHES = (10.0, 20.0, 40.0, 80.0)  # R
 _INTERVALS = (256, 64, 32)  # of the coarse grid in each direction, for 1, 2, 3 latents
 _FACES = 1e-12
@@ -174,10 +175,26 @@ def _regions(
             return list(found.values())
 
 
+def _unresolved(joint: NormalJoint, nodes: _Nodes, constant: float) -> Integral:
+    """Integral over the coarse nodes, for a datum so far from every output that the prior is lost in the
+    rounding of its log joint densities: where outputs saturate these are flat, and matter without end.
+    """
+    total, u = log_sum(nodes.values), nodes.u()
+    share = np.exp(nodes.values - total)
+    mean = (share[:, None] * u).sum(axis=0)
+    variance = (share[:, None] * np.square(u - mean)).sum(axis=0)
+    found = total + u.shape[1] * math.log(nodes.step)
+    return Integral(
+        found + constant, joint.mean + joint.std * mean, joint.std * np.sqrt(variance), math.nan, math.inf
+    )
+
+
 def _refined(
     joint: NormalJoint, kinks: Kinks | None, terms: Terms, coarse: _Nodes
 ) -> Generator[None, None, Integral]:
     """Of one datum from the coarse nodes; yields between steps of the work."""
+    if abs(float(coarse.values.max())) > _FARTHEST:
+        return _unresolved(joint, coarse, float(terms.constant[0]))
     nodes = yield from _located(joint, terms.linear, coarse)
     regions = yield from _regions(joint, kinks, terms.linear, nodes)
     return (yield from integral(joint, kinks, terms.linear, float(terms.constant[0]), regions))
