@@ -46,6 +46,21 @@ def run(folder, *command, cwd=None, **environment):
     )
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder that holds the code of CALL, and what CALL said as it was compiled."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return folder, run(folder, "-c", CALL)
+
+
+@pytest.fixture
+def copied(compiled, tmp_path):
+    """The same in a folder of the test's own."""
+    folder, first = compiled
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return tmp_path, first
+
+
 def empty(content):
     return b""
 
@@ -68,8 +83,8 @@ def longer(content):
 
 
 @pytest.mark.parametrize("damage", [empty, cut, garbage, one_bit, longer])
-def test_damaged_code_is_compiled_again_and_replaced(tmp_path, damage):
-    first = run(tmp_path, "-c", CALL)
+def test_damaged_code_is_compiled_again_and_replaced(copied, damage):
+    tmp_path, first = copied
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.nbc")}
     assert files
     for path, content in files.items():
@@ -84,9 +99,9 @@ def test_damaged_code_is_compiled_again_and_replaced(tmp_path, damage):
     assert (third.stdout, third.stderr) == (first.stdout, first.stderr)
 
 
-def test_another_kernels_file_is_damage_too(tmp_path):
+def test_another_kernels_file_is_damage_too(copied):
     """A sound file at another's name: it is not what the name says."""
-    first = run(tmp_path, "-c", CALL)
+    tmp_path, first = copied
     files = sorted(tmp_path.rglob("*.nbc"))
     contents = [path.read_bytes() for path in files]
     for path, content in zip(files, contents[1:] + contents[:1], strict=True):
@@ -96,19 +111,19 @@ def test_another_kernels_file_is_damage_too(tmp_path):
     assert sum("damaged" in line for line in again.stderr.splitlines()) == len(files)
 
 
-def test_files_that_cannot_be_written_or_read_cost_the_compilation(tmp_path):
-    first = run(tmp_path / "a", "-c", CALL)
-    for path in (tmp_path / "a").rglob("*.nbc"):
+def test_files_that_cannot_be_written_or_read_cost_the_compilation(copied):
+    tmp_path, first = copied
+    for path in list(tmp_path.rglob("*.nbc")):
         path.unlink()
         path.mkdir()
-    again = run(tmp_path / "a", "-c", CALL)
+    again = run(tmp_path, "-c", CALL)
     assert again.stdout == first.stdout
     assert "is compiled again" in again.stderr
     assert "is not kept on disk" in again.stderr
 
 
-def test_code_of_older_sources_is_removed(tmp_path):
-    run(tmp_path, "-c", CALL)
+def test_code_of_older_sources_is_removed(copied):
+    tmp_path, _ = copied
     names = sorted(path.name for path in tmp_path.rglob("*.nbc"))
     for path in list(tmp_path.rglob("*.nbc")):
         base, _, entry, _ = path.name.rsplit(".", 3)
