@@ -1,4 +1,4 @@
-"""How results say that some of their numbers are not as accurate as is promised: a warning a call."""
+"""Warnings of numbers that are not as accurate as is promised, one for each call."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class AccuracyWarning(UserWarning):
 
 
 class _Report:
-    """What is uncertain within one public call."""
+    """Uncertain numbers of one public call."""
 
     def __init__(self) -> None:
         self.members: np.ndarray | None = None  # which data of the call are worked on

@@ -78,7 +78,7 @@ def read_exactly(stream: IO[bytes], count: int, before: int = 0) -> np.ndarray:
 
 
 class Header(NamedTuple):
-    """What an .npy file says of its array."""
+    """Shape, dtype and size of an array, as the header of its .npy file declares them."""
 
     shape: tuple[int, ...]
     fortran_order: bool

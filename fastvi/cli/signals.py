@@ -14,7 +14,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Received:
-    """How many SIGTERMs have come."""
+    """Count of the SIGTERMs that have come."""
 
     def __init__(self) -> None:
         self.count = 0
