@@ -15,7 +15,7 @@ import pytest
 from problems import Problem, Size, mild_problem, random_problem
 
 import fastvi
-from fastvi.engine.elbo_gradient import expected_log_joint
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 
 KINDS = {"concentrated": random_problem, "spread over all states": mild_problem}
 STARTS = {"from the prior": 0, "from the prior and four random starts": 4}

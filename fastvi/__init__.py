@@ -21,7 +21,7 @@ _HOME = {
     "NeuralDecoder": "fastvi.models.neural_decoder",
     "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
-    "load": "fastvi.models.storage",
+    "load": "fastvi.core.storage",
     "Bernoulli": "fastvi.distributions.bernoulli",
     "Categorical": "fastvi.distributions.categorical",
     "Encoder": "fastvi.distributions.encoder",
@@ -29,7 +29,7 @@ _HOME = {
     "MultivariateNormal": "fastvi.distributions.multivariate_normal",
     "Normal": "fastvi.distributions.normal",
     "Uniform": "fastvi.distributions.uniform",
-    "AccuracyWarning": "fastvi.accuracy",
+    "AccuracyWarning": "fastvi.core.accuracy",
     "log_marginal": "fastvi.exact.log_marginal",
     "log_partition": "fastvi.exact.log_partition",
     "log_marginal_gradient": "fastvi.exact.log_marginal_gradient",
@@ -44,16 +44,16 @@ _HOME = {
     "Calibration": "fastvi.estimators.calibration",
     "CalibrationEntry": "fastvi.estimators.calibration",
     "estimate_log_marginal": "fastvi.estimators.estimate_log_marginal",
-    "Estimate": "fastvi.estimators.estimate",
-    "log_mean_exp": "fastvi.estimators.log_weights",
-    "effective_sample_size": "fastvi.estimators.log_weights",
-    "importance_weighted_bound": "fastvi.estimators.importance_weighted_bound",
-    "jackknife_bound": "fastvi.estimators.jackknife_bound",
-    "diagnose": "fastvi.estimators.diagnose",
-    "renyi_bound": "fastvi.estimators.renyi_bound",
-    "LogWeights": "fastvi.estimators.streaming",
-    "pareto_k": "fastvi.estimators.pareto",
-    "psis": "fastvi.estimators.pareto",
+    "Estimate": "fastvi.weights.estimate",
+    "log_mean_exp": "fastvi.weights.log_weights",
+    "effective_sample_size": "fastvi.weights.log_weights",
+    "importance_weighted_bound": "fastvi.weights.importance_weighted_bound",
+    "jackknife_bound": "fastvi.weights.jackknife_bound",
+    "diagnose": "fastvi.weights.diagnose",
+    "renyi_bound": "fastvi.weights.renyi_bound",
+    "LogWeights": "fastvi.weights.streaming",
+    "pareto_k": "fastvi.weights.pareto",
+    "psis": "fastvi.weights.pareto",
     "elbo": "fastvi.bounds.elbo",
     "Elbo": "fastvi.bounds.elbo",
     "kl_divergence": "fastvi.bounds.kl_divergence",
@@ -86,13 +86,14 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastvi import datasets as datasets
-    from fastvi.accuracy import AccuracyWarning as AccuracyWarning
     from fastvi.bounds.chi_square_bound import chi_square_bound as chi_square_bound
     from fastvi.bounds.elbo import Elbo as Elbo
     from fastvi.bounds.elbo import elbo as elbo
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
     from fastvi.bounds.kl_from_posterior import kl_from_posterior as kl_from_posterior
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
+    from fastvi.core.accuracy import AccuracyWarning as AccuracyWarning
+    from fastvi.core.storage import load as load
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
     from fastvi.distributions.categorical import Categorical as Categorical
     from fastvi.distributions.encoder import Encoder as Encoder
@@ -110,19 +111,7 @@ if TYPE_CHECKING:
     from fastvi.estimators.calibrate import calibrate as calibrate
     from fastvi.estimators.calibration import Calibration as Calibration
     from fastvi.estimators.calibration import CalibrationEntry as CalibrationEntry
-    from fastvi.estimators.diagnose import diagnose as diagnose
-    from fastvi.estimators.estimate import Estimate as Estimate
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
-    from fastvi.estimators.importance_weighted_bound import (
-        importance_weighted_bound as importance_weighted_bound,
-    )
-    from fastvi.estimators.jackknife_bound import jackknife_bound as jackknife_bound
-    from fastvi.estimators.log_weights import effective_sample_size as effective_sample_size
-    from fastvi.estimators.log_weights import log_mean_exp as log_mean_exp
-    from fastvi.estimators.pareto import pareto_k as pareto_k
-    from fastvi.estimators.pareto import psis as psis
-    from fastvi.estimators.renyi_bound import renyi_bound as renyi_bound
-    from fastvi.estimators.streaming import LogWeights as LogWeights
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal
@@ -144,4 +133,15 @@ if TYPE_CHECKING:
         RestrictedBoltzmannMachine as RestrictedBoltzmannMachine,
     )
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork as SigmoidBeliefNetwork
-    from fastvi.models.storage import load as load
+    from fastvi.weights.diagnose import diagnose as diagnose
+    from fastvi.weights.estimate import Estimate as Estimate
+    from fastvi.weights.importance_weighted_bound import (
+        importance_weighted_bound as importance_weighted_bound,
+    )
+    from fastvi.weights.jackknife_bound import jackknife_bound as jackknife_bound
+    from fastvi.weights.log_weights import effective_sample_size as effective_sample_size
+    from fastvi.weights.log_weights import log_mean_exp as log_mean_exp
+    from fastvi.weights.pareto import pareto_k as pareto_k
+    from fastvi.weights.pareto import psis as psis
+    from fastvi.weights.renyi_bound import renyi_bound as renyi_bound
+    from fastvi.weights.streaming import LogWeights as LogWeights

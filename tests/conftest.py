@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("fastvi")
 @pytest.fixture
 def each_report(monkeypatch):
     """Progress is told of every time, not ten times a second."""
-    from fastvi.engine import progress
+    from fastvi.engine.run import progress
 
     clock = itertools.count()
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
@@ -27,7 +27,7 @@ def each_report(monkeypatch):
 @pytest.fixture
 def set_threads(monkeypatch):
     """Set the number of threads, and have the smallest task worth one."""
-    from fastvi.engine import threads
+    from fastvi.engine.run import threads
 
     monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
     return lambda count: monkeypatch.setenv("FASTVI_NUM_THREADS", str(count))

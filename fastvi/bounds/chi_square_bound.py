@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.bounds.questions import Part, parts_of
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine import requests
-from fastvi.engine.expectations import half_log_square_sum
+from fastvi.engine.expectation.expectations import half_log_square_sum
+from fastvi.inputs import requests
+from fastvi.inputs.bound_parts import Part, parts_of
 from fastvi.models.enumerable import Enumerable
 
 

@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.accuracy import reported, working_on
 from fastvi.bounds.kl_divergence import kl_divergence
-from fastvi.bounds.questions import Part, parts_of
+from fastvi.core import validation
+from fastvi.core.accuracy import reported, working_on
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine import requests
 from fastvi.engine.cuda.arrays import DeviceData, refuse_pixels
 from fastvi.engine.cuda.place import Unsupported
-from fastvi.engine.expected_joint import log_ratio
+from fastvi.engine.expectation.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
-from fastvi.exact.question import NO_SUM
+from fastvi.inputs import requests
+from fastvi.inputs.bound_parts import Part, parts_of
+from fastvi.inputs.question import NO_SUM
 from fastvi.models.enumerable import Enumerable
 
 _LOG = logging.getLogger("fastvi")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid, sigmoid
 from fastvi.distributions.categorical import Categorical, log_softmax
 from fastvi.distributions.multivariate_normal import MultivariateNormal, solve_lower

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from fastvi.bounds.posterior_divergence import posterior_divergence
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine import requests
+from fastvi.inputs import requests
 from fastvi.models.enumerable import Enumerable
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastvi.bounds.kl_divergence import triangular_kl
-from fastvi.bounds.questions import Part
 from fastvi.distributions.multivariate_normal import moments_of, solve_lower, times_vectors
+from fastvi.inputs.bound_parts import Part
 from fastvi.models.linear_gaussian import LinearGaussian, _triangle
 
 

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.bounds.linear_posterior import linear_divergence
-from fastvi.bounds.questions import Part, parts_of
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
-from fastvi.engine import expectations, requests
-from fastvi.engine.log_sum import log_sums
-from fastvi.engine.runs import Run
+from fastvi.engine.expectation import expectations
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.run.runs import Run
+from fastvi.inputs import requests
+from fastvi.inputs.bound_parts import Part, parts_of
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastvi import validation
-from fastvi.bounds.questions import Part
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.inputs.bound_parts import Part
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 

@@ -83,7 +83,7 @@ def study(
       fastvi study --quick
     """
     from fastvi.cli.study import run_studies
-    from fastvi.studies.settings import Settings
+    from fastvi.studies.common.settings import Settings
 
     settings = Settings.quick(seed) if quick else Settings(seed=seed)
     settings = replace(

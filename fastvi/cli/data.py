@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fastvi.archives import Archive, Damaged, TooLarge, read_npy
 from fastvi.cli.group import WrongInput
+from fastvi.core.archives import Archive, Damaged, TooLarge, read_npy
+from fastvi.core.files import open_regular
 from fastvi.datasets import load_idx
-from fastvi.files import open_regular
 
 _USUAL_KEYS = ("x", "images")
 

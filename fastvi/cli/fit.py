@@ -22,9 +22,9 @@ from fastvi.cli.outputs import (
     write_output,
 )
 from fastvi.cli.terminal import print_table
+from fastvi.core.storage import write_model
 from fastvi.fitting.starts import starting_network
 from fastvi.models.enumerable import Enumerable
-from fastvi.models.storage import write_model
 
 
 def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:

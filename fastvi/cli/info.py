@@ -9,8 +9,8 @@ import click
 import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.engine.cuda.device import state
-from fastvi.engine.hardware import caches
-from fastvi.studies.environment import environment
+from fastvi.engine.run.hardware import caches
+from fastvi.studies.common.environment import environment
 
 
 def show_info() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from fastvi.cli.group import WrongInput
-from fastvi.files import check_writable, descriptor, write_whole
+from fastvi.core.files import check_writable, descriptor, write_whole
 
 STANDARD_OUTPUT = "-"
 _ARRAYS = (b"PK", b"\x93N")  # how .npz and .npy files begin

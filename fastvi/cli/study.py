@@ -11,9 +11,9 @@ import click
 
 from fastvi.cli.group import WrongInput
 from fastvi.cli.terminal import print_table, progress_bar
-from fastvi.studies.output import write_result
-from fastvi.studies.result import StudyResult
-from fastvi.studies.settings import Settings
+from fastvi.studies.common.output import write_result
+from fastvi.studies.common.result import StudyResult
+from fastvi.studies.common.settings import Settings
 
 
 def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
@@ -25,7 +25,7 @@ def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
             raise WrongInput(f"--out must lead to folders that can be written, got {str(place)!r}")
     for name in names:
         with progress_bar(name) as report:
-            result: StudyResult = import_module(f"fastvi.studies.{name}").run(settings, report)
+            result: StudyResult = import_module(f"fastvi.studies.{name}.study").run(settings, report)
             report("writing files and pictures", 0, 1)
             written = write_result(result, settings, out)
         _show(result, written)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.archives import Damaged, TooLarge, check_size, read_exactly
-from fastvi.files import open_regular, path_text
+from fastvi.core.archives import Damaged, TooLarge, check_size, read_exactly
+from fastvi.core.files import open_regular, path_text
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_AXES = 32  # what every NumPy since 1.26 can hold

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastvi.files import write_whole
+from fastvi.core.files import write_whole
 
 # Each pixel counts the inked cells in a block of 16. Half of them is the threshold that does not favour paper
 # or ink; strokes stay connected, and no image comes out empty (32 % of all pixels are ink).

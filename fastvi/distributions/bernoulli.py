@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 
 
@@ -102,7 +102,7 @@ class Bernoulli(Distribution):
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.draws import bernoulli_draws
+        from fastvi.kernels.cpu.random.draws import bernoulli_draws
 
         return bernoulli_draws(np.atleast_2d(self.logits), num, seed, 0, 0)
 

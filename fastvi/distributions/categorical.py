@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.models.base import Frozen
 
 _LARGEST = 1e300  # differences of logits, and sums of these, stay finite
@@ -118,7 +118,7 @@ class Categorical(Frozen):
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
+        from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
 
         probabilities = np.atleast_2d(self.probabilities)
         draws, uniforms = np.empty((num, len(probabilities)), np.int64), np.empty(num)

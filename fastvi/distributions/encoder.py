@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.normal import Normal
@@ -186,7 +186,7 @@ class Encoder(Frozen):
         """
         data = validation.real_matrix(x, "x", self.num_pixels)
         # imported here, so that distributions do not import numba
-        from fastvi.engine.matmul import layer_inputs
+        from fastvi.engine.linalg.products import layer_inputs
 
         with np.errstate(over="ignore", invalid="ignore"):
             hidden = layer_inputs(self.layers, ACTIVATIONS[self.activation], data)[-1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
@@ -166,8 +166,8 @@ class Mixture(Frozen):
         components = self._resolved("sample")
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.component_draws import pick_components
-        from fastvi.kernels.cpu.draws import split_seed
+        from fastvi.kernels.cpu.random.component_draws import pick_components
+        from fastvi.kernels.cpu.random.draws import split_seed
 
         num_data = 1 if self.num_data is None else self.num_data
         picked = np.empty((num_data, num), np.int64)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.normal import Normal
 
@@ -164,7 +164,7 @@ class MultivariateNormal(Distribution):
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.normal_draws import standard_normals
+        from fastvi.kernels.cpu.random.normal_draws import standard_normals
 
         mean = np.atleast_2d(self.mean)
         draws = times_vectors(self.cholesky, standard_normals(num, len(mean), self.num_latents, seed))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
@@ -98,7 +98,7 @@ class Normal(Distribution):
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.normal_draws import standard_normals
+        from fastvi.kernels.cpu.random.normal_draws import standard_normals
 
         mean, std = np.atleast_2d(self.mean), np.atleast_2d(self.std)
         draws = standard_normals(num, mean.shape[0], self.num_latents, seed)

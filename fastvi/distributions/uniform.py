@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
-from fastvi.engine import requests
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.machines import layer_log_weights, pair_log_weights
-from fastvi.engine.progress import Progress, Report, Reporter
+from fastvi.engine.run.progress import Progress, Report, Reporter
 from fastvi.estimators.annealed_log_weights import (
     WITH_LATENTS,
     checked_data,
@@ -22,8 +21,7 @@ from fastvi.estimators.annealed_log_weights import (
     checked_latents,
     log_weights,
 )
-from fastvi.estimators.estimate import Estimate
-from fastvi.estimators.summary import Summary
+from fastvi.inputs import requests
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.models.linear_gaussian import LinearGaussian
@@ -31,6 +29,8 @@ from fastvi.models.log_joint import LogJoint
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.weights.estimate import Estimate
+from fastvi.weights.summary import Summary
 
 _MOST = 2**32 - 1  # a step, a chain and a datum are words of the generator's counter
 _MACHINES = (RestrictedBoltzmannMachine, BoltzmannMachine)

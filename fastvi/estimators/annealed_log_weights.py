@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
@@ -15,7 +15,7 @@ from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget, UserTarget
 from fastvi.engine.annealing.units import softplus_log_weights
-from fastvi.engine.large_logits import are_large
+from fastvi.engine.decoder.large_logits import are_large
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import LogPrior
 from fastvi.models.linear_gaussian import LinearGaussian

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
-from fastvi.engine.progress import Progress
+from fastvi.engine.run.progress import Progress
 from fastvi.estimators.annealed_importance_sampling import annealed_importance_sampling
-from fastvi.estimators.estimate import Estimate
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.linear_gaussian import LinearGaussian
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.weights.estimate import Estimate
 
 _SIMULATED = (SigmoidBeliefNetwork, BinarySparseCoding, NeuralDecoder, LinearGaussian)
 

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import WORDS, Mixture
 from fastvi.distributions.normal import Normal
-from fastvi.engine.progress import Progress, Reporter
+from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.estimators.calibration import Calibration, CalibrationEntry, entry
-from fastvi.estimators.estimate import Estimate
 from fastvi.estimators.estimate_log_marginal import estimate_log_marginal
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.models.enumerable import check_model
 from fastvi.models.joint_table import JointTable
+from fastvi.weights.estimate import Estimate
 
 Estimator = Callable[[Any, Any, int], Estimate]
 

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine import requests
 from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
-from fastvi.engine.progress import Progress, Reporter
-from fastvi.engine.runs import Run
-from fastvi.estimators.estimate import Estimate
-from fastvi.estimators.proposal import WORDS, columns, resolved
+from fastvi.engine.run.progress import Progress, Reporter
+from fastvi.engine.run.runs import Run
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
-from fastvi.exact.question import NO_SUM, checked_data, exact_log_z, seen_groups
+from fastvi.inputs import requests
+from fastvi.inputs.proposal import WORDS, columns, resolved
+from fastvi.inputs.question import NO_SUM, checked_data, exact_log_z, seen_groups
 from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.joint_table import JointTable
+from fastvi.weights.estimate import Estimate
 
 
 def estimate_log_marginal(

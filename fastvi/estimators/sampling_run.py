@@ -7,14 +7,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.engine.importance.jobs import Job, Sampler, jobs, run_job
 from fastvi.engine.importance.jobs import Part as JobPart
 from fastvi.engine.importance.weight_sums import WeightSums
-from fastvi.engine.runs import Run
-from fastvi.estimators.estimate import Estimate
-from fastvi.estimators.summary import estimate_of_sums
-from fastvi.kernels.cpu.pareto import tail_length
+from fastvi.engine.run.runs import Run
+from fastvi.kernels.cpu.weights.pareto import tail_length
+from fastvi.weights.estimate import Estimate
+from fastvi.weights.summary import estimate_of_sums
 
 FIRST_LOOK = 1000  # samples before a target is looked at; fewer say little about their own error
 _GROWTH = 1.5  # from one look to the next

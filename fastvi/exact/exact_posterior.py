@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.engine import posteriors, requests
-from fastvi.engine.form import slices
-from fastvi.engine.log_sum import log_sums, log_sums_and_means
-from fastvi.engine.progress import Progress
-from fastvi.engine.runs import Run
-from fastvi.exact.memory import PAIR_DATA, Asked
-from fastvi.exact.question import Group, Options, Question, always_summed, ask
+from fastvi.core import validation
+from fastvi.engine.posterior import posteriors
+from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
+from fastvi.engine.run.progress import Progress
+from fastvi.engine.run.runs import Run
+from fastvi.engine.states.form import slices
+from fastvi.inputs import requests
+from fastvi.inputs.memory import PAIR_DATA, Asked
+from fastvi.inputs.question import Group, Options, Question, always_summed, ask
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_probabilities
 
 if TYPE_CHECKING:
-    from fastvi.engine.form import Form
+    from fastvi.engine.states.form import Form
 
 
 _LOG = logging.getLogger("fastvi")

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.accuracy import reported, working_on
-from fastvi.engine import requests
+from fastvi.core import validation
+from fastvi.core.accuracy import reported, working_on
 from fastvi.engine.cuda.arrays import like_data
-from fastvi.engine.log_sum import log_sums
-from fastvi.engine.progress import Progress
-from fastvi.exact.memory import Asked
-from fastvi.exact.question import Options, ask, check_table
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.run.progress import Progress
+from fastvi.inputs import requests
+from fastvi.inputs.memory import Asked
+from fastvi.inputs.question import Options, ask, check_table
 from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of, log_probabilities
 from fastvi.models.joint_table import JointTable
 

@@ -8,11 +8,11 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.engine import requests
-from fastvi.engine.progress import Progress
-from fastvi.exact.memory import Asked
-from fastvi.exact.question import Options, ask, check_table
+from fastvi.core import validation
+from fastvi.engine.run.progress import Progress
+from fastvi.inputs import requests
+from fastvi.inputs.memory import Asked
+from fastvi.inputs.question import Options, ask, check_table
 from fastvi.models.enumerable import Enumerable, check_model, without_partition
 from fastvi.models.joint_table import JointTable
 

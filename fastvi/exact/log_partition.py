@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from concurrent.futures import Executor
 
-from fastvi import validation
-from fastvi.engine import requests
-from fastvi.engine.log_sum import log_sums
-from fastvi.engine.progress import Progress
-from fastvi.exact.question import Options, nothing_observed
+from fastvi.core import validation
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.run.progress import Progress
+from fastvi.inputs import requests
+from fastvi.inputs.question import Options, nothing_observed
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.models.enumerable import NO_DATA
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine

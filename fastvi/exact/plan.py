@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
-from fastvi.engine import requests
-from fastvi.exact.memory import Asked, Seen, predicted_bytes
+from fastvi.core import validation
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
+from fastvi.inputs import requests
+from fastvi.inputs.memory import Asked, Seen, predicted_bytes
 from fastvi.models.enumerable import Enumerable, check_model
 
 QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.engine import posteriors
-from fastvi.engine.form import num_chunks
-from fastvi.engine.log_sum import log_sums, log_sums_and_means
-from fastvi.engine.runs import Run
-from fastvi.exact.memory import Asked
+from fastvi.engine.posterior import posteriors
+from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
+from fastvi.engine.run.runs import Run
+from fastvi.engine.states.form import num_chunks
+from fastvi.inputs.memory import Asked
 from fastvi.models.enumerable import NO_DATA, Enumerable
 
 _WORK = 1 << 29  # states times data of one measured wave, at most: a fraction of a second
@@ -222,8 +222,8 @@ def _rehearsed(ask: Callable[[np.ndarray, Run], None], x: np.ndarray) -> tuple[f
 
 def _gradient_chunk(form: Any) -> int | None:
     """Data that the second pass takes at a time."""
-    from fastvi.engine.block_form import BlockForm
-    from fastvi.engine.network_gradient import CHUNK_DATA
+    from fastvi.engine.decoder.block_form import BlockForm
+    from fastvi.engine.decoder.network_gradient import CHUNK_DATA
 
     return CHUNK_DATA if isinstance(form, BlockForm) else None
 

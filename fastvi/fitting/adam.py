@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 
 _LARGEST = 2.0**511  # of a gradient: its square is in the range, and so is the difference of two squares
 _DECAY_MEAN, _DECAY_SQUARE, _TINY = 0.9, 0.999, 1e-8  # those of Kingma and Ba (2015)

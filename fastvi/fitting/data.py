@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.models.enumerable import Enumerable
 
 # of |x| / noise_std in a fit: gradients grow as its square, and their squares must stay in the range

@@ -10,16 +10,16 @@ import numpy as np
 from fastvi.bounds.elbo import elbo
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.elbo_gradient import expected_log_joint
-from fastvi.engine.expected_joint import expected_joint
-from fastvi.engine.matmul import matmul
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+from fastvi.engine.expectation.expected_joint import expected_joint
+from fastvi.engine.linalg.products import matmul
 from fastvi.exact.exact_posterior import exact_posterior
-from fastvi.exact.question import Options, always_summed, ask
 from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 from fastvi.fitting.tiled import tiled_form
+from fastvi.inputs.question import Options, always_summed, ask
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.layers import ACTIVATIONS
-from fastvi.engine.matmul import layer_inputs, matmul
+from fastvi.engine.linalg.products import layer_inputs, matmul
 
 # derivative of an activation from its value
 _SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi import validation
-from fastvi.engine.coding_moments import coding_moments
-from fastvi.engine.matmul import matmul
-from fastvi.engine.runs import Run
-from fastvi.engine.symmetric import solve_rows
+from fastvi.core import validation
+from fastvi.engine.linalg.products import matmul
+from fastvi.engine.linalg.symmetric import solve_rows
+from fastvi.engine.posterior.coding_moments import coding_moments
+from fastvi.engine.run.runs import Run
 from fastvi.exact.log_marginal import log_marginal
-from fastvi.exact.question import Options, ask
 from fastvi.fitting.training import Stepper
+from fastvi.inputs.question import Options, ask
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
 from fastvi.bounds.elbo import elbo
+from fastvi.core import validation
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.progress import Progress
+from fastvi.engine.run.progress import Progress
 from fastvi.fitting import encoder_learners as learners
 from fastvi.fitting.data import training_data
 from fastvi.fitting.fit import Fit

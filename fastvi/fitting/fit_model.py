@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.progress import Progress
+from fastvi.engine.run.progress import Progress
 from fastvi.fitting.data import training_data
 from fastvi.fitting.expectation_maximization import ExpectationMaximization
 from fastvi.fitting.fit import Fit

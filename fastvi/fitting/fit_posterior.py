@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine import block_mean_field, mean_field, pair_mean_field
-from fastvi.engine.block_form import BlockForm
-from fastvi.engine.mean_field import MeanFieldFit
+from fastvi.engine.decoder.block_form import BlockForm
+from fastvi.engine.mean_field import block_mean_field, mean_field, pair_mean_field
+from fastvi.engine.mean_field.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
-from fastvi.exact.question import Options, ask
 from fastvi.fitting import normal_posterior
 from fastvi.fitting.data import check_reach
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.stochastic_posterior import climb, prior_parameters
+from fastvi.inputs.question import Options, ask
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.neural_decoder import NeuralDecoder

@@ -11,10 +11,10 @@ import numpy as np
 
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine import mean_field
-from fastvi.engine.elbo_gradient import expected_log_joint
-from fastvi.engine.matmul import matmul
-from fastvi.engine.q_moments import q_moments
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+from fastvi.engine.expectation.q_moments import q_moments
+from fastvi.engine.linalg.products import matmul
+from fastvi.engine.mean_field import mean_field
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.exact.log_marginal_gradient import log_marginal_gradient
 from fastvi.fitting.adam import Adam

@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 
 from fastvi.bounds.elbo import elbo
 from fastvi.distributions.normal import Normal
-from fastvi.engine.normal_expectation import NormalExpectation, report_uncertain
-from fastvi.engine.threads import parallel_map
+from fastvi.engine.quadrature.normal_expectation import NormalExpectation, report_uncertain
+from fastvi.engine.run.threads import parallel_map
 from fastvi.fitting.fit import Fit
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian

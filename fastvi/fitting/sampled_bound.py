@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
-from fastvi.engine.q_draws import binary_draws, log_probabilities_of, normal_draws
-from fastvi.engine.sampled_joint import SampledJoint
+from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
+from fastvi.engine.expectation.sampled_joint import SampledJoint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
 from fastvi.models.enumerable import Enumerable

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.distributions.bernoulli import sigmoid
-from fastvi.engine.q_draws import weighted_sums_of
+from fastvi.engine.expectation.q_draws import weighted_sums_of
 
 
 def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:

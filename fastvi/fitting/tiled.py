@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.engine.block_form import BlockForm
-from fastvi.engine.large_logits import largest_reach
+from fastvi.engine.decoder.block_form import BlockForm
+from fastvi.engine.decoder.large_logits import largest_reach
 from fastvi.models.enumerable import Enumerable
 
 

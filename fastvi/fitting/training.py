@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastvi import validation
-from fastvi.engine.checkpoints import Checkpoint, digest
-from fastvi.engine.progress import Progress, Reporter
-from fastvi.exact.question import tiles
+from fastvi.core import validation
+from fastvi.engine.run.checkpoints import Checkpoint, digest
+from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.fitting.adam import Adam, cosine
+from fastvi.inputs.question import tiles
 
 _LOG = logging.getLogger("fastvi")
 

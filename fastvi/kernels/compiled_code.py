@@ -10,7 +10,8 @@ Numba's own cache asks only whether the kernel's file has changed, and trusts wh
 - a file's name follows from what it holds, so there is no index that could be damaged or lost. (Numba
   numbers its files: two processes that compile for unlike processors at a time could take one number.)
 
-``FunctionCache`` is private to Numba; `tests/test_compiled_code.py` looks at each behaviour relied on.
+``FunctionCache`` is private to Numba; `tests/kernels/test_compiled_code.py` looks at each behaviour
+relied on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from fastvi.kernels.cpu.host import CHOSEN
+from fastvi.kernels.cpu.simd.host import CHOSEN
 
 _LOG = logging.getLogger("fastvi")
 _SEAL = hashlib.sha256().digest_size

@@ -59,7 +59,7 @@ class Frozen:
         The file is written whole beside its destination and then renamed: a crash leaves the old file or the
         new one. Permissions of an existing file are kept; a pipe or a character device is written into.
         """
-        from fastvi.models.storage import save
+        from fastvi.core.storage import save
 
         save(self, path)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import Enumerable
 
 
@@ -129,7 +129,7 @@ class BinarySparseCoding(Enumerable):
         return validation.observed_real_data(x, observed, self.num_pixels)
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.pair_form import sparse_coding_form
+        from fastvi.engine.states.pair_form import sparse_coding_form
 
         return sparse_coding_form(self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits)
 
@@ -148,14 +148,14 @@ class BinarySparseCoding(Enumerable):
         return CodingTarget(self._parts(pixels, with_prior=with_prior))
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.sampled_joint import BernoulliPrior, SampledJoint
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
 
         prior, layers = BernoulliPrior(self.prior_logits), [(self.weights, self.bias)]
         return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
 
     def _parts(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
         """What is linear and quadratic in z. Without the prior, p(z) = 2^-d is divided out again."""
-        from fastvi.engine.pair_form import sparse_coding_parts
+        from fastvi.engine.states.pair_form import sparse_coding_parts
 
         prior = self.prior_logits if with_prior else np.zeros(self.num_latents)
         parts: Any = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
@@ -164,7 +164,7 @@ class BinarySparseCoding(Enumerable):
         return parts._replace(data=parts.data._replace(constant=(0.0, 0.0)))
 
     def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        from fastvi.engine.elbo_gradient import expected_log_joint
+        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 
         return expected_log_joint(self._parts(pixels), x, logits).value
 
@@ -189,7 +189,7 @@ class BinarySparseCoding(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        from fastvi.engine.coding_moments import coding_moments
+        from fastvi.engine.posterior.coding_moments import coding_moments
 
         found = coding_moments(self._form(pixels, "float64"), x, data_weights, run)
         out, weights, std, mean = self._no_gradient(), self.weights[pixels], self.noise_std, found.mean

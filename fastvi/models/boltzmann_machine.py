@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks
 from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 
 
@@ -124,7 +124,7 @@ class BoltzmannMachine(Enumerable):
         return np.flatnonzero(~pixels)
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.pair_form import boltzmann_form
+        from fastvi.engine.states.pair_form import boltzmann_form
 
         return boltzmann_form(self.couplings, self.bias, pixels)
 
@@ -136,13 +136,13 @@ class BoltzmannMachine(Enumerable):
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         from fastvi.engine.importance.pair_target import PairTarget
-        from fastvi.engine.pair_form import boltzmann_parts
+        from fastvi.engine.states.pair_form import boltzmann_parts
 
         return PairTarget(boltzmann_parts(self.couplings, self.bias, pixels))
 
     def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        from fastvi.engine.elbo_gradient import expected_log_joint
-        from fastvi.engine.pair_form import boltzmann_parts
+        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+        from fastvi.engine.states.pair_form import boltzmann_parts
 
         return expected_log_joint(boltzmann_parts(self.couplings, self.bias, pixels), x, logits).value
 
@@ -174,7 +174,7 @@ class BoltzmannMachine(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        from fastvi.engine.state_moments import state_moments
+        from fastvi.engine.posterior.state_moments import state_moments
 
         free = ~pixels
         moments = np.zeros((self.num_units, self.num_units))
@@ -245,7 +245,7 @@ class BoltzmannMachine(Enumerable):
         return out
 
     def _check_draws(self) -> None:
-        from fastvi.engine.requests import check_draws
+        from fastvi.inputs.requests import check_draws
 
         check_draws(self, self.num_units, (
             "draw approximately, by Gibbs sampling, or give some units to exact_posterior as observed: its "
@@ -272,7 +272,7 @@ class BoltzmannMachine(Enumerable):
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         self._check_draws()
-        from fastvi.engine.posteriors import sample_form
+        from fastvi.engine.posterior.posteriors import sample_form
 
         z = sample_form(self._partition_form(), num, seed)
         return Pairs(z, z.copy())

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import weighted_sums_bytes
 from fastvi.models.base import Model
-from fastvi.models.blocks import weighted_sums_bytes
 
 if TYPE_CHECKING:
     from fastvi.distributions.base import Distribution
-    from fastvi.engine.form import Form
+    from fastvi.engine.expectation.sampled_joint import SampledJoint
     from fastvi.engine.importance.proposals import Ancestral
     from fastvi.engine.importance.targets import Target
     from fastvi.engine.memory.form import FormMemory
-    from fastvi.engine.runs import Run
-    from fastvi.engine.sampled_joint import SampledJoint
+    from fastvi.engine.run.runs import Run
+    from fastvi.engine.states.form import Form
 
 
 class Enumerable(Model):
@@ -90,7 +90,7 @@ class Enumerable(Model):
 
     def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """E_q[log p(x, z)] (N,), not normalised, for binary latents: q's ``logits`` (free,) or (N, free)."""
-        from fastvi.engine.expected_joint import expected_joint
+        from fastvi.engine.expectation.expected_joint import expected_joint
 
         return expected_joint(self._form(pixels, "float64"), x, logits)
 
@@ -114,8 +114,8 @@ class Enumerable(Model):
 
     def _log_z(self) -> float:
         """log Z; 0 of a model that is normalised. Summed once: no parameter of a model changes."""
-        from fastvi.engine.log_sum import log_sums
-        from fastvi.engine.runs import Run
+        from fastvi.engine.posterior.log_sum import log_sums
+        from fastvi.engine.run.runs import Run
 
         if self._summed_log_z is None:
             form = self._partition_form()
@@ -172,7 +172,7 @@ def log_marginal_of(
     model: Enumerable, x: np.ndarray, pixels: np.ndarray, run: Run, *, dtype: str = "float64"
 ) -> np.ndarray:
     """log of the sum over the latents, not normalised; ``x`` (N, pixels observed)."""
-    from fastvi.engine.log_sum import log_sums
+    from fastvi.engine.posterior.log_sum import log_sums
 
     if model._is_closed(pixels):
         found = model._closed_form(x, pixels)
@@ -218,8 +218,8 @@ class LogPrior:
     """
 
     def __init__(self, model: Enumerable) -> None:
-        from fastvi.engine.log_sum import log_sums
-        from fastvi.engine.runs import Run
+        from fastvi.engine.posterior.log_sum import log_sums
+        from fastvi.engine.run.runs import Run
 
         everything = np.ones(model.num_pixels, bool)
         if model._is_closed(everything):

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.models.base import Model, Pairs
 
 _TOTAL_TOLERANCE = 1e-9

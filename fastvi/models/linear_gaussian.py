@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
 from fastvi.models.base import Pairs
@@ -175,13 +175,13 @@ class LinearGaussian(Enumerable):
         return self._decoder._target(pixels, num_states, with_prior=with_prior)
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.sampled_joint import NormalPrior, SampledJoint
+        from fastvi.engine.expectation.sampled_joint import NormalPrior, SampledJoint
 
         prior, layers = NormalPrior(self.prior.mean, self.prior.std), [(self.weights, self.bias)]
         return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
-        from fastvi.engine.matmul import matmul
+        from fastvi.engine.linalg.products import matmul
 
         mean, scale = moments_of(q, len(x))
         columns = np.ascontiguousarray((self.weights[pixels] / self.noise_std).T)
@@ -227,7 +227,7 @@ class LinearGaussian(Enumerable):
         R is the upper Cholesky factor of I + A^T A, the inverse of the posterior covariance, and
         m_n = (I + A^T A)^-1 A^T (x_n - b) / s.
         """
-        from fastvi.engine.matmul import matmul
+        from fastvi.engine.linalg.products import matmul
 
         kept = slice(None) if pixels is None else pixels
         scaled = self.weights[kept] / self.noise_std

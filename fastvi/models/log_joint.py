@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.models.enumerable import Enumerable
 
 
@@ -110,7 +110,7 @@ class LogJoint(Enumerable):
         return self._data(x)[:, None], None
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.user_form import user_form
+        from fastvi.engine.states.user_form import user_form
 
         return user_form(self)
 

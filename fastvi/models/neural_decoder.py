@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import BLOCK, cut, in_blocks
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal, normal_log_prob
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, cut, in_blocks
 from fastvi.models.enumerable import Enumerable
 
 _LIKELIHOODS = ("bernoulli", "gaussian")
@@ -164,7 +164,7 @@ class NeuralDecoder(Enumerable):
     def _decode(self, z: np.ndarray) -> np.ndarray:
         """eta(z), (..., D). Not by BLAS: its last bits depend on the number of threads."""
         if self.noise_std is None and isinstance(self.prior, Bernoulli):
-            from fastvi.engine.large_logits import LargeLogits, are_large
+            from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 
             if are_large(self.layers, self.activation, np.zeros(0)):
                 eta = LargeLogits(self.layers, self.activation)(
@@ -195,7 +195,7 @@ class NeuralDecoder(Enumerable):
                 "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with "
                 "a Normal prior: its latents are continuous, and log_marginal integrates over them"
             )
-        from fastvi.engine.block_form import block_form
+        from fastvi.engine.decoder.block_form import block_form
 
         activate = ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
@@ -238,7 +238,7 @@ class NeuralDecoder(Enumerable):
         return BinaryDecoderTarget(*decoder, self.num_latents, self.prior.logits if with_prior else None)
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.sampled_joint import BernoulliPrior, NormalPrior, SampledJoint
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, NormalPrior, SampledJoint
 
         prior: Any = None
         if isinstance(self.prior, Normal):
@@ -257,13 +257,13 @@ class NeuralDecoder(Enumerable):
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         if not isinstance(self.prior, Normal):
-            from fastvi.engine.block_form import block_form
-            from fastvi.engine.expected_joint import expected_joint
+            from fastvi.engine.decoder.block_form import block_form
+            from fastvi.engine.expectation.expected_joint import expected_joint
 
             activate, prior = ACTIVATIONS[self.activation], np.zeros(self.num_latents)
             form = block_form(self.layers, self.activation, activate, self.noise_std, prior, pixels)
             return expected_joint(form, x, q.logits) + self.num_latents * np.log(2.0)
-        from fastvi.engine.normal_expectation import expected_log_likelihood
+        from fastvi.engine.quadrature.normal_expectation import expected_log_likelihood
 
         mean, scale = moments_of(q, len(x))
         return expected_log_likelihood(self.layers, self.activation, self.noise_std, pixels, x, mean, scale)
@@ -280,13 +280,13 @@ class NeuralDecoder(Enumerable):
         return self._integral(x, pixels).log_marginal
 
     def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        from fastvi.engine.quadrature import predicted_bytes
+        from fastvi.engine.quadrature.quadrature_form import predicted_bytes
 
         return predicted_bytes([weight.shape for weight, _ in self.layers], self.num_latents, num_data)
 
     def _integral(self, x: np.ndarray, pixels: np.ndarray) -> Any:
         """log p(x) and the posterior's moments under a normal prior."""
-        from fastvi.engine.quadrature import quadrature
+        from fastvi.engine.quadrature.quadrature_form import quadrature
 
         prior: Any = self.prior
         return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, pixels)
@@ -306,7 +306,7 @@ class NeuralDecoder(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        from fastvi.engine.network_gradient import network_gradient
+        from fastvi.engine.decoder.network_gradient import network_gradient
 
         found = network_gradient(self._form(pixels, "float64"), x, data_weights, run)
         out, last = self._no_gradient(), len(self.layers) - 1

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 
 
@@ -111,7 +111,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         return self.num_latents <= self.num_pixels
 
     def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.softplus_form import softplus_sum_form
+        from fastvi.engine.states.softplus_form import softplus_sum_form
 
         return softplus_sum_form(
             self.weights[~pixels], self.visible_bias[~pixels], self.hidden_bias,
@@ -125,8 +125,8 @@ class RestrictedBoltzmannMachine(Enumerable):
         return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.data_terms import BinaryData
         from fastvi.engine.importance.softplus_target import ProductTarget
+        from fastvi.engine.states.data_terms import BinaryData
 
         seen = np.ascontiguousarray(self.weights[pixels])
         data = BinaryData(seen, np.ascontiguousarray(self.visible_bias[pixels]), self.hidden_bias, 0.0)
@@ -144,9 +144,9 @@ class RestrictedBoltzmannMachine(Enumerable):
     def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         if pixels.all():
             return -self.free_energy(x)
-        from fastvi.engine.log_sum import log_sums
-        from fastvi.engine.runs import Run
-        from fastvi.engine.softplus_form import softplus_sum_form
+        from fastvi.engine.posterior.log_sum import log_sums
+        from fastvi.engine.run.runs import Run
+        from fastvi.engine.states.softplus_form import softplus_sum_form
 
         # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
         none = np.empty((0, int((~pixels).sum()))), np.empty(0)
@@ -159,7 +159,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         return out
 
     def _partition_form(self) -> Any:
-        from fastvi.engine.softplus_form import softplus_sum_form
+        from fastvi.engine.states.softplus_form import softplus_sum_form
 
         none = np.empty((0, min(self.weights.shape))), np.empty(0)
         if self._sums_hidden:
@@ -208,7 +208,7 @@ class RestrictedBoltzmannMachine(Enumerable):
                 fields = np.einsum("nj,jk->nk", x[rows].astype(np.float64), self.weights)
                 mean[rows] = sigmoid(fields + self.hidden_bias)
         else:
-            from fastvi.engine.state_moments import state_moments
+            from fastvi.engine.posterior.state_moments import state_moments
 
             found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
             mean = found.mean
@@ -219,7 +219,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         return out
 
     def _partition_gradient(self, run: Any) -> dict[str, np.ndarray]:
-        from fastvi.engine.state_moments import state_moments
+        from fastvi.engine.posterior.state_moments import state_moments
 
         found = state_moments(self._partition_form(), NO_DATA, np.ones(1), run)
         weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
@@ -299,8 +299,8 @@ class RestrictedBoltzmannMachine(Enumerable):
         x : ndarray, (num, D), uint8
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
-        from fastvi.engine.posteriors import sample_form
-        from fastvi.engine.requests import check_draws
+        from fastvi.engine.posterior.posteriors import sample_form
+        from fastvi.inputs.requests import check_draws
 
         check_draws(
             self, min(self.weights.shape),

@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi import validation
+from fastvi.core import validation
+from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.models.base import Pairs
-from fastvi.models.blocks import BLOCK, in_blocks, weighted_sums
 from fastvi.models.enumerable import Enumerable, LogPrior, gradient_of
 
 # what a prior may be, by the name that a file keeps; imported when it is needed
@@ -178,7 +178,7 @@ class SigmoidBeliefNetwork(Enumerable):
 
         Not ``with_prior``, all states are as probable.
         """
-        from fastvi.engine.direct_form import direct_form
+        from fastvi.engine.decoder.direct_form import direct_form
 
         prior = np.zeros(self.num_latents)
         if with_prior and not self.is_deep:
@@ -188,7 +188,7 @@ class SigmoidBeliefNetwork(Enumerable):
 
     def _small_form(self, pixels: np.ndarray, dtype: str) -> Any:
         """Form of logits that are not that large."""
-        from fastvi.engine.softplus_form import softplus_form
+        from fastvi.engine.states.softplus_form import softplus_form
 
         weights, bias = self.weights[pixels], self.bias[pixels]
         if not self.is_deep:
@@ -205,10 +205,10 @@ class SigmoidBeliefNetwork(Enumerable):
         return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
 
     def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.data_terms import BinaryData
+        from fastvi.engine.decoder.large_logits import are_large
         from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
         from fastvi.engine.importance.softplus_target import ProductTarget
-        from fastvi.engine.large_logits import are_large
+        from fastvi.engine.states.data_terms import BinaryData
 
         prior = LogPrior(self._deep_prior) if self.is_deep and with_prior else None
         seen = (self.weights[pixels], self.bias[pixels])
@@ -222,7 +222,7 @@ class SigmoidBeliefNetwork(Enumerable):
         return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
 
     def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
 
         prior: Any = None
         if self.is_deep:
@@ -232,9 +232,9 @@ class SigmoidBeliefNetwork(Enumerable):
         return SampledJoint(self._layers, "relu", None, prior, [("weights", "bias")], x, z)
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
-        from fastvi.engine.expectations import expected_log_likelihood
-        from fastvi.engine.expected_joint import expected_joint
-        from fastvi.engine.softplus_form import softplus_form
+        from fastvi.engine.expectation.expectations import expected_log_likelihood
+        from fastvi.engine.expectation.expected_joint import expected_joint
+        from fastvi.engine.states.softplus_form import softplus_form
 
         large = self._large_form(pixels, with_prior=False)
         if large is not None:
@@ -270,7 +270,7 @@ class SigmoidBeliefNetwork(Enumerable):
     def _gradient(
         self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
-        from fastvi.engine.state_moments import state_moments, states_of
+        from fastvi.engine.posterior.state_moments import state_moments, states_of
 
         out, large = self._no_gradient(), self._large_form(pixels)
         if large is not None:
@@ -289,7 +289,7 @@ class SigmoidBeliefNetwork(Enumerable):
         self, form: Any, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
     ) -> dict[str, np.ndarray]:
         """``_gradient`` from the form of large logits."""
-        from fastvi.engine.direct_gradient import direct_gradient
+        from fastvi.engine.decoder.direct_gradient import direct_gradient
 
         found = direct_gradient(form, x, data_weights, run)
         out = {"weights": np.zeros_like(self.weights), "bias": np.zeros_like(self.bias)}
@@ -302,7 +302,7 @@ class SigmoidBeliefNetwork(Enumerable):
         self, z: np.ndarray, weights: np.ndarray, run: Any = None
     ) -> dict[str, np.ndarray]:
         """Gradient of sum_s weights_s log p(z_s) under the prior of a deep network."""
-        from fastvi.engine.runs import Run
+        from fastvi.engine.run.runs import Run
 
         everything = np.ones(self.num_latents, bool)
         prior = gradient_of(self._deep_prior, z, weights, everything, Run() if run is None else run)
@@ -311,7 +311,7 @@ class SigmoidBeliefNetwork(Enumerable):
     def _states_above(self) -> int:
         if not self.is_deep:
             return 0
-        from fastvi.engine.form import num_chunks
+        from fastvi.engine.states.form import num_chunks
 
         prior, everything = self._deep_prior, np.ones(self.num_latents, bool)
         free, partition = prior._free(everything).size, prior._partition_form()
@@ -320,7 +320,7 @@ class SigmoidBeliefNetwork(Enumerable):
 
     def _logits(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
-        from fastvi.engine.large_logits import LargeLogits, are_large
+        from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 
         bits = z.astype(np.float64)
         if are_large(self._layers, "relu", np.zeros(0)):

@@ -12,7 +12,7 @@ from models import bits, network
 
 import fastvi
 from fastvi.engine.cuda.device import use
-from fastvi.kernels.cpu.draws import bernoulli_draws, split_seed, thresholds
+from fastvi.kernels.cpu.random.draws import bernoulli_draws, split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS, draw_states
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 # the oracles lie beside this folder; pytest finds them by itself
-_TESTS = str(Path(__file__).resolve().parent.parent)
-if _TESTS not in sys.path:
-    sys.path.insert(0, _TESTS)
+_TESTS = Path(__file__).resolve().parent.parent
+for _place in (str(_TESTS), str(_TESTS / "oracles")):
+    if _place not in sys.path:
+        sys.path.insert(0, _place)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.progress import Report
-from fastvi.engine.threads import num_threads, parallel_map
-from fastvi.kernels.cpu.annealing_words import REVERSED
-from fastvi.kernels.cpu.draws import split_seed
+from fastvi.engine.run.progress import Report
+from fastvi.engine.run.threads import num_threads, parallel_map
+from fastvi.kernels.cpu.annealing.annealing_words import REVERSED
+from fastvi.kernels.cpu.random.draws import split_seed
 
 Array = NDArray[Any]
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.units import Piece, UnitChains, independent
-from fastvi.engine.coding_words import CodingWords
-from fastvi.engine.data_terms import RealData, largest_size
 from fastvi.engine.importance.proposals import log_probabilities
-from fastvi.engine.pair_form import sparse_coding_parts
-from fastvi.kernels.cpu.annealing_pairs import anneal_pairs
-from fastvi.kernels.cpu.annealing_words import DATA
-from fastvi.kernels.cpu.coding_words import anneal_coding_words
+from fastvi.engine.states.coding_words import CodingWords
+from fastvi.engine.states.data_terms import RealData, largest_size
+from fastvi.engine.states.pair_form import sparse_coding_parts
+from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
+from fastvi.kernels.cpu.annealing.annealing_words import DATA
+from fastvi.kernels.cpu.annealing.coding_words import anneal_coding_words
 
 
 class _Ways(NamedTuple):

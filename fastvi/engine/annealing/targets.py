@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastvi.engine.annealing.chains import Array
-from fastvi.engine.row_network import RowNetwork
+from fastvi.engine.decoder.row_network import RowNetwork
 
 
 class Target(Protocol):

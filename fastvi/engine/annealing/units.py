@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.engine.annealing.chains import Array, Chains, Schedule, all_chains
-from fastvi.engine.data_terms import BinaryData
 from fastvi.engine.importance.proposals import log_probabilities
-from fastvi.kernels.cpu.annealing_pairs import anneal_pairs
-from fastvi.kernels.cpu.annealing_softplus import anneal_softplus
-from fastvi.kernels.cpu.annealing_words import DATA
+from fastvi.engine.states.data_terms import BinaryData
+from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
+from fastvi.kernels.cpu.annealing.annealing_softplus import anneal_softplus
+from fastvi.kernels.cpu.annealing.annealing_words import DATA
 
 _LARGEST_LOG = 700.0  # of a product of factors: e^700 is a double
 _MODERATE = 650.0  # logits and weights beyond it: a probability e^-708 is kept as 0, which must not matter

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi import validation
+from fastvi.core import validation
 from fastvi.engine.cuda.device import Device, device, device_at
 
 if TYPE_CHECKING:
-    from fastvi.engine.data_terms import Data, Terms
+    from fastvi.engine.states.data_terms import Data, Terms
 
 Array = NDArray[Any]
 
@@ -99,7 +99,7 @@ def device_data(value: Any, num_pixels: int) -> DeviceData:
 
 def device_terms(data: Data, x: DeviceData) -> Terms:
     """t(x) and c(x), computed where x lies; ValueError for a value that is not allowed."""
-    from fastvi.engine.data_terms import BinaryData, Terms
+    from fastvi.engine.states.data_terms import BinaryData, Terms
     from fastvi.kernels.cuda.data_terms import THREADS, terms_kernel
     from fastvi.kernels.cuda.target import numba_type
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda.device import device
 from fastvi.engine.cuda.place import Unsupported, refuse_large
 from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
-from fastvi.engine.form import Form, chunks, slices
-from fastvi.engine.softplus_form import SoftplusForm
+from fastvi.engine.states.form import Form, chunks, slices
+from fastvi.engine.states.softplus_form import SoftplusForm
 from fastvi.kernels.cuda.tile_means import add_tile_means
 
 Array = NDArray[Any]

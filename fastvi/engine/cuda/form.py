@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.batch import Batch
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
-from fastvi.engine.data_terms import Terms
-from fastvi.engine.form import Form, Moments, Sums, slices
+from fastvi.engine.states.batch import Batch
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.form import Form, Moments, Sums, slices
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
 

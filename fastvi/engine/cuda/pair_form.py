@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
-from fastvi.engine.data_terms import LARGEST_ON_DEVICE, Terms, WordData
-from fastvi.engine.form import slices
-from fastvi.engine.pair_form import PairForm
-from fastvi.engine.tiling import Tiling
-from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.tile_logs import pair_tile
+from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE, Terms, WordData
+from fastvi.engine.states.form import slices
+from fastvi.engine.states.pair_form import PairForm
+from fastvi.engine.states.tiling import Tiling
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.cpu.states.tile_logs import pair_tile
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_logs import THREADS as OUTER_THREADS

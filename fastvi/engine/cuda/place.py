@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from fastvi.engine.form import Form
+from fastvi.engine.states.form import Form
 
 _LOG = logging.getLogger("fastvi")
 _SUPPORTED = "networks of one layer of latents, Boltzmann machines, sparse coding and scalar log joints"
@@ -18,7 +18,7 @@ class Unsupported(RuntimeError):
 
 def refuse_large(form: Form) -> None:
     """Refuse networks whose weights are so large that every pixel is looked at by itself."""
-    from fastvi.engine.direct_form import DirectForm
+    from fastvi.engine.decoder.direct_form import DirectForm
 
     if isinstance(form, DirectForm):
         raise Unsupported("device='cuda' sums networks of smaller weights than this one; use device='cpu'")
@@ -31,9 +31,9 @@ def cuda_form(form: Form, *, dtype: str = "float64", memory_limit: int | None = 
     from fastvi.engine.cuda.pair_form import cuda_pair_form
     from fastvi.engine.cuda.softplus_form import cuda_softplus_form
     from fastvi.engine.cuda.user_form import cuda_user_form
-    from fastvi.engine.pair_form import PairForm
-    from fastvi.engine.softplus_form import SoftplusForm
-    from fastvi.engine.user_form import UserForm
+    from fastvi.engine.states.pair_form import PairForm
+    from fastvi.engine.states.softplus_form import SoftplusForm
+    from fastvi.engine.states.user_form import UserForm
 
     if isinstance(form, SoftplusForm) and form.log_prior is None:
         return cuda_softplus_form(form, dtype, memory_limit)

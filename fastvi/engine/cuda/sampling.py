@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.cuda.resident import resident
-from fastvi.engine.data_terms import LARGEST_ON_DEVICE
-from fastvi.engine.form import slices
 from fastvi.engine.importance.coding_target import CodingTarget
 from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.proposals import BernoulliMixture, log_probabilities
 from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
 from fastvi.engine.importance.targets import WEIGHT
-from fastvi.engine.threads import parallel_map
-from fastvi.kernels.cpu.draws import split_seed, thresholds
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE
+from fastvi.engine.states.form import slices
+from fastvi.kernels.cpu.random.draws import split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS as DRAW_THREADS
 from fastvi.kernels.cuda.draws import draw_states
 from fastvi.kernels.cuda.importance_sampling import (

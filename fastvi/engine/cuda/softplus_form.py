@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
-from fastvi.engine.data_terms import Terms
-from fastvi.engine.softplus_form import SoftplusForm, centred_sums
-from fastvi.engine.tiling import Tiling
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.softplus_form import SoftplusForm, centred_sums
+from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cuda import softplus_product as product
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_direct import KERNELS as ADD_DIRECT

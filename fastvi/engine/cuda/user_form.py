@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
-from fastvi.engine.data_terms import Terms
-from fastvi.engine.tiling import Tiling
-from fastvi.engine.user_form import UserForm
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.tiling import Tiling
+from fastvi.engine.states.user_form import UserForm
 from fastvi.kernels.cuda.log_sums import merge_tile_sums
 from fastvi.kernels.cuda.target import Kernel, numba_type
 from fastvi.kernels.cuda.user_loops import STATES, user_sums

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.importance.jobs import CHUNK, Sampler, bound
-from fastvi.engine.threads import num_threads, parallel_map
+from fastvi.engine.run.threads import num_threads, parallel_map
 
 Array = NDArray[Any]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.coding_words import CodingWords
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.targets import Sampled
-from fastvi.kernels.cpu.coding_words import add_log_joints
+from fastvi.engine.states.coding_words import CodingWords
+from fastvi.engine.states.data_terms import Terms
+from fastvi.kernels.cpu.annealing.coding_words import add_log_joints
 
 Array = NDArray[Any]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
+from fastvi.engine.decoder.network import network
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, RealTarget, Sampled
-from fastvi.engine.network import network
-from fastvi.kernels.cpu.dense import ROWS, pack_rows
-from fastvi.kernels.cpu.importance_sampling import (
+from fastvi.engine.states.data_terms import Terms
+from fastvi.kernels.cpu.dense.products import ROWS, pack_rows
+from fastvi.kernels.cpu.importance.importance_sampling import (
     add_normal_logs,
     add_panel_sums,
     pack_words,

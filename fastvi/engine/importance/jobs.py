@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.form import slices
 from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
-from fastvi.engine.threads import parallel_map
-from fastvi.kernels.cpu.log_weights import weight_sums
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.form import slices
+from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 if TYPE_CHECKING:
     from fastvi.engine.cuda.sampling import CudaFiller

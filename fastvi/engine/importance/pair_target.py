@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
-from fastvi.engine.pair_form import PairParts
-from fastvi.kernels.cpu.importance_sampling import add_pairs
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.pair_form import PairParts
+from fastvi.kernels.cpu.importance.importance_sampling import add_pairs
 
 Array = NDArray[Any]
 

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.matmul import Packed
-from fastvi.kernels.cpu.component_draws import pick_components
-from fastvi.kernels.cpu.draws import draw_states, draw_states_each, split_seed, thresholds
-from fastvi.kernels.cpu.importance_sampling import (
+from fastvi.engine.linalg.products import Packed
+from fastvi.kernels.cpu.importance.importance_sampling import (
     Groups,
     add_normal_logs,
     subset_rows,
     subtract_log_sums,
     sum_rows,
 )
-from fastvi.kernels.cpu.normal_draws import fill_signed_tails
+from fastvi.kernels.cpu.random.component_draws import pick_components
+from fastvi.kernels.cpu.random.draws import draw_states, draw_states_each, split_seed, thresholds
+from fastvi.kernels.cpu.random.normal_draws import fill_signed_tails
 
 Array = NDArray[Any]
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import BinaryData, Terms
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
-from fastvi.engine.threads import parallel_map
-from fastvi.kernels.cpu.importance_sampling import (
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.data_terms import BinaryData, Terms
+from fastvi.kernels.cpu.dense.row_products import LANES, PIXELS_PER_LANE, WIDTH
+from fastvi.kernels.cpu.importance.importance_sampling import (
     Groups,
     add_looked_up,
     add_products,
@@ -29,7 +30,6 @@ from fastvi.kernels.cpu.importance_sampling import (
     pick_rows,
     subset_rows,
 )
-from fastvi.kernels.cpu.row_products import LANES, PIXELS_PER_LANE, WIDTH
 
 Array = NDArray[Any]
 

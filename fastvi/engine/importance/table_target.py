@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.importance.targets import Target
-from fastvi.kernels.cpu.draws import fill_uniforms, split_seed
+from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
 
 Array = NDArray[Any]
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.importance.proposals import (
     Ancestral,
     AncestralDraws,
@@ -22,7 +21,8 @@ from fastvi.engine.importance.proposals import (
     NormalMixture,
     log_probabilities,
 )
-from fastvi.kernels.cpu.importance_sampling import Groups, pick_rows
+from fastvi.engine.states.data_terms import Terms
+from fastvi.kernels.cpu.importance.importance_sampling import Groups, pick_rows
 
 Array = NDArray[Any]
 BinaryProposal = BernoulliMixture | Ancestral

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.data_terms import Terms
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
+from fastvi.engine.states.data_terms import Terms
 
 Array = NDArray[Any]
 

@@ -1,19 +1,20 @@
-"""Memory of decoders: engine/block_form.py, engine/network.py and engine/network_gradient.py."""
+"""Memory of decoders: block_form.py, network.py and network_gradient.py of engine/decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastvi.engine import network_gradient
-from fastvi.engine.block_form import PART_GROUPS, block_tiling, group_states, wave_bits
-from fastvi.engine.matmul import row_block
+from fastvi.engine.decoder import network_gradient
+from fastvi.engine.decoder.block_form import PART_GROUPS, group_states, wave_bits
+from fastvi.engine.decoder.network_gradient import TASK_STATES, TASKS_AT_ONCE
+from fastvi.engine.linalg.products import row_block
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
-from fastvi.engine.network_gradient import TASK_STATES, TASKS_AT_ONCE
-from fastvi.engine.threads import num_threads
-from fastvi.engine.tiling import Tiling
-from fastvi.kernels.cpu.dense import ROWS
-from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.engine.run.threads import num_threads
+from fastvi.engine.states.numbered_form import block_tiling
+from fastvi.engine.states.tiling import Tiling
+from fastvi.kernels.cpu.dense.products import ROWS
+from fastvi.kernels.cpu.simd.host import COLUMNS
 
 
 @dataclass(frozen=True)

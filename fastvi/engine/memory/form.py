@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from fastvi.engine.tiling import Tiling
+from fastvi.engine.states.tiling import Tiling
 
 NUMBER = 8  # bytes of a float64 or an int64
 

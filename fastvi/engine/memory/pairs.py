@@ -1,15 +1,15 @@
-"""Memory of forms that have one tile: engine/pair_form.py and engine/pair_batch.py."""
+"""Memory of forms that have one tile: engine/states/pair_form.py and engine/states/pair_batch.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
-from fastvi.engine.pair_batch import MOST_ROWS, TASK_ROWS
-from fastvi.engine.pair_form import filled_tiles, wave_tiles
-from fastvi.engine.threads import num_threads
-from fastvi.engine.tiling import Tiling, choose_pair_tiling
-from fastvi.kernels.cpu.host import COLUMNS
+from fastvi.engine.run.threads import num_threads
+from fastvi.engine.states.pair_batch import MOST_ROWS, TASK_ROWS
+from fastvi.engine.states.pair_form import filled_tiles, wave_tiles
+from fastvi.engine.states.tiling import Tiling, choose_pair_tiling
+from fastvi.kernels.cpu.simd.host import COLUMNS
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""Memory of forms whose tiles are filled: engine/softplus_form.py, engine/tile_batch.py, engine/posteriors.py
-and engine/state_moments.py.
+"""Memory of forms whose tiles are filled: softplus_form.py and tile_batch.py of engine/states, posteriors.py
+and state_moments.py of engine/posterior.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastvi.engine.form import Form
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
-from fastvi.engine.state_moments import NUM_TASKS
-from fastvi.engine.threads import num_threads
-from fastvi.engine.tiling import Tiling, choose_tiling
-from fastvi.kernels.cpu.host import COLUMNS
-from fastvi.kernels.cpu.register_tiles import product_tile
-from fastvi.kernels.cpu.tile_sums import DATA_ROWS
+from fastvi.engine.posterior.state_moments import NUM_TASKS
+from fastvi.engine.run.threads import num_threads
+from fastvi.engine.states.form import Form
+from fastvi.engine.states.tiling import Tiling, choose_tiling
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.cpu.simd.register_tiles import product_tile
+from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
 
 
 @dataclass(frozen=True)

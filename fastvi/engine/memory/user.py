@@ -1,16 +1,16 @@
-"""Memory of log joints that the caller wrote: engine/user_form.py. What the function itself takes is unknown:
-of one of arrays, what it returns is counted, and as much again for what it makes on its way.
+"""Memory of log joints that the caller wrote: engine/states/user_form.py. What the function itself takes is
+unknown: of one of arrays, what it returns is counted, and as much again for what it makes on its way.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastvi.engine.block_form import block_tiling
 from fastvi.engine.memory.form import NUMBER, FormMemory
-from fastvi.engine.threads import num_threads
-from fastvi.engine.tiling import Tiling
-from fastvi.engine.user_form import CALL_NUMBERS, CALL_STATES, OPERATIONS, PART_TILES, wave_tiles
+from fastvi.engine.run.threads import num_threads
+from fastvi.engine.states.numbered_form import block_tiling
+from fastvi.engine.states.tiling import Tiling
+from fastvi.engine.states.user_form import CALL_NUMBERS, CALL_STATES, OPERATIONS, PART_TILES, wave_tiles
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Random bits of given data and samples: those of ``kernels/cpu/draws.py``, bit for bit."""
+"""Random bits of given data and samples: those of ``kernels/cpu/random/draws.py``, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Log importance weights of sampled states, from tables of rows in shared memory.
 
-As on the CPU (``kernels/cpu/importance_sampling.py``), exp(eta) of a pixel is a product of entries of
-tables, one for each group of bits of z, and sum_j softplus(eta_j) the logarithm of prod_j (1 + exp(eta_j)).
+As on the CPU (``kernels/cpu/importance/importance_sampling.py``), exp(eta) of a pixel is a product of
+entries of tables, one for each group of bits of z, and sum_j softplus(eta_j) the logarithm of
+prod_j (1 + exp(eta_j)).
 A lane of a warp is a pixel, so that the lanes read one row side by side; a warp takes SAMPLES samples,
 whose running products are in registers; the tables of PIXELS pixels pass through shared memory, for all
 samples of the block.

@@ -1,5 +1,5 @@
 """Tiles of A(z) = sum_j softplus(eta_j(z)) as products; the mathematics is that of
-``kernels/cpu/softplus_product.py``.
+``kernels/cpu/states/softplus_product.py``.
 
 A tile is ROWS x COLUMNS states and one block of threads, each with TILE_ROWS x TILE_COLUMNS running
 products in registers. Panels of CHUNK pixels pass through shared memory, where the left one is multiplied
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.kernels.bits import bit_sum, power_of_two, power_of_two_32, split_exponent, split_exponent_32
-from fastvi.kernels.cpu.softplus_product import SATURATED
+from fastvi.kernels.cpu.states.softplus_product import SATURATED
 from fastvi.kernels.cuda.blocks import block_max
 from fastvi.kernels.cuda.target import (
     ALIGNED,

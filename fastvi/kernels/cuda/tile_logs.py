@@ -1,4 +1,4 @@
-"""What outer states add under a pair form, as ``kernels/cpu/tile_logs.py`` has it."""
+"""What outer states add under a pair form, as ``kernels/cpu/states/tile_logs.py`` has it."""
 
 from __future__ import annotations
 

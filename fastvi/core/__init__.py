@@ -1,0 +1,1 @@
+"""What every room uses: frozen holders, storage, validation, files."""

@@ -1,0 +1,1 @@
+"""Networks with hidden layers, and logits that are large."""

@@ -1,0 +1,251 @@
+"""Decoders as the engine sums them: log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z, or of
+real pixels c(x) - |y(x) - u(z)|^2 - A(z).
+
+A wave is a forward pass for its states, shared by all data (parallel over blocks of states), and a product of
+its features with the data (parallel over data), whose exponentials are added while they are in cache.
+Everything is in log space, so nothing is dropped that would have to be certified. Memory: the features of one
+wave, and t(x) for a chunk of data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.decoder.network import network
+from fastvi.engine.decoder.network_block import Block, block_part
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.batch import Batch
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.form import Moments, Sums, shifted
+from fastvi.engine.states.numbered_form import (
+    NumberedForm,
+    block_tiling,
+    merged,
+    packed_places,
+    visit_datum_tiles,
+)
+from fastvi.engine.states.tiling import Tiling
+from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.cpu.states.block_sums import add_block_sums, bit_sums, block_logs
+
+Array = NDArray[Any]
+
+_GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
+_WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
+_WAVE_BITS = 13  # states of a wave, at most
+PART_GROUPS = 8  # groups of a task's states: their features stay in the caches
+_PART_PANELS = 64 // COLUMNS  # panels of a task's data
+NO_LATENTS = np.empty(0, np.int64)
+
+
+def wave_bits(depth: int, tiling: Tiling) -> int:
+    """Bits of the states of a wave, each of ``depth`` features."""
+    bits = (_WAVE_NUMBERS // max(1, depth)).bit_length() - 1
+    return max(min(bits, _WAVE_BITS), tiling.row_bits + tiling.column_bits)
+
+
+def group_states(tiling: Tiling) -> int:
+    """States whose log joints are made together."""
+    return 1 << min(_GROUP_BITS, tiling.row_bits + tiling.column_bits)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockForm(NumberedForm):
+    """A decoder with a Bernoulli prior."""
+
+    network: Any  # a Network or a DirectNetwork
+    prior_logits: Array  # (d,)
+    layers: tuple[tuple[Array, Array], ...]  # of the pixels that were seen
+    activate: Any  # f, of the hidden layers
+    noise_std: float | None
+
+    @property
+    def wave_tiles(self) -> int:  # type: ignore[override]
+        bits = wave_bits(self.network.depth, self.tiling)
+        return 1 << (bits - self.tiling.row_bits - self.tiling.column_bits)
+
+    @property
+    def operations(self) -> int:
+        return self.network.operations
+
+    @property
+    def group_states(self) -> int:
+        return group_states(self.tiling)
+
+    def block(self, first: int, count: int) -> Block:
+        """Tiles ``first`` .., ``count`` of them."""
+        net, latents = self.network, self.latents
+        begin, num_states = first * self.tiling.tile_states, count * self.tiling.tile_states
+        step = min(net.block_rows, num_states)
+        # a tile of fewer states than a panel has is all there is
+        out = net.empty_block(num_states)
+
+        def task(start: int) -> None:
+            part = block_part(out, start, step, net.depth)
+            bits, prior = np.empty(-(-step // ROWS) * ROWS * self.num_latents), np.empty(step)
+            pack_bits(begin + start, step, latents, bits)
+            net.forward(bits, step, part)
+            self.minus_log_prior(begin + start, prior)
+            part.minus[:step] += prior
+
+        parallel_map(task, range(0, num_states, step), 1.0 * num_states * net.operations)
+        return out
+
+    def minus_log_prior(self, first: int, out: Array) -> None:
+        """out[s] = - log p(z) of the state of number first + s."""
+        constant = float(np.logaddexp(0.0, self.prior_logits).sum())
+        bit_sums(first, self.latents, self.prior_logits, constant, out)
+
+    def batch(self, terms: Terms) -> BlockBatch:
+        return BlockBatch(self, terms)
+
+    def visit_states(
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        offset = shifted(terms, shift)
+        count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        block, data = self.block(first, count), packed_data(terms.linear)
+        group, depth = self.group_states, self.network.depth
+        where, linear = packed_places(self.tiling, self.padded_rows), np.zeros((1, self.num_latents))
+
+        def task(panel: int) -> None:
+            who = range(panel * COLUMNS, min((panel + 1) * COLUMNS, len(offset)))
+            tiles = np.zeros((len(who), count, self.tile_size))
+            groups = count * self.tiling.tile_states // group
+            block_logs(*block, group, groups, depth, data, panel, where, tiles)
+            visit_datum_tiles(self, kernel, tiles, first, linear, offset, who, sums)
+
+        num_panels = -(-len(offset) // COLUMNS)
+        parallel_map(task, range(num_panels), 1.0 * block.minus.size * len(offset) * (depth + 16))
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        out = np.empty(z.shape[:-1])
+        for n in range(len(x)):
+            hidden = z[n].astype(np.float64)
+            out[n] = _bernoulli(z[n], self.prior_logits)
+            for i, (weight, bias) in enumerate(self.layers):
+                hidden = self.activate(hidden) if i else hidden
+                # einsum, not BLAS, so that the bits of a result do not depend on threads
+                hidden = np.einsum("...i,ji->...j", hidden, weight) + bias
+            if self.noise_std is None:
+                out[n] += _bernoulli(x[n], hidden)
+            else:
+                density = math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi)
+                out[n] -= (0.5 * np.square((x[n] - hidden) / self.noise_std) + density).sum(axis=-1)
+        return out
+
+
+def _bernoulli(bits: Array, logits: Array) -> Array:
+    """log p of bits with these logits, the last axis summed: bit by bit, so that nothing cancels."""
+    return np.asarray(-np.logaddexp(0.0, np.where(bits == 1, -logits, logits)).sum(axis=-1))
+
+
+def packed_data(linear: Array) -> Array:
+    """t(x_n) in panels of COLUMNS data."""
+    from fastvi.engine.linalg.products import packed_columns
+
+    return packed_columns(linear.T)
+
+
+def sum_block(
+    block: Block, group_states: int, depth: int, data: Array, num_data: int, cut: float,
+    first: int = 0, latents: Array = NO_LATENTS, *, with_ones: bool = False,
+) -> Moments:  # fmt: skip
+    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data; with the parts
+    of latents as ``add_block_sums`` has them.
+
+    Tasks are of a fixed shape, some groups of states and some data, and merged in order of states.
+    """
+    groups = block.counts.size // -(-group_states // ROWS)
+    num_panels = -(-num_data // COLUMNS)
+    parts = [
+        _of_groups(block, g, min(PART_GROUPS, groups - g), depth, groups)
+        for g in range(0, groups, PART_GROUPS)
+    ]
+    num_ones = num_panels * COLUMNS if with_ones else 0
+    found = []
+    for _ in parts:
+        sums = Sums.zero(num_panels * COLUMNS)
+        found.append(Moments(*sums, np.zeros((num_ones, latents.size))))
+
+    def task(which: tuple[int, int]) -> None:
+        number, panel = which
+        own, part = found[number], parts[number]
+        add_block_sums(
+            *part, group_states, part.counts.size * groups // block.counts.size, depth, data,
+            panel, min(panel + _PART_PANELS, num_panels), cut, first + number * PART_GROUPS * group_states,
+            latents, own.largest, own.total, own.ones,
+        )  # fmt: skip
+
+    tasks = [(part, panel) for part in range(len(parts)) for panel in range(0, num_panels, _PART_PANELS)]
+    parallel_map(task, tasks, 1.0 * block.minus.size * num_data * (depth + 8))
+    return Moments(*(array[:num_data] for array in merged(found, with_ones=with_ones)))
+
+
+def _of_groups(block: Block, first: int, count: int, depth: int, groups: int) -> Block:
+    """Views of some groups."""
+    rows = block.minus.size // groups
+    return block_part(block, first * rows, count * rows, depth)
+
+
+class BlockBatch(Batch):
+    """Data of one chunk under a decoder."""
+
+    @cached_property
+    def _packed(self) -> Array:
+        return packed_data(self.terms.linear)
+
+    def _add(self, first: int, with_ones: bool) -> Moments:
+        form = self.form
+        block = form.block(first, min(form.wave_tiles, form.tiling.num_tiles - first))
+        found = sum_block(
+            block, form.group_states, form.network.depth, self._packed, self.num_data, form.negligible,
+            first * form.tiling.tile_states, form.latents, with_ones=with_ones,
+        )  # fmt: skip
+        scale = found.largest + self.terms.constant
+        return Moments(scale, found.total, scale.copy(), found.ones)
+
+    def sums(self, first: int) -> Sums:
+        return Sums(*self._add(first, False)[:3])
+
+    def moments(self, first: int) -> Moments:
+        return self._add(first, True)
+
+
+def block_form(
+    layers: tuple[tuple[Array, Array], ...], activation: str, activate: Any, noise_std: float | None,
+    prior_logits: Array, pixels: Array,
+) -> BlockForm:  # fmt: skip
+    """A decoder of the pixels that were seen, in tiles of its states."""
+    from fastvi.engine.decoder.direct_form import direct_form
+
+    if noise_std is None:
+        large = direct_form(layers, activation, activate, prior_logits, pixels)
+        if large is not None:
+            return large
+    num_latents = prior_logits.size
+    tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
+    first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
+    layers = (first, *layers[1:])
+    net, data = network(layers, activation, noise_std, pixels)
+    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
+    return BlockForm(
+        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
+    )
+
+
+def latent_order(weights: Array) -> Array:
+    """The latents that move the first layer least are the first bits inside a tile: a panel's states are then
+    alike, and units that are off are off in all of them.
+    """
+    outer = block_tiling(weights.shape[1]).outer_bits
+    ascending = np.argsort(np.abs(weights).sum(axis=0), kind="stable")
+    return np.concatenate([ascending[ascending.size - outer :], ascending[: ascending.size - outer]])

@@ -1,0 +1,142 @@
+"""Gradients of sum_n w_n log p(x_n) under a network of large logits: what ``network_gradient`` gives.
+
+With r_ns = w_n p(z_s | x_n), what enters the network at a state is
+sum_n r_ns x_nj - sigmoid(eta_j) sum_n r_ns for each pixel: probabilities, whatever the size of the logits.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.distributions.bernoulli import sigmoid
+from fastvi.engine.decoder.direct_form import DirectForm
+from fastvi.engine.decoder.large_logits import log_sigmoids
+from fastvi.engine.linalg.products import Packed
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.posterior.posteriors import silent
+from fastvi.engine.run.runs import Run
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.form import num_chunks
+from fastvi.kernels.cpu.dense.products import multiply_slopes, responsibilities
+
+Array = NDArray[np.float64]
+
+_TASK_STATES = 256
+_CHUNK_DATA = 1024  # whose responsibilities a task keeps: 2 MiB
+
+
+class _Sums(NamedTuple):
+    """Of each layer's weight and bias, of the prior's logits, one after the other; posteriors of states."""
+
+    values: Array
+    states: Array  # (2^d,) at the numbers of the form, or (0,)
+
+    def merge(self, part: _Sums) -> None:
+        self.values[...] += part.values
+        self.states[...] += part.states
+
+
+class _Data(NamedTuple):
+    """Data of a chunk."""
+
+    pixels: Array  # (N, D) float64
+    linear: Array  # (N, 2 D)
+    evidence: Array  # no state has more
+    weights: Array
+    negligible: float
+
+
+def _zero(form: DirectForm) -> _Sums:
+    size = sum(weight.size + bias.size for weight, bias in form.layers) + form.num_latents
+    return _Sums(np.zeros(size), np.zeros(0 if form.log_prior is None else 1 << form.num_latents))
+
+
+def _pieces(form: DirectForm, flat: Array) -> dict[str, Array]:
+    """Views by name, latents in the form's order."""
+    shapes: dict[str, tuple[int, ...]] = {"prior": (form.num_latents,)}
+    for i, (weight, bias) in enumerate(form.layers):
+        shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
+    views, at = {}, 0
+    for name, shape in shapes.items():
+        size = math.prod(shape)
+        views[name] = flat[at : at + size].reshape(shape)
+        at += size
+    return views
+
+
+def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
+    begin = first * form.tiling.tile_states
+    num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
+    to_data, from_data = Packed(data.linear.T), Packed(data.pixels)
+    back = [Packed(weight) for weight, _ in form.layers]
+    found = _zero(form)
+
+    def task(start: int) -> Array:
+        count = min(_TASK_STATES, num_states - start)
+        numbers = np.arange(begin + start, begin + start + count)
+        states, minus, mass = np.empty((count, form.num_latents)), np.empty(count), np.empty(count)
+        for i, latent in enumerate(form.latents):
+            states[:, latent] = (numbers >> i) & 1
+        *inputs, eta = form.network.logits.inputs(states)
+        form.minus_log_prior(begin + start, minus)
+        shares = to_data.product(log_sigmoids(eta)) - minus[:, None]
+        responsibilities(shares, data.evidence, data.weights, mass)
+        total = shares.sum(axis=1)
+        if found.states.size:  # each state has its place: no two tasks write to the same
+            found.states[numbers] = total
+        flat = np.zeros_like(found.values)
+        kept = np.flatnonzero(~(mass <= data.negligible))  # NaN is kept
+        if not kept.size:
+            return flat
+        out, inputs = _pieces(form, flat), [values[kept] for values in inputs]
+        out["prior"][...] = (total[kept, None] * inputs[0]).sum(axis=0)
+        pull = from_data.product(shares[kept]) - total[kept, None] * sigmoid(eta[kept])
+        for i in reversed(range(len(back))):
+            out[f"weight_{i}"][...] = Packed(inputs[i]).product(pull.T)
+            out[f"bias_{i}"][...] = pull.sum(axis=0)
+            if i:
+                pull = back[i].product(pull)
+                multiply_slopes(inputs[i], form.network.logits.activation, pull)
+        return flat
+
+    cost = 1.0 * num_states * (3 * form.operations + 3 * data.linear.size)
+    # a few tasks at a time, so that few of their sums wait to be added
+    starts = range(0, num_states, _TASK_STATES)
+    for some in range(0, len(starts), 8):
+        for part in parallel_map(task, starts[some : some + 8], cost):
+            found.values[...] += part
+    return found
+
+
+def direct_gradient(form: DirectForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
+    """As ``network_gradient`` names them; with a prior that is a model also "states", the summed posteriors
+    of all states at their numbers.
+    """
+    evidence = log_sums(form, x, run)
+    counts = data_weights != 0.0  # a datum that counts for nothing may be as improbable as it likes
+    form.check_posterior(evidence[counts])
+    evidence = np.where(counts, evidence, 0.0)
+    negligible = math.ldexp(float(np.abs(data_weights).sum()), -60 - form.num_latents)
+    total = _zero(form)
+    for start in range(0, len(x), _CHUNK_DATA):
+        part = slice(start, start + _CHUNK_DATA)
+        linear = form.data.terms(x[part]).linear
+        data = _Data(
+            x[part].astype(np.float64), linear, evidence[part], data_weights[part], negligible
+        )  # fmt: skip
+        # one pass is told of for each chunk of the first pass
+        told = num_chunks(start + 1) > num_chunks(start)
+        total.merge(
+            run.reduce(
+                _zero(form), form.wave_starts(), partial(_wave, form, data),
+                form.wave_states if told else silent,
+            )
+        )  # fmt: skip
+    found, in_order = _pieces(form, total.values), np.argsort(form.order)
+    found["prior"], found["weight_0"] = found["prior"][in_order], found["weight_0"][:, in_order]
+    return found if form.log_prior is None else {**found, "states": total.states}

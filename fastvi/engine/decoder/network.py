@@ -1,0 +1,157 @@
+"""A decoder as the kernels read it: features h(z) and A(z) of blocks of states.
+
+log p(x, z) = c(x) + <t(x), h(z)> - A(z), h the last hidden layer. A state's D pixels enter A alone, once for
+all data; a datum costs as many multiply-adds a state as h has units.
+
+With real pixels log p(x | z) = c - |y(x) - u(z)|^2: x - b and W h over s sqrt(2), turned so that all that W
+reaches is in the first coordinates. Where W has more rows than columns these are as many as W has columns,
+u = R h with the triangle of its QR factorisation, and the rest of x - b is in c. Distances, not |y|^2 - 2
+<y, u> + |u|^2: where noise is much smaller than W h nothing would be left of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.decoder.direct_network import DirectNetwork
+from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
+from fastvi.engine.decoder.network_block import Block, empty_block
+from fastvi.engine.linalg.products import Packed, row_block
+from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
+from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, softplus_sums
+from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows
+
+Array = NDArray[Any]
+
+_OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
+
+
+class Network(NamedTuple):
+    """Packed layers."""
+
+    num_latents: int
+    hidden: tuple[Packed, ...]
+    last: Packed
+    activation: int
+    gaussian: bool
+    last_matrix: Array  # of real pixels: u = last_matrix h; else (0, 0)
+
+    @property
+    def depth(self) -> int:
+        """Numbers that a state is to data: units of the last hidden layer, or latents where there is none; of
+        real pixels u.
+        """
+        return self.last.num_columns if self.gaussian else self.features
+
+    @property
+    def widest(self) -> int:
+        """Inputs of the layer that has most."""
+        return max(layer.depth for layer in (*self.hidden, self.last))
+
+    @property
+    def features(self) -> int:
+        """Units of the last hidden layer, or latents where there is none."""
+        return self.hidden[-1].num_columns if self.hidden else self.num_latents
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds and so on that a state takes."""
+        layers = [*self.hidden, self.last]
+        return sum(layer.depth * layer.num_columns + 8 * layer.num_columns for layer in layers) + 16
+
+    @property
+    def block_rows(self) -> int:
+        """States whose layers are worked on together: a power of two, for the second-level cache."""
+        return max(32, 1 << (row_block(self.widest).bit_length() - 1))
+
+    def forward(self, rows: Array, num_rows: int, out: Block) -> None:
+        """From packed latents to the features and A, without the prior's part, of ``num_rows`` states."""
+        panels, last, minus = -(-num_rows // ROWS), self.last, out.minus[:num_rows]
+        left = _compressed(rows, panels, self.num_latents)
+        for layer in self.hidden:
+            values = np.empty(panels * ROWS * layer.num_columns)
+            hidden_layer(
+                *left, layer.columns, layer.bias, layer.depth, num_rows, layer.num_columns, self.activation,
+                values,
+            )  # fmt: skip
+            left = _compressed(values, panels, layer.num_columns)
+        if self.gaussian:
+            hidden_layer(
+                *left, last.columns, last.bias, last.depth, num_rows, last.num_columns, IDENTITY, out.features
+            )
+            minus[...] = 0.0
+            return
+        for mine, found in zip(out[:3], left, strict=True):
+            mine[...] = found
+        softplus_sums(*left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
+
+    def empty_block(self, num_rows: int) -> Block:
+        """Room for states in whole panels; all of it is padding."""
+        return empty_block(num_rows, self.depth, distances=self.gaussian)
+
+
+def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Array, Array]:
+    index, counts = np.empty(num_panels * depth, np.int32), np.empty(num_panels, np.int64)
+    compress(panels, depth, index, counts)
+    return panels, index, counts
+
+
+def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
+    """R (K, K) of factor A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it.
+    Not by LAPACK, whose last bits depend on the number of threads.
+    """
+    rows = np.ascontiguousarray(a.T)
+    vectors, low = np.zeros_like(rows), np.zeros_like(rows)
+    for k in range(len(rows)):
+        column = rows[k, k:].copy()
+        largest = np.abs(column).max()
+        if largest > 0.0:
+            column /= largest
+            size = math.sqrt(np.square(column).sum())
+            column[0] += math.copysign(size, column[0])
+            vectors[k, k:] = column / math.sqrt(size * abs(column[0]))
+        own = np.ascontiguousarray(rows[k:, k:]), np.ascontiguousarray(low[k:, k:])
+        reflect_rows(vectors[k : k + 1, k:], False, *own)
+        rows[k:, k:], low[k:, k:] = own
+        rows[k, k + 1 :], low[k, k + 1 :] = 0.0, 0.0
+    scale_rows(rows, low, factor)
+    return np.ascontiguousarray(rows[:, : len(rows)].T), vectors
+
+
+def network(
+    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
+    bits: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
+    seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
+    """
+    weights, bias = layers[-1]
+    weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
+    seen = (*layers[:-1], (weights, bias))
+    if noise_std is None and are_large(seen, activation, np.zeros(0)):
+        logits = LargeLogits(seen, activation, bits=bits)
+        return DirectNetwork(layers[0][0].shape[1], logits), PixelData()
+    num_latents, depth = layers[0][0].shape[1], weights.shape[1]
+    hidden = tuple(Packed(weight.T, offset) for weight, offset in layers[:-1])
+    data: BinaryData | RotatedData
+    matrix = np.empty((0, 0))
+    if noise_std is None:
+        last = Packed(weights.T, bias, padding=_OFF)
+        data = BinaryData(weights, bias, np.zeros(depth), 0.0)
+    else:
+        unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))
+        matrix, factor = weights * unit, rotated_factor(noise_std)
+        if len(matrix) > depth:
+            matrix, vectors = _reflections(matrix, factor)
+        else:
+            matrix = matrix * factor
+        # without pixels u is a number 0, so that no panel is empty
+        matrix = matrix if len(matrix) else np.zeros((1, depth))
+        last = Packed(matrix.T)
+        data = RotatedData(bias, noise_std, vectors, len(matrix))
+    return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None, matrix), data

@@ -1,0 +1,46 @@
+"""A block of states as every datum sees it: what a forward pass fills and a batch is multiplied by."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.kernels.cpu.dense.products import ROWS
+
+Array = NDArray[Any]
+
+
+class Block(NamedTuple):
+    """What a block of states is to every datum."""
+
+    features: Array  # h packed as rows, compressed
+    units: Array  # (panels * depth,) units that are left
+    counts: Array  # (panels,)
+    minus: Array  # (padded rows,) A, inf where a row is padding
+    distances: bool  # whether the features are u, to which data have distances
+
+
+def empty_block(num_rows: int, depth: int, *, distances: bool) -> Block:
+    """Room for states in whole panels; all of it is padding."""
+    panels = -(-num_rows // ROWS)
+    return Block(
+        np.zeros(panels * depth * ROWS),
+        np.empty(panels * depth, np.int32),
+        np.zeros(panels, np.int64),
+        np.full(panels * ROWS, np.inf),
+        distances,
+    )
+
+
+def block_part(block: Block, first: int, num_rows: int, depth: int) -> Block:
+    """Views of the panels that hold ``num_rows`` states from ``first``, the first of a panel."""
+    begin, end = first // ROWS, -(-(first + num_rows) // ROWS)
+    return Block(
+        block.features[begin * depth * ROWS : end * depth * ROWS],
+        block.units[begin * depth : end * depth],
+        block.counts[begin:end],
+        block.minus[begin * ROWS : end * ROWS],
+        block.distances,
+    )

@@ -1,0 +1,1 @@
+"""Expectations of the log joint under a q, exact and sampled, and their gradients."""

@@ -1,0 +1,1 @@
+"""Coordinate ascent of a factorised q."""

@@ -1,0 +1,1 @@
+"""Sums over the states of data: evidence, means, samples, modes, moments for gradients."""

@@ -1,0 +1,207 @@
+"""Sums over data and states that gradients are made of: sum_n w_n E[f(z) | x_n], for f that no datum enters.
+
+Of a softplus form f is sigmoid(eta_j(z)) z_i, of a pair form z_i z_j. The evidence and the means come from a
+first pass; the second one knows the scale of every datum, so that its partial sums are added as they are.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.posterior.log_sum import log_sums_and_means_of
+from fastvi.engine.run.runs import Run
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.form import Form, Moments, Sums, chunks
+from fastvi.engine.states.pair_batch import PairBatch
+from fastvi.engine.states.pair_form import PairForm
+from fastvi.engine.states.softplus_form import SoftplusForm
+from fastvi.engine.states.tile_batch import TileBatch
+from fastvi.kernels.cpu.states.tile_masses import posterior_shares
+from fastvi.kernels.cpu.states.tile_posteriors import (
+    add_log_posteriors,
+    add_slopes,
+    add_tile_moments,
+    tile_posteriors,
+)
+
+Array = NDArray[Any]
+
+NUM_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
+
+
+class Total(NamedTuple):
+    """A sum of arrays."""
+
+    values: Array
+    states: Array  # (2^d,) posteriors of all states, where a prior that is a model asks for them; else (0,)
+
+    def merge(self, part: Total) -> None:
+        self.values[...] += part.values
+        self.states[...] += part.states
+
+
+class StateMoments(NamedTuple):
+    """Latents in the model's order; ``values`` as the form has them."""
+
+    evidence: Array  # (N,)
+    mean: Array  # (N, d)
+    values: Array  # softplus: (D, d + 1), the last column without z_i; pairs: (d, d)
+    states: Array  # (2^d,) at the numbers of the form's order, or (0,)
+    order: Array
+
+
+class _Weights(NamedTuple):
+    """What a datum counts for, and its evidence; data that products cannot hold apart."""
+
+    evidence: Array
+    in_products: Array  # w_n, 0 for those
+    uncertain: Array  # their indices
+    in_logs: Array  # their w_n
+
+
+def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
+    """One wave of a softplus form."""
+    form: Any = batch.form
+    outer, row_bits, column_bits, _ = form.tiling
+    num_rows, num_columns = 1 << row_bits, 1 << column_bits
+    tiles, scales = form.fill_wave(first, most=form.wave_tiles)
+    packed, base = batch.packed
+    shares = np.zeros((len(tiles), packed.padded_data))
+    posterior_shares(scales[None], first, batch.outer, base - weights.evidence, weights.in_products, shares)
+    logs = None
+    if weights.uncertain.size:
+        logs, _ = form.fill_wave(first, most=form.wave_tiles, in_log_space=True)
+    found = _zero(form)
+    tables = form.tables
+    group = max(1, len(tiles) // NUM_TASKS)  # whatever the number of threads: sums of tasks are rounded
+    # all rows that are passed over hold less than 2^-60 of the sum of weights
+    total_weight = np.abs(weights.in_products).sum() + np.abs(weights.in_logs).sum()
+    negligible = 2.0**-60 * total_weight / (num_rows << outer)
+
+    def task(start: int) -> Total:
+        part = slice(start, min(start + group, len(tiles)))
+        posterior = np.zeros((part.stop - start, num_rows, num_columns))
+        tile_posteriors(
+            tiles[part], packed.rows, packed.columns, shares[part], num_rows, form.padded_rows, num_columns,
+            packed.num_data, posterior,
+        )  # fmt: skip
+        if logs is not None:
+            who = weights.uncertain
+            add_log_posteriors(
+                logs[part], first + start, np.ascontiguousarray(batch.terms.linear[who]),
+                batch.terms.constant[who] - weights.evidence[who], weights.in_logs, outer, row_bits,
+                form.padded_rows, posterior,
+            )  # fmt: skip
+        own = Total(np.zeros_like(found.values), found.states)
+        add_slopes(
+            posterior, first + start, tables.outer_weights, tables.row_weights, tables.column_weights,
+            form.bias, negligible, own.values,
+        )  # fmt: skip
+        if found.states.size:  # each state has its place: no two tasks write to the same
+            numbers = (
+                np.arange(num_columns)[None] << (outer + row_bits) | np.arange(num_rows)[:, None] << outer
+            )
+            for t in range(len(posterior)):
+                found.states[numbers | (first + start + t)] = posterior[t]
+        return own
+
+    operations = 1.0 * tiles.size * (packed.num_data + 4 * form.bias.size)
+    for own in parallel_map(task, range(0, len(tiles), group), operations):
+        found.values[...] += own.values
+    return found
+
+
+def pairs_wave(batch: PairBatch, weights: _Weights, first: int) -> Total:
+    """One wave of a pair form."""
+    found = _zero(batch.form)
+    batch.add_pairs(first, weights.evidence, weights.in_products, found.values)
+    if weights.uncertain.size:
+        _add_log_pairs(batch, weights, first, found.values)
+    return found
+
+
+def _add_log_pairs(batch: PairBatch, weights: _Weights, first: int, values: Array) -> None:
+    form, who = batch.form, weights.uncertain
+    outer, row_bits, column_bits, _ = form.tiling
+    linear = np.ascontiguousarray(batch.terms.linear[who])
+    last = min(first + form.wave_tiles, form.tiling.num_tiles)
+    for start in range(first, last, form.filled_tiles):
+        logs, _ = form.fill_wave(start, most=min(form.filled_tiles, last - start), in_log_space=True)
+        posterior = np.zeros((len(logs), 1 << row_bits, 1 << column_bits))
+        add_log_posteriors(
+            logs, start, linear, batch.terms.constant[who] - weights.evidence[who], weights.in_logs, outer,
+            row_bits, form.padded_rows, posterior,
+        )  # fmt: skip
+        add_tile_moments(posterior, start, outer, row_bits, values)
+
+
+def _zero(form: Form) -> Total:
+    """Nothing yet, in the shapes of the form."""
+    if isinstance(form, SoftplusForm):
+        shape: tuple[int, ...] = (form.bias.size, form.num_latents + 1)
+        return Total(np.zeros(shape), np.zeros(0 if form.log_prior is None else 1 << form.num_latents))
+    return Total(np.zeros((form.num_latents, form.num_latents)), np.zeros(0))
+
+
+def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run) -> StateMoments:
+    """Evidence and means of each datum, and the weighted sums over data that the form's gradient needs."""
+    evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
+    total = _zero(form)
+    for data in chunks(len(x)):
+        _add_chunk(form, x[data], data_weights[data], run, evidence[data], mean[data], total)
+    values = total.values
+    back = np.argsort(form.order)
+    if isinstance(form, SoftplusForm):
+        values = np.concatenate([values[:, back], values[:, -1:]], axis=1)
+    else:
+        values = values[back][:, back]
+    return StateMoments(evidence, mean[:, back], values, total.states, form.order)
+
+
+def _add_chunk(
+    form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run, evidence: Array, mean: Array,
+    total: Total,
+) -> None:  # fmt: skip
+    """Both passes over the data of one chunk; the tables of one are gone before the next one's are made."""
+    terms = form.data.terms(x)
+    found, means, again = log_sums_and_means_of(form, terms, run)
+    # a datum that counts for nothing may be impossible
+    evidence[...], mean[...] = found, np.where(data_weights[:, None] == 0.0, 0.0, means)
+    in_products = data_weights.copy()
+    in_products[again] = 0.0
+    # of an impossible one every state is: any finite evidence leaves each with nothing
+    possible = np.where(np.isneginf(found), 0.0, found)
+    weights = _Weights(possible, in_products, again, data_weights[again])
+    wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
+    work = partial(wave, form.batch(terms), weights)
+    total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
+
+
+def states_of(moments: StateMoments) -> tuple[Array, Array]:
+    """All states (2^d, d) in the model's order of latents, and their summed posteriors."""
+    numbers = np.arange(moments.states.size)
+    states = np.empty((numbers.size, moments.order.size), np.uint8)
+    for i, latent in enumerate(moments.order):
+        states[:, latent] = (numbers >> i) & 1
+    return states, moments.states
+
+
+def has_slopes(form: Form) -> bool:
+    """Whether the gradient of this form comes from ``state_moments``."""
+    return isinstance(form, SoftplusForm | PairForm)
+
+
+def in_products(evidence: Array, data_weights: Array) -> _Weights:
+    """Of data all of which products hold."""
+    return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))
+
+
+def one_wave(form: Any, batch: Any, moments: Moments) -> None:
+    """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
+    evidence = Sums(*moments[:3]).log()
+    weights = in_products(evidence, np.ones(len(evidence)))
+    (slopes_wave if isinstance(form, SoftplusForm) else pairs_wave)(batch, weights, 0)

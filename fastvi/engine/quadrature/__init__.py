@@ -1,0 +1,1 @@
+"""Integrals over real latents."""

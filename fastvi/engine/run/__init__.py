@@ -1,0 +1,1 @@
+"""Threads, executors, checkpoints and progress."""

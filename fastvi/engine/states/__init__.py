@@ -1,0 +1,1 @@
+"""States in tiles: forms of models, terms of data, batches of both."""

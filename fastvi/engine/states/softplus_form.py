@@ -1,0 +1,262 @@
+"""Models with softplus sums as the kernels read them: log p(x, z) = c(x) + <t(x), z> - A(z).
+
+Of a sigmoid belief network, A(z) = sum_j softplus(eta_j(z)) - log p(z). Of a restricted Boltzmann machine
+whose visible units are summed out the sum has the other sign: a tile is then the product itself, not its
+inverse.
+
+A linear function <centre, z> is moved from t to A, with centre = E[t(x)] for x at the model's mean logits:
+what is left of t is small for data like the model's, so that the weights of a tile span less of the range
+of a float. The centre depends on the model alone, never on the batch: a datum's log p(x) has the same bits
+in any company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.states.data_terms import BinaryData
+from fastvi.engine.states.form import Form
+from fastvi.engine.states.tiling import choose_tiling
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.cpu.simd.register_tiles import product_tile
+from fastvi.kernels.cpu.states.softplus_product import (
+    BITS_32,
+    BITS_64,
+    SoftplusTables,
+    fill_left,
+    multiply,
+    multiply_direct,
+    tile_log_weights,
+    tile_weights,
+)
+from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
+
+Array = NDArray[Any]
+
+# dtype -> largest |log| of a panel entry, largest |log| of a running product. exp(-beta) >= exp(-limit) keeps
+# exp(alpha) that flushes to zero (below 1e-308, or 1e-38) under half a unit in the last place of the sum.
+_RANGES = {"float64": (340.0, 700.0), "float32": (35.0, 85.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class SoftplusForm(Form):
+    """Tables of sum_j softplus(eta_j), eta = W z + b, and of what is linear in z."""
+
+    tables: SoftplusTables
+    layout: Any
+    dtype: str
+    weights: Array  # (D, d) columns in the form's order: those of the softplus sum
+    bias: Array  # (D,)
+    sign: float  # -1: the sum is in A, +1: in -A
+    log_prior: (
+        Array | None
+    )  # (2^d,) of a prior that is a model, at the number of each state in the form's order
+
+    tells_masses = True
+
+    @property
+    def padded_rows(self) -> int:
+        panel_rows = product_tile(8 if self.dtype == "float64" else 4).rows
+        return -(-(1 << self.tiling.row_bits) // panel_rows) * panel_rows
+
+    @property
+    def operations(self) -> int:
+        return self.bias.size + 16
+
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        tables, padded_rows, num_pixels = self.tables, self.padded_rows, self.bias.size
+        mantissa = np.empty(self.tile_size, self.dtype)
+        bits = mantissa.view(np.int64 if self.dtype == "float64" else np.int32)
+        exponent = np.empty_like(bits)
+        panel = np.empty(tables.left.size, self.dtype)
+        kinds, middles = np.empty(num_pixels, np.int8), np.empty(num_pixels)
+        blocks = np.empty(num_pixels + 2, np.int64)
+        rows, columns = np.empty_like(tables.row_linear), np.empty_like(tables.column_linear)
+        for t in range(len(tiles)):
+            num_blocks, constant, direct = fill_left(
+                tables, first + t, kinds, middles, blocks, rows, columns, panel
+            )
+            multiply(
+                panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
+                mantissa, exponent,
+            )  # fmt: skip
+            if direct:
+                multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)
+            if self.sign > 0:  # all was kept with the sign of A; a tile is then the product, not its inverse
+                constant = -constant
+                for part in (rows, columns, exponent):
+                    np.negative(part, out=part)
+                np.reciprocal(mantissa, out=mantissa)
+            if in_log_space or self.log_prior is not None:
+                tile_log_weights(mantissa, exponent, rows, columns, padded_rows, constant, tiles[t])
+                scales[t] = 0.0
+                if self.log_prior is not None:
+                    outer, row_bits, column_bits, _ = self.tiling
+                    add_table(self.log_prior, first + t, outer, row_bits, column_bits, padded_rows, tiles[t])
+                    if not in_log_space:
+                        scales[t] = exponentiate(tiles[t], 1 << row_bits, padded_rows, 1 << column_bits)
+            else:
+                scales[t] = constant + tile_weights(mantissa, exponent, rows, columns, padded_rows, tiles[t])
+
+    def log_joint(self, x: Array, z: Array) -> Array:
+        out = np.empty(z.shape[:-1])
+        linear = self.data.offset + self.centre
+        data: Any = self.data
+        for n in range(len(x)):
+            # einsum, not BLAS, so that the bits of a result do not depend on threads
+            eta = np.einsum("...i,ji->...j", z[n], self.weights) + self.bias
+            out[n] = (z[n] * linear).sum(axis=-1) + data.constant
+            if self.sign < 0:  # pixel by pixel: nothing cancels
+                out[n] -= np.logaddexp(0.0, np.where(x[n] == 1, -eta, eta)).sum(axis=-1)
+            else:
+                ones = x[n] == 1
+                out[n] += data.bias[ones].sum() + (z[n] * data.weights[ones].sum(axis=0)).sum(axis=-1)
+                out[n] += np.logaddexp(0.0, eta).sum(axis=-1)
+            if self.log_prior is not None:
+                out[n] += self.log_prior[z[n].astype(np.int64) @ (1 << np.arange(self.num_latents))]
+        return out
+
+
+def softplus_form(
+    weights: Array,
+    bias: Array,
+    prior_logits: Array,
+    *,
+    dtype: str = "float64",
+    fold_prior: bool = True,
+    log_prior: Callable[[Array], Array] | None = None,
+) -> SoftplusForm:
+    """A sigmoid belief network: tables for all tiles.
+
+    ``fold_prior=False`` leaves the prior out of the tiles (and the centre at 0). ``log_prior`` takes states
+    (2^d, d) of a prior that is a model to their log p(z), in place of ``prior_logits``, which then only help
+    to choose a centre.
+    """
+    # the latents that move the logits most go outermost: the states of a tile are then alike, and little
+    # underflows
+    order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(prior_logits), kind="stable")
+    weights = np.ascontiguousarray(weights[:, order])
+    prior_logits = np.ascontiguousarray(prior_logits[order])
+    centre, linear, constant = np.zeros(order.size), np.zeros(order.size), 0.0
+    if fold_prior:
+        mean_logits = _row_sums(weights * _sigmoid(prior_logits)) + bias
+        centre = (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
+        if log_prior is None:
+            linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
+            centre = centre + prior_logits
+    table = None if log_prior is None else prior_table(order, log_prior)
+    data = BinaryData(weights, np.ascontiguousarray(bias), linear - centre, constant)
+    return _build(order, weights, bias, centre, data, -1.0, dtype, table)
+
+
+def softplus_sum_form(
+    weights: Array,
+    bias: Array,
+    linear: Array,
+    data_weights: Array,
+    data_bias: Array,
+    *,
+    dtype: str = "float64",
+) -> SoftplusForm:
+    """sum_z exp(<linear + W_x^T x, z> + b_x . x + sum_j softplus(eta_j(z))): a restricted Boltzmann machine
+    whose visible units were seen, ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
+    """
+    order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
+    weights = np.ascontiguousarray(weights[:, order])
+    # the slope of the softplus sum at z = 1/2, with its sign turned: that makes the tiles flat
+    slope = _sigmoid(_row_sums(weights) / 2 + bias)
+    centre = -(weights * slope[:, None]).sum(axis=0)
+    data = BinaryData(
+        np.ascontiguousarray(data_weights[:, order]),
+        np.ascontiguousarray(data_bias),
+        linear[order] - centre,
+        0.0,
+    )
+    return _build(order, weights, bias, centre, data, 1.0, dtype, None)
+
+
+def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
+    """log p(z) of all states, at their numbers in the form's order."""
+    table = np.empty(1 << order.size)
+    step = min(table.size, 1 << 16)
+    states = np.empty((step, order.size), np.uint8)
+    for first in range(0, table.size, step):
+        numbers = np.arange(first, first + step)
+        for i, latent in enumerate(order):
+            states[:, latent] = (numbers >> i) & 1
+        table[first : first + step] = log_prior(states)
+    return table
+
+
+def _build(
+    order: Array, weights: Array, bias: Array, centre: Array, data: BinaryData, sign: float, dtype: str,
+    log_prior: Array | None,
+) -> SoftplusForm:  # fmt: skip
+    tiling = choose_tiling(order.size, COLUMNS)
+    limit, block_limit = _RANGES[dtype]
+    outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
+    groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer, row], axis=1)]
+    left_sums, left_middle, left_spread = centred_sums(groups[1])
+    right_sums, right_middle, right_spread = centred_sums(groups[2])
+    panel_rows = product_tile(np.dtype(dtype).itemsize).rows
+    with np.errstate(over="ignore"):  # entries beyond the range are not used
+        left = _pack(np.exp(left_sums), panel_rows, 0.0)
+        right = _pack(np.exp(np.where(right_spread <= limit, -right_sums, 0.0)), COLUMNS, 1.0)
+    signed = -sign * centre  # kernels keep linear parts with the sign of A
+    tables = SoftplusTables(
+        left=left,
+        right=right.astype(dtype),
+        left_middle=left_middle,
+        left_spread=left_spread,
+        right_middle=right_middle,
+        right_spread=right_spread,
+        outer_weights=groups[0],
+        row_weights=groups[1],
+        column_weights=groups[2],
+        bias=np.ascontiguousarray(bias),
+        outer_linear=signed[:outer].copy(),
+        row_linear=signed[outer:row].copy(),
+        column_linear=signed[row:].copy(),
+        limit=limit,
+        block_limit=block_limit,
+        longest_block=tiling.longest_block,
+        panel_rows=panel_rows,
+    )
+    layout = BITS_64 if dtype == "float64" else BITS_32
+    return SoftplusForm(
+        tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
+    )
+
+
+def _sigmoid(logits: Array) -> Array:
+    """Good enough for a centre; SciPy's would cost 0.2 s of import."""
+    return np.exp(-np.logaddexp(0.0, -logits))
+
+
+def _row_sums(matrix: Array) -> Array:
+    return np.asarray(matrix.sum(axis=1))
+
+
+def centred_sums(weights: Array) -> tuple[Array, Array, Array]:
+    """Subset sums (2^k, D) of the columns, less the middle of their range; the middle; half the range."""
+    above, below = np.maximum(weights, 0.0).sum(axis=1), np.minimum(weights, 0.0).sum(axis=1)
+    middle, spread = (above + below) / 2, (above - below) / 2
+    sums = np.empty((1 << weights.shape[1], weights.shape[0]))
+    sums[0] = -middle
+    for i in range(weights.shape[1]):
+        np.add(sums[: 1 << i], weights[:, i], out=sums[1 << i : 2 << i])
+    return sums, middle, spread
+
+
+def _pack(table: Array, width: int, padding: float) -> Array:
+    """(S, D) to panels of ``width`` states: (ceil(S / width), D, width), flat."""
+    num_states, num_pixels = table.shape
+    panels = -(-num_states // width)
+    padded = np.full((panels * width, num_pixels), padding)
+    padded[:num_states] = table
+    return np.ascontiguousarray(padded.reshape(panels, width, num_pixels).transpose(0, 2, 1)).reshape(-1)

@@ -1,0 +1,186 @@
+"""A batch of data summed over tiles: each datum's tables over row bits and column bits, and the products.
+
+A wave is a fill (parallel over tiles) and a product (parallel over data). A wave's partial sums are made
+from nothing and merged in order of waves by whoever asked: the same bits for any number of threads or
+workers. Between two waves there is room for progress, checkpoints and Ctrl-C. Memory: one wave of tiles,
+and per datum of a chunk its packed tables; nothing grows with 2^d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.run.threads import num_threads, parallel_map
+from fastvi.engine.states.batch import Batch
+from fastvi.engine.states.form import Form, Moments, Sums
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
+from fastvi.kernels.cpu.states.tile_masses import (
+    add_bit_masses,
+    add_outer_masses,
+    tile_masses,
+    tile_shares,
+    transpose_tile,
+)
+from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, exponential_factors, pack_tables, tile_sums
+
+Array = NDArray[Any]
+
+
+def panel_ranges(num_panels: int) -> list[tuple[int, int]]:
+    """Ranges of panels, one a task: about four tasks a thread, none of more than 64 data."""
+    size = min(64 // DATA_ROWS, max(1, num_panels // (4 * num_threads())))
+    return [(p, min(p + size, num_panels)) for p in range(0, num_panels, size)]
+
+
+def pack_exponentials(
+    linear: Array, num_row_bits: int, column_panels: int, rows: Array, columns: Array, scales: Array
+) -> None:
+    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
+    (log in ``scales``).
+    """
+    if_zero, if_one = np.empty(linear.shape), np.empty(linear.shape)
+    exponential_factors(linear, if_zero, if_one, scales)
+    pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns)
+
+
+class PackedBatch:
+    """Per-datum tables over row bits and column bits, laid out as the kernels read them."""
+
+    def __init__(self, num_rows: int, column_panels: int, padded_rows: int, num_data: int) -> None:
+        self.num_data = num_data
+        self.num_panels = -(-num_data // DATA_ROWS)
+        self.padded_data = self.num_panels * DATA_ROWS
+        self.num_rows, self.padded_rows = num_rows, padded_rows
+        self.rows = np.zeros(self.num_panels * num_rows * DATA_ROWS)
+        self.columns = np.zeros(self.num_panels * column_panels * COLUMNS * DATA_ROWS)
+
+    @classmethod
+    def of(cls, form: Form, num_data: int) -> PackedBatch:
+        """Tables for the tiles of ``form``."""
+        return cls(1 << form.tiling.row_bits, form.column_panels, form.padded_rows, num_data)
+
+    @classmethod
+    def flipped(cls, form: Form, num_data: int) -> PackedBatch:
+        """Tables for its transposed tiles."""
+        num_columns, row_panels = 1 << form.tiling.column_bits, -(-(1 << form.tiling.row_bits) // COLUMNS)
+        return cls(num_columns, row_panels, num_columns, num_data)
+
+    def pack(self, fill: Callable[[slice, Array, Array], None]) -> None:
+        """Call ``fill(data, rows, columns)`` for each task's data and its part of the tables."""
+        row_step = self.rows.size // max(1, self.num_panels)
+        column_step = self.columns.size // max(1, self.num_panels)
+
+        def task(part: tuple[int, int]) -> None:
+            first, last = part
+            data = slice(first * DATA_ROWS, min(last * DATA_ROWS, self.num_data))
+            fill(
+                data,
+                self.rows[first * row_step : last * row_step],
+                self.columns[first * column_step : last * column_step],
+            )
+
+        parallel_map(task, panel_ranges(self.num_panels), 2.0 * (self.rows.size + self.columns.size))
+
+    def sums(self, tiles: Array) -> Array:
+        """(N, T): u_n^T tile v_n for each datum and tile of a wave."""
+        out = np.empty((self.padded_data, len(tiles)))
+
+        def task(part: tuple[int, int]) -> None:
+            tile_sums(tiles, self.rows, self.columns, self.num_rows, self.padded_rows, *part, out)
+
+        parallel_map(task, panel_ranges(self.num_panels), 1.0 * self.num_data * tiles.size)
+        return out[: self.num_data]
+
+    def masses(self, tiles: Array, shares: Array) -> tuple[Array, Array]:
+        """The same sums, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
+        out = np.empty((self.padded_data, len(tiles)))
+        masses = np.zeros_like(self.columns)
+
+        def task(part: tuple[int, int]) -> None:
+            tile_masses(
+                tiles, self.rows, self.columns, shares, self.num_rows, self.padded_rows, *part, out, masses
+            )
+
+        parallel_map(task, panel_ranges(self.num_panels), 1.0 * self.num_data * tiles.size)
+        return out[: self.num_data], masses
+
+
+def flipped_tiles(form: Form, tiles: Array) -> Array:
+    """Tiles (T, size) packed with rows and columns exchanged."""
+    num_rows, num_columns = 1 << form.tiling.row_bits, 1 << form.tiling.column_bits
+    out = np.empty((len(tiles), -(-num_rows // COLUMNS) * COLUMNS * num_columns))
+
+    def task(t: int) -> None:
+        transpose_tile(tiles[t], num_rows, form.padded_rows, num_columns, out[t])
+
+    parallel_map(task, range(len(tiles)), 2.0 * tiles.size)
+    return out
+
+
+class TileBatch(Batch):
+    """Data of one chunk, tile after tile."""
+
+    @cached_property
+    def packed(self) -> tuple[PackedBatch, Array]:
+        """Packed tables, and per datum the log of what they and c(x) were divided by."""
+        form, batch = self.form, PackedBatch.of(self.form, self.num_data)
+        scales = np.empty(self.num_data)
+
+        def fill(data: slice, rows: Array, columns: Array) -> None:
+            linear = self.terms.linear[data, form.tiling.outer_bits :]
+            pack_exponentials(linear, form.tiling.row_bits, form.column_panels, rows, columns, scales[data])
+
+        batch.pack(fill)
+        return batch, self.terms.constant + scales
+
+    @cached_property
+    def _flipped(self) -> PackedBatch:
+        """The same tables for transposed tiles."""
+        form, batch = self.form, PackedBatch.flipped(self.form, self.num_data)
+        row = form.tiling.outer_bits
+        column = row + form.tiling.row_bits
+        linear = np.concatenate([self.terms.linear[:, column:], self.terms.linear[:, row:column]], axis=1)
+        scales, panels = np.empty(self.num_data), -(-(1 << form.tiling.row_bits) // COLUMNS)
+
+        def fill(data: slice, rows: Array, columns: Array) -> None:
+            pack_exponentials(linear[data], form.tiling.column_bits, panels, rows, columns, scales[data])
+
+        batch.pack(fill)
+        return batch
+
+    def sums(self, first: int) -> Sums:
+        tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
+        batch, base = self.packed
+        sums = Sums.zero(self.num_data)
+        merge_tile_sums(batch.sums(tiles), scales[None], first, self.outer, base, *sums)
+        return sums
+
+    def log_masses(self, first: int) -> Array:
+        """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
+        tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
+        batch, base = self.packed
+        out = np.empty((self.num_data, len(tiles)))
+        log_tile_masses(batch.sums(tiles), scales[None], first, self.outer, base, out)
+        return out
+
+    def moments(self, first: int) -> Moments:
+        form = self.form
+        outer, row_bits, column_bits, _ = form.tiling
+        tiles, scales = form.fill_wave(first, most=self.form.wave_tiles)
+        batch, base = self.packed
+        found = Moments.zero(self.num_data, form.num_latents)
+        shares = np.zeros((len(tiles), batch.padded_data))
+        tile_shares(scales[None], first, self.outer, base, found.bound, shares)
+        sums, column_masses = batch.masses(tiles, shares)
+        _, row_masses = self._flipped.masses(flipped_tiles(form, tiles), shares)
+        merge_tile_sums(sums, scales[None], first, self.outer, base, *found[:3])
+        add_outer_masses(sums, shares, first, outer, found.ones)
+        add_bit_masses(row_masses, row_bits, outer, found.ones)
+        add_bit_masses(column_masses, column_bits, outer + row_bits, found.ones)
+        return found

@@ -1,0 +1,1 @@
+"""Arguments, checked once: options, data in groups that see the same pixels, q and proposals."""

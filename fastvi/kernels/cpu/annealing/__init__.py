@@ -1,0 +1,1 @@
+"""Gibbs and Hamiltonian moves of annealed chains."""

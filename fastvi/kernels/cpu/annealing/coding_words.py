@@ -1,0 +1,92 @@
+"""Single states of binary sparse coding with all logarithms as sums of two doubles (``double_word``): sampled
+ones, and chains.
+
+A log joint is c + <t, z> + sum over i < j of J_ij z_i z_j, whose terms may exceed it by far. It is added up
+in two words and rounded once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastvi.kernels.cpu.annealing.annealing_words import REVERSED, fill_words, is_on
+from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
+from fastvi.kernels.double_word import add_words
+from fastvi.kernels.jit import inline, kernel
+
+
+@kernel
+def add_log_joints(words, couplings, couplings_low, linear, linear_low, constant, constant_low, log_w):
+    """log_w[k] += the log joint of one datum and sample k, whose bits are ``words`` (num_words, K)."""
+    num_latents = linear.size
+    ones = np.empty(num_latents, np.int64)
+    for k in range(log_w.size):
+        count, high, low = 0, constant, constant_low
+        for i in range(num_latents):
+            if (words[i >> 5, k] >> (i & 31)) & 1:
+                high, low = add_words(high, low, linear[i], linear_low[i])
+                for other in range(count):
+                    j = ones[other]
+                    high, low = add_words(high, low, couplings[i, j], couplings_low[i, j])
+                ones[count] = i
+                count += 1
+        log_w[k] += high
+
+
+@inline
+def _add_row(row, row_low, sign, total, total_low):
+    for j in range(total.size):
+        total[j], total_low[j] = add_words(total[j], total_low[j], sign * row[j], sign * row_low[j])
+
+
+@kernel
+def anneal_coding_words(
+    couplings, couplings_low, base, linear, linear_low, constant, constant_low, log_zero, log_one,
+    first_place, last_place, num_steps, num_chains, first, tag, key_low, key_high, z, log_w,
+):  # fmt: skip
+    """Places of chains as ``anneal_pairs`` has them, relative to units of logits ``base`` (N, d), whose log
+    probabilities are ``log_zero`` and ``log_one``: log f_beta = (1 - beta) log q0(z) + beta log p(x, z).
+    """
+    size = base.shape[1]
+    words = np.empty(-(-size // NUM_WORDS) * NUM_WORDS)
+    fields, fields_low = np.empty(size), np.empty(size)
+    backwards = tag & REVERSED
+    for r in range(log_w.size):
+        datum, chain, state = (first + r) // num_chains, (first + r) % num_chains, z[r]
+        own_base, own, own_low = base[datum], linear[datum], linear_low[datum]
+        for place in range(first_place, last_place):
+            if place == 0:
+                if not backwards:
+                    fill_words(words, tag, 0, chain, datum, key_low, key_high)
+                    for i in range(size):
+                        drawn = is_on(own_base[i], words[i], i, tag, 0, chain, datum, key_low, key_high)
+                        state[i] = 1 if drawn else 0
+                continue
+            step = num_steps + 1 - place if backwards else place
+            move = step - 1 if backwards else step
+            for i in range(size):  # from nothing at every step, so that no rounding piles up
+                fields[i], fields_low[i] = own[i], own_low[i]
+            for i in range(size):
+                if state[i] != 0:
+                    _add_row(couplings[i], couplings_low[i], 1.0, fields, fields_low)
+            energy, low, start = 0.0, 0.0, 0.0
+            for i in range(size):
+                if state[i] != 0:
+                    energy, low = add_words(energy, low, fields[i], fields_low[i])
+                    energy, low = add_words(energy, low, own[i], own_low[i])
+                    start += log_one[datum, i]
+                else:
+                    start += log_zero[datum, i]
+            energy, low = add_words(0.5 * energy, 0.5 * low, constant[datum], constant_low[datum])
+            log_w[r] += (step / num_steps - (step - 1) / num_steps) * (energy - start)
+            if not 0 < move < num_steps:
+                continue
+            fill_words(words, tag, move, chain, datum, key_low, key_high)
+            beta = move / num_steps
+            for count in range(size):
+                i = size - 1 - count if backwards else count
+                logit = own_base[i] + beta * (fields[i] - own_base[i])
+                on = 1 if is_on(logit, words[i], i, tag, move, chain, datum, key_low, key_high) else 0
+                if on != state[i]:
+                    state[i] = on
+                    _add_row(couplings[i], couplings_low[i], 2.0 * on - 1.0, fields, fields_low)

@@ -1,0 +1,255 @@
+"""Log importance weights of sampled states, without a transcendental function per pixel.
+
+The bits of z are cut into groups of up to 8. For each group and each of its values there is a row: of
+exp(W_g z_g) over the pixels, or of whatever else is a sum over bits. A sample is then a row number per
+group; exp(eta) is a product of d / 8 entries, and sum_j softplus(eta_j) the logarithm of prod_j (1 +
+exp(eta_j)): d / 8 multiplications and an addition a pixel. Tables are cut in tiles of pixels, so that a
+tile's rows stay in cache while all samples pass over it.
+
+Pixels whose logits could carry a product out of the range of a double (``direct``) are summed in log space.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastvi.kernels.cpu.dense.row_products import LANES, WIDTH, multiply_rows
+from fastvi.kernels.jit import inline, kernel, reducing_kernel
+from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+_MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
+
+
+class Groups(NamedTuple):
+    """Groups of bits, none across the boundary of a 32-bit word; (G,) int64 each."""
+
+    first_bit: Any
+    num_bits: Any
+    first_row: Any  # rows of a group are first_row ... first_row + 2^num_bits - 1
+
+
+@kernel
+def pick_rows(words, groups, rows):
+    """Row of each group for each sample: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
+    num_groups = groups.first_bit.size
+    for g in range(num_groups):
+        word = words[groups.first_bit[g] >> 5]
+        shift, mask, first = groups.first_bit[g] & 31, (1 << groups.num_bits[g]) - 1, groups.first_row[g]
+        for k in range(word.size):
+            rows[k * num_groups + g] = first + ((word[k] >> shift) & mask)
+
+
+@kernel
+def subset_rows(if_zero, if_one, groups, table):
+    """table[row] = sum over the group's bits of ``if_zero`` or ``if_one``, by the bits of the row's value."""
+    for g in range(groups.first_bit.size):
+        first = groups.first_row[g]
+        table[first] = 0
+        for bit in range(groups.num_bits[g]):
+            i, half = groups.first_bit[g] + bit, 1 << bit
+            for row in range(first, first + half):
+                table[row + half] = table[row] + if_one[i]
+                table[row] += if_zero[i]
+
+
+@kernel
+def exponential_rows(weights, bias, pixels, groups, first_tile, table):
+    """table[t, row, p] = exp(W_g z_g), times exp(bias) in group 0, for tiles ``first_tile``, ...
+
+    Pixel p of tile t is pixels[t * WIDTH + p]; what pads the last tile is 0, so that its factor is 1.
+    """
+    ratios = np.empty(WIDTH)
+    for t in range(table.shape[0]):
+        num_inside = min(WIDTH, pixels.size - (first_tile + t) * WIDTH)
+        inside = pixels[(first_tile + t) * WIDTH :]
+        for g in range(groups.first_bit.size):
+            first = groups.first_row[g]
+            for p in range(WIDTH):
+                ratios[p] = 1.0
+                table[t, first, p] = 1.0
+                if g == 0:
+                    table[t, first, p] = math.exp(bias[inside[p]]) if p < num_inside else 0.0
+            for bit in range(groups.num_bits[g]):
+                half = 1 << bit
+                for p in range(num_inside):
+                    ratios[p] = math.exp(weights[inside[p], groups.first_bit[g] + bit])
+                for row in range(first, first + half):
+                    for p in range(WIDTH):
+                        table[t, row + half, p] = table[t, row, p] * ratios[p]
+
+
+@kernel
+def logit_rows(weights, bias, pixels, groups, table):
+    """table[row, c] = W_g z_g of pixel pixels[c], with the bias in group 0."""
+    for g in range(groups.first_bit.size):
+        first = groups.first_row[g]
+        for c in range(pixels.size):
+            table[first, c] = bias[pixels[c]] if g == 0 else 0.0
+        for bit in range(groups.num_bits[g]):
+            i, half = groups.first_bit[g] + bit, 1 << bit
+            for row in range(first, first + half):
+                for c in range(pixels.size):
+                    table[row + half, c] = table[row, c] + weights[pixels[c], i]
+
+
+@kernel
+def sum_rows(rows, table, constant, log_w):
+    """log_w[k] = constant + the sum of the rows that sample k picks."""
+    num_groups = rows.size // log_w.size
+    for k in range(log_w.size):
+        total = constant
+        for g in range(num_groups):
+            total += table[rows[k * num_groups + g]]
+        log_w[k] = total
+
+
+@kernel
+def add_looked_up(rows, positions, table, log_w):
+    """log_w[k] += table[position], where the position of a state is a sum over its groups."""
+    num_groups = rows.size // log_w.size
+    for k in range(log_w.size):
+        position = np.int64(0)
+        for g in range(num_groups):
+            position += positions[rows[k * num_groups + g]]
+        log_w[k] += table[position]
+
+
+@inline
+def _split(bits, powers):
+    """Move the exponents of positive numbers, given by their bits, to ``powers``."""
+    for i in range(powers.size):
+        powers[i] += (bits[i] >> 52) - 1023
+        bits[i] = (bits[i] & _MANTISSA) | _ONE
+
+
+@kernel
+def add_products(table, num_tiles, tile_size, splits, rows, sign, products, bits, powers, log_w):
+    """log_w[k] += sign * log prod_j (1 + exp(eta_j)) over all tiles of ``table``.
+
+    ``splits[t]`` says that the running products could overflow in tile t. ``products``, its integer view
+    ``bits`` and ``powers`` are scratch of LANES a sample.
+    """
+    num, num_groups = log_w.size, rows.size // max(log_w.size, 1)
+    for i in range(products.size):
+        products[i] = 1.0
+        powers[i] = 0
+    for t in range(num_tiles):
+        if splits[t]:
+            _split(bits, powers)
+        for k in range(num):
+            multiply_rows(products, k * LANES, table, t * tile_size, rows, k * num_groups, num_groups)
+    _split(bits, powers)
+    for k in range(num):
+        product, power = 1.0, 0
+        for lane in range(LANES):
+            product *= products[k * LANES + lane]
+            power += powers[k * LANES + lane]
+        log_w[k] += sign * (log_fast(product) + power * LOG_TWO)
+
+
+@reducing_kernel
+def _softplus_sum(eta):
+    total = 0.0
+    for c in range(eta.size):
+        above = eta[c] if eta[c] > 0.0 else 0.0
+        total += above + log_fast(1.0 + exp_fast(-abs(eta[c])))
+    return total
+
+
+@kernel
+def add_softplus(table, rows, sign, log_w):
+    """log_w[k] += sign * the sum over the columns of ``table`` of softplus(eta), in log space."""
+    num_groups = rows.size // max(log_w.size, 1)
+    eta = np.empty(table.shape[1])
+    for k in range(log_w.size):
+        for c in range(eta.size):
+            eta[c] = table[rows[k * num_groups], c]
+        for g in range(1, num_groups):
+            picked = table[rows[k * num_groups + g]]
+            for c in range(eta.size):
+                eta[c] += picked[c]
+        log_w[k] += sign * _softplus_sum(eta)
+
+
+@kernel
+def add_pairs(words, couplings, log_w):
+    """log_w[k] += sum over i < j of J_ij z_i z_j, over the pairs of bits that are set."""
+    num_latents = couplings.shape[0]
+    ones = np.empty(num_latents, np.int64)
+    for k in range(log_w.size):
+        count, total = 0, 0.0
+        for i in range(num_latents):
+            if (words[i >> 5, k] >> (i & 31)) & 1:
+                row = couplings[i]
+                for other in range(count):
+                    total += row[ones[other]]
+                ones[count] = i
+                count += 1
+        log_w[k] += total
+
+
+@kernel
+def subtract_log_sums(log_q, log_w):
+    """log_w[k] -= log sum_c exp(log_q[c, k])."""
+    for k in range(log_w.size):
+        largest = -math.inf
+        for c in range(log_q.shape[0]):
+            largest = max(largest, log_q[c, k])
+        total = 0.0
+        for c in range(log_q.shape[0]):
+            total += math.exp(log_q[c, k] - largest)
+        log_w[k] -= largest + math.log(total)
+
+
+@kernel
+def add_normal_logs(z, mean, std, out):
+    """out[k] += log N(z_k; mean, std^2), z (K, d)."""
+    constant = 0.0
+    for i in range(mean.size):
+        constant -= math.log(std[i]) + 0.5 * LOG_TWO_PI
+    for k in range(out.size):
+        total = 0.0
+        for i in range(mean.size):
+            u = (z[k, i] - mean[i]) / std[i]
+            total += u * u
+        out[k] += constant - 0.5 * total
+
+
+@kernel
+def add_panel_sums(features, units, counts, depth, linear, out):
+    """out[k] += <linear, h_k> for features packed in panels of rows, of which the ``units`` are left."""
+    panel_rows = features.size // (counts.size * depth)
+    for panel in range(counts.size):
+        for u in range(counts[panel]):
+            factor = linear[units[panel * depth + u]]
+            at = (panel * depth + u) * panel_rows
+            for r in range(min(panel_rows, out.size - panel * panel_rows)):
+                out[panel * panel_rows + r] += factor * features[at + r]
+
+
+@kernel
+def subtract_panel_distances(features, num_panels, depth, point, out):
+    """out[k] -= |point - u_k|^2 for u packed in panels of rows."""
+    panel_rows = features.size // (num_panels * depth)
+    for panel in range(num_panels):
+        for u in range(depth):
+            at = (panel * depth + u) * panel_rows
+            for r in range(min(panel_rows, out.size - panel * panel_rows)):
+                apart = point[u] - features[at + r]
+                out[panel * panel_rows + r] -= apart * apart
+
+
+@kernel
+def pack_words(words, num_latents, first, num, panel_rows, out):
+    """Bits of samples ``first``, ... as packed rows of 0.0 and 1.0, as ``dense.pack_bits`` has them."""
+    for i in range(out.size):
+        out[i] = 0.0
+    for s in range(num):
+        at = (s // panel_rows) * num_latents * panel_rows + s % panel_rows
+        for i in range(num_latents):
+            if (words[i >> 5, first + s] >> (i & 31)) & 1:
+                out[at + i * panel_rows] = 1.0

@@ -1,0 +1,1 @@
+"""Draws that are functions of (seed, datum, sample)."""

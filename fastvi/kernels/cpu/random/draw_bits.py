@@ -1,0 +1,73 @@
+"""Four random bits for each of a few samples at once, written in LLVM IR with vector types, and its
+plain-loop twin.
+
+LLVM does not vectorise a loop over ``philox``, in 32-bit types or in 64-bit ones: it takes the 64-bit
+multiplication for a slow one and does not see that its factors have 32 bits. Measured on one Zen 1 core:
+43 * 10^6 blocks of four words a second with the loop, 126 * 10^6 emitted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
+from fastvi.kernels.jit import JIT_DISABLED, inline
+from fastvi.kernels.philox import WORD, philox
+
+_I64 = ir.IntType(64)
+
+
+def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
+    """Or the bits (word w of the generator < threshold h_w), moved up by ``shift``, into words[at : at +
+    LANES].
+
+    Lane c is sample ``sample + c``. Returns other than 0 where a word equals its threshold.
+    """
+    ties = 0
+    for c in range(LANES):
+        bits, tie = one_draw(sample + c, block, datum, k0, k1, h0, h1, h2, h3)
+        words[at + c] |= bits << shift
+        ties |= tie
+    return ties
+
+
+@inline
+def one_draw(sample, block, datum, k0, k1, h0, h1, h2, h3):
+    """Four bits of one sample, and whether a word equals its threshold."""
+    w0, w1, w2, w3 = philox(block, sample & WORD, sample >> 32, datum, k0, k1)
+    bits = int(w0 < h0) | (int(w1 < h1) << 1) | (int(w2 < h2) << 2) | (int(w3 < h3) << 3)
+    return bits, int(w0 == h0) | int(w1 == h1) | int(w2 == h2) | int(w3 == h3)
+
+
+def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    words, at, sample, block, datum, *keys_and_thresholds, shift = args
+
+    k0, k1, *thresholds = (splat(builder, value) for value in keys_and_thresholds)
+    samples = builder.add(splat(builder, sample), ir.Constant(VECTOR, list(range(LANES))))
+    low, high = builder.and_(samples, constant(WORD)), builder.lshr(samples, constant(32))
+    drawn_words = emit_philox(builder, (splat(builder, block), low, high, splat(builder, datum)), (k0, k1))
+    bits, ties = constant(0), ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+    for number, (drawn, threshold) in enumerate(zip(drawn_words, thresholds, strict=True)):
+        bit = builder.zext(builder.icmp_signed("<", drawn, threshold), VECTOR)
+        bits = builder.or_(bits, builder.shl(bit, constant(number)))
+        ties = builder.or_(ties, builder.icmp_signed("==", drawn, threshold))
+    array = arrayobj.make_array(signature.args[0])(context, builder, words)
+    where = builder.bitcast(builder.gep(array.data, [at]), VECTOR.as_pointer())
+    old = builder.load(where)
+    old.align = 8
+    builder.store(builder.or_(old, builder.shl(bits, splat(builder, shift))), where).align = 8
+    return builder.zext(builder.bitcast(ties, ir.IntType(LANES)), _I64)
+
+
+@intrinsic
+def _draw_bits_emitted(typing_context, words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
+    return types.int64(words, types.intp, *(types.int64,) * 10), _emit
+
+
+draw_bits = _draw_bits if JIT_DISABLED else _draw_bits_emitted
+draw_bits_loops = _draw_bits

@@ -1,0 +1,1 @@
+"""Registers: tile shapes of the processor, denormal numbers."""

@@ -1,0 +1,1 @@
+"""Sums, smoothing and bounds of log weights."""

@@ -1,0 +1,1 @@
+"""Study: ELBO, importance-weighted bounds and log p(x)."""

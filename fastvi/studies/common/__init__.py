@@ -1,0 +1,1 @@
+"""Settings, results, files and style that studies share."""

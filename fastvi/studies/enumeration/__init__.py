@@ -1,0 +1,1 @@
+"""Study: the cost of enumeration, beside naive loops."""

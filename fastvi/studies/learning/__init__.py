@@ -1,0 +1,1 @@
+"""Study: learning by exact likelihood and by bounds."""

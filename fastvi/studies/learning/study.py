@@ -1,0 +1,184 @@
+"""Learning by bounds against exact maximum likelihood: what is lost on held-out digits, and why."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastvi
+from fastvi.distributions.bernoulli import sigmoid
+from fastvi.fitting.starts import starting_network
+from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
+from fastvi.studies.common.settings import Settings
+from fastvi.studies.missing.study import Clock, ask_network, seen_pixels
+from fastvi.studies.model.study import split
+
+EXACT, OWN, ENCODER = "exact", "ELBO, own q", "ELBO, encoder"
+WEIGHTED, SLEEP, REWEIGHTED = "importance-weighted", "wake-sleep", "reweighted wake-sleep"
+_OBJECTIVES = {
+    EXACT: "exact", OWN: "elbo", ENCODER: "elbo", WEIGHTED: "importance_weighted", SLEEP: "wake_sleep",
+    REWEIGHTED: "reweighted_wake_sleep",
+}  # fmt: skip
+_WITHOUT_ENCODER = (EXACT, OWN)
+_PICTURES = 8  # images that are completed, samples that are drawn
+
+
+class Learned(NamedTuple):
+    """A way to learn, what came of it, and how long it took."""
+
+    model: Any
+    encoder: fastvi.Encoder
+    history: np.ndarray
+    seconds: float
+
+
+class Gaps(NamedTuple):
+    """log p(x) of held-out images (N,), and what the ELBO of a best and of the encoder's q leaves of it."""
+
+    log_marginal: np.ndarray
+    approximation: np.ndarray
+    amortization: np.ndarray
+
+
+def learn(
+    name: str, start: Any, encoder: fastvi.Encoder, train: np.ndarray, test: np.ndarray, settings: Settings
+) -> Learned:  # fmt: skip
+    """All ways take the same steps from one start; where no encoder is trained one is fitted afterwards."""
+    options: dict[str, Any] = {
+        "num_epochs": settings.learning_num_epochs, "learning_rate": settings.learning_rate,
+        "seed": settings.seed,
+    }  # fmt: skip
+    begin = time.perf_counter()
+    fit = fastvi.fit_model(
+        start, train, objective=_OBJECTIVES[name], held_out=test,
+        encoder=None if name in _WITHOUT_ENCODER else encoder, **options,
+    )  # fmt: skip
+    seconds = time.perf_counter() - begin
+    found = fit.encoder
+    if found is None:
+        found = fastvi.fit_encoder(fit.model, train, encoder, **options).encoder
+    assert found is not None
+    return Learned(fit.model, found, fit.history, seconds)
+
+
+def gaps(learned: Learned, x: np.ndarray, seed: int) -> Gaps:
+    """log p(x) = ELBO(encoder) + approximation gap + amortisation gap (Cremer, Li, Duvenaud 2018)."""
+    log_marginal = fastvi.log_marginal(learned.model, x)
+    own = fastvi.fit_posterior(learned.model, x, seed=seed)
+    amortized = fastvi.elbo(learned.model, x, learned.encoder).value
+    return Gaps(log_marginal, log_marginal - own.objective, own.objective - amortized)
+
+
+def run(settings: Settings, progress: Progress) -> StudyResult:
+    """The same digits, start and number of steps for each way to learn a sigmoid belief network.
+
+    Tables
+    ------
+    learning
+        num_latents, way, log_marginal (mean over held-out images, nats, of the best epoch), std_error (over
+        images), behind_exact (mean of exact training's less its own, image by image), its std_error
+        (behind_std_error), approximation_gap, amortization_gap (means over the first held-out images),
+        best_epoch.
+    history
+        num_latents, way, epoch, log_marginal: held-out, exact.
+    seconds (timed)
+        num_latents, way, num_steps, seconds, seconds_per_step (both with an epoch's scores).
+    """
+    from fastvi.studies.learning.figures import figures
+
+    parts = split(settings)
+    train, test = parts.train, parts.test
+    few = test[: settings.num_images]
+    ways = list(_OBJECTIVES)
+    rows, curves, timings = [], [], []
+    pictures: dict[str, np.ndarray] = {}
+    best: dict[int, dict[str, Gaps]] = {}
+    total, done = len(settings.learning_latents) * len(ways), 0
+    for num_latents in settings.learning_latents:
+        start = starting_network(train, num_latents, settings.seed)
+        hidden = settings.learning_num_hidden
+        encoder = fastvi.Encoder.random(train.shape[1], hidden, num_latents, settings.seed + 1)
+        found: dict[str, Gaps] = {}
+        all_of_exact: np.ndarray | None = None
+        for name in ways:
+            progress(f"{name}, {num_latents} latents", done, total)
+            done += 1
+            if name == OWN and num_latents > settings.learning_own_latents:
+                continue
+            learned = learn(name, start, encoder, train, test, settings)
+            found[name] = gaps(learned, few, settings.seed)
+            value = fastvi.log_marginal(learned.model, test)
+            all_of_exact = value if all_of_exact is None else all_of_exact
+            behind, root = all_of_exact - value, len(test) ** 0.5
+            rows.append((
+                num_latents, name, float(value.mean()), float(value.std(ddof=1) / root), float(behind.mean()),
+                float(behind.std(ddof=1) / root), float(found[name].approximation.mean()),
+                float(found[name].amortization.mean()), int(np.argmax(learned.history)),
+            ))  # fmt: skip
+            curves += [
+                (num_latents, name, epoch, float(score)) for epoch, score in enumerate(learned.history)
+            ]
+            steps = settings.learning_num_epochs * -(-len(train) // 100)
+            timings.append((num_latents, name, steps, learned.seconds, learned.seconds / max(1, steps)))
+            if num_latents == settings.learning_latents[-1]:
+                pictures |= _pictures(name, learned, few, settings.seed)
+        best[num_latents] = found
+    columns = (
+        "num_latents", "way", "log_marginal", "std_error", "behind_exact", "behind_std_error",
+        "approximation_gap", "amortization_gap", "best_epoch",
+    )  # fmt: skip
+    table = rows_to_table(columns, rows)
+    seconds = rows_to_table(("num_latents", "way", "num_steps", "seconds", "seconds_per_step"), timings)
+    history = rows_to_table(("num_latents", "way", "epoch", "log_marginal"), curves)
+    return StudyResult(
+        name="learning",
+        tables={"learning": table, "history": history},
+        findings=_findings(table, seconds),
+        figures=figures,
+        shown={"learning": table},
+        timings={"seconds": seconds},
+        models={},
+        arrays={"pictures": pictures | {"x": few[:_PICTURES]}},
+    )
+
+
+def array_name(way: str) -> str:
+    """A way's name in names of arrays."""
+    return way.lower().replace(" ", "_").replace(",", "").replace("-", "_")
+
+
+def _pictures(name: str, learned: Learned, x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Pixel probabilities of samples, and exact means of the upper half given the lower."""
+    z, _ = learned.model.sample(_PICTURES, seed)
+    # einsum without optimize= does not call BLAS
+    chance = sigmoid(np.einsum("si,ji->sj", z.astype(np.float64), learned.model.weights) + learned.model.bias)
+    mean = ask_network(learned.model, x[:_PICTURES], seen_pixels(4), 1, seed, Clock()).mean
+    word = array_name(name)
+    return {f"samples_{word}": chance, f"completions_{word}": mean}
+
+
+def _findings(table: dict[str, list[Any]], seconds: dict[str, list[Any]]) -> tuple[Finding, ...]:
+    found = []
+    sizes = sorted(set(table["num_latents"]))
+    for size in sizes:
+        own = [i for i, d in enumerate(table["num_latents"]) if d == size]
+        behind = ", ".join(
+            f"{table['way'][i]} {table['behind_exact'][i]:.2f} +- {table['behind_std_error'][i]:.2f}"
+            for i in own[1:]
+        )
+        value = table["log_marginal"][own[0]]
+        text = f"{size} latents: exact training reaches {value:.2f} nats a held-out image; behind it {behind}"
+        found.append(Finding(text))
+    last = [i for i, d in enumerate(table["num_latents"]) if d == sizes[-1]]
+    gap = ", ".join(
+        f"{table['way'][i]} {table['approximation_gap'][i]:.2f} + {table['amortization_gap'][i]:.2f}"
+        for i in last
+    )
+    found.append(
+        Finding(f"{sizes[-1]} latents, what a best factorised q leaves + what the encoder adds, nats: {gap}")
+    )
+    times = ", ".join(f"{seconds['way'][i]} {1e3 * seconds['seconds_per_step'][i]:.1f}" for i in last)
+    found.append(Finding(f"{sizes[-1]} latents, milliseconds a step: {times}", timed=True))
+    return tuple(found)

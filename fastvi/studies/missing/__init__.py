@@ -1,0 +1,1 @@
+"""Study: missing pixels, summed out exactly."""

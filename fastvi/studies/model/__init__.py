@@ -1,0 +1,1 @@
+"""Study: networks fitted to the digits by exact maximum likelihood."""

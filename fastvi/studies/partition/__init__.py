@@ -1,0 +1,1 @@
+"""Study: log Z of restricted Boltzmann machines."""

@@ -1,0 +1,1 @@
+"""Study: estimators held against the exact answer."""

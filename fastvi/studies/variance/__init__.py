@@ -1,0 +1,1 @@
+"""Study: variances under reverse and forward KL."""

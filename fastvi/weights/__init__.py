@@ -1,0 +1,1 @@
+"""Functions of log weights that the caller has, and the results that estimates are."""

@@ -1,0 +1,70 @@
+"""All diagnostics of given log weights at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi.engine.importance.weight_sums import EQUAL
+from fastvi.kernels.cpu.weights.log_weights import weight_sums
+from fastvi.kernels.cpu.weights.pareto import pareto_k_rows
+from fastvi.weights.estimate import Estimate
+from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
+from fastvi.weights.summary import estimate_of
+
+
+def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
+    """Log mean weight, standard error, effective sample size, Pareto k-hat and largest share of weights.
+
+    What :class:`~fastvi.LogWeights` says of a stream, of an array that is there as a whole.
+
+    Parameters
+    ----------
+    log_w : array_like
+        (N, K) or (K,) log weights in nats, as for :func:`log_mean_exp`; (K,) is one datum.
+    axis
+        The axis of the K samples.
+
+    Returns
+    -------
+    Estimate
+        With the bits of :func:`log_mean_exp` and :func:`pareto_k`, but that pareto_k is -inf where all
+        weights are equal (to 1e-12 in their logarithms).
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf (the first one's index is named), K = 0, or another number of axes.
+    TypeError
+        Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+
+    Notes
+    -----
+    Each row is read twice, the second time from cache: once for the sums, once for the largest weights. For
+    (1000, 10000) float64 it took 2.7 times as long as :func:`log_mean_exp` on two cores; the difference is
+    k-hat.
+
+    Examples
+    --------
+    >>> import fastvi, numpy
+    >>> estimate = fastvi.diagnose(numpy.random.default_rng(0).normal(size=(3, 1000)))
+    >>> estimate.ess.round(1), estimate.pareto_k.round(2)
+    (array([411.6, 411.4, 409.6]), array([0.38, 0.22, 0.18]))
+    """
+    array = log_weight_array(log_w, (1, 2))
+    rows, _ = weight_rows(array, axis)
+    num = rows.shape[1]
+    largest, total, squares, k = (np.empty(len(rows)) for _ in range(4))
+
+    def task(part: np.ndarray, where: slice) -> None:
+        weight_sums(part, largest[where], total[where], squares[where])
+        if np.isnan(total[where]).any():
+            refuse(array)
+        pareto_k_rows(part, k[where])
+        # equal weights have a sum of K; only then the smallest is looked for
+        for n in np.flatnonzero(total[where] >= num * (1.0 - 2.0 * EQUAL)):
+            if part[n].min() >= largest[where][n] - EQUAL:
+                k[where][n] = -np.inf
+
+    map_rows(task, rows, float32=True)
+    return estimate_of(largest, total, squares, k, num)

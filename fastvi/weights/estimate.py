@@ -1,0 +1,91 @@
+"""An estimate of log p(x) that tells how wrong it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from fastvi.core import validation
+
+UNRELIABLE_K = (
+    0.7  # Vehtari et al. (2024), section 3.2.4: above, the error is not described by the standard error
+)
+_FEW = 10.0  # an effective sample size below which a normal interval means little
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Estimates per datum, each (N,) in nats where it is a logarithm.
+
+    Attributes
+    ----------
+    log_marginal
+        log of the mean weight: its exponential is unbiased for p(x), itself it is too small on average.
+    std_error
+        Standard error of log_marginal by the delta method, sqrt((sum w^2 / (sum w)^2 - 1 / K) K / (K - 1)):
+        0 for equal weights, inf for one sample and where only one of the weights is not 0, nan where all
+        are 0.
+    ess
+        Kish's effective sample size (sum w)^2 / sum w^2; 0 where all weights are 0.
+    pareto_k
+        Shape of the generalised Pareto distribution of the largest weights; above 0.7 the rest is not to be
+        trusted. inf or nan where the tail is too short to be fitted.
+    max_weight_share
+        Largest weight over the sum of all; nan where all are 0.
+    num_samples
+        Weights per datum: an int, or an int64 array (N,) where sampling stopped at a target.
+    """
+
+    log_marginal: np.ndarray
+    std_error: np.ndarray
+    ess: np.ndarray
+    pareto_k: np.ndarray
+    max_weight_share: np.ndarray
+    num_samples: int | np.ndarray
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Normal interval for log p(x): log_marginal -+ quantile * std_error.
+
+        Parameters
+        ----------
+        level
+            Coverage, 0 < level < 1.
+
+        Returns
+        -------
+        low, high : ndarray, (N,)
+        """
+        share = validation.real_number(level, "level", "a number with 0 < level < 1")
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"level must satisfy 0 < level < 1, got {share}")
+        from scipy.special import ndtri
+
+        half = float(ndtri(0.5 + share / 2)) * self.std_error
+        return self.log_marginal - half, self.log_marginal + half
+
+    def _some(self, which: np.ndarray) -> Estimate:
+        """Those of some data."""
+        per_datum = (getattr(self, field.name) for field in fields(self))
+        return Estimate(*(value[which] if isinstance(value, np.ndarray) else value for value in per_datum))
+
+    def __repr__(self) -> str:
+        num, samples = self.log_marginal.size, self.num_samples
+        if isinstance(samples, np.ndarray):
+            spent = f"{samples.min()} ... {samples.max()}" if num else "none"
+        else:
+            spent = str(samples)
+        if num == 0:
+            return f"Estimate(num_data=0, num_samples={spent})"
+        error = np.nanmax([*self.std_error, 0.0])
+        text = (
+            f"Estimate(num_data={num}, num_samples={spent}, "
+            f"mean log_marginal={self.log_marginal.mean():.6g}, largest std_error={error:.3g}, "
+            f"smallest ess={self.ess.min():.1f}"
+        )
+        wide, few = int((~(self.pareto_k <= UNRELIABLE_K)).sum()), int((self.ess < _FEW).sum())
+        if wide:
+            text += f"; WARNING: pareto_k > {UNRELIABLE_K} for {wide} of {num}"
+        if few:
+            text += f"; WARNING: ess < {_FEW:g} for {few} of {num}"
+        return text + ")"

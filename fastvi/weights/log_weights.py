@@ -1,0 +1,175 @@
+"""What given importance weights say: log mean and effective sample size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastvi.core import validation
+from fastvi.engine.cuda.arrays import on_device
+from fastvi.engine.run.threads import parallel_map
+from fastvi.kernels.cpu.weights.log_weights import weight_sums
+
+_TASK_ENTRIES = (
+    1 << 17
+)  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
+_CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
+
+
+def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndarray:
+    """Real numbers of any dtype and strides, as they came; the sizes of axes are checked later."""
+    if on_device(log_w):
+        raise TypeError(
+            "log_w must lie on the host here, got an array of a GPU: log_mean_exp, effective_sample_size and "
+            "LogWeights read those where they are"
+        )
+    array = validation._number_array(log_w, "log_w", "an array of real numbers")
+    if ndim is not None:
+        validation._check_shape(array, "log_w", ndim, None)
+    elif array.ndim == 0:
+        raise ValueError("log_w must have at least 1 axis, got shape ()")
+    return array
+
+
+def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
+    index = validation.axis(axis, array.ndim)
+    last = np.moveaxis(array, index, -1)
+    if last.shape[-1] == 0:
+        raise ValueError(f"log_w must hold at least 1 weight along axis {index}, got shape {array.shape}")
+    return last.reshape(-1, last.shape[-1]), last.shape[:-1]
+
+
+def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *, float32: bool) -> None:
+    """Call ``function(part, where)`` for parts rows[where] in threads; ``part`` is contiguous and read-only.
+
+    Only a part that is not contiguous, or of another dtype than float64 (or float32 where ``float32``), is
+    copied.
+    """
+    dtype = np.float32 if float32 and rows.dtype == np.float32 else np.float64
+    step = max(_TASK_ENTRIES // rows.shape[1], 1 if rows.flags.c_contiguous else _CACHE_LINE_ENTRIES)
+
+    def task(first: int) -> None:
+        where = slice(first, first + step)
+        # wrong input: a long double may overflow, and uncompiled kernels meet inf - inf
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.require(rows[where], dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
+            part.flags.writeable = (
+                False  # one compiled kernel for arrays that are writeable and those that are not
+            )
+            function(part, where)
+
+    parallel_map(task, range(0, len(rows), step))
+
+
+def refuse(array: np.ndarray) -> None:
+    """Raise the ValueError that names the first NaN or +inf."""
+    with np.errstate(over="ignore"):
+        clean = array.astype(np.float64)
+    validation.require(clean, clean < np.inf, "log_w must be finite or -inf")
+
+
+def row_sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple[int, ...]]:
+    rows, shape = weight_rows(array, axis)
+    largest, total, squares = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+
+    def task(part: np.ndarray, where: slice) -> None:
+        weight_sums(part, largest[where], total[where], squares[where])
+
+    map_rows(task, rows, float32=True)
+    if np.isnan(total).any():
+        refuse(array)
+    return largest, total, squares, rows.shape[1], shape
+
+
+def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+    r"""Logarithm of the mean weight, the importance sampling estimate of log p(x).
+
+    .. math:: \log \frac{1}{K} \sum_{k=1}^K w_k
+
+    The array is read once, rows in parallel. It is not copied where ``axis`` is the last one and contiguous;
+    else 1 MiB (or 8 rows) at a time and thread is. The result has the same bits for any number of threads.
+
+    Parameters
+    ----------
+    log_w : array_like
+        Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are
+        read as they are; sums are float64. Arrays of a GPU are summed there and give one of its arrays
+        (C-contiguous, the last axis, at most 32,768 rows). DLPack arrays in CPU memory are taken without a
+        copy; PyTorch refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
+    axis
+        The axis of the K samples.
+
+    Returns
+    -------
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis. -inf where all
+    weights are 0.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf (the first one's index is named), no entries along ``axis``, an axis that ``log_w``
+        lacks.
+    TypeError
+        Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+    """
+    if on_device(log_w):
+        return _on_its_device(log_w, axis, lambda sums, num: sums.largest + np.log(sums.total / num))
+    largest, total, _, num, shape = row_sums(log_weight_array(log_w), axis)
+    with np.errstate(divide="ignore"):
+        return (largest + np.log(total / num)).reshape(shape)[()]
+
+
+def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+    r"""Kish's effective sample size of importance weights.
+
+    .. math:: \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
+
+    Between 1 and K, K for equal weights. It is 0 where all weights are 0: such samples say nothing.
+
+    Parameters
+    ----------
+    log_w : array_like
+        Log weights in nats, as for :func:`log_mean_exp`.
+    axis
+        The axis of the K samples.
+
+    Returns
+    -------
+    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar for one axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`log_mean_exp`.
+
+    References
+    ----------
+    Kish (1965), Survey Sampling; Owen (2013), Monte Carlo theory, methods and examples, section 9.3.
+    """
+    if on_device(log_w):
+        return _on_its_device(log_w, axis, lambda sums, num: _kish(sums.total, sums.squares, num))
+    _, total, squares, num, shape = row_sums(log_weight_array(log_w), axis)
+    return _kish(total, squares, num).reshape(shape)[()]
+
+
+def _kish(total: np.ndarray, squares: np.ndarray, num: int) -> np.ndarray:
+    # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
+    ess = total * total / np.where(total > 0.0, squares, 1.0)
+    return np.asarray(np.clip(ess, np.where(total > 0.0, 1.0, 0.0), num))
+
+
+def _on_its_device(log_w: Any, axis: Any, value: Callable[[Any, int], np.ndarray]) -> Any:
+    """What ``value`` makes of the sums of each row, as an array of the device of ``log_w``."""
+    from fastvi.engine.cuda.log_weights import checked_sums, device_rows
+
+    shape = tuple(log_w.shape)
+    if axis not in (-1, len(shape) - 1):
+        raise ValueError(f"axis must be the last one for an array of a GPU, got {axis}")
+    on, rows = device_rows(log_w)
+    with np.errstate(divide="ignore"):
+        found = value(checked_sums(on, rows), shape[-1])
+    return on.put(found.reshape(shape[:-1]))

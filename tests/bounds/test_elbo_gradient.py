@@ -1,0 +1,83 @@
+"""The expected log joint and its slope in q's logits against enumeration in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastvi
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+
+RNG = np.random.default_rng(0)
+
+
+def states(d):
+    return ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
+
+
+def network(num_pixels, d, scale=1.0):
+    return fastvi.SigmoidBeliefNetwork(
+        scale * RNG.normal(size=(num_pixels, d)), RNG.normal(size=num_pixels), RNG.normal(size=d)
+    )
+
+
+MODELS = {
+    "one latent": network(3, 1),
+    "network": network(7, 5),
+    "several tiles": network(9, 15),
+    "large weights": network(6, 6, 200.0),
+    "no pixels": network(0, 3),
+    "deep": fastvi.SigmoidBeliefNetwork(RNG.normal(size=(4, 6)), np.zeros(4), prior=network(6, 3)),
+    "sparse coding": fastvi.BinarySparseCoding(RNG.normal(size=(7, 9)), np.zeros(7), 0.5, RNG.normal(size=9)),
+}
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_value_and_slope_are_those_of_all_states(name, shared):
+    model = MODELS[name]
+    d, x = model.num_latents, model.sample(4, 1)[1]
+    logits = 2 * RNG.normal(size=d if shared else (4, d))
+    if d > 2:
+        logits[..., 1], logits[..., 2] = 800.0, -800.0  # certain bits
+    form = model._form(np.ones(model.num_pixels, bool), "float64")
+    found = expected_log_joint(form, x, logits)
+    z = states(d)
+    q = np.exp(fastvi.Bernoulli(np.broadcast_to(logits, (4, d))).log_prob(z[:, None]))
+    log_joint = model.log_joint(x, z[:, None])
+    value = (q * log_joint).sum(axis=0)
+    mean = 1 / (1 + np.exp(-np.clip(np.broadcast_to(logits, (4, d)), -700, 700)))
+    slope = np.einsum("sn,sn,si->ni", q, log_joint, z) - mean * value[:, None]
+    # sums of 2^d weighted terms, each off by roundings of D + d terms
+    slack = 1e-13 * np.abs(log_joint).max() * (model.num_pixels + d)
+    assert np.abs(found.value - value).max() <= slack
+    assert np.abs(found.slope - slope).max() <= 2 * slack
+
+
+def test_exclusive_units():
+    couplings = np.zeros((3, 3))
+    couplings[0, 1] = couplings[1, 0] = -np.inf
+    couplings[1, 2] = couplings[2, 1] = 0.7
+    form = fastvi.BoltzmannMachine(couplings, [0.1, 0.2, 0.3])._form(np.zeros(3, bool), "float64")
+    x = np.empty((1, 0), np.uint8)
+    never = expected_log_joint(form, x, np.zeros(3)).value
+    assert never[0] == -np.inf
+    off = expected_log_joint(form, x, np.array([-np.inf, 0.0, 0.0])).value
+    assert off[0] == pytest.approx(0.5 * 0.2 + 0.5 * 0.3 + 0.25 * 0.7, rel=1e-14)
+
+
+@pytest.mark.slow_without_jit
+def test_same_bits_for_any_threads_and_batch(set_threads):
+    model = MODELS["several tiles"]
+    x, logits = model.sample(9, 2)[1], RNG.normal(size=(9, 15))
+    form = model._form(np.ones(9, bool), "float64")
+    seen = set()
+    for threads in ("1", "3"):
+        set_threads(threads)
+        found = expected_log_joint(form, x, logits)
+        seen.add(found.value.tobytes() + found.slope.tobytes())
+    assert len(seen) == 1
+    alone = expected_log_joint(form, x[4:5], logits[4:5])
+    assert alone.value[0] == found.value[4]
+    assert np.array_equal(alone.slope[0], found.slope[4])

@@ -1,0 +1,151 @@
+"""Dense products, and the kernels that work on their panels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fastvi.engine.linalg.products import Packed, matmul, packed_columns, packed_rows
+from fastvi.kernels.cpu.dense import products, sparse_tiles
+from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.jit import kernel
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(1, 1, 1), (5, 3, 7), (8, 16, 16), (0, 3, 4), (3, 0, 4), (3, 4, 0), (33, 300, 17), (70, 20, 40)],
+)
+def test_product(rows, depth, columns):
+    a, b, bias = RNG.normal(size=(rows, depth)), RNG.normal(size=(depth, columns)), RNG.normal(size=columns)
+    expected = np.einsum("ik,kj->ij", a, b)
+    np.testing.assert_allclose(matmul(a, b), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(matmul(a, b, bias), expected + bias, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(Packed(b, bias).product(a), matmul(a, b, bias))
+
+
+def test_product_has_the_same_bits_for_any_number_of_threads_and_rows(set_threads):
+    a, b = RNG.normal(size=(300, 40)), RNG.normal(size=(40, 23))
+    found = []
+    for threads in (1, 2, 3):
+        set_threads(threads)
+        found.append(matmul(a, b))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+    np.testing.assert_array_equal(matmul(a[17:18], b), found[0][17:18])
+
+
+@kernel
+def run_gather(out, left, index, right, length):
+    sparse_tiles.gather_block(out, 1, left, 0, index, 1, right, 0, length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_gather_block(length):
+    left, right = RNG.normal(size=64 * products.ROWS), RNG.normal(size=64 * COLUMNS)
+    index = np.array([9, 4, 0, 63, 17, 5], np.int32)
+    out, twin = np.ones(products.ROWS * COLUMNS + 2), np.ones(products.ROWS * COLUMNS + 2)
+    run_gather(out, left, index, right, length)
+    sparse_tiles.gather_loops(twin, 1, left, 0, index, 1, right, 0, length)
+    np.testing.assert_allclose(out, twin, rtol=0, atol=1e-13)
+    picked = right.reshape(-1, COLUMNS)[index[1 : 1 + length]]
+    expected = np.einsum("kr,kc->rc", left.reshape(-1, products.ROWS)[:length], picked)
+    np.testing.assert_allclose(out[1:-1].reshape(products.ROWS, COLUMNS) - 1, expected, rtol=0, atol=1e-13)
+
+
+def test_compressed_rows_give_the_same_bits():
+    a, b = RNG.normal(size=(50, 30)), RNG.normal(size=(30, 40))
+    a[:, ::3] = 0.0
+    a[:32, 1::3] = 0.0
+    panels = np.empty(-(-50 // products.ROWS) * products.ROWS * 30)
+    products.pack_rows(a, panels)
+    index, counts = (
+        np.empty(panels.size // products.ROWS, np.int32),
+        np.empty(-(-50 // products.ROWS), np.int64),
+    )
+    full = np.arange(30)
+    columns, found = Packed(b), np.zeros((2, counts.size, 40, products.ROWS))
+    rest = columns.columns, columns.bias, 30, 50, 40, products.IDENTITY
+    counts[:] = 30
+    every = np.tile(full, counts.size).astype(np.int32)
+    products.hidden_layer(panels, every, counts, *rest, found[0].reshape(-1))
+    products.compress(panels, 30, index, counts)
+    assert (counts < 30).all()
+    products.hidden_layer(panels, index, counts, *rest, found[1].reshape(-1))
+    np.testing.assert_array_equal(found[0], found[1])
+    rows = found[0].transpose(0, 2, 1).reshape(-1, 40)[:50]
+    np.testing.assert_allclose(rows, np.einsum("ik,kj->ij", a, b), rtol=0, atol=1e-13)
+
+
+def test_distances_are_those_of_rows_and_columns():
+    # the reduction axis is longer than what is worked on at a time
+    a, b = RNG.normal(size=(11, 300)), RNG.normal(size=(300, 13))
+    out = np.ones((11, 13))
+    products.subtract_distances(packed_rows(a), packed_columns(b), 300, out)
+    truth = 1.0 - np.square(a[:, :, None] - b[None]).sum(axis=1)
+    # 300 positive terms, each sum of which is rounded once a term
+    np.testing.assert_allclose(out, truth, rtol=0, atol=300 * 2.0**-52 * np.abs(truth).max())
+
+
+POINTS = np.concatenate(
+    [
+        [0.0, -0.0, 1e-300, 0.0624, 0.0626, 700.0, 1e4, 1e300],
+        RNG.normal(size=40) * 3,
+        RNG.normal(size=20) * 40,
+    ]
+)
+POINTS = np.concatenate([POINTS, -POINTS])
+FUNCTIONS = {
+    "relu": (products.RELU, lambda t: max(t, 0.0)),
+    "tanh": (products.TANH, math.tanh),
+    "sigmoid": (products.SIGMOID, lambda t: 1 / (1 + math.exp(-t)) if t > -700 else 0.0),
+    "softplus": (products.SOFTPLUS, lambda t: max(t, 0.0) + math.log1p(math.exp(-abs(t)))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations(name):
+    number, function = FUNCTIONS[name]
+    values = POINTS.copy()
+    products.activate(values, number)
+    expected = [function(t) for t in POINTS]
+    # "relative" below 1e-300 would ask for denormals, which are flushed
+    np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-300)
+
+
+@pytest.mark.parametrize("width", [0, 1, COLUMNS, COLUMNS + 3, 40])
+def test_softplus_sums(width):
+    z, weights, bias = (
+        RNG.integers(0, 2, (9, 4)).astype(float),
+        RNG.normal(size=(4, width)),
+        RNG.normal(size=width),
+    )
+    weights[:, : width // 2] *= 50.0
+    panels = np.empty(-(-9 // products.ROWS) * products.ROWS * 4)
+    products.pack_rows(z, panels)
+    index, counts = (
+        np.empty(panels.size // products.ROWS, np.int32),
+        np.empty(-(-9 // products.ROWS), np.int64),
+    )
+    products.compress(panels, 4, index, counts)
+    packed, out = Packed(weights, bias, padding=-1e300), np.empty(9)
+    products.softplus_sums(panels, index, counts, packed.columns, packed.bias, 4, 9, width, out)
+    eta = np.einsum("ik,kj->ij", z, weights) + bias
+    expected = np.logaddexp(0.0, eta).sum(axis=1)
+    np.testing.assert_allclose(out, expected, rtol=1e-14, atol=1e-15)
+    rows = np.empty(9)
+    products.softplus_rows(eta, rows)
+    np.testing.assert_allclose(rows, expected, rtol=1e-14, atol=1e-15)
+
+
+def test_running_products_of_many_pixels_do_not_overflow():
+    width = 1100 * COLUMNS  # 2^1100 is beyond the doubles
+    packed, out = Packed(np.zeros((1, width)), padding=-1e300), np.empty(1)
+    panels, index, counts = np.zeros(products.ROWS), np.zeros(1, np.int32), np.array([0])
+    products.softplus_sums(panels, index, counts, packed.columns, packed.bias, 1, 1, width, out)
+    np.testing.assert_allclose(out, width * math.log(2.0), rtol=1e-14)
+    products.softplus_rows(np.zeros((1, width)), out)
+    np.testing.assert_allclose(out, width * math.log(2.0), rtol=1e-14)

@@ -1,0 +1,310 @@
+"""Sampled bounds: values; gradients in q, means within 4 standard errors; exact ones in the model."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastvi
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+from fastvi.engine.run.threads import num_threads
+from fastvi.fitting.sampled_bound import REWEIGHTED, checked_estimator, sampled_bound
+
+RNG = np.random.default_rng(0)
+REPEATS = 20_000  # estimates at once: a datum as often, each with draws of its own
+
+
+def network(num_pixels=5, d=3, prior=None):
+    logits = RNG.normal(size=d) if prior is None else None
+    return fastvi.SigmoidBeliefNetwork(
+        RNG.normal(size=(num_pixels, d)), RNG.normal(size=num_pixels), logits, prior=prior
+    )
+
+
+def layers(*widths):
+    return [(RNG.normal(size=(b, a)), RNG.normal(size=b)) for a, b in itertools.pairwise(widths)]
+
+
+NORMAL = fastvi.Normal([0.3, 0.0], [1.0, 0.8])
+BERNOULLI = fastvi.Bernoulli(RNG.normal(size=3))
+MODELS = {
+    "network": network(),
+    "deep network": network(prior=network(3, 2)),
+    "sparse coding": fastvi.BinarySparseCoding(
+        RNG.normal(size=(4, 3)), RNG.normal(size=4), 0.8, [0.3, -0.5, 0.0]
+    ),
+    "decoder": fastvi.NeuralDecoder(layers(3, 4, 5), "tanh", BERNOULLI),
+    "real pixels": fastvi.NeuralDecoder(layers(3, 4, 4), "softplus", BERNOULLI, "gaussian", 0.7),
+    "linear Gaussian": fastvi.LinearGaussian(RNG.normal(size=(4, 2)), RNG.normal(size=4), 0.7),
+    "normal prior": fastvi.NeuralDecoder(layers(2, 5, 6), "tanh", NORMAL),
+    "both real": fastvi.NeuralDecoder(layers(2, 5, 4), "sigmoid", NORMAL, "gaussian", 0.6),
+}
+BINARY = [name for name, model in MODELS.items() if not model._real_latents]
+REAL = [name for name in MODELS if name not in BINARY]
+
+
+def parameters_of(model, num_data):
+    width = model.num_latents * (2 if model._real_latents else 1)
+    return 0.5 * RNG.normal(size=(num_data, width))
+
+
+def q_of(model, parameters):
+    if not model._real_latents:
+        return fastvi.Bernoulli(parameters)
+    mean, log_std = np.split(parameters, 2, axis=1)
+    return fastvi.Normal(mean, np.exp(log_std))
+
+
+def estimator_of(model, importance_weighted=False):
+    return checked_estimator(model, importance_weighted, None, 4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_value_is_that_of_the_draws(name):
+    model = MODELS[name]
+    x, parameters = model.sample(4, 1)[1], parameters_of(model, 4)
+    q = q_of(model, parameters)
+    z = q.sample(6, 9)
+    log_w = (model.log_joint(x, z) - q.log_prob(z)).T
+    options = {"num_samples": 6, "seed": 9}
+    found = sampled_bound(model, x, parameters, **options, estimator=estimator_of(model))
+    assert np.allclose(found.value, log_w.mean(axis=1), rtol=1e-12, atol=1e-12)
+    found = sampled_bound(
+        model, x, parameters, **options, importance_weighted=True, estimator=estimator_of(model, True)
+    )
+    assert np.allclose(found.value, np.log(np.exp(log_w).mean(axis=1)), rtol=1e-12, atol=1e-12)
+
+
+def enumerated_slope(model, x, logits, num, importance_weighted):
+    """Of the bound in logits: the sum over all states of all ``num`` samples, by differences."""
+    d = logits.size
+    states = ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
+    log_p = model.log_joint(x, states)
+
+    def bound(logits):
+        log_q = fastvi.Bernoulli(logits).log_prob(states)
+        log_w = log_p - log_q
+        if not importance_weighted:
+            return np.exp(log_q) @ log_w
+        q, w = np.exp(log_q), np.exp(log_w)
+        pairs = np.log((w[:, None] + w[None]) / 2) if num == 2 else None
+        return q @ pairs @ q
+
+    out = np.empty(d)
+    for i in range(d):
+        step = np.zeros(d)
+        step[i] = 1e-5
+        out[i] = (bound(logits + step) - bound(logits - step)) / 2e-5
+    return out
+
+
+def check_mean(estimates, expected):
+    error = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
+    assert (np.abs(estimates.mean(axis=0) - expected) <= 4.0 * error + 1e-9).all()
+    assert (error < 0.05 * np.abs(expected).max()).all()  # else the check says nothing
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("estimator", ["leave_one_out", "disarm", "vimco"])
+@pytest.mark.parametrize("name", ["network", "sparse coding", "decoder"])
+def test_binary_gradients_are_unbiased(name, estimator):
+    model = MODELS[name]
+    x, logits = model.sample(1, 2)[1], parameters_of(model, 1)
+    weighted = estimator == "vimco"
+    found = sampled_bound(
+        model, np.repeat(x, REPEATS, axis=0), np.repeat(logits, REPEATS, axis=0), num_samples=2, seed=3,
+        importance_weighted=weighted, estimator=estimator,
+    )  # fmt: skip
+    check_mean(found.slope, enumerated_slope(model, x, logits[0], 2, weighted))
+
+
+def test_the_exact_gradient_is_that_of_enumeration():
+    model = MODELS["network"]
+    x, logits = model.sample(1, 2)[1], parameters_of(model, 1)
+    q = fastvi.Bernoulli(logits)
+    exact = expected_log_joint(model._form(np.ones(5, bool), "float64"), x, logits).slope
+    exact = exact - q.mean * (1 - q.mean) * logits
+    assert np.allclose(exact[0], enumerated_slope(model, x, logits[0], 2, False), atol=1e-8)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("name", REAL)
+def test_reparameterised_gradients_are_unbiased(name):
+    model = MODELS[name]
+    x, parameters = model.sample(1, 2)[1], parameters_of(model, 1)
+    found = sampled_bound(
+        model, np.repeat(x, REPEATS, axis=0), np.repeat(parameters, REPEATS, axis=0), num_samples=2, seed=3,
+        estimator="reparameterized",
+    )  # fmt: skip
+    expected = np.empty(parameters.size)
+    for i in range(parameters.size):
+        ends = []
+        for sign in (1, -1):
+            moved = parameters.copy()
+            moved[0, i] += sign * 1e-4
+            ends.append(fastvi.elbo(model, x, q_of(model, moved)).value[0])
+        expected[i] = (ends[0] - ends[1]) / 2e-4
+    check_mean(found.slope, expected)
+
+
+@pytest.mark.slow_without_jit
+def test_reparameterised_gradient_of_the_weighted_bound_is_unbiased():
+    """K = 2 weights of one normal latent: the bound is a double integral, by Gauss and Hermite."""
+    model = fastvi.LinearGaussian([[1.0], [-0.5]], [0.2, 0.0], 0.8)
+    x, parameters = np.array([[1.3, 0.4]]), np.array([[-0.4, 0.3]])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+
+    def bound(mean, log_std):
+        q = fastvi.Normal([mean], [np.exp(log_std)])
+        z = (mean + np.exp(log_std) * nodes)[:, None]
+        w = np.exp(model.log_joint(x, z) - q.log_prob(z))
+        return weights @ np.log((w[:, None] + w[None]) / 2) @ weights
+
+    mean, log_std = parameters[0]
+    expected = np.array([
+        (bound(mean + 1e-5, log_std) - bound(mean - 1e-5, log_std)) / 2e-5,
+        (bound(mean, log_std + 1e-5) - bound(mean, log_std - 1e-5)) / 2e-5,
+    ])  # fmt: skip
+    found = sampled_bound(
+        model, np.repeat(x, REPEATS, axis=0), np.repeat(parameters, REPEATS, axis=0), num_samples=2, seed=4,
+        importance_weighted=True, estimator="reparameterized",
+    )  # fmt: skip
+    check_mean(found.slope, expected)
+    assert found.value.mean() == pytest.approx(
+        bound(mean, log_std), abs=4 * found.value.std() / np.sqrt(REPEATS)
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_in_the_model_is_that_of_the_value(name, weighted):
+    """For given draws the value is a function of the model's parameters: differences give its gradient."""
+    model = MODELS[name]
+    x, parameters = model.sample(5, 1)[1], parameters_of(model, 5)
+    options = {
+        "num_samples": 4,
+        "seed": 9,
+        "importance_weighted": weighted,
+        "estimator": estimator_of(model, weighted),
+    }
+    found = sampled_bound(model, x, parameters, with_model=True, **options).of_model
+    arrays = model._arrays()
+    assert set(found) == set(model._learnable())
+    for name, gradient in found.items():
+        assert gradient.shape == arrays[name].shape
+        for at in {0, gradient.size - 1}:
+            ends = []
+            for sign in (1, -1):
+                moved = np.array(arrays[name], dtype=np.float64)
+                moved.reshape(-1)[at] += sign * 1e-6
+                other = type(model)._from_arrays({**arrays, name: moved})
+                ends.append(sampled_bound(other, x, parameters, **options).value.sum())
+            assert gradient.reshape(-1)[at] == pytest.approx(
+                (ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-7
+            ), name
+
+
+@pytest.mark.parametrize("estimator", ["leave_one_out", "disarm", "vimco"])
+def test_no_variance_where_q_is_the_posterior(estimator):
+    """Weights of independent latents do not depend on the draw; neither do gradients, which are 0."""
+    model = fastvi.SigmoidBeliefNetwork([[2.0, 0.0], [-1.0, 0.0], [0.0, 1.5]], [0.1, 0.2, 0.3], [0.4, -0.3])
+    x = np.array([[1, 0, 1], [0, 0, 1]], np.uint8)
+    mean = fastvi.exact_posterior(model, x).mean
+    logits = np.log(mean / (1 - mean))
+    found = sampled_bound(
+        model, x, logits, num_samples=4, seed=1, importance_weighted=estimator == "vimco", estimator=estimator
+    )
+    assert np.abs(found.slope).max() < 1e-14
+    assert np.allclose(found.value, fastvi.log_marginal(model, x), atol=1e-13)
+
+
+def test_no_variance_where_a_normal_q_is_the_posterior():
+    model = fastvi.LinearGaussian([[1.0], [2.0]], [0.0, 1.0], 0.5)
+    x = np.array([[0.3, 1.8], [-1.0, 2.0]])
+    precision = 1 + 5.0 / 0.25
+    mean = ((x - [0.0, 1.0]) @ [1.0, 2.0]) / 0.25 / precision
+    parameters = np.stack([mean, np.full(2, -0.5 * np.log(precision))], axis=1)
+    for weighted in (False, True):
+        found = sampled_bound(
+            model,
+            x,
+            parameters,
+            num_samples=3,
+            seed=1,
+            importance_weighted=weighted,
+            estimator="reparameterized",
+        )
+        assert np.abs(found.slope).max() < 1e-12
+        assert np.allclose(found.value, fastvi.log_marginal(model, x), atol=1e-12)
+
+
+@pytest.mark.slow_without_jit
+def test_reweighted_tends_to_the_forward_kl():
+    """The gradient of E_p(z|x)[log q(z)] in logits is the posterior's mean less q's."""
+    model = MODELS["network"]
+    x, logits = model.sample(3, 2)[1], parameters_of(model, 3)
+    expected = fastvi.exact_posterior(model, x).mean - fastvi.Bernoulli(logits).mean
+    errors = []
+    for num in (100, 40_000):
+        found = sampled_bound(model, x, logits, num_samples=num, seed=5, estimator=REWEIGHTED)
+        errors.append(np.abs(found.slope - expected).max())
+    assert errors[1] < 0.02
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_datum_keeps_its_bits(name, monkeypatch):
+    """In any batch, in chunks, on any number of threads."""
+    model = MODELS[name]
+    x, parameters = model.sample(7, 1)[1], parameters_of(model, 7)
+    options = {"num_samples": 6, "seed": 9, "estimator": estimator_of(model)}
+    whole = sampled_bound(model, x, parameters, with_model=True, **options)
+    some = np.array([5, 2])
+    part = sampled_bound(model, x[some], parameters[some], numbers=some, **options)
+    assert np.array_equal(part.value, whole.value[some])
+    assert np.array_equal(part.slope, whole.slope[some])
+    monkeypatch.setenv("FASTVI_NUM_THREADS", "1" if num_threads() > 1 else "3")
+    monkeypatch.setattr("fastvi.engine.run.threads._WORTH_A_THREAD", 1.0)
+    again = sampled_bound(model, x, parameters, with_model=True, **options)
+    assert np.array_equal(again.slope, whole.slope)
+    assert all(np.array_equal(again.of_model[name], value) for name, value in whole.of_model.items())
+    monkeypatch.setattr("fastvi.fitting.sampled_bound._CHUNK_NUMBERS", 60)
+    chunks = sampled_bound(model, x, parameters, with_model=True, **options)
+    assert np.array_equal(chunks.slope, whole.slope)
+    for name, value in whole.of_model.items():
+        assert np.allclose(chunks.of_model[name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_data(name):
+    model = MODELS[name]
+    x, parameters = model.sample(0, 1)[1], parameters_of(model, 0)
+    found = sampled_bound(model, x, parameters, num_samples=2, seed=0, estimator=estimator_of(model))
+    assert found.value.shape == (0,)
+    assert found.slope.shape == parameters.shape
+
+
+@pytest.mark.parametrize("estimator", ["leave_one_out", "disarm"])
+def test_certain_bits_have_no_gradient(estimator):
+    model = MODELS["network"]
+    x, logits = model.sample(2, 1)[1], np.array([[1e3, -1e3, 0.5], [0.0, 1e3, -1e3]])
+    found = sampled_bound(model, x, logits, num_samples=8, seed=0, estimator=estimator)
+    assert np.isfinite(found.slope).all()
+    assert (found.slope[np.abs(logits) == 1e3] == 0).all()
+
+
+def test_wrong_estimators():
+    model, real = MODELS["network"], MODELS["linear Gaussian"]
+    for args, message in [
+        ((model, False, "vimco", 4), "estimator must be one of 'leave_one_out', 'disarm', got 'vimco'"),
+        ((model, True, "disarm", 4), "estimator must be"),
+        ((real, False, "disarm", 4), "estimator must be"),
+        ((model, False, None, 1), "num_samples must be at least 2 for estimator='leave_one_out', got 1"),
+        ((model, False, "disarm", 3), "num_samples must be even for estimator='disarm', got 3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            checked_estimator(*args)
+    assert checked_estimator(real, True, None, 1) == "reparameterized"

@@ -1,0 +1,229 @@
+"""Compiled code on disk: damage is seen, unlike processors keep apart, no bit depends on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import fastvi
+from fastvi.kernels.cpu.simd import host
+
+HERE = Path(__file__).parents[1]
+pytestmark = pytest.mark.needs_jit
+
+BEGIN = """
+import logging, numpy, fastvi
+logging.basicConfig(level=logging.INFO)
+rng = numpy.random.default_rng(0)
+"""
+# few kernels are compiled for it
+CALL = f"{BEGIN}print(fastvi.log_mean_exp(rng.normal(size=100)).hex())"
+# its kernels have register tiles
+TILED = f"""{BEGIN}
+model = fastvi.SigmoidBeliefNetwork(rng.normal(size=(5, 3)), numpy.zeros(5), numpy.zeros(3))
+print(fastvi.log_marginal(model, numpy.ones((2, 5)))[0].hex())
+"""
+GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+
+
+def run(folder, *command, cwd=None, **environment):
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    ours.pop("FASTVI_REGISTER_TILES", None)
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=cwd,
+        env={**ours, "NUMBA_CACHE_DIR": str(folder), **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder that holds the code of CALL, and what CALL said as it was compiled."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return folder, run(folder, "-c", CALL)
+
+
+@pytest.fixture
+def copied(compiled, tmp_path):
+    """The same in a folder of the test's own."""
+    folder, first = compiled
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return tmp_path, first
+
+
+def empty(content):
+    return b""
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def garbage(content):
+    return b"\x80\x04garbage" * 100
+
+
+def one_bit(content):
+    at = 2 * len(content) // 3
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+def longer(content):
+    return content + b"\0"
+
+
+@pytest.mark.parametrize("damage", [empty, cut, garbage, one_bit, longer])
+def test_damaged_code_is_compiled_again_and_replaced(copied, damage):
+    tmp_path, first = copied
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.nbc")}
+    assert files
+    for path, content in files.items():
+        path.write_bytes(damage(content))
+    again = run(tmp_path, "-c", CALL)
+    assert again.stdout == first.stdout
+    said = [line for line in again.stderr.splitlines() if "damaged" in line]
+    assert len(said) == len(files)
+    assert all(line.startswith("INFO:fastvi:compiled code in ") for line in said)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.nbc")}.keys() == files.keys()
+    third = run(tmp_path, "-c", CALL)
+    assert (third.stdout, third.stderr) == (first.stdout, first.stderr)
+
+
+def test_another_kernels_file_is_damage_too(copied):
+    """A sound file at another's name: it is not what the name says."""
+    tmp_path, first = copied
+    files = sorted(tmp_path.rglob("*.nbc"))
+    contents = [path.read_bytes() for path in files]
+    for path, content in zip(files, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+    again = run(tmp_path, "-c", CALL)
+    assert again.stdout == first.stdout
+    assert sum("damaged" in line for line in again.stderr.splitlines()) == len(files)
+
+
+def test_files_that_cannot_be_written_or_read_cost_the_compilation(copied):
+    tmp_path, first = copied
+    for path in list(tmp_path.rglob("*.nbc")):
+        path.unlink()
+        path.mkdir()
+    again = run(tmp_path, "-c", CALL)
+    assert again.stdout == first.stdout
+    assert "is compiled again" in again.stderr
+    assert "is not kept on disk" in again.stderr
+
+
+def test_code_of_older_sources_is_removed(copied):
+    tmp_path, _ = copied
+    names = sorted(path.name for path in tmp_path.rglob("*.nbc"))
+    for path in list(tmp_path.rglob("*.nbc")):
+        base, _, entry, _ = path.name.rsplit(".", 3)
+        path.rename(path.with_name(f"{base}.{'0' * 16}.{entry}.nbc"))
+    run(tmp_path, "-c", CALL)
+    assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == names
+
+
+def test_code_belongs_to_all_kernel_sources_of_the_cpu(tmp_path):
+    shutil.copytree(Path(fastvi.__file__).parent, tmp_path / "fastvi")
+    stamps = []
+    for edited in (None, "scalar.py", "cpu/log_sums.py", "cuda/log_sums.py"):
+        if edited:
+            with open(tmp_path / "fastvi" / "kernels" / edited, "a") as file:
+                file.write("# another line")
+        code = "from fastvi.kernels import compiled_code; print(compiled_code._STAMP)"
+        stamps.append(run(tmp_path, "-c", code, cwd=tmp_path, PYTHONPATH="").stdout)
+    assert len(set(stamps)) == 3
+    assert stamps[2] == stamps[3]
+
+
+def test_unlike_hosts_share_a_folder(tmp_path):
+    """One target, other shapes: as hosts with and without AVX-512 that compile for "generic" had them.
+
+    At once and one after the other: none loads the other's code. Eight states of five
+    pixels are multiplied and added in another order: 40 roundings of 1.1e-16.
+    """
+    names = ("avx512", "generic")
+    with ThreadPoolExecutor(len(names)) as threads:
+        calls = [
+            threads.submit(run, tmp_path, "-c", TILED, FASTVI_REGISTER_TILES=name, **GENERIC)
+            for name in names
+        ]
+        first = [float.fromhex(call.result().stdout.strip()) for call in calls]
+    for name, value in zip(names, first, strict=True):
+        later = run(tmp_path, "-c", TILED, FASTVI_REGISTER_TILES=name, **GENERIC)
+        assert float.fromhex(later.stdout.strip()) == value
+        assert later.stderr == ""
+        assert value == pytest.approx(first[0], rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (GENERIC, "generic"),
+        ({"NUMBA_CPU_FEATURES": "+sse2"}, "generic"),
+        ({"NUMBA_CPU_NAME": "skylake", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "avx2"),
+        ({"NUMBA_CPU_NAME": "znver1", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "znver1"),
+        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,+avx512f"}, "avx512"),
+        ({"NUMBA_CPU_FEATURES": "+avx2,-avx512f"}, "avx2"),
+        ({"NUMBA_ENABLE_AVX": "0"}, "generic"),
+        ({"FASTVI_REGISTER_TILES": "avx512", **GENERIC}, "avx512"),
+        ({"FASTVI_REGISTER_TILES": "other", **GENERIC}, "avx512"),
+        ({"FASTVI_REGISTER_TILES": "other", "NUMBA_CPU_FEATURES": "+avx512f"}, "avx2"),
+    ],
+)
+def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
+    code = "from fastvi.kernels.cpu import host; print(host.TILES[%r] == host.CHOSEN)"
+    assert run(tmp_path, "-c", code % expected, **environment).stdout == "True\n"
+
+
+def test_unknown_shapes_are_refused(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(tmp_path, "-c", "import fastvi.kernels.jit", FASTVI_REGISTER_TILES="wide")
+    allowed = "avx512, avx2, znver1, generic, other"
+    expected = f"ValueError: FASTVI_REGISTER_TILES must be one of {allowed}, got 'wide'"
+    assert caught.value.stderr.splitlines()[-1] == expected
+
+
+def test_tiles_of_one_processor_are_equally_wide():
+    for tiles in host.TILES.values():
+        assert {tile.vectors * tile.lanes for tile in tiles} == {tiles.columns}
+
+
+# prints, for each kernel as it is compiled, the functions that it does not hold inlined
+LINKED = """
+import json, sys
+from numba.core import codegen
+added, linked = codegen.JITCPUCodegen._add_module, {}
+def add(self, module):
+    for function in module.functions:
+        if not function.is_declaration and function.linkage.name == "linkonce_odr":
+            if not function.name.startswith("NRT_"):  # reference counts: no numbers
+                linked.setdefault(module.name, []).append(function.name)
+    return added(self, module)
+codegen.JITCPUCodegen._add_module = add
+sys.path.insert(0, sys.argv[1])
+import digests
+cold = digests.digests()
+# loops around a user's function are compiled in each process anew
+print(json.dumps([cold, {name: found for name, found in linked.items() if "<locals>" not in name}]))
+"""
+
+
+def test_the_process_that_compiles_has_the_bits_of_all_later_ones(tmp_path):
+    """Every model and question, by kernels just compiled and by the same kernels from the disk; and why it
+    is so: no kernel is linked to another's code.
+    """
+    cold, linked = json.loads(run(tmp_path, "-W", "ignore", "-c", LINKED, str(HERE)).stdout)
+    assert linked == {}
+    assert len(cold) > 200
+    warm = json.loads(run(tmp_path, str(HERE / "digests.py"), FASTVI_NUM_THREADS="3").stdout)
+    assert {name for name in cold if cold[name] != warm[name]} == set()
