@@ -22,6 +22,11 @@ _HOME = {
     "RestrictedBoltzmannMachine": "fastvi.models.restricted_boltzmann_machine",
     "SigmoidBeliefNetwork": "fastvi.models.sigmoid_belief_network",
     "load": "fastvi.core.storage",
+    "Model": "fastvi.models.base",
+    "LatentVariableModel": "fastvi.models.base",
+    "Distribution": "fastvi.distributions.base",
+    "Rules": "fastvi.rules.base",
+    "register": "fastvi.core.registry",
     "Bernoulli": "fastvi.distributions.bernoulli",
     "Categorical": "fastvi.distributions.categorical",
     "Encoder": "fastvi.distributions.encoder",
@@ -93,7 +98,9 @@ if TYPE_CHECKING:
     from fastvi.bounds.kl_from_posterior import kl_from_posterior as kl_from_posterior
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
     from fastvi.core.accuracy import AccuracyWarning as AccuracyWarning
+    from fastvi.core.registry import register as register
     from fastvi.core.storage import load as load
+    from fastvi.distributions.base import Distribution as Distribution
     from fastvi.distributions.bernoulli import Bernoulli as Bernoulli
     from fastvi.distributions.categorical import Categorical as Categorical
     from fastvi.distributions.encoder import Encoder as Encoder
@@ -123,6 +130,8 @@ if TYPE_CHECKING:
     from fastvi.fitting.fit_encoder import fit_encoder as fit_encoder
     from fastvi.fitting.fit_model import fit_model as fit_model
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior
+    from fastvi.models.base import LatentVariableModel as LatentVariableModel
+    from fastvi.models.base import Model as Model
     from fastvi.models.binary_sparse_coding import BinarySparseCoding as BinarySparseCoding
     from fastvi.models.boltzmann_machine import BoltzmannMachine as BoltzmannMachine
     from fastvi.models.joint_table import JointTable as JointTable
@@ -133,6 +142,7 @@ if TYPE_CHECKING:
         RestrictedBoltzmannMachine as RestrictedBoltzmannMachine,
     )
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork as SigmoidBeliefNetwork
+    from fastvi.rules.base import Rules as Rules
     from fastvi.weights.diagnose import diagnose as diagnose
     from fastvi.weights.estimate import Estimate as Estimate
     from fastvi.weights.importance_weighted_bound import (

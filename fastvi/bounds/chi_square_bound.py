@@ -9,16 +9,20 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.core import validation
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.expectations import half_log_square_sum
-from fastvi.inputs import requests
-from fastvi.inputs.bound_parts import Part, parts_of
-from fastvi.models.enumerable import Enumerable
+from fastvi.inputs.data import Group
+from fastvi.inputs.options import check_device, check_limits
+from fastvi.inputs.variational import read_bound
+from fastvi.models.base import LatentVariableModel
+from fastvi.rules.base import Rules
 
 
 def chi_square_bound(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike | None,
     q: Bernoulli | Encoder,
     *,
@@ -26,7 +30,7 @@ def chi_square_bound(
     normalized: bool = True,
     device: str = "cpu",
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> np.ndarray:
     r"""Upper bound on log p(x), exact for the q that it is given.
 
@@ -74,25 +78,28 @@ def chi_square_bound(
     >>> bool(bound[0] >= truth[0])
     True
     """
-    requests.check_device(device)
-    check_binary(model)
-    limits = requests.check_limits(memory_limit, max_states)
+    rules = rules_of(model)
+    check_device(device)
+    check_binary(rules)
+    limits = check_limits(memory_limit, max_states)
     normalized = validation.flag(normalized, "normalized")
-    question = parts_of(model, x, q, observed, normalized, limits, summed=partial(is_enumerated, model))
+    question = read_bound(rules, x, q, observed, normalized, limits, summed=partial(is_enumerated, rules))
     out = np.empty(question.num_data)
-    for part in question.parts:
-        out[part.members] = _of_part(model, part)
+    for group in question.groups:
+        out[group.members] = _of_part(rules, group)
     return out - question.log_z
 
 
-def _of_part(model: Enumerable, part: Part) -> np.ndarray:
+def _of_part(rules: Rules, group: Group) -> np.ndarray:
     """Not normalised."""
-    if part.free.size == 0:  # all units were observed: there is one state
-        return model._closed_form(part.x, part.pixels)
-    posterior = factorised_posterior(model, part)
+    if group.free.size == 0:  # all units were observed: there is one state
+        return rules.closed_form(group.x, group.observed)
+    posterior = factorised_posterior(rules, group)
     if posterior is not None:
-        return model._closed_form(part.x, part.pixels) + _half_log_squares(posterior.logits, part.q.logits)
-    return half_log_square_sum(model._form(part.pixels, "float64"), part.x, part.q.logits)
+        return rules.closed_form(group.x, group.observed) + _half_log_squares(
+            posterior.logits, group.q.logits
+        )
+    return half_log_square_sum(rules.form(group.observed), group.x, group.q.logits)
 
 
 def _half_log_squares(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -14,18 +14,20 @@ from numpy.typing import ArrayLike
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.cuda.arrays import DeviceData, refuse_pixels
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expectation.expected_joint import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
-from fastvi.inputs import requests
-from fastvi.inputs.bound_parts import Part, parts_of
-from fastvi.inputs.question import NO_SUM
-from fastvi.models.enumerable import Enumerable
+from fastvi.inputs.data import NO_SUM, Group, refuse_device_data
+from fastvi.inputs.options import check_device, check_limits
+from fastvi.inputs.variational import drawn_from, read_bound
+from fastvi.models.base import LatentVariableModel
+from fastvi.rules.base import Rules
 
 _LOG = logging.getLogger("fastvi")
 
@@ -71,7 +73,7 @@ class _Bound(NamedTuple):
 
 @reported
 def elbo(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike | None,
     q: Distribution | Encoder,
     *,
@@ -82,7 +84,7 @@ def elbo(
     decomposition: str | None = None,
     device: str = "cpu",
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> Elbo:
     r"""ELBO(q) <= log p(x), exact or by sampling from q.
 
@@ -160,8 +162,9 @@ def elbo(
     >>> bool(bound.value[0] <= fastvi.log_marginal(model, [[1, 0]])[0])
     True
     """
-    where = requests.check_device(device, cuda=True)
-    limits = requests.check_limits(memory_limit, max_states)
+    rules = rules_of(model)
+    where = check_device(device, cuda=True)
+    limits = check_limits(memory_limit, max_states)
     if decomposition is not None:
         validation.choice(decomposition, "decomposition", DECOMPOSITIONS)
     seed = validation.seed(seed)
@@ -169,73 +172,73 @@ def elbo(
         num_samples = validation.positive_int(num_samples, "num_samples")
     normalized = validation.flag(normalized, "normalized")
 
-    def summed(part: Part) -> bool:  # formulas and samples are never too large
-        return num_samples is None and part.free.size > 0 and not model._has_expectations
+    def summed(group: Group) -> bool:  # formulas and samples are never too large
+        return num_samples is None and group.free.size > 0 and not rules.closed_expectations
 
-    question = parts_of(model, x, q, observed, normalized, limits, where, summed=summed)
+    question = read_bound(rules, x, q, observed, normalized, limits, where, summed=summed)
     num_data = question.num_data
     arrays = [np.empty(num_data) for _ in range(6)]
-    for part in question.parts:
-        working_on(part.members)
-        entropy: Any = part.q.entropy() if part.free.size else 0.0
-        form_of = decomposition or ("joint" if model._prior() is None else "reconstruction")
-        kl = _kl_to_prior(model, part)
-        if part.free.size == 0:  # all units were observed
-            refuse_pixels(part.x, NO_SUM)
-            closed = model._closed_form(part.x, part.pixels)
+    for group in question.groups:
+        working_on(group.members)
+        entropy: Any = group.q.entropy() if group.free.size else 0.0
+        form_of = decomposition or ("joint" if rules.prior() is None else "reconstruction")
+        kl = _kl_to_prior(rules, group)
+        if group.free.size == 0:  # all units were observed
+            refuse_device_data(group.x, NO_SUM)
+            closed = rules.closed_form(group.x, group.observed)
             found = _Bound(closed, closed + kl, closed, np.zeros(len(closed)))
         elif num_samples is None:
-            expectation = _expectation(model, part, form_of, where, device, limits.memory)
-            found = _exact(model, part, form_of, kl, entropy, expectation)
+            expectation = _expectation(rules, group, form_of, where, device, limits.memory)
+            found = _exact(rules, group, form_of, kl, entropy, expectation)
         else:
-            found = _sampled(model, part, form_of, kl, entropy, num_samples, seed, where, device == "auto")
+            found = _sampled(rules, group, form_of, kl, entropy, num_samples, seed, where, device == "auto")
         if kl is None:  # the prior is a model
-            kl = _kl_to_deep_prior(model, part, found, entropy)
+            kl = _kl_to_deep_prior(rules, group, found, entropy)
         values = found.value, found.reconstruction, kl, found.joint, entropy, found.std_error
         for array, own in zip(arrays, values, strict=True):
-            array[part.members] = own
+            array[group.members] = own
     value, reconstruction, kl_to_prior, joint, entropies, error = arrays
     log_z = question.log_z
     return Elbo(value - log_z, reconstruction, kl_to_prior, joint - log_z, entropies, error)
 
 
-def _kl_to_prior(model: Enumerable, part: Part) -> Any:
+def _kl_to_prior(rules: Rules, group: Group) -> Any:
     """(N,) or (1,); None where the prior is a model, nan where there is none."""
-    prior = model._prior()
+    prior = rules.prior()
     if prior is None:
         return np.full(1, np.nan)
-    return kl_divergence(part.q, prior) if isinstance(prior, Distribution) else None
+    return kl_divergence(group.q, prior) if isinstance(prior, Distribution) else None
 
 
-def _kl_to_deep_prior(model: Enumerable, part: Part, found: _Bound, entropy: Any) -> np.ndarray:
+def _kl_to_deep_prior(rules: Rules, group: Group, found: _Bound, entropy: Any) -> np.ndarray:
     """(N,) of a prior that is a model: the difference of the parts, which is lost where these are large."""
     kl = found.reconstruction - found.joint - entropy
     lost = np.abs(found.joint) > _LARGEST_PART
     if lost.any():
-        nothing = np.zeros_like(part.pixels)
-        log_prior = model._expected_joint(part.x[:, :0], nothing, part.q.logits)
+        nothing = np.zeros_like(group.observed)
+        log_prior = rules.expected_joint(group.x[:, :0], nothing, group.q.logits)
         kl = np.where(lost, -log_prior - entropy, kl)
     return kl
 
 
 def _expectation(
-    model: Enumerable, part: Part, form_of: str, where: str, device: str, memory_limit: int | None
+    rules: Rules, group: Group, form_of: str, where: str, device: str, memory_limit: int | None
 ) -> Any:
     """E_q[log p(x, z)] (N,) as a GPU sums it; None where it takes no sum over states, or the CPU was asked
     for.
     """
-    if where == "cpu" or model._real_latents:
+    if where == "cpu" or rules.real_latents:
         return None
-    if model._has_expectations:
+    if rules.closed_expectations:
         # of data on a GPU the terms are here, but not the pixels that the other formula reads
-        on_gpu = isinstance(part.x, DeviceData) and form_of != "log_ratio"
-        return model._expected_joint(part.x, part.pixels, part.q.logits) if on_gpu else None
+        on_gpu = not isinstance(group.x, np.ndarray) and form_of != "log_ratio"
+        return rules.expected_joint(group.x, group.observed, group.q.logits) if on_gpu else None
     from fastvi.engine.cuda.expectations import expected_joint
 
     try:
         if form_of == "log_ratio":
             raise Unsupported("decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'")
-        return expected_joint(model._form(part.pixels, "float64"), part.x, part.q.logits, memory_limit)
+        return expected_joint(rules.form(group.observed), group.x, group.q.logits, memory_limit)
     except Unsupported as error:
         if device != "auto":
             raise
@@ -243,34 +246,34 @@ def _expectation(
         return None
 
 
-def _exact(model: Enumerable, part: Part, form_of: str, kl: Any, entropy: Any, expectation: Any) -> _Bound:
-    zero = np.zeros(len(part.members))
+def _exact(rules: Rules, group: Group, form_of: str, kl: Any, entropy: Any, expectation: Any) -> _Bound:
+    zero = np.zeros(len(group.members))
     if expectation is not None:
         whole = np.full(len(zero), np.nan) if kl is None else expectation + entropy + kl
         return _Bound(expectation + entropy, whole, expectation, zero)
-    if model._real_latents and form_of == "log_ratio":
+    if rules.real_latents and form_of == "log_ratio":
         raise ValueError(
             "decomposition must be 'reconstruction' or 'joint' for real latents, got 'log_ratio'"
         )
     reconstruction = joint = None
-    if form_of == "reconstruction" or model._real_latents or kl is None:
-        reconstruction = model._reconstruction(part.x, part.pixels, part.q)
+    if form_of == "reconstruction" or rules.real_latents or kl is None:
+        reconstruction = rules.reconstruction(group.x, group.observed, group.q)
         if reconstruction is None:
             raise ValueError(
                 f"decomposition must be 'joint' or 'log_ratio' for a model without a prior, got {form_of!r}"
             )
     if form_of != "reconstruction" or kl is None:
-        if model._real_latents:
-            joint = reconstruction + _expected_log_normal(part.q, model._prior())
+        if rules.real_latents:
+            joint = reconstruction + _expected_log_normal(group.q, rules.prior())
         else:
-            joint = model._expected_joint(part.x, part.pixels, part.q.logits)
+            joint = rules.expected_joint(group.x, group.observed, group.q.logits)
     if kl is not None:
         joint = reconstruction - kl - entropy if joint is None else joint
         reconstruction = joint + entropy + kl if reconstruction is None else reconstruction
     if form_of == "reconstruction" and kl is not None:
         value = reconstruction - kl
     elif form_of == "log_ratio":
-        value = log_ratio(model._form(part.pixels, "float64"), part.x, part.q.logits)
+        value = log_ratio(rules.form(group.observed), group.x, group.q.logits)
     else:
         value = joint + entropy
     return _Bound(value, reconstruction, joint, zero)  # type: ignore[arg-type]
@@ -284,8 +287,8 @@ def _expected_log_normal(q: Any, p: Any) -> np.ndarray:
 
 
 def _sampled(
-    model: Enumerable,
-    part: Part,
+    rules: Rules,
+    group: Group,
     form_of: str,
     kl: Any,
     entropy: Any,
@@ -295,15 +298,15 @@ def _sampled(
     automatic: bool,
 ) -> _Bound:
     """What the expectation of is sampled, and what is added to it exactly."""
-    if form_of == "reconstruction" and model._prior() is None:
+    if form_of == "reconstruction" and rules.prior() is None:
         raise ValueError(
             f"decomposition must be 'joint' or 'log_ratio' for a model without a prior, got {form_of!r}"
         )
     likelihood = form_of == "reconstruction" and kl is not None
-    num_states = num_samples * len(part.members)
-    source = Source(partial(model._target, part.pixels, num_states, with_prior=not likelihood))
+    num_states = num_samples * len(group.members)
+    source = Source(partial(rules.sampling_target, group.observed, num_states, with_prior=not likelihood))
     what = WEIGHT if form_of == "log_ratio" else JOINT
-    sampler = Sampler(source, part.x, part.members, part.proposal(), seed, what, where)
+    sampler = Sampler(source, group.x, group.members, drawn_from(group.q), seed, what, where)
     if automatic:
         sampler = sampler_where_it_can(sampler)
     mean, error = sampled_means(sampler, num_samples)

@@ -6,21 +6,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.bounds.posterior_divergence import posterior_divergence
+from fastvi.core.limits import MAX_STATES
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.inputs import requests
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 
 def kl_to_posterior(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike | None,
     q: Distribution | Encoder,
     *,
     observed: ArrayLike | None = None,
     device: str = "cpu",
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> np.ndarray:
     r"""Divergence of q from the exact posterior, the gap of the ELBO.
 

@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.bounds.kl_divergence import kl_divergence
-from fastvi.bounds.linear_posterior import linear_divergence
+from fastvi.bounds.normal_divergence import divergence_of_normal_posterior
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation import expectations
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
-from fastvi.inputs import requests
-from fastvi.inputs.bound_parts import Part, parts_of
-from fastvi.models.enumerable import Enumerable
-from fastvi.models.linear_gaussian import LinearGaussian
+from fastvi.inputs.data import Group
+from fastvi.inputs.options import check_device, check_limits
+from fastvi.inputs.variational import read_bound
+from fastvi.models.base import LatentVariableModel
+from fastvi.rules.base import Rules
 
 
 def posterior_divergence(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike | None,
     q: Any,
     observed: ArrayLike | None,
@@ -32,31 +34,33 @@ def posterior_divergence(
     from_posterior: bool,
 ) -> np.ndarray:
     """(N,) in nats; every argument is checked."""
-    requests.check_device(device)
-    limits = requests.check_limits(memory_limit, max_states)
-    if not isinstance(model, LinearGaussian):
-        check_binary(model, " or be a LinearGaussian")
-    question = parts_of(model, x, q, observed, False, limits, summed=partial(_is_summed, model))
+    rules = rules_of(model)
+    check_device(device)
+    limits = check_limits(memory_limit, max_states)
+    if not rules.has_normal_posterior:
+        check_binary(rules, " or be a LinearGaussian")
+    question = read_bound(rules, x, q, observed, False, limits, summed=partial(_is_summed, rules))
     out = np.empty(question.num_data)
-    for part in question.parts:
-        out[part.members] = _of_part(model, part, from_posterior)
+    for group in question.groups:
+        out[group.members] = _of_group(rules, group, from_posterior)
     return out
 
 
-def _is_summed(model: Enumerable, part: Part) -> bool:
-    return not isinstance(model, LinearGaussian) and is_enumerated(model, part)
+def _is_summed(rules: Rules, group: Group) -> bool:
+    return not rules.has_normal_posterior and is_enumerated(rules, group)
 
 
-def _of_part(model: Enumerable, part: Part, from_posterior: bool) -> np.ndarray:
-    if isinstance(model, LinearGaussian):
-        return linear_divergence(model, part, from_posterior=from_posterior)
-    if part.free.size == 0:  # all units were observed: both have one state
-        return np.where(model._closed_form(part.x, part.pixels) > -np.inf, 0.0, np.nan)
-    posterior = factorised_posterior(model, part)
-    if posterior is not None:
-        return kl_divergence(posterior, part.q) if from_posterior else kl_divergence(part.q, posterior)
-    form = model._form(part.pixels, "float64")
-    evidence = log_sums(form, part.x, Run())
+def _of_group(rules: Rules, group: Group, from_posterior: bool) -> np.ndarray:
+    if rules.has_normal_posterior:
+        posterior = rules.normal_posterior(group.x, group.observed)
+        return divergence_of_normal_posterior(posterior, group.q, from_posterior=from_posterior)
+    if group.free.size == 0:  # all units were observed: both have one state
+        return np.where(rules.closed_form(group.x, group.observed) > -np.inf, 0.0, np.nan)
+    product = factorised_posterior(rules, group)
+    if product is not None:
+        return kl_divergence(product, group.q) if from_posterior else kl_divergence(group.q, product)
+    form = rules.form(group.observed)
+    evidence = log_sums(form, group.x, Run())
     return expectations.posterior_divergence(
-        form, part.x, part.q.logits, evidence, from_posterior=from_posterior
+        form, group.x, group.q.logits, evidence, from_posterior=from_posterior
     )

@@ -1,38 +1,26 @@
-"""Posteriors that bounds ask about state by state: which have a formula, and the form of the rest."""
+"""Posteriors that bounds ask about state by state: which have a formula, and which are enumerated."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.inputs.bound_parts import Part
-from fastvi.models.enumerable import Enumerable
-from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+from fastvi.inputs.data import Group
+from fastvi.rules.base import Rules
 
 
-def check_binary(model: Any, also: str = "") -> None:
+def check_binary(rules: Rules, also: str = "") -> None:
     """Refuse a model whose posterior is a density."""
-    if getattr(model, "_real_latents", False):
-        raise TypeError(f"model must have binary latents{also}, got {validation.shown(model)}")
+    if rules.real_latents:
+        raise TypeError(f"model must have binary latents{also}, got {validation.shown(rules.model)}")
 
 
-def factorised_posterior(model: Enumerable, part: Part) -> Bernoulli | None:
-    """p(z | x) where it is a product over latents: the hidden units given all visible ones."""
-    if not _is_factorised(model, part):
-        return None
-    assert isinstance(model, RestrictedBoltzmannMachine)
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
-    logits = np.einsum("nj,jk->nk", part.x.astype(np.float64), model.weights) + model.hidden_bias
-    return Bernoulli(logits)
+def factorised_posterior(rules: Rules, group: Group) -> Bernoulli | None:
+    """Return p(z | x) where it is a product over latents."""
+    if rules.has_factorised_posterior(group.observed):
+        return rules.factorised_posterior(group.x)
+    return None
 
 
-def is_enumerated(model: Enumerable, part: Part) -> bool:
-    """Whether these data's posterior takes a sum over states."""
-    return part.free.size > 0 and not _is_factorised(model, part)
-
-
-def _is_factorised(model: Enumerable, part: Part) -> bool:
-    return isinstance(model, RestrictedBoltzmannMachine) and bool(part.pixels.all())
+def is_enumerated(rules: Rules, group: Group) -> bool:
+    """Tell whether these data's posterior takes a sum over states."""
+    return group.free.size > 0 and not rules.has_factorised_posterior(group.observed)

@@ -12,8 +12,7 @@ from fastvi.cli.data import observed_rows_of
 from fastvi.cli.group import WrongInput
 from fastvi.cli.outputs import check_files, check_holds_no_arrays, is_standard_output, write_output
 from fastvi.cli.terminal import print_table
-from fastvi.models.enumerable import Enumerable
-from fastvi.models.joint_table import JointTable
+from fastvi.core.registry import find_rules
 
 
 def evaluate_file(
@@ -34,7 +33,7 @@ def evaluate_file(
         check_holds_no_arrays(csv_path, "--csv")
     try:
         model = fastvi.load(model_path)
-        if not isinstance(model, Enumerable | JointTable):
+        if find_rules(model) is None:
             raise WrongInput(f"MODEL must hold a model, got {model!r}")
         x, observed = observed_rows_of(data_path, key, threshold, limit, nan_missing=nan_missing)
         values = fastvi.log_marginal(

@@ -24,7 +24,7 @@ from fastvi.cli.outputs import (
 from fastvi.cli.terminal import print_table
 from fastvi.core.storage import write_model
 from fastvi.fitting.starts import starting_network
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 
 def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
@@ -66,7 +66,7 @@ def fit_file(
         train, judged = x[order[num_judged:]], x[order[:num_judged]]
         if start_path is not None:
             model = fastvi.load(start_path)
-            if not isinstance(model, Enumerable):
+            if not isinstance(model, LatentVariableModel):
                 raise WrongInput(f"--start must hold a model with latents, got {model!r}")
         else:
             if x.ndim != 2 or not len(train):
@@ -79,7 +79,7 @@ def fit_file(
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise WrongInput(str(error)) from error
-    fit.model._made_by({**fit.model.made, **read})
+    fit.model.made_by({**fit.model.made, **read})
     if not force and is_taken(out):  # another run has made it meanwhile
         click.echo(f"fastvi: {out} was made by another program meanwhile and is left as it is", err=True)
         out = free_name(out)

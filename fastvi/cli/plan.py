@@ -8,14 +8,14 @@ import click
 
 import fastvi
 from fastvi.cli.group import WrongInput
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 
 def show_plan(model_path: Path, num_data: int, question: str) -> None:
     """Measure a moment, print the table."""
     try:
         model = fastvi.load(model_path)
-        if not isinstance(model, Enumerable):
+        if not isinstance(model, LatentVariableModel):
             raise WrongInput(f"MODEL must hold a model with latents to sum out, got {model!r}")
         found = fastvi.plan(model, num_data, question=question)
     except (ValueError, TypeError) as error:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.archives import Archive, Damaged, TooLarge
 from fastvi.core.files import check_writable, open_regular, path_text, write_whole
-from fastvi.models.base import Frozen
+
+if TYPE_CHECKING:
+    from fastvi.core.frozen import Frozen
 
 FORMAT_VERSION = 2  # 1 had no fastvi_made
 
@@ -64,7 +66,7 @@ def write_model(model: Frozen, file: IO[bytes]) -> None:
         _CLASS: np.array(type(model).__name__),
         _VERSION: np.array(FORMAT_VERSION),
         _MADE: np.array(json.dumps(made)),
-        **model._arrays(),
+        **model.arrays(),
     }
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -112,7 +114,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     kind = getattr(importlib.import_module(_HOME[name]), name)
     made = _made(arrays.pop(_MADE), text) if _MADE in arrays else {}
     try:
-        return kind._from_arrays(arrays)._made_by(made)
+        return kind.from_arrays(arrays).made_by(made)
     except KeyError as error:
         raise ValueError(f"path must name a whole {name}, got {text!r} without the array {error}") from error
     except TypeError as error:  # the constructor names the argument that is missing or too many

@@ -325,26 +325,30 @@ def observed_mask(observed: Any, num_data: int, num_pixels: int) -> np.ndarray |
 
 
 def _data_and_mask(
-    x: Any, observed: Any, num_pixels: int, kind: str, matrix: Callable[..., np.ndarray]
+    x: Any, observed: Any, num_pixels: int, name: str, kind: str, matrix: Callable[..., np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Data (N, D) that ``matrix`` has checked together with the mask that says where they were observed."""
     if observed is None:
-        return matrix(x, "x", num_pixels), None
-    array = _number_array(x, "x", f"{kind} of shape (num_data, {num_pixels})")
+        return matrix(x, name, num_pixels), None
+    array = _number_array(x, name, f"{kind} of shape (num_data, {num_pixels})")
     num_data = array.shape[0] if array.ndim == 2 else 0
     mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
     # a mask that hides nothing takes no copy
-    return matrix(array, "x", num_pixels, observed=None if mask is None or mask.all() else mask), mask
+    return matrix(array, name, num_pixels, observed=None if mask is None or mask.all() else mask), mask
 
 
-def observed_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
+def observed_data(
+    x: Any, observed: Any, num_pixels: int, name: str = "x"
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
-    return _data_and_mask(x, observed, num_pixels, _BITS, binary_matrix)
+    return _data_and_mask(x, observed, num_pixels, name, _BITS, binary_matrix)
 
 
-def observed_real_data(x: Any, observed: Any, num_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
+def observed_real_data(
+    x: Any, observed: Any, num_pixels: int, name: str = "x"
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Data of real numbers (N, D) as float64 together with the mask that says where they were observed."""
-    return _data_and_mask(x, observed, num_pixels, _REALS, real_matrix)
+    return _data_and_mask(x, observed, num_pixels, name, _REALS, real_matrix)
 
 
 def _integer(value: Any) -> int | None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi.models.base import Frozen
+from fastvi.core.frozen import Frozen
 
 
 class Distribution(Frozen, ABC):

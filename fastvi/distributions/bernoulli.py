@@ -75,7 +75,7 @@ class Bernoulli(Distribution):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"logits": self.logits}
 
     @cached_property

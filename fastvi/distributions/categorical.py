@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.models.base import Frozen
+from fastvi.core.frozen import Frozen
 
 _LARGEST = 1e300  # differences of logits, and sums of these, stay finite
 
@@ -86,7 +86,7 @@ class Categorical(Frozen):
     def __repr__(self) -> str:
         return f"Categorical(num_categories={self.num_categories}, num_data={self.num_data})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"logits": self.logits}
 
     @cached_property

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.frozen import Frozen
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.normal import Normal
-from fastvi.models.base import Frozen
 
 FAMILIES = ("bernoulli", "normal")
 
@@ -148,14 +148,14 @@ class Encoder(Frozen):
             f"activation={self.activation!r}, family={self.family!r})"
         )
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         arrays = {"activation": np.array(self.activation), "family": np.array(self.family)}
         for i, (weight, bias) in enumerate(self.layers):
             arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
         return arrays
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         rest = dict(arrays)
         activation, family = str(rest.pop("activation")), str(rest.pop("family"))
         layers: list[tuple[np.ndarray, np.ndarray]] = []

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.frozen import Frozen
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.normal import Normal
 from fastvi.distributions.uniform import Uniform
-from fastvi.models.base import Frozen
 
 WORDS = ("uniform", "prior")
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Bernoulli, Uniform, Normal, Encoder)}
@@ -95,7 +95,7 @@ class Mixture(Frozen):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.components, self.weights)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         arrays = {"weights": self.weights}
         for c, each in enumerate(self.components):
             if isinstance(each, str):
@@ -108,11 +108,11 @@ class Mixture(Frozen):
                     f"{validation.with_article(kind.__name__)} of {kind.__module__}"
                 )
             arrays[f"component_{c}"] = np.array(kind.__name__)
-            arrays.update({f"component_{c}_{name}": array for name, array in each._arrays().items()})
+            arrays.update({f"component_{c}_{name}": array for name, array in each.arrays().items()})
         return arrays
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         rest = dict(arrays)
         weights = rest.pop("weights")
         components: list[Any] = []
@@ -122,7 +122,7 @@ class Mixture(Frozen):
             names = [name for name in rest if name.startswith(f"{prefix}_")]
             own = {name[len(prefix) + 1 :]: rest.pop(name) for name in names}
             if kind in _KINDS:
-                components.append(_KINDS[kind]._from_arrays(own))
+                components.append(_KINDS[kind].from_arrays(own))
             elif own:
                 raise TypeError(f"unexpected array {min(names)!r}")
             else:

@@ -141,7 +141,7 @@ class MultivariateNormal(Distribution):
     def __repr__(self) -> str:
         return f"MultivariateNormal(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"mean": self.mean, "covariance": self.covariance}
 
     def sample(self, num: int, seed: int) -> np.ndarray:

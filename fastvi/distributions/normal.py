@@ -76,7 +76,7 @@ class Normal(Distribution):
     def __repr__(self) -> str:
         return f"Normal(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"mean": self.mean, "std": self.std}
 
     def sample(self, num: int, seed: int) -> np.ndarray:

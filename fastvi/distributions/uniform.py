@@ -38,9 +38,9 @@ class Uniform(Bernoulli):
     def __repr__(self) -> str:
         return f"Uniform(num_latents={self.num_latents})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"num_latents": np.array(self.num_latents)}
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         return cls(**arrays)  # type: ignore[arg-type]  # a 0-d integer array is an index like any other

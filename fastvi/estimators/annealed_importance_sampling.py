@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import find_rules
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.machines import layer_log_weights, pair_log_weights
-from fastvi.engine.run.progress import Progress, Report, Reporter
+from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.estimators.annealed_log_weights import (
-    WITH_LATENTS,
-    checked_data,
     checked_initial,
     checked_latents,
     log_weights,
 )
-from fastvi.inputs import requests
+from fastvi.inputs.options import check_device, check_progress
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.models.linear_gaussian import LinearGaussian
@@ -29,25 +28,25 @@ from fastvi.models.log_joint import LogJoint
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.rules.base import Rules
+from fastvi.rules.questions import ANNEALED, LOG_PARTITION
 from fastvi.weights.estimate import Estimate
 from fastvi.weights.summary import Summary
 
 _MOST = 2**32 - 1  # a step, a chain and a datum are words of the generator's counter
-_MACHINES = (RestrictedBoltzmannMachine, BoltzmannMachine)
-
-Annealable = (
-    SigmoidBeliefNetwork
-    | BinarySparseCoding
-    | NeuralDecoder
-    | LinearGaussian
-    | LogJoint
-    | RestrictedBoltzmannMachine
-    | BoltzmannMachine
+ANNEALABLE = (
+    SigmoidBeliefNetwork,
+    BinarySparseCoding,
+    NeuralDecoder,
+    LinearGaussian,
+    LogJoint,
+    RestrictedBoltzmannMachine,
+    BoltzmannMachine,
 )
 
 
 def annealed_importance_sampling(
-    model: Annealable,
+    model: LatentVariableModel,
     x: ArrayLike | None = None,
     *,
     num_temperatures: int,
@@ -193,46 +192,33 @@ def annealed_importance_sampling(
     >>> bool(low[0] < fastvi.log_partition(machine) < high[0])
     True
     """
-    validation.instance(model, "model", (*WITH_LATENTS, *_MACHINES))
+    rules = find_rules(model)
+    if rules is None or ANNEALED not in rules.questions:
+        validation.instance(model, "model", ANNEALABLE)
+    assert rules is not None
     num_steps = _count(num_temperatures, "num_temperatures")
     num_chains = _count(num_chains, "num_chains")
     seed = validation.seed(seed)
     num_leapfrog = validation.positive_int(num_leapfrog, "num_leapfrog")
-    requests.check_device(device)
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
-    if isinstance(model, _MACHINES):
+    check_device(device)
+    progress = check_progress(progress)
+    if LOG_PARTITION in rules.questions:
         _check_machine_arguments(x, initial)
-        states = None if latents is None else _machine_states(model, latents, num_chains)
+        states = None if latents is None else _machine_states(rules, latents, num_chains)
         report = Reporter(progress, num_steps * num_chains, "temperatures")
-        log_w = _machine_log_weights(model, num_steps, num_chains, seed, report, states)[None]
+        log_w = rules.annealed_log_z(Schedule(num_steps, num_chains, seed, report, states))[None]
     else:
-        data = checked_data(model, x)
-        start = checked_initial(model, initial, len(data))
-        states = None if latents is None else checked_latents(model, data, latents, num_chains)
+        data, _ = rules.check_data(x, None)
+        start = checked_initial(rules, initial, len(data))
+        states = None if latents is None else checked_latents(rules, data, latents, num_chains)
         report = Reporter(progress, num_steps * num_chains * len(data), "temperatures")
         schedule = Schedule(num_steps, num_chains, seed, report, states)
-        log_w = log_weights(model, data, start, num_leapfrog, schedule)
+        log_w = log_weights(rules, data, start, num_leapfrog, schedule)
     summary = Summary(len(log_w), num_chains)
     for n, row in enumerate(log_w):
         summary.add(n, row)
     estimate = summary.estimate()
     return estimate if latents is None else replace(estimate, log_marginal=-estimate.log_marginal)
-
-
-def _machine_log_weights(
-    model: Any, num_steps: int, num_chains: int, seed: int, report: Report, states: np.ndarray | None
-) -> np.ndarray:
-    """Log weights (M,) of log Z, of reversed chains -log w."""
-    if isinstance(model, RestrictedBoltzmannMachine):
-        independent = np.logaddexp(0.0, model.visible_bias).sum() + model.num_latents * np.log(2.0)
-        log_w = layer_log_weights(
-            model.weights, model.visible_bias, model.hidden_bias, num_steps, num_chains, seed, report, states
-        )
-    else:
-        independent = np.logaddexp(0.0, model.bias).sum()
-        log_w = pair_log_weights(model.couplings, model.bias, num_steps, num_chains, seed, report, states)
-    return log_w + independent if states is None else log_w - independent
 
 
 def _check_machine_arguments(x: Any, initial: Any) -> None:
@@ -245,17 +231,13 @@ def _check_machine_arguments(x: Any, initial: Any) -> None:
         )
 
 
-def _machine_states(model: Any, latents: Any, num_chains: int) -> np.ndarray:
+def _machine_states(rules: Rules, latents: Any, num_chains: int) -> np.ndarray:
     """States (M, units) that reversed chains of log Z start at."""
-    restricted = isinstance(model, RestrictedBoltzmannMachine)
-    num_units = model.num_pixels if restricted else model.num_units
+    num_units = rules.num_pixels  # of a restricted machine the visible ones
     states = validation.binary_array(latents, "latents", num_units)
     if states.shape != (num_chains, num_units):
         raise ValueError(f"latents must have shape {(num_chains, num_units)}, got shape {states.shape}")
-    if not restricted:
-        possible = ~np.isneginf(model.log_joint(None, states))
-        if not possible.all():
-            raise ValueError(f"latents must have p(z) > 0, got 0 for chain {int(np.argmin(possible))}")
+    rules.check_reversed(states)
     return states
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
@@ -21,8 +22,8 @@ from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.estimators.calibration import Calibration, CalibrationEntry, entry
 from fastvi.estimators.estimate_log_marginal import estimate_log_marginal
 from fastvi.exact.log_marginal import log_marginal
-from fastvi.models.enumerable import check_model
-from fastvi.models.joint_table import JointTable
+from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 from fastvi.weights.estimate import Estimate
 
 Estimator = Callable[[Any, Any, int], Estimate]
@@ -137,7 +138,7 @@ def calibrate(
     if not callable(progress):
         progress = validation.flag(progress, "progress")
     if truth is None or not all(map(_is_own, kinds.values())):
-        check_model(model, JointTable)
+        rules_of(model, tables=True)
     if truth is None:
         exact = log_marginal(model, x)
     else:
@@ -149,7 +150,7 @@ def calibrate(
     seeds = np.random.SeedSequence(seed).generate_state(num_repeats, np.uint64).tolist()
     data = None
     if any(not _is_own(kind) for kind in kinds.values()):
-        data = _checked_data(model, x, len(exact))
+        data = _checked_data(rules_of(model, tables=True), x, len(exact))
         for name, kind in kinds.items():
             _check_num_data(kind, f"proposals[{name!r}]", len(exact))
     entries = []
@@ -227,7 +228,7 @@ def _tiled(proposal: Any, repeats: int) -> Any:
         return Mixture([_tiled(each, repeats) for each in proposal.components], proposal.weights)
     if not isinstance(proposal, Distribution) or proposal.num_data is None:
         return proposal
-    arrays = (np.tile(array, (repeats, 1)) for array in proposal._arrays().values())
+    arrays = (np.tile(array, (repeats, 1)) for array in proposal.arrays().values())
     return type(proposal)(*arrays)
 
 
@@ -262,14 +263,14 @@ def _checked_level(level: Any) -> float:
     return share
 
 
-def _checked_data(model: Any, x: Any, num_data: int) -> np.ndarray | None:
+def _checked_data(rules: Rules, x: Any, num_data: int) -> np.ndarray | None:
     """Data whose rows can be repeated; None where there are none."""
-    if isinstance(model, JointTable):
-        data = np.arange(model.num_x) if x is None else validation.index_vector(x, "x", model.num_x)
+    if isinstance(rules, JointTableRules):
+        data = rules.rows(x)
     elif x is None:
         return None  # the estimator says whether that means something
     else:
-        data = model._check_data(x, None)[0]
+        data = rules.check_data(x, None)[0]
     if len(data) != num_data:
         raise ValueError(f"truth must have shape ({len(data)},), one for each datum, got shape ({num_data},)")
     return data

@@ -10,25 +10,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.cuda.arrays import refuse_pixels
+from fastvi.distributions.mixture import WORDS
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.engine.run.runs import Run
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
-from fastvi.inputs import requests
-from fastvi.inputs.proposal import WORDS, columns, resolved
-from fastvi.inputs.question import NO_SUM, checked_data, exact_log_z, seen_groups
-from fastvi.models.enumerable import Enumerable, check_model
-from fastvi.models.joint_table import JointTable
+from fastvi.inputs.data import NO_SUM, groups_of, read_data, refuse_device_data
+from fastvi.inputs.options import check_device, check_progress
+from fastvi.inputs.question import exact_log_z
+from fastvi.inputs.variational import of_latents, read_proposal
+from fastvi.models.base import Model
+from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 from fastvi.weights.estimate import Estimate
 
 
 def estimate_log_marginal(
-    model: Enumerable | JointTable,
+    model: Model,
     x: ArrayLike | None = None,
     *,
     proposal: str | Distribution | Encoder = "uniform",
@@ -131,59 +134,57 @@ def estimate_log_marginal(
     >>> bool(low[0] < fastvi.log_marginal(model, [[1, 0]])[0] < high[0])
     True
     """
-    check_model(model, JointTable)
-    where = requests.check_device(
-        device, cuda=not isinstance(model, JointTable), why="a table is sampled on the CPU"
-    )
+    rules = rules_of(model, tables=True)
+    where = check_device(device, cuda=not rules.is_table, why="a table is sampled on the CPU")
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)
     normalized = validation.flag(normalized, "normalized")
     stop = Stop.checked(target_std_error, target_ess)
     if executor is not None:
         validation.instance(executor, "executor", Executor)
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
+    progress = check_progress(progress)
     num_data, samplers, closed = (
-        _table_sampler(model, x, observed, proposal, seed)
-        if isinstance(model, JointTable)
-        else _samplers(model, x, observed, proposal, seed, num_samples, where)
+        _table_sampler(rules, x, observed, proposal, seed)
+        if isinstance(rules, JointTableRules)
+        else _samplers(rules, x, observed, proposal, seed, num_samples, where)
     )
     if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
-    log_z = 0.0 if isinstance(model, JointTable) or not normalized else exact_log_z(model, where)
+    log_z = 0.0 if rules.is_table or not normalized else exact_log_z(rules, where)
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)
 
 
 def _table_sampler(
-    model: JointTable, x: Any, observed: Any, proposal: Any, seed: int
+    rules: JointTableRules, x: Any, observed: Any, proposal: Any, seed: int
 ) -> tuple[int, list[Sampler], list[Part]]:
     if observed is not None:
         raise TypeError(
             f"observed must be None where model is a JointTable, got {validation.shown(observed)}"
         )
-    rows = validation.index_vector(x, "x", model.num_x)[:, None]
+    rows = rules.rows(x)[:, None]
     kind = validation.choice(proposal, "proposal", WORDS)
-    source = Source(partial(JointTableTarget, model.probabilities))
+    source = Source(partial(JointTableTarget, rules.model.probabilities))
     return len(rows), [Sampler(source, rows, np.arange(len(rows)), kind, seed)], []
 
 
 def _samplers(
-    model: Enumerable, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str
+    rules: Rules, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str
 ) -> tuple[int, list[Sampler], list[Part]]:
     """One for each distinct mask; where a mask leaves nothing to sample, what is certain."""
-    data, mask = checked_data(model, x, observed, where)
-    q = resolved(proposal, model, data, mask)
+    data, mask = read_data(rules, x, observed, where)
+    q = read_proposal(rules, proposal, data, mask)
     samplers, closed = [], []
-    for pixels, members, seen, free in seen_groups(model, data, mask):
-        if free.size == 0:
-            refuse_pixels(seen, NO_SUM)
-            closed.append(certain(members, model._closed_form(seen, pixels), num_samples))
+    for group in groups_of(rules, data, mask):
+        members = group.members
+        if group.free.size == 0:
+            refuse_device_data(group.x, NO_SUM)
+            closed.append(certain(members, rules.closed_form(group.x, group.observed), num_samples))
             continue
         with_prior = not isinstance(q, Ancestral)
         num_states = num_samples * len(members)
-        source = Source(partial(model._target, pixels, num_states, with_prior=with_prior))
-        own = columns(q, free).part(members)
-        samplers.append(Sampler(source, seen, members, own, seed, device=where))
+        source = Source(partial(rules.sampling_target, group.observed, num_states, with_prior=with_prior))
+        own = of_latents(q, group.free).part(members)
+        samplers.append(Sampler(source, group.x, members, own, seed, device=where))
     return len(data), samplers, closed

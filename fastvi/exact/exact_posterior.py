@@ -7,21 +7,25 @@ import os
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import rules_of
 from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.form import slices
-from fastvi.inputs import requests
+from fastvi.inputs.data import Group
 from fastvi.inputs.memory import PAIR_DATA, Asked
-from fastvi.inputs.question import Group, Options, Question, always_summed, ask
-from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_probabilities
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import Question, always_summed, ask
+from fastvi.models.base import LatentVariableModel
+from fastvi.rules.base import NO_DATA, Rules, log_probabilities
 
 if TYPE_CHECKING:
     from fastvi.engine.states.form import Form
@@ -34,14 +38,14 @@ class _Part(NamedTuple):
     """One group of data, what its form is made of, and where the latents that were not observed stand."""
 
     group: Group
-    model: Enumerable
+    rules: Rules
     only: Form | None  # of the only group; forms of many masks, kept, would take gigabytes
     order: np.ndarray  # that of the form
     known: np.ndarray  # (members, d) uint8: the latents that were observed, 0 elsewhere
 
     def form(self) -> Form:
         """What is summed for these data."""
-        return self.model._form(self.group.pixels, "float64") if self.only is None else self.only
+        return self.rules.form(self.group.observed) if self.only is None else self.only
 
     def states(self, free: np.ndarray) -> np.ndarray:
         """States (members, k, free latents) as states of all latents."""
@@ -160,7 +164,7 @@ class ExactPosterior:
         states = np.moveaxis(states, -2, 0)
         out = np.empty(states.shape[:-1])
         for part in self._parts:
-            form, (_, members, x, free, _) = part.form(), part.group
+            form, members, x, free = part.form(), part.group.members, part.group.x, part.group.free
             asked = states[members]
             value = form.log_joint(x, np.ascontiguousarray(asked[..., free][..., form.order]))
             known = part.known.reshape(len(members), *[1] * (asked.ndim - 2), num_latents)
@@ -213,7 +217,7 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
     states = np.zeros((num_data, top_k, num_latents), np.uint8)
     second = np.empty((num_data, num_latents, num_latents)) if pairwise else None
     for part in posterior._parts:
-        form, (_, members, x, free, _) = part.form(), part.group
+        form, members, x, free = part.form(), part.group.members, part.group.x, part.group.free
         kept = min(top_k, 1 << free.size)
         evidence = posterior._evidence[members]
         found = posteriors.details(form, x, evidence, kept, run, pairwise=pairwise)
@@ -241,7 +245,7 @@ def _all_pairs(part: _Part, rows: slice, pairs: np.ndarray, mean: np.ndarray) ->
 
 
 def exact_posterior(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike | None = None,
     *,
     observed: ArrayLike | None = None,
@@ -253,7 +257,7 @@ def exact_posterior(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> ExactPosterior:
     r"""Everything about p(z | x), by summing over all states.
 
@@ -305,19 +309,19 @@ def exact_posterior(
     >>> posterior.mode
     array([[1]], dtype=uint8)
     """
-    check_model(model)
+    rules = rules_of(model)
     top_k = validation.positive_int(top_k, "top_k", 0)
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     asked = Asked("exact_posterior", top_k=top_k, pairwise=pairwise, normalized=normalized)
-    question = ask(model, x, observed, options, always_summed, asked)
-    num_data, num_latents = question.num_data, model.num_latents
+    question = ask(rules, x, observed, options, always_summed, asked)
+    num_data, num_latents = question.num_data, rules.num_latents
     fewest = min((group.free.size for group in question.groups), default=num_latents)
     if fewest < 63 and top_k > 1 << fewest:
         raise ValueError(f"top_k must be at most 2^{fewest}, the number of states, got {top_k}")
     passes = 2 if top_k or pairwise else 1
-    partition = model._partition_form() if normalized else None
+    partition = rules.partition_form() if normalized else None
     states = passes * question.states() + (0 if partition is None else 1 << partition.num_latents)
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
@@ -332,21 +336,21 @@ def exact_posterior(
 
 def _first_pass(question: Question, group: Group, run: Run, evidence: np.ndarray, mean: np.ndarray) -> _Part:
     """Evidence and means of one group, into their places."""
-    model, form = question.model, question.form(group)
-    known = _known(model, group)
+    rules, form = question.rules, question.form(group)
+    known = _known(rules, group)
     found, means = log_sums_and_means(form, group.x, run)
-    if model._is_closed(group.pixels):  # the bits that log_marginal has
-        found = model._closed_form(group.x, group.pixels)
-    evidence[group.members] = log_probabilities(found) if model._sums_to_one else found
+    if rules.is_closed(group.observed):  # the bits that log_marginal has
+        found = rules.closed_form(group.x, group.observed)
+    evidence[group.members] = log_probabilities(found) if rules.is_probability else found
     part_mean = known.astype(np.float64)
     part_mean[:, group.free[form.order]] = means
     mean[group.members] = part_mean
-    return _Part(group, model, form if len(question.groups) == 1 else None, form.order, known)
+    return _Part(group, rules, form if len(question.groups) == 1 else None, form.order, known)
 
 
-def _known(model: Any, group: Group) -> np.ndarray:
+def _known(rules: Rules, group: Group) -> np.ndarray:
     """(members, d): latents that were observed, 0 where they were not."""
-    known = np.zeros((len(group.members), model.num_latents), np.uint8)
-    if group.free.size < model.num_latents:  # a model whose pixels are its latents
-        known[:, group.pixels] = group.x
+    known = np.zeros((len(group.members), rules.num_latents), np.uint8)
+    if group.free.size < rules.num_latents:  # a model whose pixels are its latents
+        known[:, group.observed] = group.x
     return known

@@ -11,19 +11,22 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
-from fastvi.engine.cuda.arrays import like_data
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import rules_of
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
-from fastvi.inputs import requests
+from fastvi.inputs.data import on_device_of
 from fastvi.inputs.memory import Asked
-from fastvi.inputs.question import Options, ask, check_table
-from fastvi.models.enumerable import NO_DATA, Enumerable, check_model, log_marginal_of, log_probabilities
-from fastvi.models.joint_table import JointTable
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import ask
+from fastvi.models.base import Model
+from fastvi.rules.base import NO_DATA, log_marginal_of, log_probabilities
+from fastvi.rules.joint_table import JointTableRules
 
 
 @reported
 def log_marginal(
-    model: Enumerable | JointTable,
+    model: Model,
     x: ArrayLike | None = None,
     *,
     observed: ArrayLike | None = None,
@@ -34,7 +37,7 @@ def log_marginal(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> Any:
     r"""Exact log p(x), summed over all latent states.
 
@@ -129,32 +132,21 @@ def log_marginal(
     >>> fastvi.log_marginal(model, [[1, 0]], observed=[True, False]).round(6)
     array([-0.370486])
     """
-    check_model(model, JointTable)
+    rules = rules_of(model, tables=True)
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
-    if isinstance(model, JointTable):
-        check_table(options)
-        return _table_log_marginal(model, x, observed)
+    if isinstance(rules, JointTableRules):
+        options.checked_for_table()
+        return rules.log_marginal(x, observed)
     asked = Asked("log_marginal", dtype, normalized=normalized)
-    question = ask(model, x, observed, options, type(model)._is_closed, asked, cuda=True)
-    partition = model._partition_form() if normalized else None
+    question = ask(rules, x, observed, options, rules.is_closed, asked, cuda=True)
+    partition = rules.partition_form() if normalized else None
     log_z_states = 0 if partition is None else 1 << partition.num_latents
     run = question.run("log_marginal", question.states() + log_z_states, normalized)
     result = np.empty(question.num_data)
     for group in question.groups:
         working_on(group.members)
-        result[group.members] = log_marginal_of(model, group.x, group.pixels, run, dtype=dtype)
+        result[group.members] = log_marginal_of(rules, group.x, group.observed, run, dtype=dtype)
     if partition is not None:
         result = log_probabilities(result - log_sums(partition, NO_DATA, run))
-    return like_data(result, [group.x for group in question.groups])
-
-
-def _table_log_marginal(model: JointTable, x: ArrayLike | None, observed: ArrayLike | None) -> np.ndarray:
-    """log of the sums of rows; of the total where x was not seen."""
-    rows = np.arange(model.num_x) if x is None else validation.index_vector(x, "x", model.num_x)
-    mask = validation.observed_mask(observed, len(rows), 1)
-    with np.errstate(divide="ignore"):
-        result = np.log(model.probabilities.sum(axis=1))[rows]
-    if mask is not None:
-        result = np.where(mask.reshape(-1), result, np.log(model.total))
-    return result
+    return on_device_of(result, question.groups)

@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import rules_of
 from fastvi.engine.run.progress import Progress
-from fastvi.inputs import requests
 from fastvi.inputs.memory import Asked
-from fastvi.inputs.question import Options, ask, check_table
-from fastvi.models.enumerable import Enumerable, check_model, without_partition
-from fastvi.models.joint_table import JointTable
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import ask
+from fastvi.models.base import Model
+from fastvi.rules.base import without_partition
+from fastvi.rules.joint_table import JointTableRules
 
 
 def log_marginal_gradient(
-    model: Enumerable | JointTable,
+    model: Model,
     x: ArrayLike | None = None,
     *,
     data_weights: ArrayLike | None = None,
@@ -28,7 +31,7 @@ def log_marginal_gradient(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> dict[str, np.ndarray]:
     r"""Gradient of the weighted sum of exact log p(x_n) in every parameter.
 
@@ -75,27 +78,28 @@ def log_marginal_gradient(
     >>> gradient["prior_logits"].round(6)
     array([0.243877])
     """
-    check_model(model, JointTable)
+    rules = rules_of(model, tables=True)
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
-    if isinstance(model, JointTable):
-        check_table(options)
-        return _table_gradient(model, x, data_weights)
-    total = model._no_gradient()  # refuses what has no parameters
+    if isinstance(rules, JointTableRules):
+        options.checked_for_table()
+        rows = rules.rows(x)
+        return rules.gradient_of_rows(rows, _weights(data_weights, len(rows)))
+    total = rules.zero_gradient()  # refuses what has no parameters
     asked = Asked("log_marginal_gradient")
-    question = ask(model, x, observed, options, type(model)._has_closed_gradient, asked)
+    question = ask(rules, x, observed, options, rules.has_closed_gradient, asked)
     weights = _weights(data_weights, question.num_data)
-    partition = model._partition_memory()
+    partition = rules.partition_memory()
     states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))
-    states += model._states_above() * sum(len(group.members) > 0 for group in question.groups)
+    states += rules.states_above() * sum(len(group.members) > 0 for group in question.groups)
     run = question.run("log_marginal_gradient", states, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
         for group in question.groups:
             if not len(group.members):
                 continue
-            part = model._gradient(group.x, weights[group.members], group.pixels, run)
+            part = rules.gradient(group.x, weights[group.members], group.observed, run)
             for name, value in part.items():
                 total[name] = total[name] + value
-        total = without_partition(model, total, float(weights.sum()), run)
+        total = without_partition(rules, total, float(weights.sum()), run)
     for name, value in total.items():
         if not np.isfinite(value).all():
             raise ValueError(
@@ -109,18 +113,3 @@ def _weights(data_weights: ArrayLike | None, num_data: int) -> np.ndarray:
     if data_weights is None:
         return np.ones(num_data)
     return validation.float_array(data_weights, "data_weights", ndim=1, shape=(num_data,))
-
-
-def _table_gradient(
-    model: JointTable, x: ArrayLike | None, data_weights: ArrayLike | None
-) -> dict[str, np.ndarray]:
-    """log p(x) of a table is the log of a row's sum."""
-    rows = np.arange(model.num_x) if x is None else validation.index_vector(x, "x", model.num_x)
-    weights = _weights(data_weights, len(rows))
-    sums = model.probabilities.sum(axis=1)[rows]
-    validation.require(sums, sums > 0, "x must have a positive probability for the gradient to exist")
-    out = np.zeros_like(model.probabilities)
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.add.at(out, rows, (weights / sums)[:, None])
-    validation.require(out, np.isfinite(out), "data_weights must keep the gradient finite")
-    return {"probabilities": out}

@@ -6,13 +6,16 @@ import os
 from concurrent.futures import Executor
 
 from fastvi.core import validation
+from fastvi.core.limits import MAX_STATES
+from fastvi.core.registry import find_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
-from fastvi.inputs import requests
-from fastvi.inputs.question import Options, nothing_observed
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import nothing_observed
 from fastvi.models.boltzmann_machine import BoltzmannMachine
-from fastvi.models.enumerable import NO_DATA
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+from fastvi.rules.base import NO_DATA
+from fastvi.rules.questions import LOG_PARTITION
 
 
 def log_partition(
@@ -24,7 +27,7 @@ def log_partition(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
     memory_limit: int | None = None,
-    max_states: int = requests.MAX_STATES,
+    max_states: int = MAX_STATES,
 ) -> float:
     r"""log Z of a Boltzmann machine, summed over all states.
 
@@ -74,8 +77,11 @@ def log_partition(
     >>> round(math.exp(fastvi.log_partition(path)), 12)
     5.0
     """
-    validation.instance(model, "model", (BoltzmannMachine, RestrictedBoltzmannMachine))
+    rules = find_rules(model)
+    if rules is None or LOG_PARTITION not in rules.questions:
+        validation.instance(model, "model", (BoltzmannMachine, RestrictedBoltzmannMachine))
+    assert rules is not None
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
-    question, form = nothing_observed(model, options, cuda=True)
+    question, form = nothing_observed(rules, options, cuda=True)
     run = question.run("log_partition", 1 << form.num_latents)
     return float(log_sums(form, NO_DATA, run)[0])

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
-from fastvi.inputs import requests
-from fastvi.inputs.memory import Asked, Seen, predicted_bytes
-from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.inputs.data import Group, by_mask
+from fastvi.inputs.memory import Asked, all_states, predicted_bytes
+from fastvi.inputs.options import check_dtype
+from fastvi.models.base import LatentVariableModel
+from fastvi.rules.base import Rules
 
 QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _MOST_MEASURED = 8  # sizes of masks that are measured; the costs of others follow from the nearest one's
@@ -71,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 def plan(
-    model: Enumerable,
+    model: LatentVariableModel,
     num_data: int = 1,
     *,
     question: str = "log_marginal",
@@ -122,71 +125,75 @@ def plan(
     >>> fastvi.plan(model, 100).states
     4
     """
-    check_model(model)
+    rules = rules_of(model)
     num_data = validation.positive_int(num_data, "num_data", 0)
     question = validation.choice(question, "question", QUESTIONS)
     asked = Asked(
-        question, requests.check_dtype(dtype), validation.positive_int(top_k, "top_k", 0),
+        question, check_dtype(dtype), validation.positive_int(top_k, "top_k", 0),
         validation.flag(pairwise, "pairwise"), validation.flag(normalized, "normalized"),
     )  # fmt: skip
     for name, given in (("top_k", asked.top_k), ("pairwise", asked.pairwise)):
         if given and question != "exact_posterior":
             raise ValueError(f"{name} must be left out where question is {question!r}, got {given}")
     if question == "log_partition":
-        if model._partition_memory() is None:
+        if rules.partition_memory() is None:
             raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
-        return _planned(model, num_data, [], asked._replace(normalized=True))
+        return _planned(rules, num_data, [], asked._replace(normalized=True))
     if question == "log_marginal_gradient":
-        model._no_gradient()  # refuses what has no parameters
+        rules.zero_gradient()  # refuses what has no parameters
         asked = asked._replace(normalized=True)
-    return _planned(model, num_data, _groups(model, num_data, question, observed), asked)
+    return _planned(rules, num_data, _groups(rules, num_data, question, observed), asked)
 
 
-def _groups(model: Enumerable, num_data: int, question: str, observed: ArrayLike | None) -> list[Seen]:
+def _groups(rules: Rules, num_data: int, question: str, observed: ArrayLike | None) -> list[Group]:
     """The data by mask, as the question will group them."""
     if observed is None:
-        everything = np.ones(model.num_pixels, bool)
-        mask: np.ndarray | None = everything if model._free(everything).size else ~everything
+        everything = np.ones(rules.num_pixels, bool)
+        mask: np.ndarray | None = everything if rules.free_latents(everything).size else ~everything
     else:
-        mask = validation.observed_mask(observed, num_data, model.num_pixels)
-    masks = requests.distinct_masks(mask, num_data, model.num_pixels)
-    return [Seen(pixels, len(members), _is_closed(model, pixels, question)) for pixels, members in masks]
+        mask = validation.observed_mask(observed, num_data, rules.num_pixels)
+    masks = by_mask(mask, num_data, rules.num_pixels)
+    return [
+        Group(seen, members, None, rules.free_latents(seen), _is_closed(rules, seen, question))
+        for seen, members in masks
+    ]
 
 
-def _is_closed(model: Enumerable, pixels: np.ndarray, question: str) -> bool:
+def _is_closed(rules: Rules, observed: np.ndarray, question: str) -> bool:
     if question == "log_marginal":
-        return model._is_closed(pixels)
-    return question == "log_marginal_gradient" and model._has_closed_gradient(pixels)
+        return rules.is_closed(observed)
+    return question == "log_marginal_gradient" and rules.has_closed_gradient(observed)
 
 
-def _planned(model: Enumerable, num_data: int, groups: Sequence[Seen], asked: Asked) -> Plan:
+def _planned(rules: Rules, num_data: int, groups: Sequence[Group], asked: Asked) -> Plan:
     """The costs of all groups, and of log Z, one after the other."""
-    need = predicted_bytes(model, groups, asked)  # refuses real latents whose states are asked for
+    need = predicted_bytes(rules, groups, asked)  # refuses real latents whose states are asked for
     total = Cost()
-    for cost in _costs(model, groups, asked):
+    for cost in _costs(rules, groups, asked):
         total = total.plus(cost)
-    if model._deep_prior is not None and groups:
-        own = _cost_of_prior(model, asked)
+    if rules.deep_prior is not None and groups:
+        own = _cost_of_prior(rules, asked)
         for _ in groups:  # each form has a table of its own
             total = total.plus(own)
-    if asked.normalized and model._partition_memory() is not None:
-        total = total.plus(cost_of_log_z(model, gradient=asked.question == "log_marginal_gradient"))
+    if asked.normalized and rules.partition_memory() is not None:
+        total = total.plus(cost_of_log_z(rules, gradient=asked.question == "log_marginal_gradient"))
     return Plan(
         asked.question, num_data, total.states, total.operations, need, total.shards, total.seconds
     )  # fmt: skip
 
 
-def _cost_of_prior(model: Enumerable, asked: Asked) -> Cost:
+def _cost_of_prior(rules: Rules, asked: Asked) -> Cost:
     """Of a prior that is a model: the table of all states, and of a gradient the prior's own."""
-    prior = model._deep_prior
+    prior = rules.deep_prior
     assert prior is not None
     total = Cost()
     questions = ["log_marginal"]
     if asked.question == "log_marginal_gradient":
         questions.append(asked.question)
-    everything, states = np.ones(prior.num_pixels, bool), 1 << model.num_latents
+    states = 1 << rules.num_latents
     for question in questions:
-        seen = Seen(everything, states, _is_closed(prior, everything, question))
+        seen = all_states(prior, states)
+        seen = seen._replace(closed=_is_closed(prior, seen.observed, question))
         found = _planned(prior, states, [seen], Asked(question))
         # the table is made without the run's executor, in no shards
         shards = 0 if question == "log_marginal" else found.shards
@@ -194,13 +201,13 @@ def _cost_of_prior(model: Enumerable, asked: Asked) -> Cost:
     return total
 
 
-def _costs(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> list[Cost]:
+def _costs(rules: Rules, groups: Sequence[Group], asked: Asked) -> list[Cost]:
     """Of each group. Where masks are of many sizes, some are measured; the cost of another one is that of the
     nearest, in proportion to states and to operations of a state.
     """
-    by_size: dict[tuple[bool, int, int], list[Seen]] = {}
+    by_size: dict[tuple[bool, int, int], list[Group]] = {}
     for group in groups:
-        size = group.closed, int(model._free(group.pixels).size), int(group.pixels.sum())
+        size = group.closed, int(group.free.size), int(group.observed.sum())
         by_size.setdefault(size, []).append(group)
     sizes = sorted(by_size)
     step = max(1.0, len(sizes) / _MOST_MEASURED)
@@ -208,13 +215,13 @@ def _costs(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> list[Cost
     for size in sizes if step == 1.0 else [sizes[int((k + 0.5) * step)] for k in range(_MOST_MEASURED)]:
         most = max(group.num_data for group in by_size[size])
         measure = line_of_closed if size[0] else line_of_sum
-        lines[size] = measure(model, by_size[size][0].pixels, asked, most)
+        lines[size] = measure(rules, by_size[size][0].observed, asked, most)
     costs = []
     for size, alike in by_size.items():
         nearest = min(lines, key=lambda other: [abs(a - b) for a, b in zip(other, size, strict=True)])
         line = lines[nearest]
         if nearest != size and not size[0]:
-            form = model._memory(alike[0].pixels, asked.dtype)
+            form = rules.memory(alike[0].observed, asked.dtype)
             line = line.scaled(1 << form.num_latents, form.operations)
         costs += [line.cost(group.num_data) for group in alike]
     return costs

@@ -18,7 +18,7 @@ from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.form import num_chunks
 from fastvi.inputs.memory import Asked
-from fastvi.models.enumerable import NO_DATA, Enumerable
+from fastvi.rules.base import NO_DATA, Rules
 
 _WORK = 1 << 29  # states times data of one measured wave, at most: a fraction of a second
 _DETAILED_WORK = 1 << 26  # the same where each takes an exponential
@@ -54,7 +54,7 @@ class Reduction(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Cost of data that see the same pixels, as their number grows."""
+    """Cost of data that see the same observed, as their number grows."""
 
     making: float  # seconds of the form
     first: float  # of one datum
@@ -122,29 +122,29 @@ class Rehearsal(Run):
         return elapsed - self.spent + sum(reduction.seconds for reduction in self.reductions)
 
 
-def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: int) -> Line:
+def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int) -> Line:
     """Of a sum over states; a prior that is a model is left out."""
-    if model._deep_prior is not None:
-        model = type(model)(model.weights, model.bias, np.zeros(model.num_latents))  # type: ignore[attr-defined, call-arg]
-    form, making = _timed(lambda: model._form(pixels, asked.dtype))
+    if rules.deep_prior is not None:
+        rules = rules.without_deep_prior()
+    form, making = _timed(lambda: rules.form(observed, asked.dtype))
     if making < 30.0:  # it may have compiled
-        making = _timed(lambda: model._form(pixels, asked.dtype))[1]
+        making = _timed(lambda: rules.form(observed, asked.dtype))[1]
     detailed, gradient = asked.top_k or asked.pairwise, asked.question == "log_marginal_gradient"
     work = _DETAILED_WORK if detailed else _WORK
     few = max(1, min(most_data, _DATA, work // form.wave_states(0)))
-    x = _made_up(model, few)
-    checking = _timed(lambda: model._check_data(x, None))[1] / few
-    x = np.ascontiguousarray(x[:, pixels])
+    x = _made_up(rules, few)
+    checking = _timed(lambda: rules.check_data(x, None))[1] / few
+    x = np.ascontiguousarray(x[:, observed])
 
     def ask(part: np.ndarray, run: Run) -> None:
         if gradient:
-            model._gradient(part, np.ones(len(part)), pixels, run)
+            rules.gradient(part, np.ones(len(part)), observed, run)
         elif asked.question == "log_marginal":
             log_sums(form, part, run)
         else:
             evidence, _ = log_sums_and_means(form, part, run)
-            if model._is_closed(pixels):
-                model._closed_form(part, pixels)
+            if rules.is_closed(observed):
+                rules.closed_form(part, observed)
             if detailed:
                 k = min(max(1, asked.top_k), 1 << form.num_latents)
                 posteriors.details(form, part, evidence, k, run, pairwise=asked.pairwise)
@@ -159,19 +159,19 @@ def line_of_sum(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: 
     )  # fmt: skip
 
 
-def line_of_closed(model: Enumerable, pixels: np.ndarray, asked: Asked, most_data: int) -> Line:
+def line_of_closed(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int) -> Line:
     """Of what takes no sum over states."""
 
     def ask(part: np.ndarray, run: Run) -> None:
         if asked.question == "log_marginal_gradient":
-            model._gradient(part, np.ones(len(part)), pixels, run)
+            rules.gradient(part, np.ones(len(part)), observed, run)
             return
         with contextlib.suppress(ValueError):  # of data that cannot be integrated the time until that is said
-            model._closed_form(part, pixels)
+            rules.closed_form(part, observed)
 
     count = 4
     while True:  # one that is integrated may take a second
-        x = np.ascontiguousarray(_made_up(model, min(count, max(1, most_data)))[:, pixels])
+        x = np.ascontiguousarray(_made_up(rules, min(count, max(1, most_data)))[:, observed])
         if count >= min(_CLOSED_DATA, most_data) or _timed(lambda x=x: ask(x, Run()))[1] >= _ENOUGH:  # type: ignore[misc]
             break
         count *= 4
@@ -179,20 +179,20 @@ def line_of_closed(model: Enumerable, pixels: np.ndarray, asked: Asked, most_dat
     return Line(0.0, first, slope, (), 0, 0, 0)
 
 
-def cost_of_log_z(model: Enumerable, *, gradient: bool) -> Cost:
+def cost_of_log_z(rules: Rules, *, gradient: bool) -> Cost:
     """Of log Z, or of its gradient."""
-    form, making = _timed(model._partition_form)
+    form, making = _timed(rules.partition_form)
 
     def ask(part: np.ndarray, run: Run) -> None:
         if gradient:
-            model._partition_gradient(run)
+            rules.partition_gradient(run)
         else:
             log_sums(form, part, run)
 
     first, _, run = _line(ask, NO_DATA, making if gradient else 0.0)
     products = _PRODUCTS["log_marginal_gradient"] if gradient else 1
     line = Line(
-        _timed(model._partition_form)[1], first, 0.0, tuple(run.reductions), 1 << form.num_latents,
+        _timed(rules.partition_form)[1], first, 0.0, tuple(run.reductions), 1 << form.num_latents,
         form.operations, products,
     )  # fmt: skip
     return line.cost(1)
@@ -234,10 +234,10 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return value, time.perf_counter() - begin
 
 
-def _made_up(model: Enumerable, num_data: int) -> np.ndarray:
+def _made_up(rules: Rules, num_data: int) -> np.ndarray:
     """Data of coin flips, as the model's own check returns them; of real latents draws."""
-    if model._real_latents:
-        bits = np.asarray(model.sample(num_data, 0)[1])
+    if rules.real_latents:
+        bits = np.asarray(rules.model.sample(num_data, 0)[1])
     else:
-        bits = np.random.default_rng(0).integers(0, 2, (num_data, model.num_pixels))
-    return model._check_data(bits, None)[0]
+        bits = np.random.default_rng(0).integers(0, 2, (num_data, rules.num_pixels))
+    return rules.check_data(bits, None)[0]

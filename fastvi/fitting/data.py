@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.models.enumerable import Enumerable
+from fastvi.core.registry import rules_of
+from fastvi.models.base import LatentVariableModel
 
 # of |x| / noise_std in a fit: gradients grow as its square, and their squares must stay in the range
 _FARTHEST = 2.0**200
 
 
-def training_data(model: Enumerable, x: Any, name: str) -> np.ndarray:
+def training_data(model: LatentVariableModel, x: Any, name: str) -> np.ndarray:
     """Clean data, at least one; ``name`` is the argument that an error names."""
     if x is None:
         raise TypeError(f"{name} must be an array of data, got None")
     try:
-        data, _ = model._check_data(x, None)
+        data, _ = rules_of(model).check_data(x, None)
     except (ValueError, TypeError) as error:
         if name == "x":
             raise
@@ -29,7 +30,7 @@ def training_data(model: Enumerable, x: Any, name: str) -> np.ndarray:
     return data
 
 
-def check_reach(model: Enumerable, data: np.ndarray, name: str = "x") -> None:
+def check_reach(model: LatentVariableModel, data: np.ndarray, name: str = "x") -> None:
     """Refuse real pixels so far away that gradients, or what Adam makes of them, would leave the range."""
     noise_std = getattr(model, "noise_std", None)
     if noise_std is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.bounds.elbo import elbo
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
@@ -19,8 +20,9 @@ from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 from fastvi.fitting.tiled import tiled_form
-from fastvi.inputs.question import Options, always_summed, ask
-from fastvi.models.enumerable import Enumerable
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import always_summed, ask
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.linear_gaussian import LinearGaussian
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
@@ -29,7 +31,9 @@ _LOG_TWO_PI = math.log(2.0 * math.pi)
 class EncoderLearner:
     """An encoder's network, and the data that it learns from and is scored by."""
 
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(
+        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
+    ) -> None:
         self.network = EncoderNetwork(encoder)
         self.adam = Adam(self.network.values)
         self._model, self._data, self._judged = model, data, judged
@@ -50,10 +54,12 @@ class EncoderLearner:
 class ReverseKL(EncoderLearner):
     """Mean exact ELBO of binary latents."""
 
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(
+        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
+    ) -> None:
         super().__init__(model, encoder, data, judged)
         # refused here where it is too large, or has no states
-        ask(model, data[:1], None, Options(), always_summed)
+        ask(rules_of(model), data[:1], None, Options(), always_summed)
         self._form = tiled_form(model)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
@@ -70,7 +76,9 @@ class ReverseKL(EncoderLearner):
 class ForwardKL(EncoderLearner):
     """Mean of E_p(z|x)[log q(z|x)] = sum_i m_i log q_i + (1 - m_i) log(1 - q_i), m the posterior's means."""
 
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(
+        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
+    ) -> None:
         super().__init__(model, encoder, data, judged)
         self._means = exact_posterior(model, data).mean
         self._judged_means = self._means if judged is data else exact_posterior(model, judged).mean
@@ -87,7 +95,9 @@ class ForwardKL(EncoderLearner):
 class NormalForwardKL(EncoderLearner):
     """The same of a normal q, from the posterior's means and variances."""
 
-    def __init__(self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(
+        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
+    ) -> None:
         super().__init__(model, encoder, data, judged)
         self._moments = self._posterior(data)
         self._judged_moments = self._moments if judged is data else self._posterior(judged)
@@ -133,7 +143,7 @@ class Sampled(EncoderLearner):
     """A bound of ``num_samples`` draws for each datum and step; scores take the same draws each time."""
 
     def __init__(
-        self, model: Enumerable, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
+        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
         num_samples: int, seed: int, importance_weighted: bool, estimator: str,
     ) -> None:  # fmt: skip
         super().__init__(model, encoder, data, judged)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
-from fastvi.engine.posterior.coding_moments import coding_moments
-from fastvi.engine.run.runs import Run
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.fitting.training import Stepper
-from fastvi.inputs.question import Options, ask
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import ask
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.enumerable import Enumerable
-from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed
+from fastvi.models.linear_gaussian import LinearGaussian
+from fastvi.rules.base import EMoments
 
 _LOG = logging.getLogger("fastvi")
 
@@ -29,14 +30,6 @@ LEAST_MOMENT = 1e-10
 # noise_std stays above this share of the start's: where the model fits data without error their likelihood
 # has no maximum.
 LEAST_NOISE = 1e-4
-
-
-class Moments(NamedTuple):
-    """What an E step finds."""
-
-    evidence: np.ndarray  # (N,) log p(x_n)
-    mean: np.ndarray  # (N, d) E[z | x_n]
-    spread: np.ndarray  # (d, d) sum_n Cov[z | x_n]
 
 
 class ExpectationMaximization(Stepper):
@@ -60,24 +53,24 @@ class ExpectationMaximization(Stepper):
     states.
     """
 
-    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(self, model: LatentVariableModel, data: np.ndarray, judged: np.ndarray) -> None:
         if not isinstance(model, BinarySparseCoding | LinearGaussian):
             raise TypeError(
                 "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
                 f"objective='em', got {model!r}"
             )
-        self._kind: type[Enumerable] = type(model)
+        self._kind: type[LatentVariableModel] = type(model)
         # refused here where it is too large
-        ask(model, data, None, Options(), lambda model, pixels: model._is_closed(pixels))
-        self.values = {name: np.array(value, np.float64) for name, value in model._arrays().items()}
+        ask(rules_of(model), data, None, Options(), rules_of(model).is_closed)
+        self.values = {name: np.array(value, np.float64) for name, value in model.arrays().items()}
         self._data, self._judged = data, judged
         self._least_noise = LEAST_NOISE * model.noise_std
-        self._moments: Moments | None = None  # of the present values
+        self._moments: EMoments | None = None  # of the present values
         self._settled = False
 
     def model(self) -> Any:
         """The model with the present values."""
-        return self._kind._from_arrays({name: value.copy() for name, value in self.values.items()})
+        return self._kind.from_arrays({name: value.copy() for name, value in self.values.items()})
 
     def score(self) -> float:
         """Mean exact log p(x): of the training data it comes with the next step's moments."""
@@ -98,7 +91,7 @@ class ExpectationMaximization(Stepper):
                 self.values[name][...] = value
             self._moments, self._settled = before, True
 
-    def _maximize(self, moments: Moments) -> None:
+    def _maximize(self, moments: EMoments) -> None:
         weights, bias = _linear(self._data, moments, self.values["weights"], self.values["bias"])
         self.values["weights"][...], self.values["bias"][...] = weights, bias
         if self._data.shape[1]:
@@ -110,10 +103,10 @@ class ExpectationMaximization(Stepper):
             logits = self.values["prior_logits"]
             logits[...] = _logits(moments.mean.mean(axis=0), logits)
 
-    def _expected(self) -> Moments:
+    def _expected(self) -> EMoments:
         if self._moments is None:
             model = self.model()
-            found = (_linear_moments if self._kind is LinearGaussian else _binary_moments)(model, self._data)
+            found = rules_of(model).em_moments(self._data)
             validation.require(
                 found.evidence,
                 np.isfinite(found.evidence),
@@ -121,17 +114,6 @@ class ExpectationMaximization(Stepper):
             )
             self._moments = found
         return self._moments
-
-
-def _binary_moments(model: BinarySparseCoding, x: np.ndarray) -> Moments:
-    form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
-    return Moments(*coding_moments(form, x, np.ones(len(x)), Run())[:3])
-
-
-def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:
-    _, factor, mean, _ = model._solved(x, None)
-    root = _solve_transposed(factor, np.eye(len(factor)))  # of the posterior's covariance, R^-1 R^-T
-    return Moments(model._log_marginal(x), mean, len(x) * np.einsum("ik,jk->ij", root, root))
 
 
 def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -144,7 +126,7 @@ def _residual(x: np.ndarray, mean: np.ndarray, weights: np.ndarray, bias: np.nda
 
 
 def _linear(
-    x: np.ndarray, moments: Moments, weights: np.ndarray, bias: np.ndarray
+    x: np.ndarray, moments: EMoments, weights: np.ndarray, bias: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """W and b of the M step."""
     mean, spread = moments.mean, moments.spread
@@ -158,7 +140,7 @@ def _linear(
     return weights + change[:, :-1], bias + change[:, -1]
 
 
-def _noise(x: np.ndarray, moments: Moments, weights: np.ndarray, bias: np.ndarray) -> float:
+def _noise(x: np.ndarray, moments: EMoments, weights: np.ndarray, bias: np.ndarray) -> float:
     """s of the M step, from its W and b."""
     residual = _residual(x, moments.mean, weights, bias)
     squares = np.square(residual).sum() + (matmul(weights, moments.spread) * weights).sum()

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.elbo import elbo
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
 from fastvi.fitting import encoder_learners as learners
@@ -21,14 +22,14 @@ from fastvi.fitting.fit_posterior import TILED, fit_posterior
 from fastvi.fitting.made import made_by
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.training import Schedule, opened, train
-from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.linear_gaussian import LinearGaussian
 
 OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
 
 
 def fit_encoder(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike,
     encoder: Encoder,
     *,
@@ -104,7 +105,7 @@ def fit_encoder(
     ----------
     C. Cremer, X. Li, D. Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML (the gap).
     """
-    check_model(model)
+    rules_of(model)
     check_has_prior(model)
     check_encoder(encoder, model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
@@ -118,12 +119,13 @@ def fit_encoder(
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
     identity = (
-        "fit_encoder", objective, num_samples, estimator, model._digest(), encoder._arrays(), data, judged
+        "fit_encoder", objective, num_samples, estimator, rules_of(model).digest(), encoder.arrays(), data,
+        judged,
     )  # fmt: skip
     kept = opened(checkpoint, identity, schedule)
     learner = make(model, encoder, data, judged)
     trained = train(learner, len(data), schedule, kept, progress)
-    found = learner.network.encoder()._made_by(made_by("fit_encoder", objective, schedule, trained, data))
+    found = learner.network.encoder().made_by(made_by("fit_encoder", objective, schedule, trained, data))
     q = found(data)
     gap = None
     if wanted:
@@ -137,7 +139,7 @@ def fit_encoder(
 
 
 def _learner(
-    model: Enumerable, objective: str, num_samples: Any, estimator: Any, seed: int
+    model: LatentVariableModel, objective: str, num_samples: Any, estimator: Any, seed: int
 ) -> Callable[..., learners.EncoderLearner]:
     """What makes the learner of (model, encoder, data, judged)."""
     if num_samples is not None:
@@ -159,7 +161,7 @@ def _learner(
     if objective == "importance_weighted":
         raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
     if objective == "forward_kl":
-        return learners.NormalForwardKL if model._real_latents else learners.ForwardKL
+        return learners.NormalForwardKL if rules_of(model).real_latents else learners.ForwardKL
     if isinstance(model, LinearGaussian):
         return learners.LinearReverseKL
     if not isinstance(model, TILED):
@@ -170,10 +172,10 @@ def _learner(
     return learners.ReverseKL
 
 
-def check_encoder(encoder: Any, model: Enumerable) -> None:
+def check_encoder(encoder: Any, model: LatentVariableModel) -> None:
     """Refuse what is no encoder for the latents of ``model``."""
     validation.instance(encoder, "encoder", Encoder)
-    family, kind = ("normal", "real") if model._real_latents else ("bernoulli", "binary")
+    family, kind = ("normal", "real") if rules_of(model).real_latents else ("bernoulli", "binary")
     if encoder.family != family:
         raise TypeError(
             f"encoder must be of family {family!r} for a model of {kind} latents, got {encoder!r} for "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
 from fastvi.fitting.data import training_data
@@ -19,7 +20,7 @@ from fastvi.fitting.learners import ExactElbo, ExactLikelihood, ImportanceWeight
 from fastvi.fitting.made import made_by
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.training import Schedule, opened, train
-from fastvi.models.enumerable import Enumerable, check_model
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 OBJECTIVES = ("exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep")
@@ -29,7 +30,7 @@ _LEARN_FROM_SAMPLES = ("wake_sleep", "reweighted_wake_sleep")  # the encoder, as
 
 
 def fit_model(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike,
     *,
     objective: str = "exact",
@@ -142,7 +143,7 @@ def fit_model(
     >>> bool(fastvi.log_marginal(fit.model, x).mean() >= fastvi.log_marginal(truth, x).mean())
     True
     """
-    check_model(model)
+    rules_of(model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
     num_samples = validation.renamed(num_samples, "num_samples", num_particles, "num_particles")
     by_bound = validation.choice(score, "score", SCORES) == "bound"
@@ -169,15 +170,15 @@ def fit_model(
             model, encoder, data, judged, sampler.num_samples, schedule.seed, estimator=sampler.estimator,
             by_bound=by_bound,
         )  # fmt: skip
-    start = None if encoder is None else encoder._arrays()
-    identity = ("fit_model", objective, model._digest(), start, sampler, by_bound, data, judged)
+    start = None if encoder is None else encoder.arrays()
+    identity = ("fit_model", objective, rules_of(model).digest(), start, sampler, by_bound, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trained = train(learner, len(data), schedule, kept, progress)
     made = made_by("fit_model", objective, schedule, trained, data)
     return Fit(
         None, np.asarray(trained.history[trained.best_epoch]), trained.history,
-        np.asarray(trained.converged), trained.interrupted, model=learner.model()._made_by(made),
-        encoder=None if encoder is None else learner.network.encoder()._made_by(made),
+        np.asarray(trained.converged), trained.interrupted, model=learner.model().made_by(made),
+        encoder=None if encoder is None else learner.network.encoder().made_by(made),
         best_epoch=trained.best_epoch,
     )  # fmt: skip
 
@@ -190,7 +191,7 @@ class _Sampler(NamedTuple):
 
 
 def _checked_sampler(
-    model: Enumerable, objective: str, encoder: Any, num_samples: Any, estimator: Any, by_bound: bool
+    model: LatentVariableModel, objective: str, encoder: Any, num_samples: Any, estimator: Any, by_bound: bool
 ) -> _Sampler | None:
     """None where nothing is sampled."""
     if objective in ("exact", "em") or (objective == "elbo" and num_samples is None):

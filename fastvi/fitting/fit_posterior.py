@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine.decoder.block_form import BlockForm
-from fastvi.engine.mean_field import block_mean_field, mean_field, pair_mean_field
-from fastvi.engine.mean_field.mean_field import MeanFieldFit
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.fitting import normal_posterior
 from fastvi.fitting.data import check_reach
 from fastvi.fitting.fit import Fit
 from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
 from fastvi.fitting.stochastic_posterior import climb, prior_parameters
-from fastvi.inputs.question import Options, ask
+from fastvi.inputs.options import Options
+from fastvi.inputs.question import ask
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.enumerable import Enumerable, check_model
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
@@ -32,7 +32,7 @@ MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
 
 
 def fit_posterior(
-    model: Enumerable,
+    model: LatentVariableModel,
     x: ArrayLike,
     *,
     objective: str = "reverse_kl",
@@ -121,7 +121,7 @@ def fit_posterior(
     autoencoders, ICLR. B. T. Polyak, A. B. Juditsky (1992), Acceleration of stochastic approximation by
     averaging (the mean of the last steps).
     """
-    check_model(model)
+    rules_of(model)
     objective = validation.choice(objective, "objective", OBJECTIVES)
     num_restarts = validation.positive_int(num_restarts, "num_restarts", 0)
     max_sweeps = validation.positive_int(max_sweeps, "max_sweeps")
@@ -138,8 +138,8 @@ def fit_posterior(
             raise TypeError(f"{name} must be None without num_samples, got {validation.shown(value)}")
     if objective == "importance_weighted":
         raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
-    if model._real_latents:
-        data, _ = model._check_data(x, None)
+    if rules_of(model).real_latents:
+        data, _ = rules_of(model).check_data(x, None)
         check_reach(model, data)
         if objective == "forward_kl":
             return normal_posterior.forward(model, data)
@@ -147,11 +147,11 @@ def fit_posterior(
     if objective == "forward_kl":
         return _forward(model, x)
     validation.instance(model, "model", (*TILED, NeuralDecoder))
-    question = ask(model, x, None, Options(), _in_reach)
+    question = ask(rules_of(model), x, None, Options(), partial(_in_reach, model))
     (group,) = question.groups
     check_reach(model, group.x)
     starts = _starts(model, question.num_data, num_restarts, seed)
-    found = _climbed(model, group.x, starts, max_sweeps, tolerance)
+    found = rules_of(model).mean_field(group.x, starts, max_sweeps, tolerance)
     sweeps = int((found.history != found.history[:, -1:]).sum(axis=1).max(initial=0)) + 1
     history = found.history[:, :sweeps].mean(axis=0) if question.num_data else np.empty(0)
     return Fit(Bernoulli(found.logits), found.objective, history, found.converged)
@@ -169,7 +169,7 @@ def _in_reach(model: Any, pixels: np.ndarray) -> bool:
     return False
 
 
-def _starts(model: Enumerable, num_data: int, num_restarts: int, seed: int) -> list[np.ndarray]:
+def _starts(model: LatentVariableModel, num_data: int, num_restarts: int, seed: int) -> list[np.ndarray]:
     """Logits (N, d), the same for all data: the prior's, then random ones. Each restart has a stream of its
     own.
     """
@@ -179,23 +179,8 @@ def _starts(model: Enumerable, num_data: int, num_restarts: int, seed: int) -> l
     return [np.broadcast_to(start, (num_data, d)) for start in starts]
 
 
-def _climbed(
-    model: Any, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
-) -> MeanFieldFit:
-    """The best optimum that coordinate ascent finds from ``starts``, each (N, d)."""
-    everything = np.ones(model.num_pixels, bool)
-    if isinstance(model, BinarySparseCoding):
-        parts = model._parts(everything)
-        return mean_field.best(
-            pair_mean_field.ascend(parts, x, start, max_sweeps, tolerance) for start in starts
-        )
-    form = model._form(everything, "float64")
-    ascend = block_mean_field.ascend if isinstance(form, BlockForm) else mean_field.fit
-    return ascend(form, x, starts, max_sweeps, tolerance)
-
-
 def _sampled(
-    model: Enumerable, x: ArrayLike, objective: str, num_samples: Any, estimator: Any, learning_rate: Any,
+    model: LatentVariableModel, x: ArrayLike, objective: str, num_samples: Any, estimator: Any, learning_rate: Any,
     num_steps: int, seed: int,
 ) -> Fit:  # fmt: skip
     check_has_prior(model)
@@ -210,7 +195,7 @@ def _sampled(
         estimator = REWEIGHTED
     else:
         estimator = checked_estimator(model, weighted, estimator, num_samples)
-    data, _ = model._check_data(x, None)
+    data, _ = rules_of(model).check_data(x, None)
     check_reach(model, data)
     return climb(
         model, data, prior_parameters(model, len(data)), num_samples=num_samples, num_steps=num_steps,
@@ -218,13 +203,13 @@ def _sampled(
     )  # fmt: skip
 
 
-def _prior_logits(model: Enumerable) -> np.ndarray:
+def _prior_logits(model: LatentVariableModel) -> np.ndarray:
     """Where a fit begins: at the prior, if it is factorised."""
-    prior = model._prior()
+    prior = rules_of(model).prior()
     return prior.logits if isinstance(prior, Bernoulli) else np.zeros(model.num_latents)
 
 
-def _forward(model: Enumerable, x: ArrayLike) -> Fit:
+def _forward(model: LatentVariableModel, x: ArrayLike) -> Fit:
     """Of all factorised q that with the posterior's means is closest to it from the posterior's side."""
     posterior = exact_posterior(model, x)
     log_marginal = posterior.log_marginal

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
@@ -22,7 +23,7 @@ from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.parameters import Parameters
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
 from fastvi.fitting.tiled import tiled_form
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 Gradient = dict[str, np.ndarray]
@@ -35,7 +36,7 @@ _DRAWS, _DREAMS, _SCORE = 0, 1, 2  # purposes of the random numbers of a step
 class ExactLikelihood:
     """Mean exact log p(x)."""
 
-    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
+    def __init__(self, model: LatentVariableModel, data: np.ndarray, judged: np.ndarray) -> None:
         self.parameters = Parameters(model, exactly=True)
         self.adam = Adam(self.parameters.values)
         self._data, self._judged = data, judged
@@ -60,7 +61,7 @@ class _Learner:
     """
 
     def __init__(
-        self, model: Enumerable, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
+        self, model: LatentVariableModel, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
         num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
     ) -> None:  # fmt: skip
         self.parameters = Parameters(model)
@@ -163,7 +164,11 @@ class WakeSleep(ImportanceWeighted):
             model, self.network.forward(x)[-1], numbers, self._num_samples,
             step_seed(self._seed, step, _DRAWS),
         )  # fmt: skip
-        of_model = model._sampled_joint(x, q.z).of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
+        of_model = (
+            rules_of(model)
+            .sampled_joint(x, q.z)
+            .of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
+        )
         dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
         return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))
@@ -171,7 +176,7 @@ class WakeSleep(ImportanceWeighted):
 
 def _score_function(model: Any, outputs: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Gradient of log q(z_n) in q's parameters (N, P)."""
-    if not model._real_latents:
+    if not rules_of(model).real_latents:
         return z - sigmoid(outputs)
     mean, log_std = np.split(outputs, 2, axis=1)
     noise = (z - mean) * np.exp(-log_std)

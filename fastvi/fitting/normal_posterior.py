@@ -9,11 +9,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 from fastvi.bounds.elbo import elbo
+from fastvi.core.registry import rules_of
 from fastvi.distributions.normal import Normal
 from fastvi.engine.quadrature.normal_expectation import NormalExpectation, report_uncertain
 from fastvi.engine.run.threads import parallel_map
 from fastvi.fitting.fit import Fit
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 from fastvi.models.linear_gaussian import LinearGaussian
 
 # where q is looked for, in standard deviations of the prior: beyond, the first steps lead to expectations
@@ -26,7 +27,7 @@ def reverse(
 ) -> Fit:
     """The largest ELBO: a formula where all is linear, else the best of several climbs."""
     if isinstance(model, LinearGaussian):
-        mean, _, _ = model._posterior_moments(x)
+        mean, _, _ = rules_of(model).posterior_moments(x)
         precision = 1.0 + np.square(model.weights / model.noise_std).sum(axis=0)
         q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
         return _done(q, elbo(model, x, q).value)
@@ -87,9 +88,9 @@ def _history(fits: list[Any]) -> np.ndarray:
     return full.mean(axis=0) if fits else np.empty(0)
 
 
-def forward(model: Enumerable, x: np.ndarray) -> Fit:
+def forward(model: LatentVariableModel, x: np.ndarray) -> Fit:
     """The posterior's means and standard deviations: no other q is closer from the posterior's side."""
-    mean, std, entropy = model._posterior_moments(x)
+    mean, std, entropy = rules_of(model).posterior_moments(x)
     cross = (np.log(std) + 0.5 * (1.0 + math.log(2.0 * math.pi))).sum(axis=1)  # - E_p[log q]
     return _done(Normal(mean, std), np.maximum(cross - entropy, 0.0))
 

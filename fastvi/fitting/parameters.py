@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.registry import rules_of
+
 _POSITIVE = "noise_std"  # kept by its logarithm
 
 
@@ -22,8 +24,8 @@ class Parameters:
 
     def __init__(self, model: Any, *, exactly: bool = False) -> None:
         # refused here where there is nothing to differentiate
-        names = model._no_gradient() if exactly else model._learnable()
-        self._kind, self._arrays = type(model), model._arrays()
+        names = rules_of(model).zero_gradient() if exactly else rules_of(model).learnable()
+        self._kind, self._arrays = type(model), model.arrays()
         self.values: dict[str, np.ndarray] = {}
         for name in names:
             value = np.array(self._arrays[name], dtype=np.float64)
@@ -34,7 +36,7 @@ class Parameters:
         found = {
             name: np.exp(value) if name.endswith(_POSITIVE) else value for name, value in self.values.items()
         }
-        return self._kind._from_arrays({**self._arrays, **found})
+        return self._kind.from_arrays({**self._arrays, **found})
 
     def free(self, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A gradient in the model's parameters as one in ``values``."""

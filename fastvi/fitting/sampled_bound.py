@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 # of the ELBO and of the K-sample bound
 BINARY = (("leave_one_out", "disarm"), ("vimco",))
@@ -45,18 +46,22 @@ def step_seed(seed: int, step: int, purpose: int = 0) -> int:
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
-def check_has_prior(model: Enumerable) -> None:
+def check_has_prior(model: LatentVariableModel) -> None:
     """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
-    model._learnable()
-    if model._prior() is None:
+    rules_of(model).learnable()
+    if rules_of(model).prior() is None:
         raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
 
 
 def checked_estimator(
-    model: Enumerable, importance_weighted: bool, estimator: Any, num_samples: int, name: str = "num_samples"
+    model: LatentVariableModel,
+    importance_weighted: bool,
+    estimator: Any,
+    num_samples: int,
+    name: str = "num_samples",
 ) -> str:
     """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
-    allowed = (REAL if model._real_latents else BINARY)[importance_weighted]
+    allowed = (REAL if rules_of(model).real_latents else BINARY)[importance_weighted]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
@@ -68,7 +73,7 @@ def checked_estimator(
 
 
 def sampled_bound(
-    model: Enumerable, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
+    model: LatentVariableModel, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
     with_model: bool = False,
 ) -> SampledBound:  # fmt: skip
@@ -96,7 +101,7 @@ def sampled_bound(
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
-    make = _real if model._real_latents else _binary
+    make = _real if rules_of(model).real_latents else _binary
     for first in range(0, len(x), step):
         data = slice(first, first + step)
         draws = make(
@@ -130,10 +135,10 @@ class QDraws(NamedTuple):
 
 
 def draws_of(
-    model: Enumerable, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int
+    model: LatentVariableModel, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int
 ) -> QDraws:
     """K draws from the q with these ``parameters`` of each datum."""
-    if not model._real_latents:
+    if not rules_of(model).real_latents:
         z = binary_draws(parameters, numbers, num_samples, seed)
         return QDraws(z, log_probabilities_of(parameters, z))
     mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
@@ -144,8 +149,8 @@ def draws_of(
 
 
 def _binary(
-    model: Enumerable, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
-    importance_weighted: bool, estimator: str,
+    model: LatentVariableModel, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int,
+    seed: int, importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     if estimator == "disarm":
         num = num_samples // 2
@@ -155,7 +160,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = model._sampled_joint(x, drawn.z), drawn.z
+    joint, z = rules_of(model).sampled_joint(x, drawn.z), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
@@ -170,13 +175,13 @@ def _binary(
 
 
 def _real(
-    model: Enumerable, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
+    model: LatentVariableModel, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
     seed: int, importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
     assert noise is not None
     assert std is not None
-    joint = model._sampled_joint(x, z)
+    joint = rules_of(model).sampled_joint(x, z)
     log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:

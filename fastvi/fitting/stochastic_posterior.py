@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.fitting.adam import Adam, cosine
@@ -53,7 +54,7 @@ def climb(
         )
         final += found.value / repeats
     q: Any = Bernoulli(mean)
-    if model._real_latents:
+    if rules_of(model).real_latents:
         centre, log_std = np.split(mean, 2, axis=1)
         q = Normal(centre, np.exp(log_std))
     curve = history.mean(axis=1) if len(x) else np.empty(0)
@@ -62,7 +63,7 @@ def climb(
 
 def prior_parameters(model: Any, num_data: int) -> np.ndarray:
     """Where a fit begins: at the prior where it is a distribution, else at logits of 0."""
-    prior = model._prior()
+    prior = rules_of(model).prior()
     if isinstance(prior, Normal):
         own = np.concatenate([prior.mean, np.log(prior.std)])
     elif isinstance(prior, Bernoulli):

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.registry import rules_of
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.large_logits import largest_reach
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 
-def tiled_form(model: Enumerable) -> Any:
+def tiled_form(model: LatentVariableModel) -> Any:
     """That of ``model``, all pixels seen; refused where weights are so large that its sums lose digits."""
-    form = model._form(np.ones(model.num_pixels, bool), "float64")
+    form = rules_of(model).form(np.ones(model.num_pixels, bool), "float64")
     if isinstance(form, BlockForm):
         raise ValueError(
             f"model must keep the sum of its |weights|, |bias| and |prior_logits| below "

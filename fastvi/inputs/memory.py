@@ -13,10 +13,11 @@ import numpy as np
 
 from fastvi.engine.memory.form import NUMBER, FormMemory
 from fastvi.engine.states import form as forms
-from fastvi.models.enumerable import Enumerable
+from fastvi.inputs.data import Group
+from fastvi.rules.base import Rules
 
 PAIR_DATA = 256  # whose second moments are put in order at a time
-_TABLE_STATES = 1 << 16  # of a prior that is a model, at a time
+_TABLE_STATES = 1 << 16  # of a prior that is a rules, at a time
 # what is small and many, a task and its future (1 KiB), say: up to 0.5 MiB of 30 were measured on two threads
 _SMALL = 1 << 17
 _GROUP = 1280  # Python's own objects of a group: what they are is measured, not counted
@@ -35,43 +36,41 @@ class Asked(NamedTuple):
 OTHER = Asked("other", normalized=False)  # bounds and fits
 
 
-class Seen(NamedTuple):
-    """Data that see the same pixels."""
-
-    pixels: np.ndarray
-    num_data: int
-    closed: bool  # whether the question is answered without a sum over states
+def all_states(prior: Rules, states: int) -> Group:
+    """Return the states of the layer above, which are data of this prior."""
+    observed = np.ones(prior.num_pixels, bool)
+    return Group(observed, range(states), None, prior.free_latents(observed))
 
 
-def predicted_bytes(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> int:
+def predicted_bytes(rules: Rules, groups: Sequence[Group], asked: Asked) -> int:
     """Peak of ``asked`` for data that need not be converted."""
-    need = _counted(model, groups, asked)
+    need = _counted(rules, groups, asked)
     return need + need // 16 + _SMALL
 
 
-def _counted(model: Enumerable, groups: Sequence[Seen], asked: Asked) -> int:
+def _counted(rules: Rules, groups: Sequence[Group], asked: Asked) -> int:
     question = asked.question
     gradient = question == "log_marginal_gradient"
-    partition = model._partition_memory() if asked.normalized else None
-    log_z = 0 if partition is None else _passes(model, partition, 1, 1, gradient=gradient)
+    partition = rules.partition_memory() if asked.normalized else None
+    log_z = 0 if partition is None else _passes(rules, partition, 1, 1, gradient=gradient)
     if question == "log_partition":
         return log_z
-    peak = max((_group_bytes(model, group, asked) for group in groups), default=0)
+    peak = max((_group_bytes(rules, group, asked) for group in groups), default=0)
     if partition is not None:  # its form is there before the sums begin
         peak = max(peak + partition.tables, log_z)
     num_data = sum(group.num_data for group in groups)
-    copies, grouping = _copies(model, groups, num_data, kept=question == "exact_posterior")
-    return copies + max(grouping, NUMBER * num_data * _numbers(model, asked) + peak) + _parameters(model)
+    copies, grouping = _copies(rules, groups, num_data, kept=question == "exact_posterior")
+    return copies + max(grouping, NUMBER * num_data * _numbers(rules, asked) + peak) + _parameters(rules)
 
 
-def _parameters(model: Enumerable) -> int:
+def _parameters(rules: Rules) -> int:
     """Room for what is as small as the parameters: gradients, masks, weights of the pixels that are seen."""
-    return 4 * NUMBER * (model.num_pixels + 1) * (model.num_latents + 1)
+    return 4 * NUMBER * (rules.num_pixels + 1) * (rules.num_latents + 1)
 
 
-def _numbers(model: Enumerable, asked: Asked) -> int:
+def _numbers(rules: Rules, asked: Asked) -> int:
     """What is kept of a datum until the end: its place, and what is returned."""
-    d = model.num_latents
+    d = rules.num_latents
     if asked.question != "exact_posterior":
         return 2
     # evidence before and after log Z, means, known latents
@@ -83,37 +82,37 @@ def _numbers(model: Enumerable, asked: Asked) -> int:
     return found
 
 
-def _copies(model: Enumerable, groups: Sequence[Seen], num_data: int, *, kept: bool) -> tuple[int, int]:
-    """Bytes of the parts of the data, and what it takes to make them (``question.seen_groups``).
+def _copies(rules: Rules, groups: Sequence[Group], num_data: int, *, kept: bool) -> tuple[int, int]:
+    """Bytes of the parts of the data, and what it takes to make them (``data.groups_of``).
 
     Data that see everything are not copied, unless they are ``kept`` after the call.
     """
-    each = model._pixel_bytes
-    parts = sum(group.num_data * int(group.pixels.sum()) for group in groups) * each
+    each = rules.pixel_bytes
+    parts = sum(group.num_data * int(group.observed.sum()) for group in groups) * each
     if len(groups) == 1:
-        if groups[0].pixels.all():
+        if groups[0].observed.all():
             return (parts if kept else 0), 0
-        return parts, num_data * model.num_pixels * each
+        return parts, num_data * rules.num_pixels * each
     # clean data, and their masks as np.unique sorts them; a mask and some objects are kept for each group
-    clean, masks = num_data * model.num_pixels * each, 2 * num_data * (model.num_pixels + 2 * NUMBER)
-    return parts + len(groups) * (model.num_pixels + _GROUP), clean + masks
+    clean, masks = num_data * rules.num_pixels * each, 2 * num_data * (rules.num_pixels + 2 * NUMBER)
+    return parts + len(groups) * (rules.num_pixels + _GROUP), clean + masks
 
 
-def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
+def _group_bytes(rules: Rules, group: Group, asked: Asked) -> int:
     """Peak of one group's part of the question."""
-    pixels, num_data = group.pixels, group.num_data
+    pixels, num_data = group.observed, group.num_data
     gradient = asked.question == "log_marginal_gradient"
     if group.closed and asked.question == OTHER.question:
         return 0
     if group.closed:
-        return model._gradient_bytes(num_data, pixels) if gradient else model._closed_bytes(num_data, pixels)
-    memory, chunk = model._memory(pixels, asked.dtype), min(num_data, forms.CHUNK_DATA)
+        return rules.gradient_bytes(num_data, pixels) if gradient else rules.closed_bytes(num_data, pixels)
+    memory, chunk = rules.memory(pixels, asked.dtype), min(num_data, forms.CHUNK_DATA)
     passes = _passes(
-        model, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
+        rules, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
     )
     if gradient:
-        finish = memory.tables + model._gradient_bytes(num_data, pixels)
-        return max(passes, finish, _gradient_above(model))
+        finish = memory.tables + rules.gradient_bytes(num_data, pixels)
+        return max(passes, finish, _gradient_above(rules))
     if asked.question == "log_marginal":
         return passes
     if (
@@ -121,12 +120,12 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
     ):  # state by state, or a product with q's probabilities in place of exp<t, z>
         bits = 10 * NUMBER * chunk * memory.num_latents
         return max(passes, memory.tables + memory.details(chunk, 1, pairwise=False)) + bits
-    if model._is_closed(pixels):  # log p(x) has the bits that log_marginal has
+    if rules.is_closed(pixels):  # log p(x) has the bits that log_marginal has
         kept = memory.tables + 2 * NUMBER * num_data * memory.num_latents
-        passes = max(passes, kept + model._closed_bytes(num_data, pixels))
+        passes = max(passes, kept + rules.closed_bytes(num_data, pixels))
     if not (asked.top_k or asked.pairwise):
         return passes
-    k, free, d = min(max(1, asked.top_k), 1 << memory.num_latents), memory.num_latents, model.num_latents
+    k, free, d = min(max(1, asked.top_k), 1 << memory.num_latents), memory.num_latents, rules.num_latents
     # details of all data; these in the order of all latents, the best states as bits of the free, and of all
     details = NUMBER * num_data * (free + 1 + 2 * k + (free * free if asked.pairwise else 0))
     ordered = NUMBER * min(num_data, PAIR_DATA) * (2 * d * d + free * free) if asked.pairwise else 0
@@ -138,16 +137,16 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
 
 
 def _passes(
-    model: Enumerable, memory: FormMemory, num_data: int, chunk: int, *, gradient: bool = False,
+    rules: Rules, memory: FormMemory, num_data: int, chunk: int, *, gradient: bool = False,
     means: bool = False,
 ) -> int:  # fmt: skip
     """Making a form and summing over its states, a chunk at a time (``log_sum`` and ``state_moments``)."""
     making = memory.making
-    prior = model._deep_prior
+    prior = rules.deep_prior
     if prior is not None:  # its table of all states: ``softplus_form``
-        states = min(_TABLE_STATES, 1 << model.num_latents)
-        everything = Seen(np.ones(prior.num_pixels, bool), states, False)
-        making += _counted(prior, [everything], Asked("log_marginal")) + states * model.num_latents
+        states = min(_TABLE_STATES, 1 << rules.num_latents)
+        everything = all_states(prior, states)
+        making += _counted(prior, [everything], Asked("log_marginal")) + states * rules.num_latents
     # evidence, and where there are any means
     kept = NUMBER * num_data * (1 + (memory.num_latents if means or gradient else 0))
     waves = memory.moments(chunk) if means or gradient else memory.sums(chunk)
@@ -156,14 +155,14 @@ def _passes(
     return max(making, memory.tables + kept + waves)
 
 
-def _gradient_above(model: Enumerable) -> int:
-    """Peak of the gradient of a prior that is a model, for which all states are data."""
-    prior = model._deep_prior
+def _gradient_above(rules: Rules) -> int:
+    """Peak of the gradient of a prior that is a rules, for which all states are data."""
+    prior = rules.deep_prior
     if prior is None:
         return 0
-    states = 1 << model.num_latents
-    everything = np.ones(prior.num_pixels, bool)
-    seen = Seen(everything, states, prior._has_closed_gradient(everything))
+    states = 1 << rules.num_latents
+    everything = all_states(prior, states)
+    seen = everything._replace(closed=prior.has_closed_gradient(everything.observed))
     # sums of posteriors, numbers of states, the states
-    held = states * (3 * NUMBER + model.num_latents)
+    held = states * (3 * NUMBER + rules.num_latents)
     return held + _counted(prior, [seen], Asked("log_marginal_gradient"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,11 +10,10 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
-from fastvi.models.base import Pairs
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel, Pairs
 
 
-class BinarySparseCoding(Enumerable):
+class BinarySparseCoding(LatentVariableModel):
     """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Normal(x_j; eta_j, s^2), eta = W z + b.
 
     With s = noise_std, c = prior_logits and softplus(t) = log(1 + exp(t)),
@@ -72,9 +70,6 @@ class BinarySparseCoding(Enumerable):
     prior_logits: np.ndarray
     num_pixels: int
     num_latents: int
-    _pixel_bytes = 8
-    _has_expectations = True
-    _data_by_terms = True
 
     def __init__(
         self, weights: ArrayLike, bias: ArrayLike, noise_std: float, prior_logits: ArrayLike
@@ -108,7 +103,7 @@ class BinarySparseCoding(Enumerable):
             f"noise_std={self.noise_std})"
         )
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {
             "weights": self.weights,
             "bias": self.bias,
@@ -124,85 +119,6 @@ class BinarySparseCoding(Enumerable):
     def _means(self, z: np.ndarray) -> np.ndarray:
         """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
         return np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.bias
-
-    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        return validation.observed_real_data(x, observed, self.num_pixels)
-
-    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.states.pair_form import sparse_coding_form
-
-        return sparse_coding_form(self.weights[pixels], self.bias[pixels], self.noise_std, self.prior_logits)
-
-    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.memory.pairs import PairMemory
-
-        return PairMemory.of(self.num_latents, int(pixels.sum()), 8)
-
-    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        # residuals, these weighted, predictions, and what is left, once more weighted; means in two orders
-        return 8 * num_data * (5 * int(pixels.sum()) + 3 * self.num_latents)
-
-    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.importance.coding_target import CodingTarget
-
-        return CodingTarget(self._parts(pixels, with_prior=with_prior))
-
-    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
-
-        prior, layers = BernoulliPrior(self.prior_logits), [(self.weights, self.bias)]
-        return SampledJoint(layers, "relu", self.noise_std, prior, [("weights", "bias")], x, z)
-
-    def _parts(self, pixels: np.ndarray, *, with_prior: bool = True) -> Any:
-        """What is linear and quadratic in z. Without the prior, p(z) = 2^-d is divided out again."""
-        from fastvi.engine.states.pair_form import sparse_coding_parts
-
-        prior = self.prior_logits if with_prior else np.zeros(self.num_latents)
-        parts: Any = sparse_coding_parts(self.weights[pixels], self.bias[pixels], self.noise_std, prior)
-        if with_prior:
-            return parts
-        return parts._replace(data=parts.data._replace(constant=(0.0, 0.0)))
-
-    def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-
-        return expected_log_joint(self._parts(pixels), x, logits).value
-
-    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
-        mean, weights = np.atleast_2d(q.mean), self.weights[pixels] / self.noise_std
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        with np.errstate(over="ignore"):  # data so far away that the value is -inf
-            residual = (x - self.bias[pixels]) / self.noise_std - np.einsum("ni,ji->nj", mean, weights)
-            square = np.square(residual).sum(axis=1)
-        spread = (np.square(weights).sum(axis=0) * (mean * sigmoid(-np.atleast_2d(q.logits)))).sum(axis=1)
-        constant = len(weights) * (math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi))
-        return -0.5 * (square + spread) - constant
-
-    def _prior(self) -> Bernoulli:
-        return Bernoulli(self.prior_logits)
-
-    _prior_proposal = _prior
-
-    def _no_gradient(self) -> dict[str, np.ndarray]:
-        return {name: np.zeros_like(array) for name, array in self._arrays().items()}
-
-    def _gradient(
-        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
-    ) -> dict[str, np.ndarray]:
-        from fastvi.engine.posterior.coding_moments import coding_moments
-
-        found = coding_moments(self._form(pixels, "float64"), x, data_weights, run)
-        out, weights, std, mean = self._no_gradient(), self.weights[pixels], self.noise_std, found.mean
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        weighted = data_weights[:, None] * (x - self.bias[pixels] - np.einsum("ni,ji->nj", mean, weights))
-        cross = np.einsum("nj,ni->ji", weighted, mean)
-        # divided twice: the square of 1 / s may leave the range
-        out["weights"][pixels] = (cross - np.einsum("ji,ik->jk", weights, found.spread)) / std / std
-        out["bias"][pixels] = weighted.sum(axis=0) / std / std
-        total = data_weights.sum()
-        out["noise_std"] = np.asarray((found.square - total * pixels.sum()) / std)
-        out["prior_logits"] = (data_weights[:, None] * mean).sum(axis=0) - total * sigmoid(self.prior_logits)
-        return out
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
         """log p(x, z) in nats, a density in x.

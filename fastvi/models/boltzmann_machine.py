@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
-from fastvi.models.base import Pairs
-from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
+from fastvi.core.limits import check_draws
+from fastvi.core.registry import rules_of
+from fastvi.models.base import LatentVariableModel, Pairs
+from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
-class BoltzmannMachine(Enumerable):
+class BoltzmannMachine(LatentVariableModel):
     """p(z) proportional to exp(z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
 
     Since J is symmetric with a zero diagonal, and z_i z_j is 1 only where both units are on,
@@ -64,7 +64,6 @@ class BoltzmannMachine(Enumerable):
     bias: np.ndarray
     num_units: int
     num_latents: int
-    _has_expectations = True
     num_pixels: int
 
     def __init__(self, couplings: ArrayLike, bias: ArrayLike) -> None:
@@ -107,97 +106,8 @@ class BoltzmannMachine(Enumerable):
     def __repr__(self) -> str:
         return f"BoltzmannMachine(num_units={self.num_units})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"couplings": self.couplings, "bias": self.bias}
-
-    _may_lack_data = True
-    _data_by_terms = True
-
-    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        if x is None:
-            if observed is not None:
-                raise TypeError("x must be an array of 0 and 1 where observed is given, got None")
-            return np.zeros((1, self.num_units), np.uint8), np.zeros(self.num_units, bool)
-        return super()._check_data(x, observed)
-
-    def _free(self, pixels: np.ndarray) -> np.ndarray:
-        return np.flatnonzero(~pixels)
-
-    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.states.pair_form import boltzmann_form
-
-        return boltzmann_form(self.couplings, self.bias, pixels)
-
-    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.memory.pairs import PairMemory
-
-        seen = int(pixels.sum())
-        return PairMemory.of(self.num_units - seen, seen, 1)
-
-    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.importance.pair_target import PairTarget
-        from fastvi.engine.states.pair_form import boltzmann_parts
-
-        return PairTarget(boltzmann_parts(self.couplings, self.bias, pixels))
-
-    def _expected_joint(self, x: np.ndarray, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-        from fastvi.engine.states.pair_form import boltzmann_parts
-
-        return expected_log_joint(boltzmann_parts(self.couplings, self.bias, pixels), x, logits).value
-
-    def _is_closed(self, pixels: np.ndarray) -> bool:
-        return bool(pixels.all())
-
-    _has_closed_gradient = _is_closed
-
-    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(self._form(pixels, "float64").data.terms(x).constant)
-
-    def _partition_form(self) -> Any:
-        return self._form(np.zeros(self.num_units, bool), "float64")
-
-    def _partition_memory(self) -> Any:
-        return self._memory(np.zeros(self.num_units, bool), "float64")
-
-    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        form = self._memory(pixels, "float64")
-        return form.making + 2 * form.terms(num_data)
-
-    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        # means of all units, of those that are free in two orders, weighted; of those that are seen, weighted
-        return 8 * num_data * (4 * self.num_units + int(pixels.sum()))
-
-    def _no_gradient(self) -> dict[str, np.ndarray]:
-        return {"couplings": np.zeros_like(self.couplings), "bias": np.zeros_like(self.bias)}
-
-    def _gradient(
-        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
-    ) -> dict[str, np.ndarray]:
-        from fastvi.engine.posterior.state_moments import state_moments
-
-        free = ~pixels
-        moments = np.zeros((self.num_units, self.num_units))
-        means = np.empty((len(x), self.num_units))
-        means[:, pixels] = x
-        if free.any():
-            found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
-            means[:, free] = found.mean
-            moments[np.ix_(free, free)] = found.values
-        else:  # what is impossible has no gradient
-            means[np.isneginf(self._unnormalized(x)) & (data_weights != 0.0)] = np.nan
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
-        seen = means[:, pixels] * data_weights[:, None]
-        moments[pixels] = np.einsum("ni,nj->ij", seen, means)
-        moments[:, pixels] = moments[pixels].T
-        np.fill_diagonal(moments, 0.0)
-        # E[z_i z_j] and E[z_j z_i] are added in other orders; couplings that climb it have to stay symmetric
-        moments = 0.5 * (moments + moments.T)
-        # exp(z^T J z / 2): an entry of J stands for half of its pair
-        return {"couplings": 0.5 * moments, "bias": (means * data_weights[:, None]).sum(axis=0)}
-
-    def _partition_gradient(self, run: Any) -> dict[str, np.ndarray]:
-        return self._gradient(NO_DATA, np.ones(1), np.zeros(self.num_units, bool), run)
 
     def log_joint(self, x: ArrayLike | None, z: ArrayLike) -> np.ndarray:
         """The unnormalised log p~(z) = z^T J z / 2 + h^T z in nats; log Z is not subtracted.
@@ -244,9 +154,8 @@ class BoltzmannMachine(Enumerable):
                 out[start : start + rows][clashes] = -np.inf
         return out
 
-    def _check_draws(self) -> None:
-        from fastvi.inputs.requests import check_draws
-
+    def check_draws(self) -> None:
+        """Refuse to draw where that takes too many states."""
         check_draws(self, self.num_units, (
             "draw approximately, by Gibbs sampling, or give some units to exact_posterior as observed: its "
             "sample draws the others"
@@ -271,10 +180,8 @@ class BoltzmannMachine(Enumerable):
             A copy of z.
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
-        self._check_draws()
-        from fastvi.engine.posterior.posteriors import sample_form
-
-        z = sample_form(self._partition_form(), num, seed)
+        self.check_draws()
+        z = rules_of(self).sample_partition(num, seed)
         return Pairs(z, z.copy())
 
 

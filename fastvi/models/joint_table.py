@@ -103,11 +103,11 @@ class JointTable(Model):
     def __repr__(self) -> str:
         return f"JointTable(num_x={self.num_x}, num_z={self.num_z}, total={self.total})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {"probabilities": self.probabilities, "unnormalized": np.array(self.unnormalized)}
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         return cls(
             arrays["probabilities"], unnormalized=validation.flag(arrays["unnormalized"][()], "unnormalized")
         )

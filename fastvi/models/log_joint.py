@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel
 
 
-class LogJoint(Enumerable):
+class LogJoint(LatentVariableModel):
     """p(x, z) of binary z as a function that the caller wrote: log p(x) = log sum_z exp fn(x, z).
 
     Parameters
@@ -93,7 +93,7 @@ class LogJoint(Enumerable):
     def __reduce__(self) -> tuple[Any, ...]:
         return LogJoint, (self.fn, self.num_latents, self.vectorized)
 
-    def _arrays(self) -> NoReturn:
+    def arrays(self) -> NoReturn:
         raise TypeError("a LogJoint cannot be saved: its fn is a function, not an array; pickle it instead")
 
     @property
@@ -101,45 +101,16 @@ class LogJoint(Enumerable):
         """1: a datum, whatever its shape, is observed as a whole."""
         return 1
 
-    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, None]:
-        if observed is not None:
-            raise TypeError(
-                f"observed must be None where model is a LogJoint, got {validation.shown(observed)}: its fn "
-                "takes whole data"
-            )
-        return self._data(x)[:, None], None
-
-    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.states.user_form import user_form
-
-        return user_form(self)
-
-    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.memory.user import UserMemory
-
-        return UserMemory.of(self.num_latents, self.vectorized)
-
-    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.importance.user_target import UserTarget
-
-        return UserTarget(self)
-
-    def _digest(self) -> NoReturn:
-        raise TypeError(
-            "checkpoint must be None where model is a LogJoint: its fn cannot be told from one that was "
-            "changed"
-        )
-
-    def _data(self, x: ArrayLike) -> np.ndarray:
+    def clean_data(self, x: ArrayLike, name: str = "x") -> np.ndarray:
         """Data as float64, the first axis the data's."""
-        data = validation.float_array(x, "x", ndim=tuple(range(65)))
+        data = validation.float_array(x, name, ndim=tuple(range(65)))
         wanted = "(num_data, num_pixels)" if self.vectorized else "(num_data, ...)"
         if data.ndim < 1 or (self.vectorized and data.ndim != 2):
-            raise ValueError(f"x must have shape {wanted}, got shape {data.shape}")
+            raise ValueError(f"{name} must have shape {wanted}, got shape {data.shape}")
         return data
 
-    def _table(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """log p(x_n, z_s) of all pairs (N, S) for data from ``_data`` and states (S, d) of 0 and 1.
+    def table(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """log p(x_n, z_s) of all pairs (N, S) for data from :meth:`clean_data` and states (S, d) of 0 and 1.
 
         The scalar form runs without the interpreter's lock; the vectorized one is called once.
         """
@@ -152,19 +123,19 @@ class LogJoint(Enumerable):
             table = validation.float_array(returned, "fn(X, Z)", ndim=2, shape=shape, allow_infinite=True)
         else:
             table = np.empty(shape)
-            with self._explained(x):
+            with self.explained(x):
                 self._fill(x, latents, table)
-        self._check_table(table)
+        self.check_table(table)
         return table
 
-    def _check_table(self, table: np.ndarray) -> None:
+    def check_table(self, table: np.ndarray) -> None:
         """Refuse what is no log probability."""
         name = "fn(X, Z)" if self.vectorized else "fn(x_n, z)"
         validation.require(table, ~np.isnan(table), f"{name} must not return NaN for any (datum, state)")
         validation.require(table, table < math.inf, f"{name} must not return +inf for any (datum, state)")
 
     @contextmanager
-    def _explained(self, x: np.ndarray) -> Iterator[None]:
+    def explained(self, x: np.ndarray) -> Iterator[None]:
         """Say in one line why ``fn`` cannot be compiled for data ``x``."""
         from numba.core.errors import NumbaError
 
@@ -210,7 +181,7 @@ class LogJoint(Enumerable):
         num_tables, num_rows = math.prod(shape[a] for a in both), math.prod(shape[a] for a in rows)
         data = data.transpose(*order, axes).reshape(num_tables, num_rows, data.shape[-1])
         states = states.transpose(*order, axes).reshape(num_tables, -1, self.num_latents)
-        tables = np.stack([self._table(*pair) for pair in zip(data, states, strict=True)])
+        tables = np.stack([self.table(*pair) for pair in zip(data, states, strict=True)])
         out = tables.reshape([shape[a] for a in order]).transpose(np.argsort(order))
         return out.copy(order="C")
 

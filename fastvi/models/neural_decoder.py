@@ -12,15 +12,13 @@ from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, cut, in_blocks
 from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
-from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal, normal_log_prob
-from fastvi.models.base import Pairs
-from fastvi.models.enumerable import Enumerable
+from fastvi.models.base import LatentVariableModel, Pairs
 
 _LIKELIHOODS = ("bernoulli", "gaussian")
 
 
-class NeuralDecoder(Enumerable):
+class NeuralDecoder(LatentVariableModel):
     """p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network: the decoder of an autoencoder.
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
@@ -129,17 +127,17 @@ class NeuralDecoder(Enumerable):
             f"likelihood={self.likelihood!r})"
         )
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         arrays = {"activation": np.array(self.activation), "likelihood": np.array(self.likelihood)}
         for i, (weight, bias) in enumerate(self.layers):
             arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
-        arrays.update({f"prior_{name}": array for name, array in self.prior._arrays().items()})
+        arrays.update({f"prior_{name}": array for name, array in self.prior.arrays().items()})
         if self.noise_std is not None:
             arrays["noise_std"] = np.array(self.noise_std)
         return arrays
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         rest = dict(arrays)
         activation, likelihood = str(rest.pop("activation")), str(rest.pop("likelihood"))
         layers = [(rest.pop("layer_0_weight"), rest.pop("layer_0_bias"))]
@@ -184,141 +182,6 @@ class NeuralDecoder(Enumerable):
                 "z must keep the decoder's outputs finite, got values of z that make them overflow"
             )
         return hidden
-
-    def _check_data(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        check = validation.observed_data if self.noise_std is None else validation.observed_real_data
-        return check(x, observed, self.num_pixels)
-
-    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        if isinstance(self.prior, Normal):
-            raise TypeError(
-                "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with "
-                "a Normal prior: its latents are continuous, and log_marginal integrates over them"
-            )
-        from fastvi.engine.decoder.block_form import block_form
-
-        activate = ACTIVATIONS[self.activation]
-        return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
-
-    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.memory.blocks import BlockMemory
-
-        if isinstance(self.prior, Normal):
-            self._form(pixels, dtype)
-        sizes = [weight.shape[::-1] for weight, _ in self.layers]
-        sizes[-1] = sizes[-1][0], int(pixels.sum())
-        return BlockMemory.of(sizes, self._pixel_bytes)
-
-    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        return 0  # all of it is in the passes, which take some data at a time
-
-    @property
-    def _sums_to_one(self) -> bool:  # type: ignore[override]
-        return self.noise_std is None
-
-    @property
-    def _has_expectations(self) -> bool:  # type: ignore[override]
-        return self._real_latents
-
-    @property
-    def _pixel_bytes(self) -> int:  # type: ignore[override]
-        return 1 if self.noise_std is None else 8
-
-    @property
-    def _real_latents(self) -> bool:  # type: ignore[override]
-        return isinstance(self.prior, Normal)
-
-    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.importance.decoder_target import BinaryDecoderTarget, RealDecoderTarget
-
-        decoder = self.layers, self.activation, self.noise_std, pixels
-        if isinstance(self.prior, Normal):
-            prior = (self.prior.mean, self.prior.std) if with_prior else None
-            return RealDecoderTarget(*decoder, self.num_latents, prior)
-        return BinaryDecoderTarget(*decoder, self.num_latents, self.prior.logits if with_prior else None)
-
-    def _sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
-        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, NormalPrior, SampledJoint
-
-        prior: Any = None
-        if isinstance(self.prior, Normal):
-            prior = NormalPrior(self.prior.mean, self.prior.std)
-        else:
-            prior = BernoulliPrior(self.prior.logits)
-        names = [(f"layer_{i}_weight", f"layer_{i}_bias") for i in range(len(self.layers))]
-        return SampledJoint(self.layers, self.activation, self.noise_std, prior, names, x, z)
-
-    def _learnable(self) -> dict[str, np.ndarray]:
-        """A normal prior stays: the first layer can do what it could."""
-        words = ("activation", "likelihood")
-        if isinstance(self.prior, Normal):
-            words += ("prior_mean", "prior_std")  # type: ignore[assignment]
-        return {name: np.zeros_like(array) for name, array in self._arrays().items() if name not in words}
-
-    def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
-        if not isinstance(self.prior, Normal):
-            from fastvi.engine.decoder.block_form import block_form
-            from fastvi.engine.expectation.expected_joint import expected_joint
-
-            activate, prior = ACTIVATIONS[self.activation], np.zeros(self.num_latents)
-            form = block_form(self.layers, self.activation, activate, self.noise_std, prior, pixels)
-            return expected_joint(form, x, q.logits) + self.num_latents * np.log(2.0)
-        from fastvi.engine.quadrature.normal_expectation import expected_log_likelihood
-
-        mean, scale = moments_of(q, len(x))
-        return expected_log_likelihood(self.layers, self.activation, self.noise_std, pixels, x, mean, scale)
-
-    def _prior(self) -> Any:
-        return self.prior
-
-    _prior_proposal = _prior
-
-    def _is_closed(self, pixels: np.ndarray) -> bool:
-        return isinstance(self.prior, Normal)
-
-    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        return self._integral(x, pixels).log_marginal
-
-    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        from fastvi.engine.quadrature.quadrature_form import predicted_bytes
-
-        return predicted_bytes([weight.shape for weight, _ in self.layers], self.num_latents, num_data)
-
-    def _integral(self, x: np.ndarray, pixels: np.ndarray) -> Any:
-        """log p(x) and the posterior's moments under a normal prior."""
-        from fastvi.engine.quadrature.quadrature_form import quadrature
-
-        prior: Any = self.prior
-        return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, pixels)
-
-    def _posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = self._integral(x, np.ones(self.num_pixels, bool))
-        return found.mean, found.std, found.entropy
-
-    def _no_gradient(self) -> dict[str, np.ndarray]:
-        if isinstance(self.prior, Normal):
-            raise TypeError(
-                "model must have a Bernoulli prior to be differentiated, got a NeuralDecoder with a Normal "
-                "prior"
-            )
-        return self._learnable()
-
-    def _gradient(
-        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
-    ) -> dict[str, np.ndarray]:
-        from fastvi.engine.decoder.network_gradient import network_gradient
-
-        found = network_gradient(self._form(pixels, "float64"), x, data_weights, run)
-        out, last = self._no_gradient(), len(self.layers) - 1
-        for i in range(last):
-            out[f"layer_{i}_weight"], out[f"layer_{i}_bias"] = found[f"weight_{i}"], found[f"bias_{i}"]
-        out[f"layer_{last}_weight"][pixels] = found[f"weight_{last}"]
-        out[f"layer_{last}_bias"][pixels] = found[f"bias_{last}"]
-        if self.noise_std is not None:
-            out["noise_std"] = found["noise_std"]
-        logits: Any = self.prior.logits  # type: ignore[union-attr]
-        out["prior_logits"] = found["prior"] - data_weights.sum() * sigmoid(logits)
-        return out
 
     def _add_log_likelihood(self, x: np.ndarray, eta: np.ndarray, out: np.ndarray) -> None:
         """Add log p(x | z) to ``out``."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
+from fastvi.core.blocks import BLOCK, in_blocks
+from fastvi.core.limits import check_draws
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
-from fastvi.models.base import Pairs
-from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
+from fastvi.models.base import LatentVariableModel, Pairs
+from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
-class RestrictedBoltzmannMachine(Enumerable):
+class RestrictedBoltzmannMachine(LatentVariableModel):
     """p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
 
     The pixels x are v, the latents z are h, b = visible_bias, c = hidden_bias. With
@@ -65,7 +65,6 @@ class RestrictedBoltzmannMachine(Enumerable):
     hidden_bias: np.ndarray
     num_pixels: int
     num_latents: int
-    _data_by_terms = True
 
     def __init__(self, weights: ArrayLike, visible_bias: ArrayLike, hidden_bias: ArrayLike) -> None:
         w = validation.float_array(weights, "weights", ndim=2)
@@ -98,134 +97,18 @@ class RestrictedBoltzmannMachine(Enumerable):
     def __repr__(self) -> str:
         return f"RestrictedBoltzmannMachine(num_pixels={self.num_pixels}, num_latents={self.num_latents})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         return {
             "weights": self.weights,
             "visible_bias": self.visible_bias,
             "hidden_bias": self.hidden_bias,
         }
 
-    @property
-    def _sums_hidden(self) -> bool:
-        """log Z sums over the smaller layer; the other one is analytic."""
-        return self.num_latents <= self.num_pixels
-
-    def _form(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.states.softplus_form import softplus_sum_form
-
-        return softplus_sum_form(
-            self.weights[~pixels], self.visible_bias[~pixels], self.hidden_bias,
-            self.weights[pixels], self.visible_bias[pixels], dtype=dtype,
-        )  # fmt: skip
-
-    def _memory(self, pixels: np.ndarray, dtype: str) -> Any:
-        from fastvi.engine.memory.tiles import TileMemory
-
-        seen = int(pixels.sum())
-        return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
-
-    def _target(self, pixels: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
-        from fastvi.engine.importance.softplus_target import ProductTarget
-        from fastvi.engine.states.data_terms import BinaryData
-
-        seen = np.ascontiguousarray(self.weights[pixels])
-        data = BinaryData(seen, np.ascontiguousarray(self.visible_bias[pixels]), self.hidden_bias, 0.0)
-        weights, bias = self.weights[~pixels], self.visible_bias[~pixels]
-        return ProductTarget(weights, bias, 1.0, data, None, None, num_states)
-
-    def _is_closed(self, pixels: np.ndarray) -> bool:
-        # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d
-        unseen = int((~pixels).sum())
-        return unseen + math.log2(self.num_latents) <= min(self.num_latents, 40)
-
-    def _has_closed_gradient(self, pixels: np.ndarray) -> bool:
-        return bool(pixels.all())
-
-    def _closed_form(self, x: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        if pixels.all():
-            return -self.free_energy(x)
-        from fastvi.engine.posterior.log_sum import log_sums
-        from fastvi.engine.run.runs import Run
-        from fastvi.engine.states.softplus_form import softplus_sum_form
-
-        # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
-        none = np.empty((0, int((~pixels).sum()))), np.empty(0)
-        weights, bias = self.weights[~pixels].T, self.visible_bias[~pixels]
-        out = np.empty(len(x))
-        for n, v in enumerate(x):
-            fields = self.hidden_bias + self.weights[pixels][v == 1].sum(axis=0)
-            form = softplus_sum_form(weights, fields, bias, *none)
-            out[n] = log_sums(form, NO_DATA, Run())[0] + self.visible_bias[pixels][v == 1].sum()
-        return out
-
-    def _partition_form(self) -> Any:
-        from fastvi.engine.states.softplus_form import softplus_sum_form
-
-        none = np.empty((0, min(self.weights.shape))), np.empty(0)
-        if self._sums_hidden:
-            return softplus_sum_form(self.weights, self.visible_bias, self.hidden_bias, *none)
-        return softplus_sum_form(self.weights.T, self.hidden_bias, self.visible_bias, *none)
-
-    def _partition_memory(self) -> Any:
-        from fastvi.engine.memory.tiles import TileMemory
-
-        return TileMemory.of(min(self.weights.shape), max(self.weights.shape), 0)
-
-    def _row_blocks(self, num_data: int) -> Iterator[slice]:
+    def row_blocks(self, num_data: int) -> Iterator[slice]:
         """Data whose pixels and fields are kept at a time."""
         step = max(1, BLOCK // max(self.num_pixels, self.num_latents))
         for start in range(0, num_data, step):
             yield slice(start, start + step)
-
-    def _closed_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        if not pixels.all():  # a form for each datum in turn
-            from fastvi.engine.memory.tiles import TileMemory
-
-            form = TileMemory.of(int((~pixels).sum()), self.num_latents, 0)
-            return 8 * num_data + max(form.making, form.tables + form.sums(1))
-        # of free_energy: energies and their negative; pixels, fields and what becomes of these of a block
-        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
-        return 16 * num_data + 8 * rows * (2 * self.num_pixels + 5 * self.num_latents)
-
-    def _gradient_bytes(self, num_data: int, pixels: np.ndarray) -> int:
-        whole = super()._gradient_bytes(num_data, pixels)
-        if not pixels.all():
-            return whole
-        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
-        means = 8 * (num_data * self.num_latents + rows * (self.num_pixels + 5 * self.num_latents))
-        return max(whole, means)
-
-    def _no_gradient(self) -> dict[str, np.ndarray]:
-        return {name: np.zeros_like(array) for name, array in self._arrays().items()}
-
-    def _gradient(
-        self, x: np.ndarray, data_weights: np.ndarray, pixels: np.ndarray, run: Any
-    ) -> dict[str, np.ndarray]:
-        out = self._no_gradient()
-        if pixels.all():  # the hidden units are independent given all visible ones
-            mean = np.empty((len(x), self.num_latents))
-            for rows in self._row_blocks(len(x)):
-                fields = np.einsum("nj,jk->nk", x[rows].astype(np.float64), self.weights)
-                mean[rows] = sigmoid(fields + self.hidden_bias)
-        else:
-            from fastvi.engine.posterior.state_moments import state_moments
-
-            found = state_moments(self._form(pixels, "float64"), x, data_weights, run)
-            mean = found.mean
-            out["weights"][~pixels] = found.values[:, :-1]
-            out["visible_bias"][~pixels] = found.values[:, -1]
-        out["weights"][pixels], out["visible_bias"][pixels] = weighted_sums(x, data_weights, mean)
-        out["hidden_bias"] = (data_weights[:, None] * mean).sum(axis=0)
-        return out
-
-    def _partition_gradient(self, run: Any) -> dict[str, np.ndarray]:
-        from fastvi.engine.posterior.state_moments import state_moments
-
-        found = state_moments(self._partition_form(), NO_DATA, np.ones(1), run)
-        weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
-        if self._sums_hidden:
-            return {"weights": weights, "visible_bias": analytic, "hidden_bias": enumerated}
-        return {"weights": weights.T, "visible_bias": enumerated, "hidden_bias": analytic}
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
         """The unnormalised v^T W h + b^T v + c^T h in nats, x = v and z = h; log Z is not subtracted.
@@ -274,7 +157,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         pixels = validation.binary_array(x, "x", self.num_pixels)
         rows = pixels.reshape(-1, self.num_pixels)
         out = np.empty(len(rows))
-        for part in self._row_blocks(len(rows)):
+        for part in self.row_blocks(len(rows)):
             v = rows[part].astype(np.float64)
             fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
             # softplus(t) = -log_sigmoid(-t)
@@ -299,17 +182,14 @@ class RestrictedBoltzmannMachine(Enumerable):
         x : ndarray, (num, D), uint8
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
-        from fastvi.engine.posterior.posteriors import sample_form
-        from fastvi.inputs.requests import check_draws
-
         check_draws(
             self, min(self.weights.shape),
             "draw approximately, by Gibbs sampling of one layer given the other",
         )  # fmt: skip
         # a stream apart from that of the enumerated layer
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,))))
-        first = sample_form(self._partition_form(), num, seed)
-        hidden_first = self._sums_hidden
+        first = rules_of(self).sample_partition(num, seed)
+        hidden_first = self.num_latents <= self.num_pixels
         weights = self.weights if hidden_first else self.weights.T
         bias = self.visible_bias if hidden_first else self.hidden_bias
         second = np.empty((num, bias.size), np.uint8)

@@ -8,7 +8,6 @@ import numpy as np
 
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.units import pair_chains
-from fastvi.engine.run.progress import Report
 from fastvi.kernels.cpu.annealing.annealing_layers import (
     HIDDEN,
     VISIBLE,
@@ -92,39 +91,20 @@ def tiles(matrix: Array) -> Array:
     return packed
 
 
-def layer_log_weights(
-    weights: Array,
-    visible_bias: Array,
-    hidden_bias: Array,
-    num_steps: int,
-    num_chains: int,
-    seed: int,
-    report: Report,
-    states: Array | None = None,
-) -> Array:
-    """Log weights (num_chains,) of chains of a restricted Boltzmann machine, relative to one without weights
-    and hidden biases; ``report`` is told how many temperatures chains have just passed.
+def layer_log_weights(weights: Array, visible_bias: Array, hidden_bias: Array, schedule: Schedule) -> Array:
+    """Return log weights (M,) of a restricted Boltzmann machine, relative to no weights and hidden biases.
 
-    With visible ``states`` (num_chains, D) chains start there and run back; what is returned is -log w.
+    Reversed chains start from visible states (M, D) and return -log w.
     """
-    schedule = Schedule(num_steps, num_chains, seed, report, states)
     parameters = tiles(weights), tiles(weights.T), visible_bias, hidden_bias
-    return all_chains(partial(_LayerChains, parameters, schedule), num_chains, num_steps, report)
+    build = partial(_LayerChains, parameters, schedule)
+    return all_chains(build, schedule.num_chains, schedule.num_steps, schedule.report)
 
 
-def pair_log_weights(
-    couplings: Array,
-    bias: Array,
-    num_steps: int,
-    num_chains: int,
-    seed: int,
-    report: Report,
-    states: Array | None = None,
-) -> Array:
-    """The same of a Boltzmann machine, relative to one without couplings."""
+def pair_log_weights(couplings: Array, bias: Array, schedule: Schedule) -> Array:
+    """Return log weights (M,) of a Boltzmann machine, relative to one without couplings."""
     never = np.isneginf(couplings)
     exclusive = never.astype(np.int64) if never.any() else np.empty((0, 0), np.int64)
     parameters = np.where(never, 0.0, couplings), exclusive
-    schedule = Schedule(num_steps, num_chains, seed, report, states)
     build = pair_chains(parameters, bias[None], np.zeros((1, bias.size)), np.zeros(1), schedule, MACHINES)
-    return all_chains(build, num_chains, num_steps, report)
+    return all_chains(build, schedule.num_chains, schedule.num_steps, schedule.report)

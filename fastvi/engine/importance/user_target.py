@@ -36,4 +36,4 @@ class UserTarget(BinaryTarget):
             n = sampled.begin + m
             states = unpacked(words, self.num_latents)
             with self._turn:
-                row += self._model._table(x[n : n + 1], states)[0]
+                row += self._model.table(x[n : n + 1], states)[0]

@@ -81,7 +81,7 @@ class UserForm(NumberedForm):
         if self.model.vectorized:
             steps = range(0, count, CALL_STATES)
             parts = [
-                self.model._table(x, self.states(first + step, min(CALL_STATES, count - step)))
+                self.model.table(x, self.states(first + step, min(CALL_STATES, count - step)))
                 for step in steps
             ]
             return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
@@ -91,9 +91,9 @@ class UserForm(NumberedForm):
         def task(n: int) -> None:
             fill(x[n], first, latents, out[n])
 
-        with self.model._explained(x):
+        with self.model.explained(x):
             parallel_map(task, range(len(x)), 1.0 * out.size * OPERATIONS)
-        self.model._check_table(out)
+        self.model.check_table(out)
         return out
 
     def data_parts(self, num_data: int, num_states: int) -> list[slice]:
@@ -126,7 +126,7 @@ class UserForm(NumberedForm):
             states = z[n].reshape(-1, self.num_latents)
             for start in range(0, len(states), CALL_STATES):
                 part = slice(start, start + CALL_STATES)
-                out[n].reshape(-1)[part] = self.model._table(x[n : n + 1, 0], states[part])[0]
+                out[n].reshape(-1)[part] = self.model.table(x[n : n + 1, 0], states[part])[0]
         return out
 
 
@@ -161,7 +161,7 @@ class UserBatch(Batch):
             )  # fmt: skip
 
         tasks = [(part, n) for part in range(len(found)) for n in range(0, self.num_data, _PART_DATA)]
-        with form.model._explained(x):
+        with form.model.explained(x):
             parallel_map(task, tasks, 1.0 * num_states * self.num_data * OPERATIONS)
         for part, own in enumerate(found):
             for n in np.flatnonzero(np.isnan(own.total)):  # the table says what was returned and where

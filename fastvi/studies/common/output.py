@@ -76,7 +76,7 @@ def write_result(result: StudyResult, settings: Settings, out: Path) -> list[Pat
     # all that goes into them: the digits come with the version
     made = {"fastvi": fastvi.__version__, "study": result.name, "settings": asdict(settings)}
     for name, model in result.models.items():
-        model._made_by(made).save(folder / f"{name}.npz")
+        model.made_by(made).save(folder / f"{name}.npz")
         written.append(folder / f"{name}.npz")
     for name, arrays in result.arrays.items():
         put(f"{name}.npz", lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.model.study import fitted, split
@@ -95,7 +96,7 @@ def latents_and_sums(case: Case, sums: dict[str, list[int]]) -> list[Direction]:
 
 def normal_directions(case: Case, covariance: np.ndarray | None) -> list[Direction]:
     """Each latent; with the posterior's ``covariance`` (2, 2) their sum and difference too."""
-    _, std, _ = case.model._posterior_moments(case.x)
+    _, std, _ = rules_of(case.model).posterior_moments(case.x)
     found = []
     for i in range(std.shape[1]):
         q = {name: float(fit.std[0, i] ** 2) for name, fit in case.fits.items()}
@@ -114,7 +115,7 @@ def divergences(case: Case, name: str) -> tuple[float, float, float, float]:
     if isinstance(q, fastvi.Bernoulli):
         own, from_posterior = fastvi.exact_posterior(model, x).entropy, fastvi.kl_from_posterior(model, x, q)
     else:
-        mean, std, own = model._posterior_moments(x)
+        mean, std, own = rules_of(model).posterior_moments(x)
         squares = (np.square(mean - q.mean) + np.square(std)) / np.square(q.std)
         cross = (0.5 * squares + np.log(q.std) + 0.5 * np.log(2.0 * np.pi)).sum(axis=1)
         from_posterior = cross - own

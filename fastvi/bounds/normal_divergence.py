@@ -1,7 +1,7 @@
-"""Divergences between a normal q and the posterior of a linear Gaussian model, which is normal too.
+"""Divergences between a normal q and a posterior that is normal too.
 
-The posterior of covariance (I + A^T A)^-1, A = W / s, enters by K, lower triangular with K^T K = I + A^T A:
-K^-1 is its Cholesky factor, and neither a covariance nor an inverse is formed.
+The posterior enters by K, lower triangular, K^T K the inverse of its covariance: K^-1 is the covariance's
+Cholesky factor, and neither a covariance nor an inverse is formed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from typing import Any
 import numpy as np
 
 from fastvi.bounds.kl_divergence import triangular_kl
-from fastvi.distributions.multivariate_normal import moments_of, solve_lower, times_vectors
-from fastvi.inputs.bound_parts import Part
-from fastvi.models.linear_gaussian import LinearGaussian, _triangle
+from fastvi.distributions.multivariate_normal import (
+    MultivariateNormal,
+    moments_of,
+    solve_lower,
+    times_vectors,
+)
+from fastvi.distributions.normal import Normal
+from fastvi.rules.base import NormalPosterior
 
 
-def linear_divergence(model: LinearGaussian, part: Part, *, from_posterior: bool) -> np.ndarray:
+def divergence_of_normal_posterior(
+    posterior: NormalPosterior, q: Normal | MultivariateNormal, *, from_posterior: bool
+) -> np.ndarray:
     """KL(q || p(z | x)), or KL(p(z | x) || q), (N,)."""
-    scaled, _, mean, _ = model._solved(model._spread(part.x, part.pixels), part.pixels)
-    # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
-    root = _triangle(scaled[:, ::-1])[::-1, ::-1]
-    own_mean, own = moments_of(part.q, len(part.members))
+    mean, root = posterior
+    own_mean, own = moments_of(q, len(mean))
     # each at least 1: the inverses are the diagonal of the posterior's factor
     of_posterior, diagonal = 1.0 / np.diagonal(root), np.diagonal(own, axis1=-2, axis2=-1)
     if from_posterior:

@@ -1,0 +1,17 @@
+"""Limits that hold unless a caller raises them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAX_STATES = 1 << 40  # a sum of weeks
+
+
+def check_draws(model: Any, num_latents: int, instead: str) -> None:
+    """Refuse to draw exactly where that takes a sum over more states than exact questions go through."""
+    if (1 << num_latents) > MAX_STATES:
+        most = MAX_STATES.bit_length() - 1
+        raise ValueError(
+            f"model must have at most 2^{most} states to be drawn from exactly, got 2^{num_latents} of "
+            f"{model!r}: {instead}"
+        )

@@ -1,0 +1,371 @@
+"""Protocol by which the engine learns what it needs of a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastvi.core import validation
+from fastvi.core.blocks import weighted_sums_bytes
+from fastvi.core.registry import restored_rules
+from fastvi.engine.expectation.expected_joint import expected_joint
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.posterior.posteriors import sample_form
+from fastvi.engine.run.runs import Run
+
+if TYPE_CHECKING:
+    from fastvi.distributions.base import Distribution
+    from fastvi.distributions.bernoulli import Bernoulli
+    from fastvi.distributions.normal import Normal
+    from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.expectation.sampled_joint import SampledJoint
+    from fastvi.engine.importance.proposals import Ancestral
+    from fastvi.engine.importance.targets import Target
+    from fastvi.engine.mean_field.mean_field import MeanFieldFit
+    from fastvi.engine.memory.form import FormMemory
+    from fastvi.engine.states.form import Form
+
+NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing
+
+Gradient = dict[str, np.ndarray]
+
+
+class NormalPosterior(NamedTuple):
+    """p(z | x_n) that is normal.
+
+    mean : (N, d)
+    root : (d, d), lower triangular, the transposed root times the root is the inverse of the covariance
+    """
+
+    mean: np.ndarray
+    root: np.ndarray
+
+
+class EMoments(NamedTuple):
+    """Sums that an E step finds.
+
+    evidence : (N,), log p(x_n)
+    mean : (N, d), E[z | x_n]
+    spread : (d, d), sum_n Cov[z | x_n]
+    """
+
+    evidence: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+class Rules(ABC):
+    """What the engine asks about one model.
+
+    A class of models has one subclass, in ``fastvi/rules/`` or registered by :func:`fastvi.register`. Public
+    functions reach a model only through it. For a model of binary latents three things suffice:
+    ``questions``, :meth:`form` and :meth:`memory`. Then log p(x), posteriors and bounds by enumeration work.
+    Every other member has a default, which answers by enumeration or refuses in one line.
+
+    ``observed`` is a boolean mask (D,): the pixels that were seen, the same for all data of a call. ``x``
+    then holds those columns only, (N, observed pixels), as :meth:`check_data` made them. All logarithms are
+    natural.
+
+    Attributes
+    ----------
+    model
+        The model itself.
+    num_pixels, num_latents : int
+        D and d, as the model has them.
+    questions : frozenset of str
+        Names of public functions that answer for this model; see :func:`fastvi.supported`.
+    real_latents : bool
+        Whether latents are real numbers rather than bits.
+    pixel_bytes : int
+        Bytes of a datum's pixel once checked: 1 for bits, 8 for real numbers.
+    is_probability : bool
+        Whether the sum over latents is a probability, at most 1.
+    is_table : bool
+        Whether the model is a table whose x are numbers, without pixels.
+    closed_expectations : bool
+        Whether E_q[log p(x, z)] of a factorised q takes no enumeration.
+    data_optional : bool
+        Whether ``x=None`` means that nothing was observed.
+    reads_device_data : bool
+        Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
+    has_normal_posterior : bool
+        Whether :meth:`normal_posterior` gives p(z | x).
+    """
+
+    model: Any
+    subject: Any  # the object that was asked about; what ``model`` is, unless rules wrap another model
+    num_pixels: int
+    num_latents: int
+    questions: frozenset[str] = frozenset()
+    real_latents: bool = False
+    pixel_bytes: int = 1
+    is_probability: bool = False
+    is_table: bool = False
+    closed_expectations: bool = False
+    data_optional: bool = False
+    reads_device_data: bool = False
+    has_normal_posterior: bool = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = self.subject = model
+        if not self.is_table:
+            self.num_pixels, self.num_latents = int(model.num_pixels), int(model.num_latents)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored_rules, (self.subject,)
+
+    @property
+    def deep_prior(self) -> Rules | None:
+        """Rules of the prior where it is a model, summed out for each state."""
+        return None
+
+    # ---- data ------------------------------------------------------------------------------------------
+
+    def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:
+        """Return clean data (N, D) and the mask of what was observed, or None where all was.
+
+        ``name`` is the argument that errors name.
+        """
+        return validation.observed_data(x, observed, self.num_pixels, name)
+
+    def free_latents(self, observed: np.ndarray) -> np.ndarray:
+        """Return the indices of the latents that are summed over where these pixels are seen."""
+        return np.arange(self.num_latents)
+
+    def digest(self) -> tuple[Any, ...]:
+        """Return what tells this model from any other, for a checkpoint."""
+        return type(self.model).__name__, self.model.arrays()
+
+    # ---- sums over states ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
+        """Return what the engine sums over the free latents: log p(x, z) = c(x) + <t(x), z> - A(z)."""
+
+    @abstractmethod
+    def memory(self, observed: np.ndarray, dtype: str = "float64") -> FormMemory:
+        """Return the bytes that :meth:`form` takes, known before it is made.
+
+        Sums of a prior that is a model are not counted here.
+        """
+
+    def is_closed(self, observed: np.ndarray) -> bool:
+        """Tell whether :meth:`closed_form` gives log p(x), without an enumeration."""
+        return False
+
+    def has_closed_gradient(self, observed: np.ndarray) -> bool:
+        """Tell whether :meth:`gradient` takes no enumeration."""
+        return False
+
+    def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        """Return log p(x) (N,), up to log Z, where :meth:`is_closed`."""
+        raise NotImplementedError
+
+    def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        """Return the peak memory of :meth:`closed_form`, its result included."""
+        raise NotImplementedError
+
+    def partition_form(self) -> Form | None:
+        """Return what is summed for log Z; None of a model that is normalised."""
+        return None
+
+    def partition_memory(self) -> FormMemory | None:
+        """Return the bytes that :meth:`partition_form` takes."""
+        return None
+
+    def sample_partition(self, num: int, seed: int) -> np.ndarray:
+        """Draw states (num, d) of :meth:`partition_form` exactly."""
+        form = self.partition_form()
+        assert form is not None
+        return sample_form(form, num, seed)
+
+    @cached_property
+    def log_z(self) -> float:
+        """log Z in nats, summed once; 0 of a model that is normalised."""
+        form = self.partition_form()
+        return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
+
+    @cached_property
+    def log_prior(self) -> LogPrior:
+        """Normalised log p of states, for a model whose prior this one is."""
+        return LogPrior(self)
+
+    # ---- posteriors ------------------------------------------------------------------------------------
+
+    def posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return means and standard deviations (N, d) and entropies (N,) of real latents, all pixels seen."""
+        raise TypeError(f"model must have real latents whose posterior can be integrated, got {self.model!r}")
+
+    def has_factorised_posterior(self, observed: np.ndarray) -> bool:
+        """Tell whether :meth:`factorised_posterior` gives p(z | x)."""
+        return False
+
+    def factorised_posterior(self, x: np.ndarray) -> Bernoulli:
+        """Return p(z | x), where it is a product over latents."""
+        raise NotImplementedError
+
+    def normal_posterior(self, x: np.ndarray, observed: np.ndarray) -> NormalPosterior:
+        """Return p(z | x), where it is a normal distribution."""
+        raise NotImplementedError
+
+    def em_moments(self, x: np.ndarray) -> EMoments:
+        """Return what an E step finds, all pixels seen, of a model with an exact M step."""
+        raise TypeError(
+            "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
+            f"objective='em', got {self.model!r}"
+        )
+
+    # ---- sampling --------------------------------------------------------------------------------------
+
+    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
+        """Return log p(x, z) of sampled states, ``num_states`` in all; log p(x | z) where not ``with_prior``.
+
+        Only models with a prior are asked for log p(x | z).
+        """
+        raise TypeError(f"model must be one whose latents can be sampled, got {self.model!r}")
+
+    def prior(self) -> Any:
+        """Return p(z), a distribution or a model; None of a model that has none."""
+        return None
+
+    def prior_proposal(self) -> Distribution | Ancestral:
+        """Return p(z) as a proposal to draw from."""
+        raise ValueError(f"proposal 'prior' must belong to a model with a prior, got {self.model!r}")
+
+    def initial(self) -> Bernoulli | Normal:
+        """Return the factorised prior, from which annealed chains start."""
+        return self.prior()  # type: ignore[no-any-return]
+
+    def check_latents(  # noqa: B027 (nothing to refuse is a default)
+        self, x: np.ndarray, chains: np.ndarray
+    ) -> None:
+        """Refuse states (N, M, d) of reversed chains that have no probability."""
+
+    def annealed_log_weights(
+        self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
+    ) -> np.ndarray:
+        """Return log weights (N M,) of annealed chains on log p(x, z).
+
+        ``initial`` holds the logits (N, d) that chains of bits start from; (2, N, d), means and standard
+        deviations, of real latents.
+        """
+        raise TypeError(f"model must be one whose latents can be annealed, got {self.model!r}")
+
+    def check_reversed(  # noqa: B027
+        self, states: np.ndarray
+    ) -> None:
+        """Refuse states (M, units) of reversed chains on log Z that have no probability."""
+
+    def annealed_log_z(self, schedule: Schedule) -> np.ndarray:
+        """Return log weights (M,) of annealed chains on log Z."""
+        raise TypeError(f"model must have a log Z, got {validation.shown(self.model)}")
+
+    # ---- expectations under q --------------------------------------------------------------------------
+
+    def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return E_q[log p(x, z)] (N,), up to log Z, for bits with ``logits`` (free,) or (N, free)."""
+        return expected_joint(self.form(observed), x, logits)
+
+    def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray | None:
+        """Return E_q[log p(x | z)] (N,) of a Bernoulli or normal q; None of a model without a prior."""
+        return None
+
+    def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> SampledJoint:
+        """Return log p(x_n, z_nk) of states ``z`` (N, K, d), and its gradients, all pixels seen."""
+        raise TypeError(f"model must be one whose log joint has a gradient, got {self.model!r}")
+
+    def mean_field(
+        self, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
+    ) -> MeanFieldFit:
+        """Return the best optimum that coordinate ascent of a factorised q finds from ``starts`` (N, d)."""
+        raise NotImplementedError
+
+    # ---- gradients -------------------------------------------------------------------------------------
+
+    def zero_gradient(self) -> Gradient:
+        """Return zeros in the shapes of the parameters that log p(x) is differentiated in."""
+        raise TypeError(f"model must have parameters to be differentiated, got {self.model!r}")
+
+    def learnable(self) -> Gradient:
+        """Return zeros in the shapes of the parameters that a bound can be climbed in."""
+        return self.zero_gradient()
+
+    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        """Return the gradient of sum_n data_weights_n log p(x_n), that of log Z not taken away."""
+        raise NotImplementedError
+
+    def partition_gradient(self, run: Run) -> Gradient:
+        """Return the gradient of log Z; nothing of a model that is normalised."""
+        return {}
+
+    def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        """Return the peak memory of :meth:`gradient` beside its passes over the states.
+
+        By default means, these in the model's order, weighted, and sums over some pixels at a time.
+        """
+        blocks = weighted_sums_bytes(num_data, int(observed.sum()))
+        return 8 * 2 * num_data * self.num_latents + max(blocks, 8 * num_data * self.num_latents)
+
+    def without_deep_prior(self) -> Rules:
+        """Return the rules of this model under a factorised prior, for what depends on sizes alone."""
+        return self
+
+    def states_above(self) -> int:
+        """Return the states that :meth:`gradient` goes through for a prior that is a model."""
+        return 0
+
+
+def log_marginal_of(
+    rules: Rules, x: np.ndarray, observed: np.ndarray, run: Run, *, dtype: str = "float64"
+) -> np.ndarray:
+    """Return the log of the sum over the latents, up to log Z; ``x`` is (N, observed pixels)."""
+    if rules.is_closed(observed):
+        found = rules.closed_form(x, observed)
+    else:
+        found = log_sums(rules.form(observed, dtype), x, run)
+    return log_probabilities(found) if rules.is_probability else found
+
+
+def log_probabilities(found: np.ndarray) -> np.ndarray:
+    """Return logarithms of probabilities, which rounding may have left just above 0, as at most 0."""
+    return np.minimum(found, 0.0)
+
+
+def gradient_of(
+    rules: Rules, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run
+) -> Gradient:
+    """Return the gradient of sum_n data_weights_n log p(x_n), that of log Z taken away."""
+    total = rules.gradient(x, data_weights, observed, run)
+    return without_partition(rules, total, float(data_weights.sum()), run)
+
+
+def without_partition(rules: Rules, total: Gradient, weight: float, run: Run) -> Gradient:
+    """Return ``total`` less ``weight`` times the gradient of log Z, of a model that is not normalised."""
+    for name, value in rules.partition_gradient(run).items():
+        total[name] = total[name] - weight * value
+    return total
+
+
+class LogPrior:
+    """log p(z) of states (S, d) of the layer below a model, for which they are data.
+
+    Its form is made and its log Z is summed when it is built, once for all states that it is asked about.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        everything = np.ones(rules.num_pixels, bool)
+        self._sum: Callable[[np.ndarray], np.ndarray]
+        if rules.is_closed(everything):
+            self._sum = lambda z: rules.closed_form(z, everything)
+        else:
+            form = rules.form(everything)
+            self._sum = lambda z: log_sums(form, z, Run())
+        self._log_z = rules.log_z
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        states = np.ascontiguousarray(z, dtype=np.uint8)
+        return log_probabilities(self._sum(states) - self._log_z)

@@ -1,0 +1,115 @@
+"""Rules of BoltzmannMachine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvi.engine.annealing.chains import Schedule
+from fastvi.engine.annealing.machines import pair_log_weights
+from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+from fastvi.engine.importance.pair_target import PairTarget
+from fastvi.engine.memory.pairs import PairMemory
+from fastvi.engine.posterior.state_moments import state_moments
+from fastvi.engine.run.runs import Run
+from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
+from fastvi.models.boltzmann_machine import BoltzmannMachine
+from fastvi.rules.base import NO_DATA, Gradient, Rules
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+
+
+class BoltzmannMachineRules(Rules):
+    """Rules of :class:`~fastvi.BoltzmannMachine`."""
+
+    model: BoltzmannMachine
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    closed_expectations = True
+    data_optional = True
+    reads_device_data = True
+
+    def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:
+        if x is None:
+            if observed is not None:
+                raise TypeError(f"{name} must be an array of 0 and 1 where observed is given, got None")
+            return np.zeros((1, self.num_latents), np.uint8), np.zeros(self.num_latents, bool)
+        return super().check_data(x, observed, name)
+
+    def free_latents(self, observed: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(~observed)
+
+    def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        return boltzmann_form(self.model.couplings, self.model.bias, observed)
+
+    def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        seen = int(observed.sum())
+        return PairMemory.of(self.num_latents - seen, seen, 1)
+
+    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        return PairTarget(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return expected_log_joint(
+            boltzmann_parts(self.model.couplings, self.model.bias, observed), x, logits
+        ).value
+
+    def is_closed(self, observed: np.ndarray) -> bool:
+        return bool(observed.all())
+
+    has_closed_gradient = is_closed
+
+    def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        return np.asarray(self.form(observed).data.terms(x).constant)
+
+    def partition_form(self) -> Any:
+        return self.form(np.zeros(self.num_latents, bool))
+
+    def partition_memory(self) -> Any:
+        return self.memory(np.zeros(self.num_latents, bool))
+
+    def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        form = self.memory(observed)
+        return form.making + 2 * form.terms(num_data)
+
+    def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        # means of all units, of those that are free in two orders, weighted; of those that are seen, weighted
+        return 8 * num_data * (4 * self.num_latents + int(observed.sum()))
+
+    def zero_gradient(self) -> Gradient:
+        return {"couplings": np.zeros_like(self.model.couplings), "bias": np.zeros_like(self.model.bias)}
+
+    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        free = ~observed
+        moments = np.zeros((self.num_latents, self.num_latents))
+        means = np.empty((len(x), self.num_latents))
+        means[:, observed] = x
+        if free.any():
+            found = state_moments(self.form(observed), x, data_weights, run)
+            means[:, free] = found.mean
+            moments[np.ix_(free, free)] = found.values
+        else:  # what is impossible has no gradient
+            means[np.isneginf(self.model.log_joint(None, x)) & (data_weights != 0.0)] = np.nan
+        seen = means[:, observed] * data_weights[:, None]
+        moments[observed] = np.einsum("ni,nj->ij", seen, means)
+        moments[:, observed] = moments[observed].T
+        np.fill_diagonal(moments, 0.0)
+        # E[z_i z_j] and E[z_j z_i] are added in other orders; couplings that climb it have to stay symmetric
+        moments = 0.5 * (moments + moments.T)
+        # exp(z^T J z / 2): an entry of J stands for half of its pair
+        return {"couplings": 0.5 * moments, "bias": (means * data_weights[:, None]).sum(axis=0)}
+
+    def check_reversed(self, states: np.ndarray) -> None:
+        possible = ~np.isneginf(self.model.log_joint(None, states))
+        if not possible.all():
+            raise ValueError(f"latents must have p(z) > 0, got 0 for chain {int(np.argmin(possible))}")
+
+    def annealed_log_z(self, schedule: Schedule) -> np.ndarray:
+        independent = np.logaddexp(0.0, self.model.bias).sum()
+        log_w = pair_log_weights(self.model.couplings, self.model.bias, schedule)
+        return log_w + independent if schedule.states is None else log_w - independent
+
+    def partition_gradient(self, run: Run) -> Gradient:
+        return self.gradient(NO_DATA, np.ones(1), np.zeros(self.num_latents, bool), run)
+
+
+make_rules = BoltzmannMachineRules

@@ -1,0 +1,146 @@
+"""Rules of RestrictedBoltzmannMachine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastvi.core.blocks import BLOCK, weighted_sums
+from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.engine.annealing.chains import Schedule
+from fastvi.engine.annealing.machines import layer_log_weights
+from fastvi.engine.importance.softplus_target import ProductTarget
+from fastvi.engine.memory.tiles import TileMemory
+from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.posterior.state_moments import state_moments
+from fastvi.engine.run.runs import Run
+from fastvi.engine.states.data_terms import BinaryData
+from fastvi.engine.states.softplus_form import softplus_sum_form
+from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+from fastvi.rules.base import NO_DATA, Gradient, Rules
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+
+
+class RestrictedBoltzmannMachineRules(Rules):
+    """Rules of :class:`~fastvi.RestrictedBoltzmannMachine`."""
+
+    model: RestrictedBoltzmannMachine
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    reads_device_data = True
+
+    @property
+    def _sums_hidden(self) -> bool:
+        """log Z sums over the smaller layer; the other one is analytic."""
+        return self.num_latents <= self.num_pixels
+
+    def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        return softplus_sum_form(
+            self.model.weights[~observed], self.model.visible_bias[~observed], self.model.hidden_bias,
+            self.model.weights[observed], self.model.visible_bias[observed], dtype=dtype,
+        )  # fmt: skip
+
+    def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        seen = int(observed.sum())
+        return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
+
+    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        seen = np.ascontiguousarray(self.model.weights[observed])
+        data = BinaryData(
+            seen, np.ascontiguousarray(self.model.visible_bias[observed]), self.model.hidden_bias, 0.0
+        )
+        weights, bias = self.model.weights[~observed], self.model.visible_bias[~observed]
+        return ProductTarget(weights, bias, 1.0, data, None, None, num_states)
+
+    def is_closed(self, observed: np.ndarray) -> bool:
+        # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d
+        unseen = int((~observed).sum())
+        return unseen + math.log2(self.num_latents) <= min(self.num_latents, 40)
+
+    def has_closed_gradient(self, observed: np.ndarray) -> bool:
+        return bool(observed.all())
+
+    def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        if observed.all():
+            return -self.model.free_energy(x)
+        # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
+        none = np.empty((0, int((~observed).sum()))), np.empty(0)
+        weights, bias = self.model.weights[~observed].T, self.model.visible_bias[~observed]
+        out = np.empty(len(x))
+        for n, v in enumerate(x):
+            fields = self.model.hidden_bias + self.model.weights[observed][v == 1].sum(axis=0)
+            form = softplus_sum_form(weights, fields, bias, *none)
+            out[n] = log_sums(form, NO_DATA, Run())[0] + self.model.visible_bias[observed][v == 1].sum()
+        return out
+
+    def partition_form(self) -> Any:
+        none = np.empty((0, min(self.model.weights.shape))), np.empty(0)
+        if self._sums_hidden:
+            return softplus_sum_form(
+                self.model.weights, self.model.visible_bias, self.model.hidden_bias, *none
+            )
+        return softplus_sum_form(self.model.weights.T, self.model.hidden_bias, self.model.visible_bias, *none)
+
+    def partition_memory(self) -> Any:
+        return TileMemory.of(min(self.model.weights.shape), max(self.model.weights.shape), 0)
+
+    def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        if not observed.all():  # a form for each datum in turn
+            form = TileMemory.of(int((~observed).sum()), self.num_latents, 0)
+            return 8 * num_data + max(form.making, form.tables + form.sums(1))
+        # of free_energy: energies and their negative; pixels, fields and what becomes of these of a block
+        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
+        return 16 * num_data + 8 * rows * (2 * self.num_pixels + 5 * self.num_latents)
+
+    def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        whole = super().gradient_bytes(num_data, observed)
+        if not observed.all():
+            return whole
+        rows = min(num_data, max(1, BLOCK // max(self.num_pixels, self.num_latents)))
+        means = 8 * (num_data * self.num_latents + rows * (self.num_pixels + 5 * self.num_latents))
+        return max(whole, means)
+
+    def zero_gradient(self) -> Gradient:
+        return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
+
+    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        out = self.zero_gradient()
+        if observed.all():  # the hidden units are independent given all visible ones
+            mean = np.empty((len(x), self.num_latents))
+            for rows in self.model.row_blocks(len(x)):
+                mean[rows] = sigmoid(self._hidden_fields(x[rows]))
+        else:
+            found = state_moments(self.form(observed), x, data_weights, run)
+            mean = found.mean
+            out["weights"][~observed] = found.values[:, :-1]
+            out["visible_bias"][~observed] = found.values[:, -1]
+        out["weights"][observed], out["visible_bias"][observed] = weighted_sums(x, data_weights, mean)
+        out["hidden_bias"] = (data_weights[:, None] * mean).sum(axis=0)
+        return out
+
+    def _hidden_fields(self, x: np.ndarray) -> np.ndarray:
+        """Logits (N, d) of the hidden units given all visible ones."""
+        return np.einsum("nj,jk->nk", x.astype(np.float64), self.model.weights) + self.model.hidden_bias
+
+    def has_factorised_posterior(self, observed: np.ndarray) -> bool:
+        return bool(observed.all())
+
+    def factorised_posterior(self, x: np.ndarray) -> Bernoulli:
+        return Bernoulli(self._hidden_fields(x))
+
+    def annealed_log_z(self, schedule: Schedule) -> np.ndarray:
+        m = self.model
+        independent = np.logaddexp(0.0, m.visible_bias).sum() + m.num_latents * np.log(2.0)
+        log_w = layer_log_weights(m.weights, m.visible_bias, m.hidden_bias, schedule)
+        return log_w + independent if schedule.states is None else log_w - independent
+
+    def partition_gradient(self, run: Run) -> Gradient:
+        found = state_moments(self.partition_form(), NO_DATA, np.ones(1), run)
+        weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
+        if self._sums_hidden:
+            return {"weights": weights, "visible_bias": analytic, "hidden_bias": enumerated}
+        return {"weights": weights.T, "visible_bias": enumerated, "hidden_bias": analytic}
+
+
+make_rules = RestrictedBoltzmannMachineRules

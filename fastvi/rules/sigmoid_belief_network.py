@@ -1,0 +1,219 @@
+"""Rules of SigmoidBeliefNetwork."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvi.core.blocks import weighted_sums
+from fastvi.core.registry import rules_of
+from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.engine.annealing.chains import Schedule
+from fastvi.engine.annealing.general import general_log_weights
+from fastvi.engine.annealing.targets import NetworkTarget
+from fastvi.engine.annealing.units import softplus_log_weights
+from fastvi.engine.decoder.block_form import BlockForm
+from fastvi.engine.decoder.direct_form import direct_form
+from fastvi.engine.decoder.direct_gradient import direct_gradient
+from fastvi.engine.decoder.large_logits import are_large
+from fastvi.engine.expectation.expectations import expected_log_likelihood
+from fastvi.engine.expectation.expected_joint import expected_joint
+from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
+from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
+from fastvi.engine.importance.proposals import Ancestral
+from fastvi.engine.importance.softplus_target import ProductTarget
+from fastvi.engine.mean_field import block_mean_field, mean_field
+from fastvi.engine.mean_field.mean_field import MeanFieldFit
+from fastvi.engine.memory.tiles import TileMemory
+from fastvi.engine.posterior.state_moments import state_moments, states_of
+from fastvi.engine.run.runs import Run
+from fastvi.engine.states.data_terms import BinaryData
+from fastvi.engine.states.form import num_chunks
+from fastvi.engine.states.softplus_form import softplus_form
+from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, EXACTLY_FITTED, LEARNED, MISSING, ON_GPU
+
+
+class SigmoidBeliefNetworkRules(Rules):
+    """Rules of :class:`~fastvi.SigmoidBeliefNetwork`."""
+
+    model: SigmoidBeliefNetwork
+
+    def __init__(self, model: SigmoidBeliefNetwork) -> None:
+        super().__init__(model)
+        self.layers = ((model.weights, model.bias),)
+        self.questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED
+        if not model.is_deep:
+            self.questions |= ON_GPU
+
+    @property
+    def deep_prior(self) -> Rules | None:
+        return rules_of(self.model.prior) if self.model.is_deep else None
+
+    @property
+    def _prior_of_states(self) -> LogPrior | None:
+        """log p(z) of a deep network's states."""
+        return None if self.deep_prior is None else self.deep_prior.log_prior
+
+    reads_device_data = True
+    is_probability = True
+
+    def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        large = self._large_form(observed)
+        return self._small_form(observed, dtype) if large is None else large
+
+    def _large_form(self, observed: np.ndarray, *, with_prior: bool = True) -> Any:
+        """Form of logits so large that sums with a linear part would lose digits; None where they are not.
+
+        Not ``with_prior``, all states are as probable.
+        """
+        prior = np.zeros(self.num_latents)
+        if with_prior and not self.model.is_deep:
+            prior = self.model.prior_logits
+        deep = self._prior_of_states if with_prior else None
+        return direct_form(self.layers, "relu", None, prior, observed, deep)
+
+    def _small_form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        """Form of logits that are not that large."""
+        weights, bias = self.model.weights[observed], self.model.bias[observed]
+        if not self.model.is_deep:
+            return softplus_form(weights, bias, self.model.prior_logits, dtype=dtype)
+        return softplus_form(
+            weights, bias, np.zeros(self.num_latents), dtype=dtype,
+            log_prior=self._prior_of_states,
+        )  # fmt: skip
+
+    def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        seen = int(observed.sum())
+        return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.model.is_deep)
+
+    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        prior = self._prior_of_states if with_prior else None
+        seen = (self.model.weights[observed], self.model.bias[observed])
+        if are_large((seen,), "relu", np.zeros(0) if self.model.is_deep else self.model.prior_logits):
+            factorised = self.model.prior_logits if with_prior and not self.model.is_deep else None
+            decoder = self.layers, "relu", None, observed
+            return BinaryDecoderTarget(*decoder, self.num_latents, factorised, prior)
+        weights, bias = (
+            np.ascontiguousarray(part[observed]) for part in (self.model.weights, self.model.bias)
+        )
+        data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
+        logits = self.model.prior_logits if with_prior else None
+        return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
+
+    def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        prior: Any
+        deep = self._prior_of_states
+        if deep is not None:
+            prior = ModelPrior(deep, self._gradient_of_prior)
+        else:
+            prior = BernoulliPrior(self.model.prior_logits)
+        return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z)
+
+    def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
+        large = self._large_form(observed, with_prior=False)
+        if large is not None:
+            return expected_joint(large, x, q.logits) + self.num_latents * np.log(2.0)
+        none = np.zeros(self.num_latents)
+        form = softplus_form(self.model.weights[observed], self.model.bias[observed], none, fold_prior=False)
+        return expected_log_likelihood(form, x, q.logits)
+
+    def prior(self) -> Any:
+        return self.model.prior
+
+    def prior_proposal(self) -> Any:
+        if not self.model.is_deep:
+            return self.model.prior
+        layers, above = [], self.deep_prior
+        while isinstance(above, SigmoidBeliefNetworkRules):
+            layers.append((above.model.weights, above.model.bias))
+            if above.deep_prior is None:
+                return Ancestral(above.model.prior_logits, tuple(reversed(layers)))
+            above = above.deep_prior
+        raise ValueError(
+            f"proposal 'prior' must belong to directed layers all the way up, got {self.model!r}; use a "
+            "Bernoulli"
+        )
+
+    def initial(self) -> Bernoulli:
+        if self.model.is_deep:
+            raise ValueError(
+                "initial must be a Bernoulli or Uniform distribution where model is a deep network, whose "
+                "prior is not factorised, got 'prior'"
+            )
+        return self.model.prior  # type: ignore[no-any-return]
+
+    def annealed_log_weights(
+        self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
+    ) -> np.ndarray:
+        m, log_prior = self.model, self._prior_of_states or self.model.log_prior
+        if not m.is_deep and not are_large(self.layers, "relu", m.prior_logits):
+            return softplus_log_weights(m.weights, m.bias, m.prior_logits, x, initial, schedule)
+        target = NetworkTarget(self.layers, "relu", None, x, log_prior, bits=True)
+        return general_log_weights(target, initial, schedule)
+
+    def mean_field(
+        self, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
+    ) -> MeanFieldFit:
+        form = self.form(np.ones(self.num_pixels, bool))
+        ascend = block_mean_field.ascend if isinstance(form, BlockForm) else mean_field.fit
+        return ascend(form, x, starts, max_sweeps, tolerance)
+
+    def zero_gradient(self) -> Gradient:
+        zeros = {"weights": np.zeros_like(self.model.weights), "bias": np.zeros_like(self.model.bias)}
+        if self.deep_prior is None:
+            return {**zeros, "prior_logits": np.zeros_like(self.model.prior_logits)}
+        return {**zeros, **{f"prior_{k}": v for k, v in self.deep_prior.zero_gradient().items()}}
+
+    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        out, large = self.zero_gradient(), self._large_form(observed)
+        if large is not None:
+            return {**out, **self._large_gradient(large, x, data_weights, observed, run)}
+        found = state_moments(self._small_form(observed), x, data_weights, run)
+        weights, bias = weighted_sums(x, data_weights, found.mean)
+        out["weights"][observed] = weights - found.values[:, :-1]
+        out["bias"][observed] = bias - found.values[:, -1]
+        if not self.model.is_deep:
+            posterior = (data_weights[:, None] * found.mean).sum(axis=0)
+            out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.model.prior_logits)
+            return out
+        return {**out, **self._gradient_of_prior(*states_of(found), run)}
+
+    def _large_gradient(
+        self, form: Any, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run
+    ) -> Gradient:
+        """:meth:`gradient` from the form of large logits."""
+        found = direct_gradient(form, x, data_weights, run)
+        out = {"weights": np.zeros_like(self.model.weights), "bias": np.zeros_like(self.model.bias)}
+        out["weights"][observed], out["bias"][observed] = found["weight_0"], found["bias_0"]
+        if not self.model.is_deep:
+            return {
+                **out,
+                "prior_logits": found["prior"] - data_weights.sum() * sigmoid(self.model.prior_logits),
+            }
+        return {**out, **self._gradient_of_prior(form.states(), found["states"], run)}
+
+    def _gradient_of_prior(self, z: np.ndarray, weights: np.ndarray, run: Run | None = None) -> Gradient:
+        """Gradient of sum_s weights_s log p(z_s) under the prior of a deep network."""
+        everything = np.ones(self.num_latents, bool)
+        assert self.deep_prior is not None
+        prior = gradient_of(self.deep_prior, z, weights, everything, Run() if run is None else run)
+        return {f"prior_{name}": value for name, value in prior.items()}
+
+    def without_deep_prior(self) -> Rules:
+        m = self.model
+        return rules_of(SigmoidBeliefNetwork(m.weights, m.bias, np.zeros(self.num_latents)))
+
+    def states_above(self) -> int:
+        prior = self.deep_prior
+        if prior is None:
+            return 0
+        everything = np.ones(self.num_latents, bool)
+        free, partition = prior.free_latents(everything).size, prior.partition_form()
+        states = 2 * num_chunks(1 << self.num_latents) << free if free else 0
+        return states + prior.states_above() + (0 if partition is None else 2 << partition.num_latents)
+
+
+make_rules = SigmoidBeliefNetworkRules
