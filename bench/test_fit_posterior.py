@@ -15,6 +15,7 @@ import pytest
 from problems import Problem, Size, mild_problem, random_problem
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 
 KINDS = {"concentrated": random_problem, "spread over all states": mild_problem}
@@ -31,7 +32,7 @@ def _problem(record: Any, size: Size, kind: str, who: str) -> tuple[Problem, fas
 
 
 def _gradient_norms(model: fastvi.SigmoidBeliefNetwork, x: np.ndarray, q: fastvi.Bernoulli) -> np.ndarray:
-    form = model._form(np.ones(model.num_pixels, bool), "float64")
+    form = rules_of(model).form(np.ones(model.num_pixels, bool), "float64")
     slope = expected_log_joint(form, x.astype(np.uint8), q.logits).slope
     # the derivative of the entropy; where m (1 - m) is 0 the logit is large, not infinite
     gradient = slope - q.mean * (1.0 - q.mean) * q.logits

@@ -27,6 +27,8 @@ _HOME = {
     "Distribution": "fastvi.distributions.base",
     "Rules": "fastvi.rules.base",
     "register": "fastvi.core.registry",
+    "supported": "fastvi.rules.supported",
+    "SupportTable": "fastvi.rules.supported",
     "Bernoulli": "fastvi.distributions.bernoulli",
     "Categorical": "fastvi.distributions.categorical",
     "Encoder": "fastvi.distributions.encoder",
@@ -143,6 +145,8 @@ if TYPE_CHECKING:
     )
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork as SigmoidBeliefNetwork
     from fastvi.rules.base import Rules as Rules
+    from fastvi.rules.supported import SupportTable as SupportTable
+    from fastvi.rules.supported import supported as supported
     from fastvi.weights.diagnose import diagnose as diagnose
     from fastvi.weights.estimate import Estimate as Estimate
     from fastvi.weights.importance_weighted_bound import (

@@ -180,8 +180,8 @@ def _starts(model: LatentVariableModel, num_data: int, num_restarts: int, seed: 
 
 
 def _sampled(
-    model: LatentVariableModel, x: ArrayLike, objective: str, num_samples: Any, estimator: Any, learning_rate: Any,
-    num_steps: int, seed: int,
+    model: LatentVariableModel, x: ArrayLike, objective: str, num_samples: Any, estimator: Any,
+    learning_rate: Any, num_steps: int, seed: int,
 ) -> Fit:  # fmt: skip
     check_has_prior(model)
     num_samples = validation.positive_int(num_samples, "num_samples")

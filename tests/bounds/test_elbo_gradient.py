@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 
 RNG = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def test_value_and_slope_are_those_of_all_states(name, shared):
     logits = 2 * RNG.normal(size=d if shared else (4, d))
     if d > 2:
         logits[..., 1], logits[..., 2] = 800.0, -800.0  # certain bits
-    form = model._form(np.ones(model.num_pixels, bool), "float64")
+    form = rules_of(model).form(np.ones(model.num_pixels, bool), "float64")
     found = expected_log_joint(form, x, logits)
     z = states(d)
     q = np.exp(fastvi.Bernoulli(np.broadcast_to(logits, (4, d))).log_prob(z[:, None]))
@@ -59,7 +60,7 @@ def test_exclusive_units():
     couplings = np.zeros((3, 3))
     couplings[0, 1] = couplings[1, 0] = -np.inf
     couplings[1, 2] = couplings[2, 1] = 0.7
-    form = fastvi.BoltzmannMachine(couplings, [0.1, 0.2, 0.3])._form(np.zeros(3, bool), "float64")
+    form = rules_of(fastvi.BoltzmannMachine(couplings, [0.1, 0.2, 0.3])).form(np.zeros(3, bool))
     x = np.empty((1, 0), np.uint8)
     never = expected_log_joint(form, x, np.zeros(3)).value
     assert never[0] == -np.inf
@@ -71,7 +72,7 @@ def test_exclusive_units():
 def test_same_bits_for_any_threads_and_batch(set_threads):
     model = MODELS["several tiles"]
     x, logits = model.sample(9, 2)[1], RNG.normal(size=(9, 15))
-    form = model._form(np.ones(9, bool), "float64")
+    form = rules_of(model).form(np.ones(9, bool), "float64")
     seen = set()
     for threads in ("1", "3"):
         set_threads(threads)

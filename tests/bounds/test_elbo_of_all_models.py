@@ -7,10 +7,11 @@ import pytest
 from test_estimates_of_all_models import MODELS, data_of, proposal_of
 
 import fastvi
+from fastvi.core.registry import rules_of
 
 RNG = np.random.default_rng(5)
-BINARY = [name for name, model in MODELS.items() if not model._real_latents and "wide" not in name]
-REAL = [name for name, model in MODELS.items() if model._real_latents]
+BINARY = [name for name, model in MODELS.items() if not rules_of(model).real_latents and "wide" not in name]
+REAL = [name for name, model in MODELS.items() if rules_of(model).real_latents]
 
 
 def states(d):
@@ -33,7 +34,7 @@ def test_exact_for_binary_latents(name, shared):
     x, q = data_of(model), proposal_of(model, None if shared else 3)
     value, joint = enumerated(model, x, q)
     slack = 1e-12 * max(1.0, np.abs(joint).max())
-    has_prior = model._prior() is not None
+    has_prior = rules_of(model).prior() is not None
     for form in ("reconstruction", "joint", "log_ratio") if has_prior else ("joint", "log_ratio"):
         found = fastvi.elbo(model, x, q, decomposition=form)
         assert np.abs(found.value - value).max() <= slack
@@ -103,7 +104,11 @@ def test_sampled_is_within_its_error_of_the_exact_one(name):
             assert (np.abs(other.value - exact.value) <= 4.5 * error).all()
         return
     exact = fastvi.elbo(model, x, q)
-    forms = ("joint", "log_ratio") if model._prior() is None else ("reconstruction", "joint", "log_ratio")
+    forms = (
+        ("joint", "log_ratio")
+        if rules_of(model).prior() is None
+        else ("reconstruction", "joint", "log_ratio")
+    )
     for form in forms:
         found = fastvi.elbo(model, x, q, num_samples=5000, seed=3, decomposition=form)
         assert (np.abs(found.value - exact.value) <= 4.5 * found.std_error + 1e-10).all()

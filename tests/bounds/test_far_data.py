@@ -117,7 +117,7 @@ def test_what_is_far_but_not_too_far_is_fitted():
     """Up to the limit every step of Adam is finite."""
     for model in (CODING, LINEAR, DECODER):
         found = fastvi.fit_model(model, _data(2.0**199 * 0.5), num_epochs=2)
-        arrays = [array for array in found.model._arrays().values() if array.dtype == np.float64]
+        arrays = [array for array in found.model.arrays().values() if array.dtype == np.float64]
         assert len(arrays) >= 3
         assert all(np.isfinite(array).all() for array in arrays)
 

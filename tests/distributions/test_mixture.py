@@ -282,7 +282,7 @@ def test_a_draw_depends_on_seed_datum_and_sample_only():
     for build in (bernoulli, normal):
         many, shared = build(6, 3), build(3, seed=1)
         whole = fastvi.Mixture([many, shared], [1, 1]).sample(20, 7)
-        arrays = many._arrays().values()
+        arrays = many.arrays().values()
         fewer = type(many)(*(array[:4] for array in arrays))
         np.testing.assert_array_equal(fastvi.Mixture([fewer, shared], [1, 1]).sample(9, 7), whole[:9, :4])
         assert (fastvi.Mixture([many, shared], [1, 1]).sample(20, 8) != whole).any()
@@ -368,7 +368,7 @@ def assert_same(a, b):
         for ours, theirs in zip(a.components, b.components, strict=True):
             assert_same(ours, theirs)
     else:
-        ours, theirs = a._arrays(), b._arrays()
+        ours, theirs = a.arrays(), b.arrays()
         assert ours.keys() == theirs.keys()
         for name in ours:
             np.testing.assert_array_equal(ours[name], theirs[name], strict=True)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.decoder import block_form
 from fastvi.engine.states import user_form
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -219,7 +220,7 @@ def test_executors_and_checkpoints(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(fastvi.log_marginal(model, x, checkpoint=path), expected)
     assert seen[-1] == (4096, 4096)
-    form = model._form(np.ones(9, bool), "float64")
+    form = rules_of(model).form(np.ones(9, bool), "float64")
     batch = form.batch(form.data.terms(x))
     twin = pickle.loads(pickle.dumps(batch))
     for mine, other in zip(batch.moments(1), twin.moments(1), strict=True):
@@ -258,14 +259,14 @@ def test_random_decoders(data):
 
 
 def finite_differences(model, x, weights, observed, name, step=1e-5):
-    arrays = model._arrays()
+    arrays = model.arrays()
     out = np.empty_like(arrays[name])
     for index in np.ndindex(out.shape):
         ends = []
         for sign in (1, -1):
             moved = arrays[name].copy()
             moved[index] += sign * step
-            twin = fastvi.NeuralDecoder._from_arrays({**arrays, name: moved})
+            twin = fastvi.NeuralDecoder.from_arrays({**arrays, name: moved})
             ends.append(weights @ fastvi.log_marginal(twin, x, observed=observed))
         out[index] = (ends[0] - ends[1]) / (2 * step)
     return out
@@ -290,7 +291,7 @@ def test_gradient_against_finite_differences(sizes, activation, noise_std):
     weights = np.array([1.0, -0.5, 0.0, 2.0, 0.3])
     observed = np.random.default_rng(0).random((5, sizes[-1])) < 0.7
     gradient = fastvi.log_marginal_gradient(model, x, data_weights=weights, observed=observed)
-    names = [name for name in model._arrays() if name not in ("activation", "likelihood")]
+    names = [name for name in model.arrays() if name not in ("activation", "likelihood")]
     assert list(gradient) == names
     for name in names:
         expected = finite_differences(model, x, weights, observed, name)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.annealing import chains, hamiltonian, targets
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.decoder import row_network
-from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
+from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 from fastvi.models.linear_gaussian import _solve
 
 ais = fastvi.annealed_importance_sampling
@@ -58,9 +59,11 @@ def target(model, x):
 
 
 def weights_of(model, x, num_steps, num_chains, seed, *, initial="prior", num_leapfrog=10, states=None):
-    clean = checked_data(model, x)
+    clean = rules_of(model).check_data(x, None)[0]
     schedule = Schedule(num_steps, num_chains, seed, quiet, states)
-    return log_weights(model, clean, checked_initial(model, initial, len(clean)), num_leapfrog, schedule)
+    return log_weights(
+        rules_of(model), clean, checked_initial(rules_of(model), initial, len(clean)), num_leapfrog, schedule
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -144,7 +147,7 @@ def test_the_mean_weight_is_p_of_x(name, num_steps):
 def test_reversed_chains_from_the_posterior_have_a_mean_of_one_over_p_of_x(name):
     model, num_chains = MODELS[name], 1500
     x = model.sample(3, 1)[1]
-    _, factor, mean, _ = model._solved(x, None)
+    _, factor, mean, _ = rules_of(model).solved(x, None)
     noise = _solve(factor, RNG.normal(size=(3 * num_chains, model.num_latents)))
     latents = mean + noise.reshape(num_chains, 3, -1)
     above = ais(model, x, num_temperatures=40, num_chains=num_chains, seed=5, latents=latents)

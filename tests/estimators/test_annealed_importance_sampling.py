@@ -11,6 +11,7 @@ import pytest
 
 import fastvi
 from fastvi.engine.annealing import chains, machines
+from fastvi.engine.annealing.chains import Schedule
 from fastvi.kernels.cpu.annealing.annealing_layers import draw_layer, sum_layer
 from fastvi.kernels.cpu.annealing.annealing_words import MACHINES as MACHINE_TAG
 from fastvi.kernels.cpu.dense.picked_rows import WIDTH, add_picked_rows, add_picked_rows_loops
@@ -42,12 +43,12 @@ def quiet(count):
 
 def log_weights(model, num_temperatures, num_chains, seed=0):
     """Relative to independent units."""
-    weights = machines.layer_log_weights if len(model._arrays()) == 3 else machines.pair_log_weights
-    return weights(*model._arrays().values(), num_temperatures, num_chains, seed, quiet)
+    weights = machines.layer_log_weights if len(model.arrays()) == 3 else machines.pair_log_weights
+    return weights(*model.arrays().values(), Schedule(num_temperatures, num_chains, seed, quiet))
 
 
 def naive_log_weight(model, *rest):
-    arrays = [array.tolist() for array in model._arrays().values()]
+    arrays = [array.tolist() for array in model.arrays().values()]
     chain = naive_annealing.rbm_log_weight if len(arrays) == 3 else naive_annealing.bm_log_weight
     return chain(*arrays, *rest)
 
@@ -127,17 +128,17 @@ def test_reversed_chains_from_exact_states_have_a_mean_of_one_over_z(model):
 def test_reversed_chains_are_those_of_the_definition(name, num_temperatures):
     model, seed = MACHINES[name], 2**40 + 7
     rng = np.random.default_rng(5)
-    num_units = len(model._arrays()["visible_bias" if len(model._arrays()) == 3 else "bias"])
-    if num_units > 5 or len(model._arrays()) == 3:
+    num_units = len(model.arrays()["visible_bias" if len(model.arrays()) == 3 else "bias"])
+    if num_units > 5 or len(model.arrays()) == 3:
         states = (rng.random((3, num_units)) < 0.5).astype(np.uint8)
     else:
         states = np.eye(3, num_units, dtype=np.uint8)
-    if len(model._arrays()) == 2:  # drop units until none excludes another
+    if len(model.arrays()) == 2:  # drop units until none excludes another
         for state in states:
             for i in range(num_units):
                 state[i] &= not np.isinf(model.couplings[i][state == 1]).any()
-    weights = machines.layer_log_weights if len(model._arrays()) == 3 else machines.pair_log_weights
-    found = weights(*model._arrays().values(), num_temperatures, 3, seed, quiet, states)
+    weights = machines.layer_log_weights if len(model.arrays()) == 3 else machines.pair_log_weights
+    found = weights(*model.arrays().values(), Schedule(num_temperatures, 3, seed, quiet, states))
     for chain, value in enumerate(found):
         expected = -naive_log_weight(model, num_temperatures, seed, chain, states[chain].tolist())
         assert abs(value - expected) <= 1e-10 * max(1.0, abs(expected) / 100)
@@ -185,7 +186,7 @@ def test_chains_are_where_the_exact_distribution_has_them():
 )
 def test_independent_units_have_no_error(model, num_temperatures):
     estimate = ais(model, num_temperatures=num_temperatures, num_chains=20)
-    biases = np.concatenate([array for array in model._arrays().values() if array.ndim == 1])
+    biases = np.concatenate([array for array in model.arrays().values() if array.ndim == 1])
     assert math.isclose(estimate.log_marginal[0], np.logaddexp(0, biases).sum(), rel_tol=1e-13)
     assert estimate.std_error[0] == 0.0
     assert math.isclose(estimate.ess[0], 20.0, rel_tol=1e-12)

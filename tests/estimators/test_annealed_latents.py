@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.annealing import chains
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.decoder import row_network
-from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
+from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
 ais = fastvi.annealed_importance_sampling
 RNG = np.random.default_rng(11)
@@ -104,14 +105,16 @@ def first_logits(name):
 
 
 def weights_of(name, num_steps, num_chains, seed, states=None, num_data=3):
-    model, x = MODELS[name], checked_data(MODELS[name], data(name, num_data))
+    model, x = MODELS[name], rules_of(MODELS[name]).check_data(data(name, num_data), None)[0]
     schedule = Schedule(num_steps, num_chains, seed, quiet, states)
-    return log_weights(model, x, checked_initial(model, first(name, num_data), num_data), 10, schedule)
+    return log_weights(
+        rules_of(model), x, checked_initial(rules_of(model), first(name, num_data), num_data), 10, schedule
+    )
 
 
 def naive_joint(model, x_n):
     """log p(x_n, z) as a function of z, of Python's own numbers."""
-    arrays = {} if isinstance(model, fastvi.LogJoint) else model._arrays()
+    arrays = {} if isinstance(model, fastvi.LogJoint) else model.arrays()
     lists = {name: array.tolist() for name, array in arrays.items()}
     if isinstance(model, fastvi.BinarySparseCoding):
         w, b, s, prior = lists["weights"], lists["bias"], lists["noise_std"], lists["prior_logits"]
@@ -132,12 +135,12 @@ def naive_joint(model, x_n):
     if not model.is_deep:
         return lambda z: naive.sbn_log_joint(lists["weights"], lists["bias"], lists["prior_logits"], x_n, z)
     if isinstance(model.prior, fastvi.SigmoidBeliefNetwork):
-        upper = [array.tolist() for array in model.prior._arrays().values()]
+        upper = [array.tolist() for array in model.prior.arrays().values()]
         return lambda z: (
             naive.sbn_log_likelihood(lists["weights"], lists["bias"], x_n, z)
             + naive.sbn_log_marginal(*upper, z)
         )
-    machine = [array.tolist() for array in model.prior._arrays().values()]
+    machine = [array.tolist() for array in model.prior.arrays().values()]
     every = naive.log_sum_exp(naive.bm_log_joint(*machine, z) for z in naive.states(model.num_latents))
     return lambda z: (
         naive.sbn_log_likelihood(lists["weights"], lists["bias"], x_n, z)
@@ -220,7 +223,7 @@ def test_one_temperature_from_the_prior_is_importance_sampling():
     """log w = log p(x | z) of draws from the prior."""
     model, x = MODELS["network"], data("network")
     schedule = Schedule(1, 50, 3, quiet)
-    found = log_weights(model, checked_data(model, x), model.prior, 10, schedule)
+    found = log_weights(rules_of(model), rules_of(model).check_data(x, None)[0], model.prior, 10, schedule)
     chances = [naive.sigmoid(t) for t in model.prior_logits]
     for n in range(3):
         for chain in range(0, 50, 7):
@@ -291,14 +294,14 @@ def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, 
 def test_a_chain_depends_on_seed_datum_and_number_alone(name):
     def found(num_data, num_chains, seed):
         model = MODELS[name]
-        x = checked_data(model, data(name, 5)[:num_data])
+        x = rules_of(model).check_data(data(name, 5)[:num_data], None)[0]
         schedule = Schedule(4, num_chains, seed, quiet)
-        return log_weights(model, x, fastvi.Uniform(model.num_latents), 10, schedule)
+        return log_weights(rules_of(model), x, fastvi.Uniform(model.num_latents), 10, schedule)
 
     many = found(5, 40, 7)
     assert found(2, 3, 7).tobytes() == many[:2, :3].tobytes()
     assert not (many == found(5, 40, 8)).all(axis=1).any()
-    x = np.repeat(checked_data(MODELS[name], data(name, 1)), 2, axis=0)  # one datum twice
+    x = np.repeat(rules_of(MODELS[name]).check_data(data(name, 1), None)[0], 2, axis=0)  # one datum twice
     twice = log_weights(
         MODELS[name], x, fastvi.Uniform(MODELS[name].num_latents), 10, Schedule(4, 40, 7, quiet)
     )

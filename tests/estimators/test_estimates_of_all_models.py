@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.estimators import sampling_run
 
@@ -72,7 +73,7 @@ def data_of(model, num=NUM_DATA, seed=1):
 def proposal_of(model, num=None, seed=2):
     rng = np.random.default_rng(seed)
     shape = (model.num_latents,) if num is None else (num, model.num_latents)
-    if model._real_latents:
+    if rules_of(model).real_latents:
         return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
     return fastvi.Bernoulli(rng.normal(size=shape))
 
@@ -81,7 +82,7 @@ def log_weights(model, x, q, num_samples, seed):
     """(N, K) by the model's own log joint, which is tested against pure Python."""
     z = q.sample(num_samples, seed)
     if len(z) and z.shape[1] == 1:  # parameters (d,): datum n draws as the n-th of many would
-        wide = [np.broadcast_to(value, (len(x), *value.shape)) for value in q._arrays().values()]
+        wide = [np.broadcast_to(value, (len(x), *value.shape)) for value in q.arrays().values()]
         z = type(q)(*wide).sample(num_samples, seed)
     return (model.log_joint(x, z) - q.log_prob(z)).T
 
@@ -120,7 +121,7 @@ def test_mixtures(name):
     estimate = fastvi.estimate_log_marginal(model, x, proposal=mixture, num_samples=400, seed=3)
     whole = fastvi.Mixture(
         [own, type(own)(*(np.broadcast_to(v, (NUM_DATA, model.num_latents)) for v in (
-            (known.logits,) if not model._real_latents else (known.mean, known.std)
+            (known.logits,) if not rules_of(model).real_latents else (known.mean, known.std)
         )))],
         [3.0, 1.0],
     )  # fmt: skip
@@ -332,7 +333,7 @@ def test_same_bits_for_threads_workers_and_batches(monkeypatch, set_threads, nam
     with ThreadPoolExecutor(2) as pool:
         seen.add(bits(ask(x, q, executor=pool)))
     assert len(seen) == 1
-    shorter = ask(x[:2], q._from_arrays({k: v[:2] for k, v in q._arrays().items()}))
+    shorter = ask(x[:2], q.from_arrays({k: v[:2] for k, v in q.arrays().items()}))
     assert np.array_equal(shorter.log_marginal, whole.log_marginal[:2])
 
 

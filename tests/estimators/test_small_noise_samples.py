@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from test_small_noise import EPS, KINDS, NOISES, check, coding_case
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.run import threads
-from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
+from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
 NUM = 8  # samples
 MIXED = np.array([1e20, 0.3, -2.0])
@@ -44,7 +45,7 @@ def test_samples_of_sparse_coding_are_as_exact_as_a_direct_sum(noise_std):
             estimate = fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=NUM, seed=3)
             found = {
                 "estimate": estimate.log_marginal,
-                "joint": model._sampled_joint(x, np.ascontiguousarray(z)).value,  # of sampled fits
+                "joint": rules_of(model).sampled_joint(x, np.ascontiguousarray(z)).value,  # of sampled fits
             }
             for name in ("reconstruction", "joint", "log_ratio"):
                 bound = fastvi.elbo(model, x, q, num_samples=NUM, seed=3, decomposition=name)
@@ -66,8 +67,10 @@ def sure_of(model):
 
 def chains(model, x, initial, num_steps, states=None, num_leapfrog=2):
     schedule = Schedule(num_steps, 2, 5, lambda count: None, states)
-    initial = checked_initial(model, initial, len(x))
-    return log_weights(model, checked_data(model, x), initial, num_leapfrog, schedule)
+    initial = checked_initial(rules_of(model), initial, len(x))
+    return log_weights(
+        rules_of(model), rules_of(model).check_data(x, None)[0], initial, num_leapfrog, schedule
+    )
 
 
 def chains_by_residuals(numbers, model, means, x, logits, num_steps, states=None):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 
 NUM_DATA = 7
 NAMES = (
@@ -79,7 +80,7 @@ def data_of(model, num=NUM_DATA):
 
 def q_of(model, num=NUM_DATA):
     rng, shape = np.random.default_rng(2), (num, model.num_latents)
-    if model._real_latents:
+    if rules_of(model).real_latents:
         return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
     return fastvi.Bernoulli(rng.normal(size=shape))
 
@@ -92,7 +93,7 @@ def full_q_of(model, num=NUM_DATA):
 
 
 def of_rows(q, rows):
-    return type(q)(*(array[rows] for array in q._arrays().values()))
+    return type(q)(*(array[rows] for array in q.arrays().values()))
 
 
 def seen_of(model, num=NUM_DATA):
@@ -113,7 +114,7 @@ def joints(model, x, rows):
 
 
 def posterior(model, x, rows, observed=None):
-    if model._real_latents:
+    if rules_of(model).real_latents:
         return [fastvi.log_marginal(model, x, observed=observed)]
     one_state = observed is None and isinstance(model, fastvi.BoltzmannMachine)
     top_k = 1 if one_state else 3
@@ -130,19 +131,23 @@ def forms(model):
     """Of the exact ELBO."""
     if isinstance(model, fastvi.LogJoint | fastvi.BoltzmannMachine | fastvi.RestrictedBoltzmannMachine):
         return "joint", "log_ratio"
-    return ("reconstruction", "joint") if model._real_latents else ("reconstruction", "joint", "log_ratio")
+    return (
+        ("reconstruction", "joint")
+        if rules_of(model).real_latents
+        else ("reconstruction", "joint", "log_ratio")
+    )
 
 
 def bounds(model, x, rows, observed=None):
     out = []
-    for q in [q_of(model)] + ([full_q_of(model)] if model._real_latents else []):
+    for q in [q_of(model)] + ([full_q_of(model)] if rules_of(model).real_latents else []):
         own = of_rows(q, rows)
         for form in forms(model):
             out += parts(fastvi.elbo(model, x, own, decomposition=form, observed=observed), BOUND)
-        if isinstance(model, fastvi.LinearGaussian) or not model._real_latents:
+        if isinstance(model, fastvi.LinearGaussian) or not rules_of(model).real_latents:
             out.append(fastvi.kl_to_posterior(model, x, own, observed=observed))
             out.append(fastvi.kl_from_posterior(model, x, own, observed=observed))
-        if not model._real_latents:
+        if not rules_of(model).real_latents:
             out.append(fastvi.chi_square_bound(model, x, own, observed=observed))
     return out
 
@@ -158,7 +163,7 @@ def seen_only(question):
 
 
 def of_fit(fit):
-    return [fit.objective, fit.converged, *fit.q._arrays().values()]
+    return [fit.objective, fit.converged, *fit.q.arrays().values()]
 
 
 def fitted(objective):
@@ -166,15 +171,15 @@ def fitted(objective):
 
 
 def encoder_of(model, x):
-    d, rng = model.num_latents * (2 if model._real_latents else 1), np.random.default_rng(6)
+    d, rng = model.num_latents * (2 if rules_of(model).real_latents else 1), np.random.default_rng(6)
     pairs = [(rng.normal(size=(8, x.shape[1])) / 4, rng.normal(size=8))]
     pairs.append((rng.normal(size=(d, 8)) / 4, rng.normal(size=d)))
-    return fastvi.Encoder(pairs, "tanh", "normal" if model._real_latents else "bernoulli")
+    return fastvi.Encoder(pairs, "tanh", "normal" if rules_of(model).real_latents else "bernoulli")
 
 
 def encoded(model, x, rows):
     q = encoder_of(model, x)(x)
-    return [*q._arrays().values(), q.entropy(), q.log_prob(q_of(model).sample(3, 4)[:, rows]).T, q.mean]
+    return [*q.arrays().values(), q.entropy(), q.log_prob(q_of(model).sample(3, 4)[:, rows]).T, q.mean]
 
 
 def gaps(model, x, rows):
@@ -182,7 +187,7 @@ def gaps(model, x, rows):
     options = {"num_epochs": 0, "amortization_gap": True}
     options |= {"num_samples": 2} if isinstance(model, fastvi.NeuralDecoder) else {}
     fit = fastvi.fit_encoder(model, x, encoder_of(model, x), **options)
-    return [fit.amortization_gap, *fit.q._arrays().values()]
+    return [fit.amortization_gap, *fit.q.arrays().values()]
 
 
 EXACT = {
@@ -244,7 +249,9 @@ def estimates(model, x, num):
             continue  # its data are no vectors
         found = fastvi.estimate_log_marginal(model, x, proposal=proposal, num_samples=200, seed=3)
         out += parts(found, names)
-    form = "joint" if isinstance(model, fastvi.LogJoint) or model._prior() is None else "reconstruction"
+    form = (
+        "joint" if isinstance(model, fastvi.LogJoint) or rules_of(model).prior() is None else "reconstruction"
+    )
     for decomposition in (form, "log_ratio"):
         q = of_rows(q_of(model), slice(num))
         out += parts(fastvi.elbo(model, x, q, num_samples=50, decomposition=decomposition), BOUND)

@@ -224,7 +224,7 @@ def variations():
     """Each differs in one thing from ``ask()``."""
     model, x = network(5, 12), random_bits(3, 5)
     mask = np.array([True, True, False, True, True])
-    weights, bias, prior = model._arrays().values()
+    weights, bias, prior = model.arrays().values()
     twin = fastvi.SigmoidBeliefNetwork(weights, bias, prior)
     ask = functools.partial(fastvi.log_marginal, model, x)
     other_x = x.copy()

@@ -66,11 +66,11 @@ def masks_of(model, num_data):
 
 def moved(model, name, index, by):
     """The model with one number of one parameter changed; a coupling keeps its mirror image."""
-    arrays = {key: array.copy() for key, array in model._arrays().items()}
+    arrays = {key: array.copy() for key, array in model.arrays().items()}
     arrays[name][index] += by
     if name.endswith("couplings"):
         arrays[name][index[::-1]] += by
-    return type(model)._from_arrays(arrays)
+    return type(model).from_arrays(arrays)
 
 
 def value(model, x, weights, observed):
@@ -98,7 +98,7 @@ def check_by_differences(model, x, weights, observed, step=1e-4):
     the smaller one; and rounding, divided by the step.
     """
     gradient = fastvi.log_marginal_gradient(model, x, data_weights=weights, observed=observed)
-    arrays = model._arrays()
+    arrays = model.arrays()
     assert {name: array.shape for name, array in gradient.items()} == {
         name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"
     }
@@ -142,10 +142,10 @@ def test_differences_in_a_random_direction(name, seed, data):
             np.fill_diagonal(array, 0.0)
 
     def at(step):
-        arrays = dict(model._arrays())
+        arrays = dict(model.arrays())
         for key, array in change.items():
             arrays[key] = arrays[key] + step * array
-        return value(type(model)._from_arrays(arrays), x, weights, observed)
+        return value(type(model).from_arrays(arrays), x, weights, observed)
 
     one, two = ((at(h) - at(-h)) / (2 * h) for h in (1e-4, 2e-4))
     found = sum((gradient[key] * change[key]).sum() for key in gradient)
@@ -235,7 +235,7 @@ def torch_gradient(model, x, weights, observed):
     torch = pytest.importorskip("torch")
     p = {
         name: torch.tensor(array.copy(), requires_grad=True)
-        for name, array in model._arrays().items()
+        for name, array in model.arrays().items()
         if array.dtype.kind == "f"
     }
     data = torch.tensor(np.asarray(x, np.float64))
@@ -318,7 +318,7 @@ def test_differences_where_products_underflow(case):
     chosen = list(entries(gradient))
     for index in rng.choice(len(chosen), 20, replace=False):
         name, place, found = chosen[index]
-        if model._arrays()[name][place] == NEVER:
+        if model.arrays()[name][place] == NEVER:
             continue
         one, two = (
             (value(moved(model, name, place, h), x, weights, None)
@@ -374,7 +374,7 @@ def test_weights_of_zero(name):
 def test_no_data(name):
     model = SMALL[name]()
     gradient = fastvi.log_marginal_gradient(model, np.empty((0, model.num_pixels)))
-    shapes = {key: array.shape for key, array in model._arrays().items() if array.dtype.kind == "f"}
+    shapes = {key: array.shape for key, array in model.arrays().items() if array.dtype.kind == "f"}
     assert {key: array.shape for key, array in gradient.items()} == shapes
     assert all((array == 0).all() for array in gradient.values())
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large, largest_reach, reach
 from fastvi.engine.expectation import q_draws
 from fastvi.engine.states import form as forms
@@ -415,7 +416,7 @@ def test_log_joints_of_given_states():
     x, z = all_data(3), all_data(3)
     found = CANCELLING.log_joint(x[:, None], z[None])
     np.testing.assert_allclose(found, [exact_log_joints(CANCELLING, row, z) for row in x], rtol=1e-14)
-    joint = CANCELLING._sampled_joint(x, np.tile(z, (8, 1, 1)))
+    joint = rules_of(CANCELLING).sampled_joint(x, np.tile(z, (8, 1, 1)))
     np.testing.assert_allclose(joint.value, found, rtol=1e-14)
 
 
@@ -554,7 +555,7 @@ def test_no_probability_is_above_one(case):
 def test_a_gpu_refuses_large_weights():
     from fastvi.engine.cuda.place import Unsupported, cuda_form
 
-    form = CANCELLING._form(np.ones(3, bool), "float64")
+    form = rules_of(CANCELLING).form(np.ones(3, bool), "float64")
     with pytest.raises(Unsupported, match=r"^device='cuda' sums networks of smaller weights than this one"):
         cuda_form(form)
 

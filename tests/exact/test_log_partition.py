@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.posterior import log_sum
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.form import Form
@@ -49,19 +50,19 @@ def random_bits(num_data, num_units, seed=1):
 
 def rounding(model):
     """A bound on the rounding error of log Z and of log marginals: each term is rounded a few times."""
-    arrays = model._arrays().values()
+    arrays = model.arrays().values()
     largest = sum(np.abs(array[np.isfinite(array)]).sum() for array in arrays)
     return 16 * EPS * (largest + model.num_pixels + model.num_latents + 1)
 
 
 def naive_log_partition(model):
     name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    return getattr(naive, f"{name}_log_partition")(*(array.tolist() for array in model._arrays().values()))
+    return getattr(naive, f"{name}_log_partition")(*(array.tolist() for array in model.arrays().values()))
 
 
 def naive_log_marginal(model, x, observed=None, normalized=False):
     name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    parameters = [array.tolist() for array in model._arrays().values()]
+    parameters = [array.tolist() for array in model.arrays().values()]
     masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
     sums = getattr(naive, f"{name}_log_marginal")
     return np.array([sums(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]) - (
@@ -119,7 +120,7 @@ def test_the_smaller_layer_is_summed_whichever_it_is(shape):
     model = restricted(*shape, seed=3)
     found = fastvi.log_partition(model)
     assert_close(found, naive_log_partition(model), rounding(model))
-    weights, visible, hidden = model._arrays().values()
+    weights, visible, hidden = model.arrays().values()
     exchanged = fastvi.RestrictedBoltzmannMachine(weights.T, hidden, visible)
     assert abs(fastvi.log_partition(exchanged) - found) <= 2 * rounding(model)
     if sum(shape) < 10:
@@ -152,7 +153,7 @@ def test_larger_sizes_against_vectorised_enumeration(d, scale, exclusive):
 @pytest.mark.parametrize("shape", [(70, 13), (13, 70)])
 def test_a_larger_restricted_machine(shape):
     model = restricted(*shape)
-    weights, above, below = model._arrays().values()
+    weights, above, below = model.arrays().values()
     if shape[0] < shape[1]:
         weights, above, below = weights.T, below, above
     states = (np.arange(1 << 13)[:, None] >> np.arange(13)) & 1
@@ -358,7 +359,7 @@ INHIBITED = {
 @pytest.mark.parametrize("name", INHIBITED)
 def test_strong_inhibition_is_summed_again_in_log_space(name, caplog):
     model = INHIBITED[name]()
-    form = model._partition_form()
+    form = rules_of(model).partition_form()
     batch = form.batch(form.data.terms(np.empty((1, 0), np.uint8)))
     lost = batch.sums(0)
     assert log_sum.uncertain(form, batch.terms, lost.bound, lost.log()).size, (
@@ -392,7 +393,7 @@ def test_clamped_data_are_summed_again_in_log_space(caplog):
 
 def test_the_log_space_path_equals_the_fast_one():
     model, x, observed = machine(13, exclusive=0.1), random_bits(5, 13), np.arange(13) < 2
-    form = model._form(observed, "float64")
+    form = rules_of(model).form(observed, "float64")
     assert isinstance(form, PairForm)
     seen = x[:, observed]
     slow = log_sum.log_space_sums_of(form, form.data.terms(seen), np.full(5, -np.inf), Run())
@@ -546,7 +547,9 @@ def test_same_bits_from_executors(processes):
     }
     cases = {name: case() for name, case in CASES.items()}
     assert all(
-        len(case[0]._partition_form().wave_starts()) > 1 for case in cases.values() if case[0].num_pixels > 11
+        len(rules_of(case[0]).partition_form().wave_starts()) > 1
+        for case in cases.values()
+        if case[0].num_pixels > 11
     )
     with ProcessPoolExecutor(2, **spawn) if processes else ThreadPoolExecutor(2) as executor:
         for case in cases.values():

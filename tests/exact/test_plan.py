@@ -13,8 +13,10 @@ import pytest
 from test_log_marginal import random_network
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.states import form as forms
 from fastvi.exact.plan import duration
+from fastvi.rules.sigmoid_belief_network import SigmoidBeliefNetworkRules
 
 
 def machine(num_units):
@@ -45,7 +47,7 @@ def test_shards_are_waves_times_chunks(monkeypatch):
     monkeypatch.setattr(forms.Form, "wave_tiles", 3)
     monkeypatch.setattr(forms, "CHUNK_DATA", 10)
     model = random_network(5, 13)
-    tiles = model._form(np.ones(5, bool), "float64").tiling.num_tiles
+    tiles = rules_of(model).form(np.ones(5, bool), "float64").tiling.num_tiles
     assert fastvi.plan(model, 25).shards == 3 * -(-tiles // 3)
 
 
@@ -54,7 +56,7 @@ def test_shards_are_waves_times_chunks(monkeypatch):
 def test_out_of_reach_is_planned_all_the_same():
     found = fastvi.plan(machine(64), question="log_partition")
     assert found.states == 2**64
-    waves = 2**64 / machine(64)._partition_form().wave_states(0)
+    waves = 2**64 / rules_of(machine(64)).partition_form().wave_states(0)
     assert found.predicted_seconds >= waves > 86400
     assert "2^64" in str(found)
     assert found.bytes < 2**30
@@ -153,8 +155,8 @@ def test_of_many_masks_a_few_are_measured(monkeypatch):
     model, rng = random_network(60, 6), np.random.default_rng(3)
     observed = np.unique(rng.random((2000, 60)) < rng.random((2000, 1)), axis=0)
     made = []
-    make = fastvi.SigmoidBeliefNetwork._form
-    monkeypatch.setattr(fastvi.SigmoidBeliefNetwork, "_form", lambda *args: made.append(1) or make(*args))
+    make = SigmoidBeliefNetworkRules.form
+    monkeypatch.setattr(SigmoidBeliefNetworkRules, "form", lambda *args: made.append(1) or make(*args))
     found = fastvi.plan(model, len(observed), observed=observed)
     assert (found.states, found.shards) == (len(observed) * 64, len(observed))
     assert len(made) <= 20

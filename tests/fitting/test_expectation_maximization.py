@@ -32,7 +32,7 @@ KINDS = {"coding": coding, "linear": linear}
 
 
 def lists(model):
-    arrays = model._arrays()
+    arrays = model.arrays()
     kept = [arrays["weights"].tolist(), arrays["bias"].tolist(), model.noise_std]
     return [*kept, arrays["prior_logits"].tolist()] if "prior_logits" in arrays else kept
 
@@ -86,7 +86,7 @@ def test_it_ends_where_the_gradient_is_0_and_stays(kind):
         assert np.abs(value).max() < 1e-6 * len(x), name
     assert fit.objective == pytest.approx(fastvi.log_marginal(fit.model, x).mean(), rel=1e-13)
     again = one_step(fit.model, x)
-    for name, value in fit.model._arrays().items():
+    for name, value in fit.model.arrays().items():
         assert np.allclose(getattr(again.model, name), value, atol=1e-5), name
 
 
@@ -114,7 +114,7 @@ def test_it_is_no_worse_than_adam():
 
 
 def bits(fit):
-    return b"".join(value.tobytes() for value in fit.model._arrays().values()) + fit.history.tobytes()
+    return b"".join(value.tobytes() for value in fit.model.arrays().values()) + fit.history.tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

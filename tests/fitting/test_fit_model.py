@@ -125,7 +125,7 @@ def test_the_first_step_goes_up_the_mean_gradient_of_its_batch():
 
 
 def bits(fit):
-    return b"".join(value.tobytes() for value in fit.model._arrays().values()) + fit.history.tobytes()
+    return b"".join(value.tobytes() for value in fit.model.arrays().values()) + fit.history.tobytes()
 
 
 def test_same_bits_for_any_number_of_threads(set_threads):

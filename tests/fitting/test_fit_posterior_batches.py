@@ -7,6 +7,7 @@ import pytest
 from test_log_marginal import random_network
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.mean_field import block_mean_field
 
@@ -63,7 +64,7 @@ def test_tables_of_log_joints(d, likelihood):
     """Twelve latents are four tiles."""
     model = decoder(d, likelihood, None if likelihood == "bernoulli" else 0.6)
     x = model.sample(11, 1)[1]
-    form = model._form(np.ones(5, bool), "float64")
+    form = rules_of(model).form(np.ones(5, bool), "float64")
     terms = form.data.terms(x)
     found = block_mean_field.log_joint_tables(form, terms.linear) + terms.constant[:, None]
     numbers = np.arange(1 << d)
@@ -95,7 +96,7 @@ def test_a_fit_ends_where_the_gradient_is_small(scale):
     fit = fastvi.fit_posterior(model, x)
     assert fit.converged.all()
     mean = fit.q.mean
-    found = expected_log_joint(model._form(np.ones(40, bool), "float64"), x, fit.q.logits)
+    found = expected_log_joint(rules_of(model).form(np.ones(40, bool), "float64"), x, fit.q.logits)
     gradient = found.slope - mean * (1.0 - mean) * fit.q.logits
     assert np.sqrt(np.square(gradient).sum(axis=1)).max() <= 1e-6
 

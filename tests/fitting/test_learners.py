@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.q_moments import q_moments
 from fastvi.fitting.learners import ExactElbo, ImportanceWeighted, WakeSleep
 from fastvi.fitting.sampled_bound import step_seed
@@ -42,7 +43,7 @@ def encoder(num_pixels, d, hidden=5):
 def test_moments_under_q(num_pixels, d):
     model, logits, weights = network(num_pixels, d), 2 * RNG.normal(size=(5, d)), RNG.normal(size=5)
     logits[0, 0], logits[1, 0] = np.inf, -np.inf
-    found = q_moments(model._form(np.ones(num_pixels, bool), "float64"), logits, weights)
+    found = q_moments(rules_of(model).form(np.ones(num_pixels, bool), "float64"), logits, weights)
     z = states(d)
     mass = (np.exp(fastvi.Bernoulli(logits).log_prob(z[:, None])) * weights).sum(axis=1)
     on = 1 / (1 + np.exp(-(z @ model.weights.T + model.bias)))
@@ -264,10 +265,10 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
     """From a model whose weights are a tenth of the truth's, with a linear encoder."""
     truth = OTHERS[name]
     x = truth.sample(80, 1)[1]
-    arrays = truth._arrays()
+    arrays = truth.arrays()
     weight = "weights" if "weights" in arrays else "layer_0_weight"
-    start = type(truth)._from_arrays({**arrays, weight: 0.1 * arrays[weight]})
-    make = normal_encoder if truth._real_latents else linear_encoder
+    start = type(truth).from_arrays({**arrays, weight: 0.1 * arrays[weight]})
+    make = normal_encoder if rules_of(truth).real_latents else linear_encoder
     options = {
         "objective": objective, "encoder": make(6, truth.num_latents), "num_samples": 8, "num_epochs": 12,
         "batch_size": 20, "learning_rate": 0.05, "score": "bound",

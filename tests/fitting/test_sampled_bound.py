@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.run.threads import num_threads
 from fastvi.fitting.sampled_bound import REWEIGHTED, checked_estimator, sampled_bound
@@ -41,17 +42,17 @@ MODELS = {
     "normal prior": fastvi.NeuralDecoder(layers(2, 5, 6), "tanh", NORMAL),
     "both real": fastvi.NeuralDecoder(layers(2, 5, 4), "sigmoid", NORMAL, "gaussian", 0.6),
 }
-BINARY = [name for name, model in MODELS.items() if not model._real_latents]
+BINARY = [name for name, model in MODELS.items() if not rules_of(model).real_latents]
 REAL = [name for name in MODELS if name not in BINARY]
 
 
 def parameters_of(model, num_data):
-    width = model.num_latents * (2 if model._real_latents else 1)
+    width = model.num_latents * (2 if rules_of(model).real_latents else 1)
     return 0.5 * RNG.normal(size=(num_data, width))
 
 
 def q_of(model, parameters):
-    if not model._real_latents:
+    if not rules_of(model).real_latents:
         return fastvi.Bernoulli(parameters)
     mean, log_std = np.split(parameters, 2, axis=1)
     return fastvi.Normal(mean, np.exp(log_std))
@@ -124,7 +125,7 @@ def test_the_exact_gradient_is_that_of_enumeration():
     model = MODELS["network"]
     x, logits = model.sample(1, 2)[1], parameters_of(model, 1)
     q = fastvi.Bernoulli(logits)
-    exact = expected_log_joint(model._form(np.ones(5, bool), "float64"), x, logits).slope
+    exact = expected_log_joint(rules_of(model).form(np.ones(5, bool), "float64"), x, logits).slope
     exact = exact - q.mean * (1 - q.mean) * logits
     assert np.allclose(exact[0], enumerated_slope(model, x, logits[0], 2, False), atol=1e-8)
 
@@ -191,8 +192,8 @@ def test_the_gradient_in_the_model_is_that_of_the_value(name, weighted):
         "estimator": estimator_of(model, weighted),
     }
     found = sampled_bound(model, x, parameters, with_model=True, **options).of_model
-    arrays = model._arrays()
-    assert set(found) == set(model._learnable())
+    arrays = model.arrays()
+    assert set(found) == set(rules_of(model).learnable())
     for name, gradient in found.items():
         assert gradient.shape == arrays[name].shape
         for at in {0, gradient.size - 1}:
@@ -200,7 +201,7 @@ def test_the_gradient_in_the_model_is_that_of_the_value(name, weighted):
             for sign in (1, -1):
                 moved = np.array(arrays[name], dtype=np.float64)
                 moved.reshape(-1)[at] += sign * 1e-6
-                other = type(model)._from_arrays({**arrays, name: moved})
+                other = type(model).from_arrays({**arrays, name: moved})
                 ends.append(sampled_bound(other, x, parameters, **options).value.sum())
             assert gradient.reshape(-1)[at] == pytest.approx(
                 (ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-7

@@ -32,7 +32,7 @@ def parts(answer: Any, name: str = "answer", depth: int = 0) -> Iterator[tuple[s
                 yield from parts(getattr(answer, field.name), f"{name}.{field.name}", depth + 1)
     elif hasattr(answer, "_arrays") and type(answer).__module__.startswith("fastvi"):
         try:
-            arrays = answer._arrays()
+            arrays = answer.arrays()
         except TypeError:  # a log joint of the caller's
             arrays = {"repr": repr(answer)}
         yield f"{name}.type", type(answer).__name__

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
-from fastvi.models.enumerable import LogPrior
+from fastvi.rules.boltzmann_machine import BoltzmannMachineRules
 
 ORDINARY = strategies.ORDINARY
 
@@ -125,16 +126,16 @@ def test_leading_axes_broadcast(model):
 def test_the_prior_is_summed_out(name):
     prior = MODELS[name].prior
     z = np.array(naive.states(prior.num_pixels))
-    np.testing.assert_allclose(LogPrior(prior)(z), naive_log_prior(prior, z), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        rules_of(prior).log_prior(z), naive_log_prior(prior, z), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.fixture
 def sums_of_log_z(monkeypatch):
     """How often a Boltzmann machine's log Z was asked for."""
-    asked, form = [], fastvi.BoltzmannMachine._partition_form
-    monkeypatch.setattr(
-        fastvi.BoltzmannMachine, "_partition_form", lambda self: asked.append(1) or form(self)
-    )
+    asked, form = [], BoltzmannMachineRules.partition_form
+    monkeypatch.setattr(BoltzmannMachineRules, "partition_form", lambda self: asked.append(1) or form(self))
     return asked
 
 
@@ -226,7 +227,7 @@ def test_a_sample_is_a_pure_function_of_the_seed():
 
 def assert_same(a, b):
     assert type(a) is type(b)
-    ours, theirs = a._arrays(), b._arrays()
+    ours, theirs = a.arrays(), b.arrays()
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], strict=True)

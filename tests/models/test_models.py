@@ -216,7 +216,7 @@ def test_saturated_units_are_drawn_without_exception():
 
 @each_model
 def test_nothing_can_be_changed(model):
-    for name, array in model._arrays().items():
+    for name, array in model.arrays().items():
         with pytest.raises(AttributeError, match="immutable"):
             setattr(model, name, array)
         with pytest.raises(AttributeError, match="immutable"):
@@ -239,7 +239,7 @@ def test_what_was_passed_is_copied(order):
 
 def assert_same(a, b):
     assert type(a) is type(b)
-    ours, theirs = a._arrays(), b._arrays()
+    ours, theirs = a.arrays(), b.arrays()
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], strict=True)

@@ -249,7 +249,7 @@ def test_a_sample_is_a_pure_function_of_the_seed(model):
 
 def assert_same(a, b):
     assert type(a) is type(b)
-    ours, theirs = a._arrays(), b._arrays()
+    ours, theirs = a.arrays(), b.arrays()
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], strict=True)

@@ -428,7 +428,7 @@ def test_log_joint_leaves_its_arguments_alone():
 
 def assert_same(a, b):
     assert type(a) is type(b)
-    ours, theirs = a._arrays(), b._arrays()
+    ours, theirs = a.arrays(), b.arrays()
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], strict=True)

@@ -25,6 +25,7 @@ from test_log_partition import (
 )
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.posterior import log_sum, posteriors
 from fastvi.engine.run.runs import Run
 
@@ -94,7 +95,7 @@ def reference_rows(model, x, masks):
         fastvi.RestrictedBoltzmannMachine: "rbm",
         fastvi.BinarySparseCoding: "bsc",
     }[type(model)]
-    parameters = [array.tolist() for array in model._arrays().values()]
+    parameters = [array.tolist() for array in model.arrays().values()]
     for row, mask in zip(x.tolist(), masks, strict=True):
         yield getattr(naive, f"{name}_log_posterior")(*parameters, row, mask)
 
@@ -579,7 +580,7 @@ def test_moments_where_the_guard_fails(case, caplog):
 def test_means_are_those_of_the_log_space_path(case):
     model, x, observed = case()
     pixels = np.ones(model.num_pixels, bool) if observed is None else observed
-    form, seen = model._form(pixels, "float64"), np.ascontiguousarray(x[:, pixels])
+    form, seen = rules_of(model).form(pixels, "float64"), np.ascontiguousarray(x[:, pixels])
     evidence, mean = log_sum.log_sums_and_means(form, seen, Run())
     details = posteriors.details(form, seen, evidence, 1, Run(), pairwise=False)
     assert np.abs(details.mean - mean).max() <= slack_of(model, x)

@@ -86,10 +86,10 @@ def test_leading_axes_broadcast_as_those_of_a_network(model, of_x, of_z):
 @each_model
 def test_a_table_of_all_pairs(model):
     x, z = RNG.integers(0, 2, (6, 4)), RNG.integers(0, 2, (5, 3), dtype=np.uint8)
-    got = model._table(model._data(x), z)
+    got = model.table(model.clean_data(x), z)
     np.testing.assert_allclose(got, NETWORK.log_joint(x[:, None], z), rtol=1e-12)
-    assert model._table(model._data(x[:0]), z).shape == (0, 5)
-    assert model._table(model._data(x), z[:0]).shape == (6, 0)
+    assert model.table(model.clean_data(x[:0]), z).shape == (0, 5)
+    assert model.table(model.clean_data(x), z[:0]).shape == (6, 0)
 
 
 def test_pairs_take_one_call_of_a_vectorized_function():
@@ -107,11 +107,11 @@ def test_pairs_take_one_call_of_a_vectorized_function():
 def test_a_datum_of_any_shape_reaches_a_scalar_function():
     scalar = fastvi.LogJoint(lambda x_n, z: x_n * z[0], 1)
     np.testing.assert_array_equal(
-        scalar._table(scalar._data([1.0, 2.0]), np.array([[0], [1]])), [[0, 1], [0, 2]]
+        scalar.table(scalar.clean_data([1.0, 2.0]), np.array([[0], [1]])), [[0, 1], [0, 2]]
     )
     image = fastvi.LogJoint(lambda x_n, z: x_n[1, 0] * z[0], 1)
     images = np.arange(8.0).reshape(2, 2, 2)
-    np.testing.assert_array_equal(image._table(image._data(images), np.array([[1]])), [[2], [6]])
+    np.testing.assert_array_equal(image.table(image.clean_data(images), np.array([[1]])), [[2], [6]])
 
 
 def test_no_pixels():
@@ -204,7 +204,7 @@ WRONG_INPUT = [
     ("data without axes", lambda: MODELS["plain function"]._data(0.0), ValueError, r"^x must have shape \(num_data, \.\.\.\), got shape \(\)$"),
     ("sample", lambda: MODELS["plain function"].sample(1, 0), TypeError, r"^a LogJoint cannot be sampled from"),
     ("save", lambda: MODELS["plain function"].save("never written"), TypeError, r"^model must be one of .* got a LogJoint"),
-    ("arrays", lambda: MODELS["plain function"]._arrays(), TypeError, r"^a LogJoint cannot be saved"),
+    ("arrays", lambda: MODELS["plain function"].arrays(), TypeError, r"^a LogJoint cannot be saved"),
 ]
 NOT_COMPILED = [
     ("a dictionary of objects", lambda: scalar(lambda x_n, z: {"a": object()}["a"]), r"^fn must be a function fn\(x_n, z\) -> float that Numba can compile, x_n with 1 axes, got <function"),

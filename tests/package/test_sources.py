@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.engine.importance.proposals import BernoulliMixture
 
@@ -88,7 +89,7 @@ def test_calls_that_take_turns_on_a_worker_build_one_target_each(targets):
     """Four of them, job by job; what a worker keeps is bounded all the same."""
     jobs._kept.cache_clear()
     proposal = BernoulliMixture((np.zeros((1, 4)),), np.ones(1))
-    build = partial(MODEL._target, np.ones(6, bool), 0)
+    build = partial(rules_of(MODEL).sampling_target, np.ones(6, bool), 0)
     sources = [jobs.Source(build) for _ in range(2 * jobs._KEPT)]
     samplers = [jobs.Sampler(source, X, np.arange(3), proposal, 7) for source in sources]
     for _ in range(3):
