@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.core import validation
+from fastvi.core.functions import log_sigmoid
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.registry import rules_of
-from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.expectations import half_log_square_sum
 from fastvi.inputs.data import Group

@@ -19,11 +19,12 @@ from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.cuda.place import Unsupported
-from fastvi.engine.expectation.expected_joint import log_ratio
+from fastvi.engine.expectation.expectations import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
 from fastvi.engine.importance.targets import JOINT, WEIGHT
-from fastvi.inputs.data import NO_SUM, Group, refuse_device_data
+from fastvi.engine.states.remote_data import refuse_pixels
+from fastvi.inputs.data import NO_SUM, Group
 from fastvi.inputs.options import check_device, check_limits
 from fastvi.inputs.variational import drawn_from, read_bound
 from fastvi.models.base import LatentVariableModel
@@ -184,7 +185,7 @@ def elbo(
         form_of = decomposition or ("joint" if rules.prior() is None else "reconstruction")
         kl = _kl_to_prior(rules, group)
         if group.free.size == 0:  # all units were observed
-            refuse_device_data(group.x, NO_SUM)
+            refuse_pixels(group.x, NO_SUM)
             closed = rules.closed_form(group.x, group.observed)
             found = _Bound(closed, closed + kl, closed, np.zeros(len(closed)))
         elif num_samples is None:

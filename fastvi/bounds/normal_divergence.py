@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastvi.bounds.kl_divergence import triangular_kl
-from fastvi.distributions.multivariate_normal import (
-    MultivariateNormal,
-    moments_of,
-    solve_lower,
-    times_vectors,
-)
+from fastvi.distributions.multivariate_normal import MultivariateNormal, moments_of
 from fastvi.distributions.normal import Normal
+from fastvi.engine.linalg.triangular import solve_lower, times_vectors
 from fastvi.rules.base import NormalPosterior
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastvi.cli.group import WrongInput
 from fastvi.core.archives import Archive, Damaged, TooLarge, read_npy
 from fastvi.core.files import open_regular
-from fastvi.datasets import load_idx
+from fastvi.datasets.idx import load_idx
 
 _USUAL_KEYS = ("x", "images")
 

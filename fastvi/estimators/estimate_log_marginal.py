@@ -19,8 +19,9 @@ from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.engine.run.runs import Run
+from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
-from fastvi.inputs.data import NO_SUM, groups_of, read_data, refuse_device_data
+from fastvi.inputs.data import NO_SUM, groups_of, read_data
 from fastvi.inputs.options import check_device, check_progress
 from fastvi.inputs.question import exact_log_z
 from fastvi.inputs.variational import of_latents, read_proposal
@@ -179,7 +180,7 @@ def _samplers(
     for group in groups_of(rules, data, mask):
         members = group.members
         if group.free.size == 0:
-            refuse_device_data(group.x, NO_SUM)
+            refuse_pixels(group.x, NO_SUM)
             closed.append(certain(members, rules.closed_form(group.x, group.observed), num_samples))
             continue
         with_prior = not isinstance(q, Ancestral)

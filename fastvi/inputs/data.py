@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.rules.base import Rules
 
 NO_SUM = "where log p(x) takes no sum over states (that is computed on the CPU)"  # so its data must be there
@@ -38,12 +39,6 @@ def is_on_host(x: Any) -> bool:
     return not on_device(x)
 
 
-def refuse_device_data(x: Any, why: str) -> None:
-    """Refuse data of a GPU where more is read of them than their terms; ``x`` is what ``read_data`` gave."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"x must lie on the host {why}, got an array of a GPU")
-
-
 def on_device_of(result: np.ndarray, groups: list[Group]) -> Any:
     """Return the result where the data lie: a device array for data of a GPU."""
     for group in groups:
@@ -68,7 +63,7 @@ def read_data(
         refuse_unless_asked(x, device)
         found = device_data(x, rules.num_pixels)
         if not rules.reads_device_data:
-            refuse_device_data(found, f"for a {type(rules.model).__name__}")
+            refuse_pixels(found, f"for a {type(rules.model).__name__}")
         return found, validation.observed_mask(observed, len(found), rules.num_pixels)
     if x is None and not rules.data_optional:
         raise TypeError(f"x must be an array of shape (num_data, {rules.num_pixels}), got None")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvi.engine.memory.form import NUMBER, FormMemory
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 from fastvi.inputs.data import Group
 from fastvi.rules.base import Rules
 
@@ -106,7 +106,7 @@ def _group_bytes(rules: Rules, group: Group, asked: Asked) -> int:
         return 0
     if group.closed:
         return rules.gradient_bytes(num_data, pixels) if gradient else rules.closed_bytes(num_data, pixels)
-    memory, chunk = rules.memory(pixels, asked.dtype), min(num_data, forms.CHUNK_DATA)
+    memory, chunk = rules.memory(pixels, asked.dtype), min(num_data, slices.CHUNK_DATA)
     passes = _passes(
         rules, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
     )

@@ -16,8 +16,10 @@ from fastvi.engine.run.checkpoints import Checkpoint, digest
 from fastvi.engine.run.hardware import caches
 from fastvi.engine.run.progress import Reporter
 from fastvi.engine.run.runs import Run
-from fastvi.engine.states.form import CHUNK_DATA, Form, num_chunks
-from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data, refuse_device_data
+from fastvi.engine.run.slices import CHUNK_DATA, num_chunks
+from fastvi.engine.states.form import WAVE_TILES, Form
+from fastvi.engine.states.remote_data import refuse_pixels
+from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data
 from fastvi.inputs.memory import OTHER, Asked, predicted_bytes
 from fastvi.inputs.options import NO_LIMITS, Limits, Options
 from fastvi.kernels.cpu.simd.host import CHOSEN
@@ -63,7 +65,7 @@ class Question(NamedTuple):
 
 def tiles() -> tuple[Any, ...]:
     """Version and tiling, for a checkpoint's identity: those of others have other bits and other waves."""
-    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, Form.wave_tiles, *caches())
+    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, WAVE_TILES, *caches())
 
 
 def _summed_by(device: str) -> str:
@@ -99,7 +101,7 @@ def ask(
     for group in groups_of(rules, data, mask, kept=kept and not own):
         is_closed = closed(group.observed)
         if is_closed:
-            refuse_device_data(group.x, NO_SUM)
+            refuse_pixels(group.x, NO_SUM)
         groups.append(group._replace(closed=is_closed))
     # parts of them are counted as copies
     whole = own and not kept and any(group.x is data for group in groups)

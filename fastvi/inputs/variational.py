@@ -14,7 +14,8 @@ from fastvi.distributions.mixture import WORDS, Mixture
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
 from fastvi.engine.importance.proposals import Ancestral, BernoulliMixture, NormalMixture, Proposal
-from fastvi.inputs.data import Group, groups_of, read_data, refuse_device_data
+from fastvi.engine.states.remote_data import refuse_pixels
+from fastvi.inputs.data import Group, groups_of, read_data
 from fastvi.inputs.memory import OTHER
 from fastvi.inputs.options import Limits
 from fastvi.inputs.question import check_size, exact_log_z
@@ -56,7 +57,7 @@ def _at_data(q: Any, name: str, data: Any, mask: np.ndarray | None) -> Any:
         raise TypeError(
             f"{name} must not be an Encoder where observed is given, for it reads whole data, got {q!r}"
         )
-    refuse_device_data(data, f"where {name} is an Encoder, which reads it")
+    refuse_pixels(data, f"where {name} is an Encoder, which reads it")
     return q(data)
 
 

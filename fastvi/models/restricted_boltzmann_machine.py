@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
+from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.core.limits import check_draws
 from fastvi.core.registry import rules_of
-from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
+from fastvi.core.functions import bernoulli_log_prob, sigmoid
 from fastvi.core.registry import rules_of
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.base import LatentVariableModel, Pairs
 
 # what a prior may be, by the name that a file keeps; imported when it is needed

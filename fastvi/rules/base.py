@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.blocks import weighted_sums_bytes
 from fastvi.core.registry import restored_rules
 from fastvi.engine.expectation.expected_joint import expected_joint
+from fastvi.engine.linalg.weighted_sums import weighted_sums_bytes
 from fastvi.engine.posterior.log_sum import log_sums
-from fastvi.engine.posterior.posteriors import sample_form
+from fastvi.engine.posterior.samples import sample_form
 from fastvi.engine.run.runs import Run
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.core.functions import sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.coding import sparse_coding_log_weights
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint

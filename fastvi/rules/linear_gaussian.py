@@ -10,8 +10,9 @@ import numpy as np
 from fastvi.core import validation
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.engine.linalg.products import matmul
+from fastvi.engine.linalg.triangular import solve_rows, solve_transposed_rows, upper_triangle
 from fastvi.engine.run.runs import Run
-from fastvi.models.linear_gaussian import FARTHEST, LinearGaussian, solve, solve_transposed, triangle
+from fastvi.models.linear_gaussian import FARTHEST, LinearGaussian
 from fastvi.rules.base import EMoments, Gradient, NormalPosterior
 from fastvi.rules.questions import (
     BY_SAMPLES,
@@ -114,8 +115,8 @@ class LinearGaussianRules(RealLatentsRules):
             # depend on the number of data
             centred = (np.ascontiguousarray(x[:, kept]) - self.model.bias[kept]) / self.model.noise_std
         validation.require(centred, np.abs(centred) < FARTHEST, "(x - bias) / noise_std must be below 1e150")
-        factor = triangle(scaled)
-        mean = solve(factor, solve_transposed(factor, matmul(centred, scaled)))
+        factor = upper_triangle(scaled)
+        mean = solve_rows(factor, solve_transposed_rows(factor, matmul(centred, scaled)))
         return Solved(scaled, factor, mean, centred - matmul(mean, np.ascontiguousarray(scaled.T)))
 
     def log_marginal(self, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
@@ -134,18 +135,20 @@ class LinearGaussianRules(RealLatentsRules):
     def normal_posterior(self, x: np.ndarray, observed: np.ndarray) -> NormalPosterior:
         found = self.solved(self._spread(x, observed), observed)
         # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
-        root = triangle(found.scaled[:, ::-1])[::-1, ::-1]
+        root = upper_triangle(found.scaled[:, ::-1])[::-1, ::-1]
         return NormalPosterior(found.mean, root)
 
     def em_moments(self, x: np.ndarray) -> EMoments:
         found = self.solved(x)
-        root = solve_transposed(found.factor, np.eye(self.num_latents))  # the covariance is R^-1 R^-T
+        root = solve_transposed_rows(found.factor, np.eye(self.num_latents))  # the covariance is R^-1 R^-T
         spread = len(x) * np.einsum("ik,jk->ij", root, root)
         return EMoments(self.log_marginal(x), found.mean, spread)
 
     def posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         _, factor, mean, _ = self.solved(x, None)
-        inverse = solve_transposed(factor, np.eye(self.num_latents))  # R^-1, and the covariance is R^-1 R^-T
+        inverse = solve_transposed_rows(
+            factor, np.eye(self.num_latents)
+        )  # R^-1, and the covariance is R^-1 R^-T
         entropy = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI) - np.log(np.diagonal(factor)).sum()
         std = np.sqrt(np.square(inverse).sum(axis=1))
         return mean, np.broadcast_to(std, mean.shape), np.full(len(x), entropy)
@@ -164,11 +167,11 @@ class LinearGaussianRules(RealLatentsRules):
         kept = slice(None) if observed is None else observed
         scaled, factor, mean, residual = self.solved(self._spread(x, observed), observed)
         total = data_weights.sum()
-        spread = solve_transposed(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
+        spread = solve_transposed_rows(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
         weights, bias = np.zeros_like(self.model.weights), np.zeros_like(self.model.bias)
         pull = data_weights[:, None] * residual
         bias[kept] = pull.sum(axis=0) / self.model.noise_std
-        fitted = np.einsum("jn,kn->jk", pull.T.copy(), mean.T.copy()) - total * solve(factor, spread)
+        fitted = np.einsum("jn,kn->jk", pull.T.copy(), mean.T.copy()) - total * solve_rows(factor, spread)
         weights[kept] = fitted / self.model.noise_std
         squares = np.square(residual).sum(axis=1) + (np.square(spread).sum() - len(scaled))
         noise_std = (data_weights * squares).sum() / self.model.noise_std

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
-from fastvi.distributions.layers import ACTIVATIONS
+from fastvi.core.functions import ACTIVATIONS, bernoulli_log_prob, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget
-from fastvi.engine.decoder.block_form import BlockForm, block_form
+from fastvi.engine.decoder.block_form import BlockForm
+from fastvi.engine.decoder.decoder_form import decoder_form
 from fastvi.engine.decoder.network_gradient import network_gradient
 from fastvi.engine.expectation.expected_joint import expected_joint
 from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
@@ -76,7 +77,7 @@ class BinaryDecoderRules(_Decoder):
 
     def _form_under(self, prior_logits: np.ndarray, observed: np.ndarray) -> BlockForm:
         activate = ACTIVATIONS[self.activation]
-        return block_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
+        return decoder_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> BlockMemory:
         sizes = [weight.shape[::-1] for weight, _ in self.layers]

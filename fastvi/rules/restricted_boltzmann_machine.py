@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.core.blocks import BLOCK, weighted_sums
-from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.core.blocks import BLOCK
+from fastvi.core.functions import sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.machines import layer_log_weights
 from fastvi.engine.importance.softplus_target import ProductTarget
+from fastvi.engine.linalg.weighted_sums import weighted_sums
 from fastvi.engine.memory.tiles import TileMemory
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.posterior.state_moments import state_moments

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.core.blocks import weighted_sums
+from fastvi.core.functions import sigmoid
 from fastvi.core.registry import rules_of
-from fastvi.distributions.bernoulli import Bernoulli, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget
@@ -23,13 +23,14 @@ from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, 
 from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.softplus_target import ProductTarget
+from fastvi.engine.linalg.weighted_sums import weighted_sums
 from fastvi.engine.mean_field import block_mean_field, mean_field
 from fastvi.engine.mean_field.mean_field import MeanFieldFit
 from fastvi.engine.memory.tiles import TileMemory
 from fastvi.engine.posterior.state_moments import state_moments, states_of
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.states.data_terms import BinaryData
-from fastvi.engine.states.form import num_chunks
 from fastvi.engine.states.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of

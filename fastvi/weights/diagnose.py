@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastvi.engine.importance.weight_sums import EQUAL
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
-from fastvi.kernels.cpu.weights.pareto import pareto_k_rows
+from fastvi.kernels.cpu.weights.pareto import EQUAL, pareto_k_rows
 from fastvi.weights.estimate import Estimate
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 from fastvi.weights.summary import estimate_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvi.engine.importance.weight_sums import EQUAL, WeightSums
+from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
-from fastvi.kernels.cpu.weights.pareto import pareto_k_rows
+from fastvi.kernels.cpu.weights.pareto import EQUAL, pareto_k_rows
 from fastvi.weights.estimate import Estimate
 
 

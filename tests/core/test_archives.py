@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import fastvi
 from fastvi.core import archives
 from fastvi.core.archives import Archive, Damaged, TooLarge, read_npy
-from fastvi.datasets import load_idx
+from fastvi.datasets.idx import load_idx
 
 MODEL = fastvi.SigmoidBeliefNetwork([[1.0, 2.0], [3.0, 4.0]], [0.0, 1.0], [0.5, 0.5])
 LARGE = 1 << 20  # of what is called large here, so that tests are quick

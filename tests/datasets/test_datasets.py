@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastvi
-from fastvi.datasets import load_idx
+from fastvi.datasets.idx import load_idx
 
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 FORMATS = {0x08: "B", 0x09: "b", 0x0B: "h", 0x0C: "i", 0x0D: "f", 0x0E: "d"}

@@ -97,9 +97,9 @@ def test_log_z_of_a_bound_has_the_callers_limits(question):
 
 def test_sizes_of_a_bound_are_checked_before_log_z(monkeypatch):
     """Nothing is summed before all is found to be small enough."""
-    from fastvi.inputs import bound_parts
+    from fastvi.inputs import variational
 
-    monkeypatch.setattr(bound_parts, "exact_log_z", lambda *args: pytest.fail("log Z was summed"))
+    monkeypatch.setattr(variational, "exact_log_z", lambda *args: pytest.fail("log Z was summed"))
     with pytest.raises(ValueError, match=r"^max_states is 3 .*; 1 data under 2\^2 states"):
         fastvi.chi_square_bound(MACHINE, None, PAIR, max_states=3)
 

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.progress import Report
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.annealing.annealing_words import REVERSED
 from fastvi.kernels.cpu.random.draws import split_seed
-
-Array = NDArray[Any]
 
 _LARGEST_GROUP = 64  # chains that pass over a tile of weights together
 _GROUPS_PER_THREAD = 8  # chains in memory at once: 15 MB a thread at 784 x 500
@@ -34,7 +32,7 @@ class Chains(Protocol):
 
 
 class Schedule(NamedTuple):
-    """What all chains share. Reversed chains start at ``states`` and run from the model back."""
+    """Settings of all chains of a call. Reversed chains start at ``states`` and run from the model back."""
 
     num_steps: int  # K temperatures k / K
     num_chains: int  # M, of each datum
@@ -57,7 +55,7 @@ class Schedule(NamedTuple):
         return self.num_steps + 1 - place, self.num_steps - place
 
     def share(self, step: int) -> float:
-        """What a step adds to the inverse temperature."""
+        """Share of the inverse temperature that a step adds."""
         return step / self.num_steps - (step - 1) / self.num_steps
 
     def starts(self, first: int, num: int, num_units: int, dtype: Any) -> Array:

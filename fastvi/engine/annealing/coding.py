@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.engine.annealing.chains import Array, Schedule, all_chains
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities
+from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.units import Piece, UnitChains, independent
-from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.engine.states.coding_words import CodingWords
 from fastvi.engine.states.data_terms import RealData, largest_size
 from fastvi.engine.states.pair_form import sparse_coding_parts
@@ -73,7 +74,7 @@ def _one_word(
     weights: Array, bias: Array, noise_std: float, prior_logits: Array, x: Array, base: Array
 ) -> tuple[Array, ...]:
     scaled = weights / noise_std
-    couplings = -np.einsum("ji,jk->ik", scaled, scaled)  # not BLAS
+    couplings = -np.einsum("ji,jk->ik", scaled, scaled)
     offset = prior_logits + 0.5 * np.diag(couplings)
     np.fill_diagonal(couplings, 0.0)
     prior = -float(np.logaddexp(0.0, prior_logits).sum())

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.engine.annealing.chains import Array, Chains, Schedule, all_chains
-from fastvi.engine.importance.proposals import log_probabilities
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities
+from fastvi.engine.annealing.chains import Chains, Schedule, all_chains
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
 from fastvi.kernels.cpu.annealing.annealing_softplus import anneal_softplus
@@ -47,7 +48,7 @@ class UnitChains:
         self.operations = num * operations
 
     def pieces(self) -> list[Piece]:
-        """What carries which of the rows."""
+        """Kernels, and the rows that each carries."""
         return [Piece(slice(0, len(self.log_w)), self._kernel, self._parameters)]
 
     def run(self, first_place: int, last_place: int) -> None:

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
+from fastvi.engine.run.slices import slices
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Form, Moments, Sums, slices
+from fastvi.engine.states.form import Form, SummedForm
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
-
-Array = NDArray[Any]
 
 TileSums = Callable[[Any, Any, Any], None]  # of tables, tiles, sums
 
@@ -32,7 +32,7 @@ _SHARE = 0.8  # of the free memory that a run takes at most
 
 
 @dataclass(frozen=True, eq=False)
-class CudaForm(Form):
+class CudaForm(SummedForm):
     """A form with tiles for a GPU."""
 
     source: Form
@@ -44,32 +44,22 @@ class CudaForm(Form):
         return self.source.operations
 
     @property
-    def flush_exponent(self) -> int:  # type: ignore[override]
+    def flush_exponent(self) -> int:
         return LIMITS[self.dtype][2]
 
     @property
-    def rounding_bits(self) -> int:  # type: ignore[override]
+    def rounding_bits(self) -> int:
         return 53 if self.dtype == "float64" else 24
 
     def wider(self) -> CudaForm | None:
         return None if self.dtype == "float64" else replace(self, dtype="float64")
 
-    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        raise NotImplementedError
-
-    def log_joint(self, x: Array, z: Array) -> Array:
-        return self.source.log_joint(x, z)
-
-    @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
-
     @abstractmethod
     def tables(self, on: Device) -> Any:
-        """What all batches share, put on a device."""
+        """Put on a device what all batches share."""
 
     def resident(self, on: Device) -> Any:
-        """The same, once a device."""
+        """``tables``, put once on each device."""
         return resident(self, on, self.tables)
 
     @abstractmethod
@@ -83,7 +73,7 @@ class CudaForm(Form):
         return running.sums()
 
     def tile_sums(self, on: Device, num_tiles: int, num_rows: int, num_columns: int) -> TileSums:
-        """What computes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and tiles of that shape."""
+        """Return what makes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and such tiles."""
         if self.by_blas:
             return blas.BlasSums(on, num_tiles, num_rows, num_columns)
 
@@ -98,7 +88,7 @@ class CudaForm(Form):
         return self.dtype == "float64" and blas.wanted()
 
     def room(self, on: Device, fixed: int, each: int, needed: int) -> int:
-        """How many of ``needed`` things of ``each`` bytes fit beside ``fixed`` bytes."""
+        """Number of things of ``each`` bytes, ``needed`` at most, that fit beside ``fixed`` bytes."""
         free = int(_SHARE * on.memory()[0])
         limit = free if self.memory_limit is None else min(free, self.memory_limit)
         fits = (limit - fixed) // each
@@ -135,7 +125,7 @@ class CudaBatch(Batch):
 
     @abstractmethod
     def data_at_once(self, on: Device) -> int:
-        """How many data fit."""
+        """Number of data that fit."""
 
     def sums(self, first: int) -> Sums:
         on = device()

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
+from fastvi.engine.run.slices import slices
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE, Terms, WordData
-from fastvi.engine.states.form import slices
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -24,8 +24,6 @@ from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_logs import THREADS as OUTER_THREADS
 from fastvi.kernels.cuda.tile_logs import outer_terms
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
-
-Array = NDArray[Any]
 
 _MOST_SIDE_BITS = 9  # 2^9 x 2^9 states: 2 MiB, and 144 numbers of a row stand for 2^18 multiply-adds
 _FEWEST_ROWS_BITS = 8
@@ -58,7 +56,7 @@ class CudaPairForm(CudaForm):
         return self.source
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return max(1, _WAVE_STATES // self.tiling.tile_states)
 
     @property
@@ -92,7 +90,7 @@ class CudaPairForm(CudaForm):
         return _Tables(put(log_tile), put(tile), scale, put(self.source.couplings), put(self.centre))
 
     def outer_part(self, on: Device, first: int, count: int, scale: float) -> tuple[Any, Any]:
-        """What outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
+        """Terms that outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
         (count,).
         """
         tables = self.resident(on)
@@ -138,7 +136,7 @@ class PairBatch(CudaBatch):
         return int(min(self.form.wave_tiles, self.form.tiling.num_tiles, _LAUNCH_ROWS))
 
     def _numbers(self) -> int:
-        """Of the tables of a row."""
+        """Count of numbers in the tables of a row."""
         row_bits, column_bits = self.form.sides
         return LOW_ROWS + (1 << (row_bits - 3)) + LOW_COLUMNS + (1 << (column_bits - 6))
 
@@ -181,7 +179,7 @@ class PairBatch(CudaBatch):
 
 
 def cuda_pair_form(form: PairForm, dtype: str, memory_limit: int | None) -> CudaPairForm:
-    """The same sum with a tile for a GPU."""
+    """Return the form with a tile for a GPU."""
     d = form.num_latents
     inner = min(2 * _MOST_SIDE_BITS, max(min(d, 13), d - _FEWEST_ROWS_BITS))
     column_bits = max(min(6, inner), inner // 2)

@@ -11,19 +11,20 @@ import logging
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.cuda.resident import resident
 from fastvi.engine.importance.coding_target import CodingTarget
 from fastvi.engine.importance.pair_target import PairTarget
-from fastvi.engine.importance.proposals import BernoulliMixture, log_probabilities
+from fastvi.engine.importance.proposals import BernoulliMixture
 from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
 from fastvi.engine.importance.targets import WEIGHT
+from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE
-from fastvi.engine.states.form import slices
 from fastvi.kernels.cpu.random.draws import split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS as DRAW_THREADS
 from fastvi.kernels.cuda.draws import draw_states
@@ -38,8 +39,6 @@ from fastvi.kernels.cuda.importance_sampling import (
     add_pairs,
 )
 from fastvi.kernels.cuda.log_weights import SEGMENT, WEIGHT_SUMS, add_segments
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 
@@ -171,7 +170,7 @@ class CudaFiller:
 
 
 class Sums(NamedTuple):
-    """Of each row, on the host."""
+    """Sums of each row, on the host."""
 
     largest: Array
     total: Array

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
@@ -22,8 +22,6 @@ from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_direct import KERNELS as ADD_DIRECT
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
 
-Array = NDArray[Any]
-
 _LAUNCH_TILES = 512  # 32 MiB of weights: in the second-level cache of a data-centre GPU
 _WAVE_LAUNCHES = 8  # 2^25 states: 5 ms on a GPU of 10^10 states of 784 pixels a second
 _NO_SCALES = np.empty((0, 0))
@@ -31,7 +29,7 @@ NUM_NUMBERS = LOW_ROWS + product.ROWS // LOW_ROWS + LOW_COLUMNS + 1  # numbers o
 
 
 class _Tables(NamedTuple):
-    """Of one dtype; in the order that the kernels take them."""
+    """Tables of one dtype, in the order that the kernels take them."""
 
     panels: tuple[Any, Any]  # left, right
     terms: tuple[Any, ...]  # of tile_terms, up to the constant
@@ -40,7 +38,7 @@ class _Tables(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-    """What one launch fills."""
+    """Arrays that one launch fills."""
 
     scales: Any
     bounds: Any
@@ -60,7 +58,7 @@ class CudaSoftplusForm(CudaForm):
     source: SoftplusForm
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return _LAUNCH_TILES * _WAVE_LAUNCHES
 
     def batch(self, terms: Terms) -> SoftplusBatch:
@@ -128,7 +126,7 @@ class CudaSoftplusForm(CudaForm):
         return min(_LAUNCH_TILES, self.tiling.num_tiles)
 
     def batch_size(self, on: Device, num_data: int) -> int:
-        """How many data fit beside one launch's tiles."""
+        """Number of data that fit beside one launch's tiles."""
         each = 8 * (NUM_NUMBERS + self.num_latents + self.launch_tiles + 8)
         return self.room(on, self.launch_bytes(), DATA * each, -(-max(1, num_data) // DATA)) * DATA
 
@@ -221,7 +219,7 @@ class SoftplusBatch(CudaBatch):
 
 
 def cuda_softplus_form(form: SoftplusForm, dtype: str, memory_limit: int | None) -> CudaSoftplusForm:
-    """The same sum in tiles for a GPU."""
+    """Return the form with tiles for a GPU."""
     d = form.num_latents
     column_bits = min(product.COLUMN_BITS, d)
     row_bits = min(product.ROW_BITS, d - column_bits)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
 from fastvi.engine.states.data_terms import Terms
@@ -16,8 +16,6 @@ from fastvi.engine.states.user_form import UserForm
 from fastvi.kernels.cuda.log_sums import merge_tile_sums
 from fastvi.kernels.cuda.target import Kernel, numba_type
 from fastvi.kernels.cuda.user_loops import STATES, user_sums
-
-Array = NDArray[Any]
 
 _WAVE_STATES = 1 << 24
 _MOST_DATA = 1 << 12
@@ -30,7 +28,7 @@ class CudaUserForm(CudaForm):
     source: UserForm
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return max(1, _WAVE_STATES // self.tiling.tile_states)
 
     def batch(self, terms: Terms) -> UserBatch:
@@ -40,7 +38,7 @@ class CudaUserForm(CudaForm):
         return on.put(np.ascontiguousarray(self.source.latents, np.int64))
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
-        raise NotImplementedError  # all is in log space
+        self.batch(terms).add(on, terms, first, running)  # which is in log space
 
     def kernel(self, x: Array) -> Kernel:
         return user_sums(self.source.model.fn, self.num_latents, numba_type(x.dtype), x.ndim)
@@ -81,7 +79,7 @@ class UserBatch(CudaBatch):
 
 
 def cuda_user_form(form: UserForm, dtype: str, memory_limit: int | None) -> CudaUserForm:
-    """The same sum, a block of threads for 2^14 states."""
+    """Return the form with a block of threads for 2^14 states."""
     d = form.num_latents
     bits = min(d, STATES.bit_length() - 1)
     return CudaUserForm(

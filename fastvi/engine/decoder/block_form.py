@@ -15,14 +15,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastvi.engine.decoder.network import network
+from fastvi.core.arrays import Array
+from fastvi.core.functions import bernoulli_log_prob
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network_block import Block, block_part
+from fastvi.engine.linalg.products import packed_columns
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Moments, Sums, shifted
+from fastvi.engine.states.form import shifted
 from fastvi.engine.states.numbered_form import (
     NumberedForm,
     block_tiling,
@@ -30,12 +32,11 @@ from fastvi.engine.states.numbered_form import (
     packed_places,
     visit_datum_tiles,
 )
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import add_block_sums, bit_sums, block_logs
-
-Array = NDArray[Any]
 
 _GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
@@ -62,12 +63,12 @@ class BlockForm(NumberedForm):
 
     network: Any  # a Network or a DirectNetwork
     prior_logits: Array  # (d,)
-    layers: tuple[tuple[Array, Array], ...]  # of the pixels that were seen
+    layers: Pairs  # of the pixels that were seen
     activate: Any  # f, of the hidden layers
     noise_std: float | None
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         bits = wave_bits(self.network.depth, self.tiling)
         return 1 << (bits - self.tiling.row_bits - self.tiling.column_bits)
 
@@ -130,28 +131,20 @@ class BlockForm(NumberedForm):
         out = np.empty(z.shape[:-1])
         for n in range(len(x)):
             hidden = z[n].astype(np.float64)
-            out[n] = _bernoulli(z[n], self.prior_logits)
+            out[n] = bernoulli_log_prob(z[n], self.prior_logits).sum(axis=-1)
             for i, (weight, bias) in enumerate(self.layers):
                 hidden = self.activate(hidden) if i else hidden
-                # einsum, not BLAS, so that the bits of a result do not depend on threads
                 hidden = np.einsum("...i,ji->...j", hidden, weight) + bias
             if self.noise_std is None:
-                out[n] += _bernoulli(x[n], hidden)
+                out[n] += bernoulli_log_prob(x[n], hidden).sum(axis=-1)
             else:
                 density = math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi)
                 out[n] -= (0.5 * np.square((x[n] - hidden) / self.noise_std) + density).sum(axis=-1)
         return out
 
 
-def _bernoulli(bits: Array, logits: Array) -> Array:
-    """log p of bits with these logits, the last axis summed: bit by bit, so that nothing cancels."""
-    return np.asarray(-np.logaddexp(0.0, np.where(bits == 1, -logits, logits)).sum(axis=-1))
-
-
 def packed_data(linear: Array) -> Array:
     """t(x_n) in panels of COLUMNS data."""
-    from fastvi.engine.linalg.products import packed_columns
-
     return packed_columns(linear.T)
 
 
@@ -218,28 +211,6 @@ class BlockBatch(Batch):
 
     def moments(self, first: int) -> Moments:
         return self._add(first, True)
-
-
-def block_form(
-    layers: tuple[tuple[Array, Array], ...], activation: str, activate: Any, noise_std: float | None,
-    prior_logits: Array, pixels: Array,
-) -> BlockForm:  # fmt: skip
-    """A decoder of the pixels that were seen, in tiles of its states."""
-    from fastvi.engine.decoder.direct_form import direct_form
-
-    if noise_std is None:
-        large = direct_form(layers, activation, activate, prior_logits, pixels)
-        if large is not None:
-            return large
-    num_latents = prior_logits.size
-    tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
-    first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
-    layers = (first, *layers[1:])
-    net, data = network(layers, activation, noise_std, pixels)
-    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
-    return BlockForm(
-        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
-    )
 
 
 def latent_order(weights: Array) -> Array:

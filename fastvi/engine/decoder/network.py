@@ -11,22 +11,19 @@ u = R h with the triangle of its QR factorisation, and the rest of x - b is in c
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.direct_network import DirectNetwork
-from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
+from fastvi.engine.decoder.large_logits import LargeLogits, are_large
+from fastvi.engine.decoder.layers import CODES, Pairs, of_pixels
 from fastvi.engine.decoder.network_block import Block, empty_block
 from fastvi.engine.linalg.products import Packed, row_block
+from fastvi.engine.linalg.reflections import reflections
 from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
 from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, softplus_sums
-from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows
-
-Array = NDArray[Any]
 
 _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
 
@@ -101,38 +98,15 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
     return panels, index, counts
 
 
-def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
-    """R (K, K) of factor A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it.
-    Not by LAPACK, whose last bits depend on the number of threads.
-    """
-    rows = np.ascontiguousarray(a.T)
-    vectors, low = np.zeros_like(rows), np.zeros_like(rows)
-    for k in range(len(rows)):
-        column = rows[k, k:].copy()
-        largest = np.abs(column).max()
-        if largest > 0.0:
-            column /= largest
-            size = math.sqrt(np.square(column).sum())
-            column[0] += math.copysign(size, column[0])
-            vectors[k, k:] = column / math.sqrt(size * abs(column[0]))
-        own = np.ascontiguousarray(rows[k:, k:]), np.ascontiguousarray(low[k:, k:])
-        reflect_rows(vectors[k : k + 1, k:], False, *own)
-        rows[k:, k:], low[k:, k:] = own
-        rows[k, k + 1 :], low[k, k + 1 :] = 0.0, 0.0
-    scale_rows(rows, low, factor)
-    return np.ascontiguousarray(rows[:, : len(rows)].T), vectors
-
-
 def network(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
+    layers: Pairs, activation: str, noise_std: float | None, pixels: Array, *,
     bits: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
     seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
     """
-    weights, bias = layers[-1]
-    weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
-    seen = (*layers[:-1], (weights, bias))
+    seen = of_pixels(layers, pixels)
+    weights, bias = seen[-1]
     if noise_std is None and are_large(seen, activation, np.zeros(0)):
         logits = LargeLogits(seen, activation, bits=bits)
         return DirectNetwork(layers[0][0].shape[1], logits), PixelData()
@@ -147,11 +121,11 @@ def network(
         unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))
         matrix, factor = weights * unit, rotated_factor(noise_std)
         if len(matrix) > depth:
-            matrix, vectors = _reflections(matrix, factor)
+            matrix, vectors = reflections(matrix, factor)
         else:
             matrix = matrix * factor
         # without pixels u is a number 0, so that no panel is empty
         matrix = matrix if len(matrix) else np.zeros((1, depth))
         last = Packed(matrix.T)
         data = RotatedData(bias, noise_std, vectors, len(matrix))
-    return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None, matrix), data
+    return Network(num_latents, hidden, last, CODES[activation], noise_std is not None, matrix), data

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.kernels.cpu.dense.products import ROWS
-
-Array = NDArray[Any]
 
 
 class Block(NamedTuple):
-    """What a block of states is to every datum."""
+    """Features of a block of states, for every datum."""
 
     features: Array  # h packed as rows, compressed
     units: Array  # (panels * depth,) units that are left

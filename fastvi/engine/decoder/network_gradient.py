@@ -15,31 +15,30 @@ passed over.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.direct_gradient import direct_gradient
+from fastvi.engine.decoder.layers import PackedLayers, Pieces
 from fastvi.engine.linalg.products import Packed, packed_rows
-from fastvi.engine.posterior.posteriors import silent
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks, num_chunks
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import Sums, chunks, num_chunks
+from fastvi.engine.states.sums import Sums
 from fastvi.kernels.cpu.dense.products import (
-    activate,
-    multiply_slopes,
     responsibilities,
     sigmoid_rows,
     softplus_rows,
     subtract_distances,
 )
 from fastvi.kernels.cpu.states.block_sums import bit_sums
-
-Array = NDArray[Any]
 
 TASK_STATES = 512
 TASKS_AT_ONCE = 8  # so that few of their sums wait to be added
@@ -55,30 +54,15 @@ class Flat(NamedTuple):
         self.values[...] += part.values
 
 
-class Pieces:
-    """Names and shapes in a flat array."""
-
-    def __init__(self, form: BlockForm, num_data: int) -> None:
-        num_pixels, depth = form.layers[-1][0].shape
-        shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
-        inside = form.network.depth
-        if form.noise_std is None:
-            shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
-        else:
-            shapes |= {"miss": (inside,), "by_unit": (inside, depth), "square": ()}
-        for i, (weight, bias) in enumerate(form.layers[:-1]):
-            shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
-        self.shapes = shapes
-        self.size = sum(math.prod(shape) for shape in shapes.values())
-
-    def of(self, flat: Array) -> dict[str, Array]:
-        """Views of the pieces."""
-        views, at = {}, 0
-        for name, shape in self.shapes.items():
-            size = math.prod(shape)
-            views[name] = flat[at : at + size].reshape(shape)
-            at += size
-        return views
+def _pieces(form: BlockForm, num_data: int) -> Pieces:
+    num_pixels, depth = form.layers[-1][0].shape
+    shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
+    inside = form.network.depth
+    if form.noise_std is None:
+        shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
+    else:
+        shapes |= {"miss": (inside,), "by_unit": (inside, depth), "square": ()}
+    return Pieces(shapes, form.layers[:-1])
 
 
 class _Data(NamedTuple):
@@ -96,16 +80,15 @@ class _Network:
     """A form's layers packed for products in both directions."""
 
     def __init__(self, form: BlockForm, data: _Data) -> None:
-        self.forward = form.network.hidden
-        self.last = form.network.last
-        self.back = [Packed(weight) for weight, _ in form.layers[1:-1]]
-        weights = form.layers[-1][0]
-        self.top = Packed(weights if form.noise_std is None else form.network.last_matrix)
+        net = form.network
+        self.layers = PackedLayers(form.layers, net.activation, (*net.hidden, net.last))
+        last = len(net.hidden)
+        self.top = self.layers.transposed(last) if form.noise_std is None else Packed(net.last_matrix)
         self.from_data, self.to_data = Packed(data.linear), Packed(data.linear.T)
 
 
 def _wave(form: BlockForm, data: _Data, first: int) -> Flat:
-    net, pieces = _Network(form, data), Pieces(form, len(data.weights))
+    net, pieces = _Network(form, data), _pieces(form, len(data.weights))
     begin = first * form.tiling.tile_states
     num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
     constant = float(np.logaddexp(0.0, form.prior_logits).sum())
@@ -129,15 +112,7 @@ def _sum_states(
 ) -> Array:
     """The sums over ``count`` states from number ``first``."""
     numbers, gaussian = np.arange(first, first + count), form.noise_std is not None
-    states = np.empty((count, form.num_latents))
-    for i, latent in enumerate(form.latents):
-        states[:, latent] = (numbers >> i) & 1
-    hidden = [states]
-    for layer in net.forward:
-        values = layer.product(hidden[-1])
-        activate(values.reshape(-1), form.network.activation)
-        hidden.append(values)
-    eta = net.last.product(hidden[-1])
+    *hidden, eta = net.layers.inputs(bits_of(numbers, form.latents, np.float64))
     minus, mass = np.empty(count), np.empty(count)
     bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
@@ -171,12 +146,10 @@ def _sum_states(
         out["weight"][...] = Packed(hidden[-1]).product(eta.T)
         out["bias"][...] = eta.sum(axis=0)
         pull -= net.top.product(eta)
-    for i in reversed(range(len(net.forward))):
-        multiply_slopes(hidden[i + 1], form.network.activation, pull)
-        out[f"weight_{i}"][...] = Packed(hidden[i]).product(pull.T)
-        out[f"bias_{i}"][...] = pull.sum(axis=0)
-        if i:
-            pull = net.back[i - 1].product(pull)
+    if len(hidden) > 1:
+        pull = net.layers.times_slopes(hidden[-1], pull)
+        for i, pair in enumerate(net.layers.of_parameters(hidden[:-1], pull)):
+            out[f"weight_{i}"][...], out[f"bias_{i}"][...] = pair
     return flat
 
 
@@ -193,20 +166,19 @@ def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
     return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
+@singledispatch
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
     """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
     the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
     "noise_std" where pixels are real.
     """
-    if isinstance(form, DirectForm):
-        return direct_gradient(form, x, data_weights, run)
     sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
     total: dict[str, Array] = {}
     for start in range(0, len(x), CHUNK_DATA):
         part = slice(start, start + CHUNK_DATA)
-        terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
+        terms, pieces = form.data.terms(x[part]), _pieces(form, len(x[part]))
         with np.errstate(divide="ignore", invalid="ignore"):
             # a datum that counts for nothing may be impossible
             shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sums.total[part])
@@ -215,7 +187,7 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
         told = num_chunks(start + 1) > num_chunks(start)
         found = run.reduce(
             Flat(np.zeros(pieces.size)), form.wave_starts(), partial(_wave, form, data),
-            form.wave_states if told else silent,
+            form.wave_states if told else report_nothing,
         )  # fmt: skip
         for name, value in _of_parameters(form, x[part], data_weights[part], pieces.of(found.values)).items():
             total[name] = total[name] + value if name in total else value
@@ -225,8 +197,11 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     return total
 
 
+network_gradient.register(DirectForm, direct_gradient)
+
+
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:
-    """What a chunk adds to the gradients, from its sums."""
+    """Gradients that a chunk adds, from its sums."""
     last = len(form.layers) - 1
     out = {name: sums[name] for name in sums if name == "prior" or name.startswith(("weight_", "bias_"))}
     matrix, bias = form.layers[-1]

@@ -9,24 +9,24 @@ of variances.
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastvi.engine.cuda.arrays import DeviceData
-from fastvi.engine.expectation.expectations import Bits, ordered_bits
+from fastvi.core.arrays import Array
+from fastvi.engine.expectation.expectations import FactorisedBits, ordered_bits
 from fastvi.engine.linalg.products import matmul
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms, WordData
-from fastvi.engine.states.form import Form, chunks
 from fastvi.engine.states.pair_form import PairForm, PairParts
+from fastvi.engine.states.remote_data import RemoteData
 from fastvi.engine.states.tile_batch import PackedBatch, flipped_tiles
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
 from fastvi.kernels.cpu.states.tile_sums import pack_tables
-
-Array = NDArray[Any]
 
 
 class Expected(NamedTuple):
@@ -36,7 +36,7 @@ class Expected(NamedTuple):
     slope: Array
 
 
-def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expected:
+def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> Expected:
     """For q with ``logits`` (d,) or (N, d) and a form with tiles, or what a pairwise one is made of; in
     chunks of data, wave by wave.
     """
@@ -44,24 +44,32 @@ def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expec
     for data in chunks(len(x)):
         own = logits if logits.ndim == 1 else logits[data]
         bits = ordered_bits(form, own, data.stop - data.start)
-        # of data on a GPU the terms are here, but not the pixels
-        if isinstance(form.data, WordData) and not isinstance(x, DeviceData):
-            found = _coded(form.data, x[data], bits)
-        elif isinstance(form, PairForm | PairParts):
-            found = _pairwise(form, form.data.terms(x[data]), bits)
-        else:
-            found = _tiled(form, form.data.terms(x[data]), bits)
+        found = _expected(form, x[data], bits)
         value[data] = found.value
         slope[data, form.order] = found.slope
     return Expected(value, slope)
 
 
-def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
+@singledispatch
+def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes of the data of one chunk."""
+    return _tiled(form, form.data.terms(x), bits)
+
+
+@_expected.register(PairForm)
+@_expected.register(PairParts)
+def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
+    # of data on a GPU the terms are here, but not the pixels
+    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
+        return _coded(form.data, x, bits)
+    return _pairwise(form, form.data.terms(x), bits)
+
+
+def _pairwise(form: PairForm | PairParts, terms: Terms, bits: FactorisedBits) -> Expected:
     """-inf couplings count where both latents can be on."""
     never = np.isneginf(form.couplings)
     finite = np.where(never, 0.0, form.couplings)
     linear = terms.linear + form.centre
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     fields = np.einsum("ni,ij->nj", bits.one, finite)
     value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
     slope = bits.one * bits.zero * (linear + fields)
@@ -71,8 +79,8 @@ def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
     return Expected(value, slope)
 
 
-def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
-    """Of sparse coding from the residual r = (x - b - W m) / s, which no large terms leave:
+def _coded(data: WordData, x: Array, bits: FactorisedBits) -> Expected:
+    """Sparse coding's, from the residual r = (x - b - W m) / s, which no large terms leave:
     E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
     """
     weights, variance = data.weights / data.noise_std, bits.one * bits.zero
@@ -85,7 +93,7 @@ def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
     return Expected(value, slope)
 
 
-def _outer_shares(bits: Bits, outer: int, first: int, num_tiles: int, padded_data: int) -> Array:
+def _outer_shares(bits: FactorisedBits, outer: int, first: int, num_tiles: int, padded_data: int) -> Array:
     """(T, padded N): q of the outer bits of each tile."""
     num_data, numbers = len(bits.one), np.arange(first, first + num_tiles)
     shares = np.zeros((num_tiles, padded_data))
@@ -96,7 +104,7 @@ def _outer_shares(bits: Bits, outer: int, first: int, num_tiles: int, padded_dat
     return shares
 
 
-def _tiled(form: Form, terms: Terms, bits: Bits) -> Expected:
+def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
     outer, row_bits, column_bits, _ = form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)

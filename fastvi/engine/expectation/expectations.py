@@ -10,11 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities, sigmoid
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Form, chunks
+from fastvi.engine.states.form import Form
 from fastvi.engine.states.tile_batch import PackedBatch
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.states.state_sums import (
     FROM_POSTERIOR,
     LOG_RATIO,
@@ -25,10 +28,8 @@ from fastvi.kernels.cpu.states.state_sums import (
 )
 from fastvi.kernels.cpu.states.tile_sums import pack_tables
 
-Array = NDArray[Any]
 
-
-class Bits(NamedTuple):
+class FactorisedBits(NamedTuple):
     """A factorised q in a form's order of latents, (N, d) each."""
 
     zero: Array  # q(z_i = 0)
@@ -37,25 +38,15 @@ class Bits(NamedTuple):
     log_one: Array
 
 
-def ordered_bits(form: Any, logits: Array, num_data: int) -> Bits:
+def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
     """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
     is.
     """
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
-    small = np.exp(-np.abs(ordered))
-    likely, unlikely = 1.0 / (1.0 + small), small / (1.0 + small)
-    log_likely = -np.log1p(small)
-    log_unlikely = -np.abs(ordered) + log_likely
-    on = ordered >= 0
-    return Bits(
-        np.where(on, unlikely, likely),
-        np.where(on, likely, unlikely),
-        np.where(on, log_unlikely, log_likely),
-        np.where(on, log_likely, log_unlikely),
-    )
+    return FactorisedBits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
 
-def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
+def _chunk_expectation(form: TileForm, terms: Terms, bits: FactorisedBits) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
     batch = PackedBatch.of(form, len(terms.constant))
     inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
@@ -71,7 +62,7 @@ def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
     return values
 
 
-def expected_log_likelihood(form: Form, x: Array, logits: Array) -> Array:
+def expected_log_likelihood(form: TileForm, x: Array, logits: Array) -> Array:
     """E_q[c + <t, z> - A(z)] for each datum: with the prior if the form has it folded in, else without.
 
     Without the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].
@@ -83,7 +74,7 @@ def expected_log_likelihood(form: Form, x: Array, logits: Array) -> Array:
     return result
 
 
-def _chunk_bits(form: Form, logits: Array, data: slice) -> Bits:
+def _chunk_bits(form: Form, logits: Array, data: slice) -> FactorisedBits:
     return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
 
 

@@ -15,18 +15,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
+from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import slices
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 if TYPE_CHECKING:
     from fastvi.engine.cuda.sampling import CudaFiller
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 
@@ -137,7 +135,7 @@ def bound(sampler: Sampler) -> Filler:
 
 
 def cuda_filler(sampler: Sampler) -> CudaFiller:
-    """The same on a GPU."""
+    """Return the sampler's target, data and draws on a GPU."""
     from fastvi.engine.cuda.sampling import CudaFiller
 
     return CudaFiller(

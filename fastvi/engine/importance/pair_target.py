@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.pair_form import PairParts
 from fastvi.kernels.cpu.importance.importance_sampling import add_pairs
-
-Array = NDArray[Any]
 
 
 class PairTarget(BinaryTarget):
@@ -33,5 +31,5 @@ class PairTarget(BinaryTarget):
             self.add_row(words, row)
 
     def add_row(self, words: Array, log_w: Array) -> None:
-        """The same for one datum."""
+        """Add the couplings' part for one datum."""
         add_pairs(words, self.couplings, log_w)

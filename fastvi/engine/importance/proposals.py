@@ -7,11 +7,12 @@ one that the component alone would make; which component a sample takes is a dra
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.importance.importance_sampling import (
     Groups,
@@ -23,8 +24,6 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
 from fastvi.kernels.cpu.random.component_draws import pick_components
 from fastvi.kernels.cpu.random.draws import draw_states, draw_states_each, split_seed, thresholds
 from fastvi.kernels.cpu.random.normal_draws import fill_signed_tails
-
-Array = NDArray[Any]
 
 
 def _row(parameters: Array, n: int) -> Array:
@@ -75,12 +74,6 @@ class Ancestral(NamedTuple):
 
 
 Proposal = BernoulliMixture | NormalMixture | Ancestral
-
-
-def log_probabilities(logits: Array) -> tuple[Array, Array]:
-    """log q(z_i = 0) and log q(z_i = 1), to full relative accuracy."""
-    tail = np.log1p(np.exp(-np.abs(logits)))
-    return np.minimum(-logits, 0.0) - tail, np.minimum(logits, 0.0) - tail
 
 
 def unpacked(words: Array, num_latents: int) -> Array:

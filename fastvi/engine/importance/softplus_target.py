@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
 from fastvi.engine.run.threads import parallel_map
@@ -30,8 +30,6 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
     pick_rows,
     subset_rows,
 )
-
-Array = NDArray[Any]
 
 _TABLE_LATENTS = 20  # 8 MiB
 _STATES = 4096  # of a task, as many as the samples of a chunk
@@ -91,7 +89,7 @@ def splits_before(growth: Array) -> Array:
 
 
 class _Rest(NamedTuple):
-    """What is not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
+    """Terms not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
 
     products: _Products
     sign: float
@@ -114,7 +112,7 @@ class _Rest(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """The same of all 2^d states, made once."""
+    """``_Rest`` of all 2^d states, made once."""
 
     values: Array  # (2^d,)
     positions: Array  # of rows: their sum over the groups is the number of a state

@@ -1,4 +1,4 @@
-"""What is estimated: log p(x, z) of sampled states, less log q(z), some data and samples at a time.
+"""Targets of estimates: log p(x, z) of sampled states, less log q(z), some data and samples at a time.
 
 A target knows a model's parameters, no data. ``bind`` takes one job's data and proposal; what it returns
 fills rows of log weights.
@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.importance.proposals import (
     Ancestral,
     AncestralDraws,
@@ -19,12 +20,10 @@ from fastvi.engine.importance.proposals import (
     BernoulliMixture,
     NormalDraws,
     NormalMixture,
-    log_probabilities,
 )
 from fastvi.engine.states.data_terms import Terms
 from fastvi.kernels.cpu.importance.importance_sampling import Groups, pick_rows
 
-Array = NDArray[Any]
 BinaryProposal = BernoulliMixture | Ancestral
 
 WEIGHT, JOINT = "log p(x, z) - log q(z)", "log p(x, z)"
@@ -96,7 +95,7 @@ class BinaryTarget(Target):
         return None
 
     def split(self, x: Array) -> tuple[Terms, Any]:
-        """What is looked up of the data, and what ``add`` needs of them."""
+        """Terms of the data that are looked up, and whatever ``add`` needs of them."""
         return self.terms(x), self.prepare(x)
 
     def bind(self, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str) -> _BinaryFiller:

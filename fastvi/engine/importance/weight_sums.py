@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.core.arrays import Array
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.weights.log_weight_streams import add_sums, collect_largest, pareto_k_streams
 from fastvi.kernels.cpu.weights.pareto import EQUAL
-
-Array = NDArray[Any]
 
 _FIT_OPERATIONS = 500  # about, for each entry of a tail: a logarithm for each point of the fit's grid
 
@@ -46,7 +45,7 @@ class WeightSums:
 
     @property
     def lowest(self) -> Array:
-        """What an entry must exceed to matter to a stream's tail (N,)."""
+        """Log weights that an entry must exceed to matter to a stream's tail (N,)."""
         return self._lowest
 
     @property

@@ -7,17 +7,12 @@ second on two threads and 8.0 on one, 88 % and 94 % of OpenBLAS's dgemm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.products import ROWS, pack_columns, pack_rows, product
 from fastvi.kernels.cpu.simd.host import COLUMNS
-
-Array = NDArray[Any]
 
 _LEFT_NUMBERS = 1 << 15  # of a block of rows: 256 KiB, half of the second-level cache
 
@@ -64,18 +59,6 @@ class Packed:
             rows = slice(first, first + step)
             product(packed_rows(a[rows]), self.columns, self.bias, self.depth, out[rows])
         return out
-
-
-def layer_inputs(
-    layers: Sequence[tuple[Array, Array]], activate: Callable[[Array], Array], x: Array
-) -> list[Array]:
-    """What enters each layer (weight (out, in), bias (out,)) of a network, and its outputs (N, out) last."""
-    inputs = [np.ascontiguousarray(x, dtype=np.float64)]
-    for i, (weight, bias) in enumerate(layers):
-        if i:
-            inputs[-1] = activate(inputs[-1])
-        inputs.append(matmul(inputs[-1], np.ascontiguousarray(weight.T), bias))
-    return inputs
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:

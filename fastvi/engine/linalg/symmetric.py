@@ -1,7 +1,4 @@
-"""Linear equations with a symmetric matrix that may be singular.
-
-Without LAPACK, whose last bits depend on the number of threads.
-"""
+"""Linear equations with a symmetric matrix that may be singular."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from fastvi.core.arrays import Array
 
 _SWEEPS = 40  # of Jacobi's method, at most: 6 to 10 are taken at n = 2 ... 200
 _EPS = float(np.finfo(np.float64).eps)
@@ -68,5 +65,4 @@ def solve_rows(right: Array, matrix: Array, cutoff: float) -> Array:
     values, vectors = eigen(matrix)
     kept = values > cutoff * values.max(initial=0.0)
     basis = vectors[:, kept]
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     return np.einsum("nk,ik->ni", np.einsum("ni,ik->nk", right, basis) / values[kept], basis)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastvi.core.functions import bernoulli_entropy
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-from fastvi.engine.expectation.expected_joint import entropy
 from fastvi.engine.mean_field.mean_field import MeanFieldFit
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import WordData
 from fastvi.engine.states.pair_form import PairParts
 from fastvi.kernels.cpu.mean_field.coordinate_ascent import fit_coding, fit_pairs
@@ -62,7 +63,7 @@ def ascend(
             array[coarse] = own
     ordered[:, parts.order] = logits
     if residual:
-        value = expected_log_joint(parts, x, ordered).value + entropy(ordered)
+        value = expected_log_joint(parts, x, ordered).value + bernoulli_entropy(ordered)
         history += (value - objective)[:, None]
         objective = value
     return MeanFieldFit(ordered, objective, history, converged)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
 from fastvi.engine.posterior.state_moments import NUM_TASKS
 from fastvi.engine.run.threads import num_threads
-from fastvi.engine.states.form import Form
+from fastvi.engine.states import form as forms
 from fastvi.engine.states.tiling import Tiling, choose_tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
@@ -56,11 +56,11 @@ class TileMemory(FormMemory):
     @property
     def _wave(self) -> int:
         """Tiles of a wave."""
-        return min(Form.wave_tiles, self.tiling.num_tiles)
+        return min(forms.WAVE_TILES, self.tiling.num_tiles)
 
     @property
     def _waves(self) -> int:
-        return -(-self.tiling.num_tiles // Form.wave_tiles)
+        return -(-self.tiling.num_tiles // forms.WAVE_TILES)
 
     @property
     def operations(self) -> int:
@@ -83,7 +83,7 @@ class TileMemory(FormMemory):
         return self.tables + panel + NUMBER * self.num_pixels * self.num_latents
 
     def _filling(self) -> int:
-        """What threads keep while they fill tiles: a product, its exponents, a left panel, a few rows."""
+        """Arrays kept while threads fill tiles: a product, its exponents, a left panel, a few rows."""
         own = self._tile * (2 * self.item + 4) + self._panel_rows * self.num_pixels * self.item
         return num_threads() * (own + 32 * self.num_pixels)
 

@@ -1,4 +1,4 @@
-"""What gradients and expectation maximisation need of the posteriors of binary sparse coding.
+"""Moments of the posteriors of binary sparse coding, for gradients and expectation maximisation.
 
 With m = E[z | x] and residuals r = x - b - W m, all of it follows from m, sum_n w_n Cov[z | x_n] and
 
@@ -14,22 +14,21 @@ Cov[f] with signs.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
-from fastvi.engine.posterior.posteriors import Details, second_moments, silent
+from fastvi.engine.posterior.posteriors import Details, second_moments
 from fastvi.engine.posterior.state_moments import Total, in_products, pairs_wave
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks, slices
 from fastvi.engine.states.data_terms import Terms, WordData, log_density_scale
-from fastvi.engine.states.form import chunks, slices
 from fastvi.engine.states.pair_form import SparseCodingForm
 from fastvi.kernels.cpu.states.posterior_sums import posterior_sums
-
-Array = NDArray[Any]
 
 _LARGEST_RATIO = 16.0  # |W|^2 / (D s^2) up to which second moments come from products
 _DETAILS = 1 << 20  # numbers of second moments of single data that are kept at a time: 8 MiB
@@ -115,7 +114,8 @@ def _of_states(
     near = np.where(mean > 0.5, 1, 0)
     origin = (near << np.arange(d)).sum(axis=1)
     work = partial(_flips_wave, form, terms, -evidence, origin)
-    zero, states = Details.zero(len(weights), d, 1, pairwise=True), form.filled_states if report else silent
+    zero = Details.zero(len(weights), d, 1, pairwise=True)
+    states = form.filled_states if report else report_nothing
     found = run.reduce(zero, form.filled_starts(), work, states)
     flipped, sign = np.minimum(found.mean, 1.0), 1.0 - 2.0 * near
     mean = np.where(near == 1, 1.0 - flipped, flipped)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import CHUNK_DATA, chunks, num_chunks, slices
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import CHUNK_DATA, Form, chunks, num_chunks
+from fastvi.engine.states.form import Form
 from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
 from fastvi.kernels.cpu.states.posterior_sums import merge_largest, posterior_sums, sample_states
-
-Array = NDArray[Any]
 
 
 class Details(NamedTuple):
@@ -44,10 +46,7 @@ class Details(NamedTuple):
 
 def unpack_states(form: Form, states: Array) -> Array:
     """Integers, bit i the form's i-th latent, to (..., d) uint8 in the model's order."""
-    bits = np.empty((*states.shape, form.num_latents), np.uint8)
-    for i, latent in enumerate(form.order):
-        bits[..., latent] = (states >> i) & 1
-    return bits
+    return bits_of(states, form.order)
 
 
 def _details_wave(form: Form, terms: Terms, shift: Array, top_k: int, pairwise: bool, first: int) -> Details:
@@ -79,15 +78,10 @@ def details_of(
     form: Form, terms: Terms, evidence: Array, top_k: int, run: Run, *, pairwise: bool = False,
     report: bool = True,
 ) -> Details:  # fmt: skip
-    """The same for the data of one chunk."""
+    """``details`` for the data of one chunk."""
     zero = Details.zero(len(evidence), form.num_latents, top_k, pairwise=pairwise)
     work = partial(_details_wave, form, terms, -evidence, top_k, pairwise)
-    return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else silent)
-
-
-def silent(task: int) -> int:
-    """For what no progress is told of: work that is rarely needed and was not planned."""
-    return 0
+    return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else report_nothing)
 
 
 def second_moments(pairs: Array) -> Array:
@@ -115,10 +109,10 @@ def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed
     return unpack_states(form, unsorted)
 
 
-def _sample_slices(form: Form, num_data: int) -> list[slice]:
+def _sample_slices(form: Form, num_data: int) -> Iterator[slice]:
     """Data whose tiles' masses are kept at a time: 2^22 numbers, 32 MiB."""
     step = max(1, min(CHUNK_DATA, (1 << 22) // form.tiling.num_tiles))
-    return [slice(first, min(first + step, num_data)) for first in range(0, num_data, step)]
+    return slices(num_data, step)
 
 
 def _sample_all(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
@@ -137,8 +131,9 @@ def _fill_short(taken: Array, states: Array) -> None:
 
 
 def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
-    """The same distribution function, but only tiles in which a draw falls are visited state by state: the
-    masses of tiles come from a matrix product.
+    """Draw as ``_sample_all``, but visit only tiles in which a draw falls, state by state.
+
+    The masses of tiles come from a matrix product.
     """
     batch: Any = form.batch(terms)
     masses = np.concatenate([batch.log_masses(first) for first in form.wave_starts()], axis=1)
@@ -178,11 +173,3 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
             if taken[k] < count[k]:  # a tile of less than 2^-60 of the mass, whose rows are passed over
                 picked[k, taken[k] : count[k]] = picked[k, taken[k] - 1] if taken[k] else tile
             states[n, first[k] : first[k] + count[k]] = picked[k, : count[k]]
-
-
-def sample_form(form: Form, num: int, seed: int) -> Array:
-    """Exact draws (num, d) of the latents of a form without data, in the model's order."""
-    from fastvi.engine.posterior.log_sum import log_sums
-
-    nothing = np.empty((1, 0), np.uint8)
-    return sample(form, nothing, log_sums(form, nothing, Run()), np.zeros(1, np.int64), num, seed)[0]

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastvi.core.arrays import Array
 
 _DIRECTIONS = 64  # that are tried for the lines
 _MOST_NUMBERS = 1 << 18  # of a layer's inputs at the ends of pieces
@@ -38,9 +36,8 @@ class Kinks:
         self.most_pieces = max(16, min(1 << 11, _MOST_NUMBERS // widest))
 
     def _inputs(self, layer: int, z: Array) -> Array:
-        """What enters the units of a layer (S, units)."""
+        """Inputs of the units of a layer (S, units)."""
         for i, (weight, bias) in enumerate(self._hidden[: layer + 1]):
-            # einsum, not BLAS, so that the bits of a result do not depend on threads
             z = np.einsum("sk,jk->sj", np.maximum(z, 0.0) if i else z, weight) + bias
         return z
 
@@ -112,7 +109,6 @@ def line_nodes(
         corner = cells[number % len(cells)].astype(np.float64)
         corner[:, :-1] += offsets[number // len(cells)]
         corner *= cell
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
         owner, begin, end = kinks.split(mean + np.einsum("sk,ik->si", corner, scale), direction)
         length = end - begin
         v = np.repeat(corner[owner], order, axis=0)

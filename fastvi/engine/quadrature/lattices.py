@@ -14,12 +14,9 @@ others. Halving the step does, at the cost of 2^d times the nodes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastvi.core.arrays import Array
 
 SEEN = 0.5  # of the error, at least
 # of Z^d, and of Z^d with its centres; the best of those with a common denominator below 100
@@ -56,7 +53,7 @@ def lattice(d: int, level: int) -> Array:
 
 
 def added(d: int, level: int) -> Array:
-    """Of the nodes of a level, d > 0, those that the level before does not have."""
+    """Nodes of a level, d > 0, that the level before does not have."""
     halvings, centred = _halvings(d, level)
     index = _grid(d, halvings)
     if centred:

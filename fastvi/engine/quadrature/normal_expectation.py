@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastvi.core.accuracy import uncertain
+from fastvi.core.arrays import Array
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
-from fastvi.engine.run.slices import finished
-
-Array = NDArray[Any]
+from fastvi.engine.run.interruptible import finished
 
 MOST_LATENTS = 3
 _REACH = 8.5  # standard deviations: what lies beyond has 2e-15 of the mass of three latents
@@ -73,7 +72,7 @@ class NormalExpectation:
     """
 
     def __init__(
-        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array,
+        self, layers: Pairs, activation: str, noise_std: float | None, pixels: Array,
         x: Array,
     ) -> None:  # fmt: skip
         self._d = layers[0][0].shape[1]
@@ -136,7 +135,6 @@ class NormalExpectation:
     ) -> None:
         """Add the density's mass, and its products with f, f v and f v^2, v turned back to the latents."""
         f = np.zeros(len(v))
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
         self._likelihood.add_states(mean + np.einsum("sk,ik->si", v, turned), self._terms.linear[n], f)
         mass = weights * np.exp(-0.5 * np.square(v).sum(axis=1))
         part, back = mass * f, np.einsum("sk,ik->si", v, turn)
@@ -147,7 +145,7 @@ class NormalExpectation:
 
 
 def expected_log_likelihood(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, x: Array,
+    layers: Pairs, activation: str, noise_std: float | None, pixels: Array, x: Array,
     mean: Array, scale: Array,
 ) -> Array:  # fmt: skip
     """(N,) for z = mean_n + scale_n v, ``mean`` (N, d), ``scale`` (N, d, d), and the seen ``pixels``."""

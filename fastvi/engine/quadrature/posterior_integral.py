@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
@@ -16,7 +16,6 @@ from fastvi.engine.quadrature.posterior_region import CELL, Region
 from fastvi.engine.quadrature.weighted_sums import ONES, WeightedSums
 from fastvi.kernels.cpu.states.normal_nodes import lattice_nodes
 
-Array = NDArray[Any]
 Piece = tuple[Axes, WeightedSums, float]  # sums with the log of the integral that they are
 
 TOLERANCE = 1e-8
@@ -127,7 +126,7 @@ def _order(level: int) -> int:
 def integral(
     joint: NormalJoint, kinks: Kinks | None, linear: Array, constant: float, regions: list[Region]
 ) -> Generator[None, None, Integral]:
-    """Of one datum, t(x) = ``linear`` (1, ...) and c(x) = ``constant``; yields between steps of the work."""
+    """Integral of one datum of t(x) = ``linear`` (1, ...), c(x) = ``constant``; yields between steps."""
     parts = [_Part(joint, kinks, linear, region) for region in regions]
     limit, closed = most_nodes(joint), all(region.closed for region in regions)
     moved, certain, coarser = math.inf, False, log_sum(np.array([part.coarser() for part in parts]))
@@ -158,7 +157,6 @@ def _moments(pieces: list[Piece], log_total: float) -> tuple[Array, Array, float
     """Means and variances of u (d,), and the mean log joint density."""
     shares = np.array([math.exp(log - log_total) for _, _, log in pieces])
     means = np.array([axes.nodes(sums.mean[None])[0] for axes, sums, _ in pieces])
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     own = np.array([np.einsum("ik,kl,il->i", a.turn, sums.covariance, a.turn) for a, sums, _ in pieces])
     value = float((shares * [sums.mean_value for _, sums, _ in pieces]).sum())
     mean = (shares[:, None] * means).sum(axis=0)

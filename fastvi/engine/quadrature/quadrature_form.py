@@ -26,24 +26,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastvi.core.accuracy import uncertain
+from fastvi.core.arrays import Array
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
 from fastvi.engine.quadrature.kinks import Kinks
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
 from fastvi.engine.quadrature.posterior_integral import TOLERANCE, Integral, integral, log_sum
 from fastvi.engine.quadrature.posterior_region import MATTER, Region, distinct, find_region, matter
-from fastvi.engine.run.slices import finished
+from fastvi.engine.run.interruptible import finished
+from fastvi.engine.run.slices import CHUNK_DATA, chunks
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import CHUNK_DATA, chunks
-
-Array = NDArray[Any]
 
 MOST_LATENTS = 3
 _MOST_NODES = 1 << 19  # that one halving of the step may add for a datum
@@ -93,7 +92,7 @@ class _Nodes(NamedTuple):
 
 
 def _located(joint: NormalJoint, linear: Array, coarse: _Nodes) -> Generator[None, None, _Nodes]:
-    """Of one datum, from the coarse nodes; yields between steps of the work."""
+    """Nodes that matter to one datum, from the coarse ones; yields between steps of the work."""
     index, values, intervals, reach = coarse
     d = index.shape[1]
 
@@ -192,7 +191,7 @@ def _unresolved(joint: NormalJoint, nodes: _Nodes, constant: float) -> Integral:
 def _refined(
     joint: NormalJoint, kinks: Kinks | None, terms: Terms, coarse: _Nodes
 ) -> Generator[None, None, Integral]:
-    """Of one datum from the coarse nodes; yields between steps of the work."""
+    """Integral of one datum from the coarse nodes; yields between steps of the work."""
     if abs(float(coarse.values.max())) > _FARTHEST:
         return _unresolved(joint, coarse, float(terms.constant[0]))
     nodes = yield from _located(joint, terms.linear, coarse)
@@ -264,7 +263,7 @@ def _nothing(num_data: int, d: int) -> Integral:
 
 
 def quadrature(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, mean: Array, std: Array,
+    layers: Pairs, activation: str, noise_std: float | None, mean: Array, std: Array,
     x: Array, pixels: Array,
 ) -> Integral:  # fmt: skip
     """Integrals (N, ...) given the pixels that were seen."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
-from fastvi.engine.states.form import Moments, Sums
-from fastvi.engine.states.pair_form import OuterWords
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tile_batch import flipped_tiles
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
@@ -33,11 +32,18 @@ from fastvi.kernels.cpu.states.tile_masses import (
 from fastvi.kernels.cpu.states.tile_posteriors import add_pair_moments, tile_posteriors
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, pack_tables, shared_tile_sums
 
-Array = NDArray[Any]
-
 TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
 _GROUPS = 16  # tiles of summed posteriors at a time
 MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
+
+
+class OuterWords(NamedTuple):
+    """Coefficients and constants that some outer states add, in two words."""
+
+    linear: Array  # (T, inner bits)
+    linear_low: Array
+    constant: Array  # (T,)
+    constant_low: Array
 
 
 class RowMasses(NamedTuple):
@@ -70,7 +76,7 @@ class PairBatch(Batch):
         return count, self.form.outer_words(first, count)
 
     def _coefficients(self, outer: OuterWords, rows: slice) -> tuple[Array, Array]:
-        """Of the inner bits in some rows (datum, outer state), in two words."""
+        """Coefficients of the inner bits in some rows (datum, outer state), in two words."""
         found = np.empty((2, rows.stop - rows.start, self._inner[0].shape[1]))
         row_coefficients(*self._inner, outer.linear, outer.linear_low, rows.start, found[0], found[1])
         return found[0], found[1]

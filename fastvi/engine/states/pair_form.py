@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import bernoulli_log_prob
+from fastvi.core.arrays import Array
+from fastvi.core.functions import bernoulli_log_prob
+from fastvi.engine.run.slices import small_slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import (
     BinaryData,
@@ -32,7 +33,9 @@ from fastvi.engine.states.data_terms import (
     power_below,
     two_words,
 )
-from fastvi.engine.states.form import Form, Sums, small_slices
+from fastvi.engine.states.pair_batch import OuterWords, PairBatch
+from fastvi.engine.states.sums import Sums
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import Tiling, choose_pair_tiling
 from fastvi.kernels.cpu.states.pair_words import (
     datum_log_tiles,
@@ -44,11 +47,6 @@ from fastvi.kernels.cpu.states.pair_words import (
 )
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
 from fastvi.kernels.cpu.states.tile_logs import add_linear, exponentiate, outer_terms
-
-if TYPE_CHECKING:
-    from fastvi.engine.states.pair_batch import PairBatch
-
-Array = NDArray[Any]
 
 # of c(x), t(x) and the tile: what rounding takes from smaller ones is below 2^-13, so that exponentials of it
 # move no number past a threshold
@@ -68,7 +66,7 @@ def filled_tiles(tiling: Tiling) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class PairForm(Form):
+class PairForm(TileForm):
     """One tile of J(inner) + <centre, inner>, and what outer bits add to it."""
 
     couplings: Array  # (d, d) symmetric, zero diagonal, in the form's order; may hold -inf
@@ -81,11 +79,11 @@ class PairForm(Form):
     tells_masses = True
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return wave_tiles(self.tiling)
 
     @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
+    def filled_tiles(self) -> int:
         return filled_tiles(self.tiling)
 
     @property
@@ -93,16 +91,14 @@ class PairForm(Form):
         return 16
 
     def outer_terms(self, first: int, count: int) -> tuple[Array, Array]:
-        """What the outer states ``first`` .. add: to the coefficients of inner bits (count, inner bits), and
-        to the constant (count,).
-        """
+        """Terms that outer states ``first`` .. add: to the inner bits (count, d_inner) and the constant."""
         linear = np.empty((count, self.num_latents - self.tiling.outer_bits))
         constant = np.empty(count)
         outer_terms(self.couplings, self.centre, self.tiling.outer_bits, first, linear, constant)
         return linear, constant
 
     def outer_words(self, first: int, count: int) -> OuterWords:
-        """The same in two words each."""
+        """``outer_terms`` in two words each."""
         shape = (count, self.num_latents - self.tiling.outer_bits)
         found = OuterWords(np.empty(shape), np.empty(shape), np.empty(count), np.empty(count))
         outer_words(
@@ -144,18 +140,7 @@ class PairForm(Form):
         return out
 
     def batch(self, terms: Terms) -> PairBatch:
-        from fastvi.engine.states.pair_batch import PairBatch
-
         return PairBatch(self, terms)
-
-
-class OuterWords(NamedTuple):
-    """What some outer states add."""
-
-    linear: Array  # (T, inner bits)
-    linear_low: Array
-    constant: Array  # (T,)
-    constant_low: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +178,7 @@ class SparseCodingForm(PairForm):
         self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], origin: Array, *,
         most: int | None = None,
     ) -> None:  # fmt: skip
-        """The same with datum n's states counted from origin[n]: in place of state s it is s ^ origin[n]."""
+        """``visit_states`` with datum n's states counted from origin[n]: state s stands for s ^ origin[n]."""
         last = first + min(most or self.filled_tiles, self.tiling.num_tiles - first)
         linear, linear_low, constant, constant_low = terms.words()
         num_outer, row_bits, column_bits, _ = self.tiling
@@ -227,7 +212,6 @@ class SparseCodingForm(PairForm):
         for n in range(len(x)):
             bits = z[n].astype(np.float64)
             with np.errstate(over="ignore"):
-                # einsum, not BLAS, so that the bits of a result do not depend on threads
                 means = np.einsum("...i,ji->...j", bits, data.weights)
                 squares = np.square((x[n] - data.bias - means) / data.noise_std).sum(axis=-1)
             prior = bernoulli_log_prob(z[n], data.prior_logits).sum(axis=-1)
@@ -236,7 +220,7 @@ class SparseCodingForm(PairForm):
 
 
 class PairParts(NamedTuple):
-    """What a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
+    """Parts that a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
 
     order: Array  # (d,)
     couplings: Array  # (d, d)
@@ -276,7 +260,7 @@ def boltzmann_form(couplings: Array, bias: Array, observed: Array) -> PairForm:
 
 
 def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts:
-    """The same before any tile is made."""
+    """Parts of ``boltzmann_form``, before any tile is made."""
     free = np.flatnonzero(~observed)
     seen = np.flatnonzero(observed)
     inside, field = couplings[np.ix_(free, free)], bias[free]
@@ -302,7 +286,7 @@ def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logi
 
 
 def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairParts:
-    """The same before any tile is made."""
+    """Parts of ``sparse_coding_form``, before any tile is made."""
     unit = power_below(noise_std)
     gram, gram_low = np.zeros((2, weights.shape[1], weights.shape[1]))
     gram_words(np.ascontiguousarray(weights * unit), *inverse_square(noise_std * unit), gram, gram_low)
@@ -312,6 +296,7 @@ def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_log
     for matrix in (couplings, couplings_low):
         np.fill_diagonal(matrix, 0.0)
     order = _order(couplings, linear)
+    # not ``sigmoid``, whose last bits are others where a logit is negative: they would be in every result
     mean = 1.0 / (1.0 + np.exp(-np.clip(prior_logits, -500, 500)))
     # E[t(x)] for x at the model's mean
     centre = linear + (gram * mean).sum(axis=1)

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
+from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
-from fastvi.engine.states.form import Form
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import choose_tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
@@ -36,15 +38,13 @@ from fastvi.kernels.cpu.states.softplus_product import (
 )
 from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
 
-Array = NDArray[Any]
-
 # dtype -> largest |log| of a panel entry, largest |log| of a running product. exp(-beta) >= exp(-limit) keeps
 # exp(alpha) that flushes to zero (below 1e-308, or 1e-38) under half a unit in the last place of the sum.
 _RANGES = {"float64": (340.0, 700.0), "float32": (35.0, 85.0)}
 
 
 @dataclass(frozen=True, eq=False)
-class SoftplusForm(Form):
+class SoftplusForm(TileForm):
     """Tables of sum_j softplus(eta_j), eta = W z + b, and of what is linear in z."""
 
     tables: SoftplusTables
@@ -108,7 +108,6 @@ class SoftplusForm(Form):
         linear = self.data.offset + self.centre
         data: Any = self.data
         for n in range(len(x)):
-            # einsum, not BLAS, so that the bits of a result do not depend on threads
             eta = np.einsum("...i,ji->...j", z[n], self.weights) + self.bias
             out[n] = (z[n] * linear).sum(axis=-1) + data.constant
             if self.sign < 0:  # pixel by pixel: nothing cancels
@@ -144,8 +143,8 @@ def softplus_form(
     prior_logits = np.ascontiguousarray(prior_logits[order])
     centre, linear, constant = np.zeros(order.size), np.zeros(order.size), 0.0
     if fold_prior:
-        mean_logits = _row_sums(weights * _sigmoid(prior_logits)) + bias
-        centre = (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
+        mean_logits = _row_sums(weights * centre_sigmoid(prior_logits)) + bias
+        centre = (weights * centre_sigmoid(mean_logits)[:, None]).sum(axis=0)
         if log_prior is None:
             linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
             centre = centre + prior_logits
@@ -169,7 +168,7 @@ def softplus_sum_form(
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
     # the slope of the softplus sum at z = 1/2, with its sign turned: that makes the tiles flat
-    slope = _sigmoid(_row_sums(weights) / 2 + bias)
+    slope = centre_sigmoid(_row_sums(weights) / 2 + bias)
     centre = -(weights * slope[:, None]).sum(axis=0)
     data = BinaryData(
         np.ascontiguousarray(data_weights[:, order]),
@@ -184,12 +183,8 @@ def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
     """log p(z) of all states, at their numbers in the form's order."""
     table = np.empty(1 << order.size)
     step = min(table.size, 1 << 16)
-    states = np.empty((step, order.size), np.uint8)
     for first in range(0, table.size, step):
-        numbers = np.arange(first, first + step)
-        for i, latent in enumerate(order):
-            states[:, latent] = (numbers >> i) & 1
-        table[first : first + step] = log_prior(states)
+        table[first : first + step] = log_prior(bits_of(np.arange(first, first + step), order))
     return table
 
 
@@ -231,11 +226,6 @@ def _build(
     return SoftplusForm(
         tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
     )
-
-
-def _sigmoid(logits: Array) -> Array:
-    """Good enough for a centre; SciPy's would cost 0.2 s of import."""
-    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def _row_sums(matrix: Array) -> Array:

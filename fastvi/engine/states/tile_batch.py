@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
-from fastvi.engine.states.form import Form, Moments, Sums
+from fastvi.engine.states.form import Form
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.states.tile_masses import (
@@ -28,8 +28,6 @@ from fastvi.kernels.cpu.states.tile_masses import (
     transpose_tile,
 )
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, exponential_factors, pack_tables, tile_sums
-
-Array = NDArray[Any]
 
 
 def panel_ranges(num_panels: int) -> list[tuple[int, int]]:
@@ -98,7 +96,7 @@ class PackedBatch:
         return out[: self.num_data]
 
     def masses(self, tiles: Array, shares: Array) -> tuple[Array, Array]:
-        """The same sums, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
+        """``sums``, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
         out = np.empty((self.padded_data, len(tiles)))
         masses = np.zeros_like(self.columns)
 
@@ -141,7 +139,7 @@ class TileBatch(Batch):
 
     @cached_property
     def _flipped(self) -> PackedBatch:
-        """The same tables for transposed tiles."""
+        """Packed tables for transposed tiles."""
         form, batch = self.form, PackedBatch.flipped(self.form, self.num_data)
         row = form.tiling.outer_bits
         column = row + form.tiling.row_bits
