@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.linalg.products import Packed
-from fastvi.kernels.cpu.annealing.annealing_rows import bernoulli_rows, normal_rows
+from fastvi.kernels.cpu.annealing.rows import bernoulli_rows, normal_rows
 from fastvi.kernels.cpu.dense.products import activate, multiply_slopes
 
 Array = NDArray[Any]

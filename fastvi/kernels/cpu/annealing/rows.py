@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.annealing_words import fill_words, is_on
+from fastvi.kernels.cpu.annealing.words import Counter, draw_units, fill_words, is_on
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 from fastvi.kernels.jit import kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -21,9 +21,7 @@ def draw_rows(base, tag, first, num_chains, key_low, key_high, z):
     words = np.empty(-(-size // NUM_WORDS) * NUM_WORDS)
     for r in range(num_rows):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        fill_words(words, tag, 0, chain, datum, key_low, key_high)
-        for i in range(size):
-            z[r, i] = 1 if is_on(base[r, i], words[i], i, tag, 0, chain, datum, key_low, key_high) else 0
+        draw_units(base[r], Counter(tag, 0, chain, datum, key_low, key_high), words, z[r])
 
 
 @kernel
@@ -31,7 +29,7 @@ def fill_row_words(tag, step, first, num_chains, key_low, key_high, words):
     """words (rows, a multiple of NUM_WORDS) of all units for a step."""
     for r in range(words.shape[0]):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        fill_words(words[r], tag, step, chain, datum, key_low, key_high)
+        fill_words(words[r], Counter(tag, step, chain, datum, key_low, key_high))
 
 
 @kernel
@@ -45,7 +43,7 @@ def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, 
             continue  # both are impossible
         logit = base[r, unit] + beta * (gain - base[r, unit])
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        drawn = is_on(logit, words[r, unit], unit, tag, step, chain, datum, key_low, key_high)
+        drawn = is_on(logit, words[r, unit], unit, Counter(tag, step, chain, datum, key_low, key_high))
         if drawn != (z[r, unit] != 0):
             z[r, unit] = 1 - z[r, unit]
             value[r] = flipped[r]

@@ -1,13 +1,13 @@
 """Annealed importance sampling of restricted Boltzmann machines: sums over layers, draws and weights.
 
-The random numbers are those of ``annealing_words`` with the layer, VISIBLE or HIDDEN, in the datum's place.
+The random numbers are those of ``words.py`` with the layer, VISIBLE or HIDDEN, in the datum's place.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.annealing_words import TWO_32, fill_words, settled
+from fastvi.kernels.cpu.annealing.words import TWO_32, Counter, fill_words, settled
 from fastvi.kernels.cpu.dense.picked_rows import WIDTH, add_picked_rows
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
@@ -99,13 +99,12 @@ def draw_layer(chances, num_units, tag, layer, step, first_chain, key_low, key_h
     """Draw units that are on with chances[n, j] / 2^32: their numbers to rows[n], how many to counts[n]."""
     words = np.empty(-(-num_units // NUM_WORDS) * NUM_WORDS)
     for n in range(counts.size):
-        chain = first_chain + n
-        fill_words(words, tag, step, chain, layer, key_low, key_high)
+        counter = Counter(tag, step, first_chain + n, layer, key_low, key_high)
+        fill_words(words, counter)
         if _subtract_words(chances[n, :num_units], words) > 0:
             for j in range(num_units):
                 if 0.0 < words[j] < 1.0:
-                    on = settled(words[j], j, tag, step, chain, layer, key_low, key_high)
-                    words[j] = 1.0 if on else 0.0
+                    words[j] = 1.0 if settled(words[j], j, counter) else 0.0
         row, count = rows[n], 0
         for j in range(num_units):  # without a branch: it is written over where the unit is off
             row[count] = j
