@@ -1,5 +1,4 @@
-"""Single states of binary sparse coding with all logarithms as sums of two doubles (``double_word``): sampled
-ones, and chains.
+"""Single states of binary sparse coding in two words (``double_word``): sampled ones, and chains.
 
 A log joint is c + <t, z> + sum over i < j of J_ij z_i z_j, whose terms may exceed it by far. It is added up
 in two words and rounded once.
@@ -40,7 +39,7 @@ class CodingChains(NamedTuple):
 
 @kernel
 def add_log_joints(words, couplings, couplings_low, linear, linear_low, constant, constant_low, log_w):
-    """log_w[k] += the log joint of one datum and sample k, whose bits are ``words`` (num_words, K)."""
+    """Add to log_w[k] the log joint of a datum and sample k with bits ``words`` (num_words, K)."""
     num_latents = linear.size
     ones = np.empty(num_latents, np.int64)
     for k in range(log_w.size):
@@ -58,6 +57,7 @@ def add_log_joints(words, couplings, couplings_low, linear, linear_low, constant
 
 @inline
 def _add_row(row, row_low, sign, total, total_low):
+    """Add a multiple of a row in two words to ``total``."""
     for j in range(total.size):
         total[j], total_low[j] = add_words(total[j], total_low[j], sign * row[j], sign * row_low[j])
 

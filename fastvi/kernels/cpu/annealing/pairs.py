@@ -35,6 +35,7 @@ class PairChains(NamedTuple):
 
 @inline
 def _add_row(row, sign, total):
+    """Add a multiple of a row to ``total``."""
     for j in range(total.size):
         total[j] += sign * row[j]
 

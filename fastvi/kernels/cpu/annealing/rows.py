@@ -1,4 +1,7 @@
-"""Rows of chains whose log joint is made elsewhere, a row a chain: draws of units, log p(x | z), squares."""
+"""Rows of chains whose log joint is made elsewhere: draws of units, log p(x | z), squares.
+
+A row is a chain.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
 
 @kernel
 def draw_rows(base, tag, first, num_chains, key_low, key_high, z):
-    """First states z (rows, d) of chains, units on with log odds base (rows, d)."""
+    """Draw first states z (rows, d) of chains, with log odds ``base`` (rows, d)."""
     num_rows, size = z.shape
     words = np.empty(-(-size // NUM_WORDS) * NUM_WORDS)
     for r in range(num_rows):
@@ -26,7 +29,7 @@ def draw_rows(base, tag, first, num_chains, key_low, key_high, z):
 
 @kernel
 def fill_row_words(tag, step, first, num_chains, key_low, key_high, words):
-    """words (rows, a multiple of NUM_WORDS) of all units for a step."""
+    """Write the random words of all units for a step to ``words`` (rows, a multiple of NUM_WORDS)."""
     for r in range(words.shape[0]):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
         fill_words(words[r], Counter(tag, step, chain, datum, key_low, key_high))
@@ -34,8 +37,9 @@ def fill_row_words(tag, step, first, num_chains, key_low, key_high, words):
 
 @kernel
 def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, key_high, flipped, value, z):
-    """Draw ``unit`` of every row given all others; ``value`` (rows,) is log p(x, z), ``flipped`` the same
-    with the unit's other value.
+    """Draw ``unit`` of every row given all others.
+
+    ``value`` (rows,) is log p(x, z); ``flipped`` is log p(x, z) with the unit's other value.
     """
     for r in range(value.size):
         gain = flipped[r] - value[r] if z[r, unit] == 0 else value[r] - flipped[r]
@@ -51,6 +55,7 @@ def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, 
 
 @reducing_kernel
 def _bernoulli_part(x, eta):
+    """Return -log p(x | eta) of a slice of pixels; ``eta`` becomes x - sigmoid(eta)."""
     linear, product = 0.0, 1.0
     for j in range(eta.size):
         sign = 1.0 - 2.0 * x[j]
@@ -64,7 +69,10 @@ def _bernoulli_part(x, eta):
 
 @kernel
 def bernoulli_rows(x, owners, eta, out):
-    """out[r] = log p(x_n | eta_r) of datum n = owners[r]; ``eta`` becomes its derivative x - sigmoid(eta)."""
+    """Set out[r] to log p(x_n | eta_r) of datum n = owners[r].
+
+    ``eta`` becomes its derivative x - sigmoid(eta).
+    """
     for r in range(out.size):
         own, row, total = x[owners[r]], eta[r], 0.0
         for first in range(0, row.size, _FACTORS):  # slices, whose loops LLVM vectorises
@@ -75,7 +83,10 @@ def bernoulli_rows(x, owners, eta, out):
 
 @kernel
 def normal_rows(x, owners, noise_std, eta, out):
-    """The same of real pixels with mean eta; ``eta`` becomes (x - eta) / noise_std^2."""
+    """Set out[r] to log p(x_n | eta_r) of real pixels with mean eta; n = owners[r].
+
+    ``eta`` becomes its derivative (x - eta) / noise_std^2.
+    """
     constant = eta.shape[1] * (math.log(noise_std) + 0.5 * math.log(2.0 * math.pi))
     for r in range(out.size):
         own, total = x[owners[r]], 0.0
@@ -88,7 +99,7 @@ def normal_rows(x, owners, noise_std, eta, out):
 
 @kernel
 def row_squares(values, out):
-    """out[r] = the sum of squares of a row."""
+    """Set out[r] to the sum of squares of a row."""
     for r in range(out.size):
         total = 0.0
         for i in range(values.shape[1]):

@@ -1,4 +1,4 @@
-"""The random numbers of annealed importance sampling, as pure functions of (seed, datum, chain, step).
+"""Random numbers of annealed importance sampling, functions of (seed, datum, chain, step).
 
 The key of the generator is the seed, the counter (block, step, chain, datum). All blocks have bit 29 set and
 bits 30 and 28 clear, so that nothing is shared with ``draws``, ``normal_draws`` (bit 30) and
@@ -122,15 +122,17 @@ def draw_units(base, counter, words, z):
 
 @inline
 def _signed_tail(high, low):
-    """A tail probability in (0, 1/2] with the sign that the normal number is to have."""
+    """Return a tail probability in (0, 1/2] with the sign that the normal number is to have."""
     tail = (float((high << 21) | (low >> 11)) + 0.5) * (1.0 / 18014398509481984.0)
     return tail if low & 1 == 0 else -tail
 
 
 @kernel
 def trajectory_numbers(tag, step, first, num_chains, key_low, key_high, tails, uniforms):
-    """For row r, chain (first + r) % num_chains of datum (first + r) // num_chains: tails (rows, d) of
-    momenta, and multiples of 2^-53 in [0, 1) (rows, 2) that accept and vary the step size.
+    """Write the random numbers of trajectories: tails (rows, d) of momenta, and uniforms (rows, 2).
+
+    Row r is chain (first + r) % num_chains of datum (first + r) // num_chains. Uniforms are multiples of
+    2^-53 in [0, 1). They accept a trajectory and vary its step size.
     """
     for r in range(tails.shape[0]):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
