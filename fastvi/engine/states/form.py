@@ -22,7 +22,7 @@ from fastvi.engine.states.data_terms import Data, Terms
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_space_sums, merge_log_sums, merge_moments
-from fastvi.kernels.cpu.states.posterior_sums import row_peaks
+from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 from fastvi.kernels.cpu.states.softplus_product import FLUSH_EXPONENT
 
 if TYPE_CHECKING:
@@ -259,10 +259,11 @@ class Form(ABC):
         row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
 
         def task(part: slice) -> None:
-            kernel(
+            tiles = LogTiles(
                 log_tiles, peaks, first, outer, row_bits, self.padded_rows, terms.linear[part], offset[part],
-                self.negligible, *(array[part] for array in sums),
+                self.negligible,
             )  # fmt: skip
+            kernel(tiles, *(array[part] for array in sums))
 
         parallel_map(task, small_slices(len(offset), log_tiles.size), 8.0 * len(offset) * log_tiles.size)
 

@@ -7,6 +7,8 @@ is left is a fraction of the states.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fastvi.kernels.bits import bit_sum
@@ -17,6 +19,23 @@ from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast
 
 _NEVER = -1e300
+
+
+class LogTiles(NamedTuple):
+    """Some tiles and data, with log p(z | x_n) = offset[n] + <linear[n], z> + log_tiles.
+
+    z = (outer, row, column) bits, d of them.
+    """
+
+    log_tiles: Any  # (T, padded rows * padded columns)
+    peaks: Any  # (T, rows) largest entry of each row
+    first_tile: int
+    num_outer: int
+    num_row_bits: int
+    padded_rows: int
+    linear: Any  # (N, d)
+    offset: Any  # (N,)
+    negligible: float  # log probability below which a state may be passed over
 
 
 @kernel
@@ -102,16 +121,14 @@ def merge_largest(log_probs, states, part_log_probs, part_states):
 
 
 @kernel
-def posterior_sums(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    mean, pairs, entropy, log_probs, states,
-):  # fmt: skip
+def posterior_sums(tiles, mean, pairs, entropy, log_probs, states):
     """Add the states of these tiles to each datum's sums.
 
-    log p(z | x_n) = offset[n] + <linear[n], z> + log_tiles. ``mean`` (N, d) and ``entropy`` (N,) are sums
-    over states; ``pairs`` (N, d, d) too, unless its first axis is empty. ``log_probs`` (N, k) holds the
-    largest so far in descending order, ``states`` their bits. All in the order of the tiles' bits.
+    ``mean`` (N, d) and ``entropy`` (N,) are sums over states; ``pairs`` (N, d, d) too, unless its first axis
+    is empty. ``log_probs`` (N, k) holds the largest so far in descending order, ``states`` their bits. All in
+    the order of the tiles' bits.
     """
+    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     num_latents = linear.shape[1]
     row, column = num_outer, num_outer + num_row_bits
     pairwise = pairs.shape[0] > 0
@@ -213,14 +230,12 @@ def _add_inner_pairs(joint, row, column, scratch, row_mass, column_mass, column_
 
 
 @kernel
-def sample_states(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    uniforms, taken, cumulative, states,
-):  # fmt: skip
+def sample_states(tiles, uniforms, taken, cumulative, states):
     """Draw states by the inverse cumulative distribution, in the order of tiles, rows, columns.
 
     ``uniforms`` (N, K) are ascending; taken[n] of them have their state, cumulative[n] is the mass so far.
     """
+    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     num_latents = linear.shape[1]
     row, column = num_outer, num_outer + num_row_bits
     num_rows, num_columns = 1 << num_row_bits, 1 << (num_latents - column)

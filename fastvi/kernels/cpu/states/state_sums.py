@@ -145,18 +145,15 @@ def _sum_divergences(log_p, log_q, p, q):
 
 
 @kernel
-def state_sums(
-    kind, log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    log_zero, log_one, values,
-):  # fmt: skip
+def state_sums(kind, tiles, log_zero, log_one, values):
     """Add to values[n] the sum over the states of these tiles of a function of log p and log q.
 
-    log p(z) = offset[n] + <linear[n], z> + log_tiles, and log q_n(z) is given by ``log_zero`` and
-    ``log_one``.
+    log p comes from ``LogTiles``, log q_n from the log probabilities ``log_zero`` and ``log_one`` (N, d).
 
     The function is q log(p / q) (``LOG_RATIO``), p - q - q log(p / q) (``TO_POSTERIOR``) or that of p and q
     exchanged (``FROM_POSTERIOR``). Every state counts, so ``peaks`` and ``negligible`` are not asked.
     """
+    log_tiles, _, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, _ = tiles
     row, column = num_outer, num_outer + num_row_bits
     num_columns = 1 << (linear.shape[1] - column)
     rows_p, rows_q = np.empty(1 << num_row_bits), np.empty(1 << num_row_bits)
@@ -207,10 +204,7 @@ def _sum_squares(half_logs, largest):
 
 
 @kernel
-def square_sums(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    log_zero, log_one, largest, total,
-):  # fmt: skip
+def square_sums(tiles, log_zero, log_one, largest, total):
     """Add the states of these tiles to sum_z p^2 / q = total[n] exp(2 largest[n]).
 
     p and q are as in ``state_sums``. The sum is +inf where q is 0 and p is not.
@@ -218,6 +212,7 @@ def square_sums(
     In halves, so that the square of what a double holds does not overflow. A row all of whose states
     together are below 2^-60 of the sum so far is passed over.
     """
+    log_tiles, _, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     row, column = num_outer, num_outer + num_row_bits
     num_columns = 1 << (linear.shape[1] - column)
     rows_p, rows_q = np.empty(1 << num_row_bits), np.empty(1 << num_row_bits)
