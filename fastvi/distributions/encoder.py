@@ -1,13 +1,13 @@
-"""Amortised variational distributions: a network that makes q(z | x) of x."""
+"""Amortised variational distributions: a network makes q(z | x) of x."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
@@ -65,7 +65,7 @@ class Encoder(Frozen):
            [-0.5]])
     """
 
-    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
     activation: str
     family: str
     num_pixels: int
@@ -102,7 +102,7 @@ class Encoder(Frozen):
         activation: str = "tanh",
         family: str = "bernoulli",
     ) -> Self:
-        """Encoder to start a fit from: weights drawn from N(0, 1 / in), biases 0.
+        """Encoder with random weights to start a fit: weights from N(0, 1 / in), biases 0.
 
         Parameters
         ----------
@@ -148,17 +148,17 @@ class Encoder(Frozen):
             f"activation={self.activation!r}, family={self.family!r})"
         )
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {"activation": np.array(self.activation), "family": np.array(self.family)}
         for i, (weight, bias) in enumerate(self.layers):
             arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
         return arrays
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         rest = dict(arrays)
         activation, family = str(rest.pop("activation")), str(rest.pop("family"))
-        layers: list[tuple[np.ndarray, np.ndarray]] = []
+        layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         while f"layer_{len(layers)}_weight" in rest:
             i = len(layers)
             layers.append((rest.pop(f"layer_{i}_weight"), rest.pop(f"layer_{i}_bias")))
@@ -167,7 +167,7 @@ class Encoder(Frozen):
         return cls(layers, activation, family)
 
     def __call__(self, x: ArrayLike) -> Bernoulli | Normal:
-        """q(z | x_n) of each datum.
+        """Return q(z | x_n) of each datum.
 
         Parameters
         ----------
@@ -201,7 +201,8 @@ class Encoder(Frozen):
         return Normal(mean, std)
 
 
-def _require(good: np.ndarray, what: str) -> None:
+def _require(good: NDArray[np.bool_], what: str) -> None:
+    """Raise a ValueError that names the first datum for which ``good`` does not hold."""
     if not good.all():
         first = int(np.argmin(good.all(axis=1)))
         raise ValueError(f"x must keep the encoder's {what}, got a datum that does not at index {first}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.distributions.base import Distribution
@@ -16,9 +17,10 @@ _LOG_TWO_PI = math.log(2.0 * math.pi)
 _ASYMMETRY = 2.0**-36
 
 
-def lower_factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """L, lower triangular with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d), of which
-    one that is not positive says that there is no L.
+def lower_factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return lower triangular L with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d).
+
+    A square that is not positive says that there is no L.
 
     Column by column, by operations on single numbers: neither a library's threads nor the batch that a
     matrix is in change its bits, as LAPACK's would.
@@ -36,8 +38,11 @@ def lower_factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out, pivots
 
 
-def solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """X with L X = right for lower triangular L (..., d, d) and right (..., d, k); leading axes broadcast."""
+def solve_lower(factor: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solve L X = right for lower triangular L (..., d, d) and right (..., d, k).
+
+    Leading axes broadcast.
+    """
     leading = np.broadcast_shapes(factor.shape[:-2], right.shape[:-2])
     out = np.broadcast_to(right, (*leading, *right.shape[-2:])).copy(order="C")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -47,16 +52,24 @@ def solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     return out
 
 
-def times_vectors(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """matrix (..., d, d) times vectors (..., d), columns added in their order; leading axes broadcast."""
+def times_vectors(matrix: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiply matrix (..., d, d) by vectors (..., d), columns added in their order.
+
+    Leading axes broadcast.
+    """
     out = matrix[..., 0] * vectors[..., 0, None]
     for k in range(1, vectors.shape[-1]):
         out += matrix[..., k] * vectors[..., k, None]
     return out
 
 
-def moments_of(q: Normal | MultivariateNormal, num_data: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u, u standard normal."""
+def moments_of(
+    q: Normal | MultivariateNormal, num_data: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u.
+
+    u is standard normal.
+    """
     d = q.num_latents
     scale = q.std[..., None] * np.eye(d) if isinstance(q, Normal) else q.cholesky
     return np.broadcast_to(q.mean, (num_data, d)), np.broadcast_to(scale, (num_data, d, d))
@@ -104,10 +117,10 @@ class MultivariateNormal(Distribution):
     array([2.694036])
     """
 
-    mean: np.ndarray
-    covariance: np.ndarray
-    cholesky: np.ndarray
-    std: np.ndarray
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    cholesky: NDArray[np.float64]
+    std: NDArray[np.float64]
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
         centre = validation.float_array(mean, "mean", ndim=(1, 2))
@@ -141,10 +154,10 @@ class MultivariateNormal(Distribution):
     def __repr__(self) -> str:
         return f"MultivariateNormal(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "covariance": self.covariance}
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[np.float64]:
         """Draw from q.
 
         Parameters
@@ -160,6 +173,11 @@ class MultivariateNormal(Distribution):
         -------
         ndarray, (num, N, d), float64
             N = 1 where the parameters are (d,) and (d, d).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -171,8 +189,8 @@ class MultivariateNormal(Distribution):
         draws += mean
         return draws
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z), a density, in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log density of points under q, in nats.
 
         Parameters
         ----------
@@ -184,6 +202,11 @@ class MultivariateNormal(Distribution):
         -------
         ndarray, float64
             The shape without the last axis. -inf where the density is below every double's log.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For z that is not an array of finite real numbers, and for shapes that do not fit.
         """
         points = validation.real_array(z, "z", self.num_latents)
         validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
@@ -194,21 +217,22 @@ class MultivariateNormal(Distribution):
         squares = np.where(np.isnan(squares), np.inf, squares)
         return np.asarray(-0.5 * (squares + self.num_latents * _LOG_TWO_PI) - _log_diagonal(self.cholesky))
 
-    def entropy(self) -> np.ndarray:
-        """H(q) = sum_i log L_ii + d / 2 log(2 pi e) in nats, shape (N,); N = 1 where the parameters are
-        shared.
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of q in nats, shape (N,); N = 1 where the parameters are (d,) and (d, d).
+
+        H(q) = sum_i log L_ii + d / 2 log(2 pi e).
         """
         constant = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI)
         return np.atleast_1d(_log_diagonal(self.cholesky)) + constant
 
 
-def _log_diagonal(lower: np.ndarray) -> np.ndarray:
-    """Half of the covariance's log determinant."""
-    return np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+def _log_diagonal(lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return half of the covariance's log determinant."""
+    return np.asarray(np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1))
 
 
-def _checked(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The covariances made exactly symmetric, and their factors."""
+def _checked(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the covariances made exactly symmetric, and their factors."""
     d = matrix.shape[-1]
     variances = np.diagonal(matrix, axis1=-2, axis2=-1)
     validation.require(variances, variances > 0, "covariance must have a diagonal > 0")

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core import validation
-from fastvi.core.archives import Archive, TooLarge, check_size
+from fastvi.core.archives import Archive, TooLargeError, check_size
 from fastvi.core.files import check_writable, open_regular, path_text, write_whole
 
 Array = NDArray[Any]
@@ -163,7 +163,7 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
     with open_regular(text, "checkpoint") as file:
         try:
             check_size(os.fstat(file.fileno()).st_size, None)
-        except TooLarge as error:
+        except TooLargeError as error:
             raise ValueError(f"checkpoint must fit in memory, got {shown!r}: {error}") from error
         content = file.read()
     sha = hashlib.sha256(memoryview(content)[: -len(_NO_SEAL)])
