@@ -13,13 +13,13 @@ import pytest
 from problems import Size
 
 import fastvi
-from fastvi.engine.cuda.device import Missing, num_devices
+from fastvi.engine.cuda.device import MissingDeviceError, num_devices
 
 
 def _gpu() -> bool:
     try:
         return num_devices() > 0
-    except Missing:
+    except MissingDeviceError:
         return False
 
 

@@ -18,7 +18,7 @@ from fastvi.core.limits import MAX_STATES
 from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.engine.cuda.place import Unsupported
+from fastvi.engine.cuda.place import UnsupportedError
 from fastvi.engine.expectation.expectations import log_ratio
 from fastvi.engine.importance.averages import sampled_means
 from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
@@ -238,9 +238,11 @@ def _expectation(
 
     try:
         if form_of == "log_ratio":
-            raise Unsupported("decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'")
+            raise UnsupportedError(
+                "decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'"
+            )
         return expected_joint(rules.form(group.observed), group.x, group.q.logits, memory_limit)
-    except Unsupported as error:
+    except UnsupportedError as error:
         if device != "auto":
             raise
         _LOG.info("device='auto' picks 'cpu': %s", error)

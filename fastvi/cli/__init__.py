@@ -1,4 +1,7 @@
-"""The command line. Its packages come with the extra ``cli``; without them there is one line that says so."""
+"""Command line. Its packages come with the extra ``cli``.
+
+Without them one line says so.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _NEEDED = ("click", "rich", "matplotlib")
 
 
 def main() -> None:
-    """Entry point of the console script ``fastvi``."""
+    """Run the console script ``fastvi``."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         text = f"fastvi: the command line needs {', '.join(missing)}: pip install 'fastvi[cli]'"

@@ -1,4 +1,4 @@
-"""The command ``fastvi``: what its sub-commands take. Heavy imports wait until one of them runs."""
+"""Arguments and options of the command ``fastvi``. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cli(context: click.Context) -> None:
       fastvi study bounds --quick               one of them at toy sizes, seconds
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
       fastvi fit digits.npy model.npz --latents 12    learn a model by exact maximum likelihood
-      fastvi plan model.npz --num-data 10000    what that would take, before it is done
+      fastvi plan model.npz --num-data 10000    time and memory of that, before it is done
       fastvi info                               versions, processor, threads
     """
     if context.invoked_subcommand is None:
@@ -65,12 +65,12 @@ def study(
     held-out digits:
 
     \b
-      enumeration  what exact log p(x) costs as latents are added, against Python, NumPy and a compiled loop
-      sampling     how far Monte Carlo estimates are from the truth, as samples and latents grow
+      enumeration  cost of exact log p(x) as latents are added, against Python, NumPy and a compiled loop
+      sampling     distance of Monte Carlo estimates from the truth, as samples and latents grow
       bounds       ELBO <= importance-weighted bound <= log p(x), and the gap is the KL divergence
       missing      the upper half of an image from its lower half: all 2^32 ways to fill it in, summed
-      variance     which variances reverse KL underestimates and forward KL overestimates, by how much
-      learning     what learning by a bound costs against exact maximum likelihood (two minutes)
+      variance     variances that reverse KL underestimates and forward KL overestimates
+      learning     learning by a bound against exact maximum likelihood (two minutes)
 
     Without a name all but the last one run. Tables go to the terminal; CSV, JSON and pictures to the folder
     --out. Numbers repeat with the seed; all that holds seconds is in files of its own.
@@ -184,9 +184,9 @@ def evaluate(
     checkpoint: Path | None,
     unnormalized: bool,
 ) -> None:
-    """Exact log p(x) of a saved MODEL (.npz) on DATA (.npz, .npy, IDX or IDX.gz).
+    """Print exact log p(x) of a saved MODEL (.npz) on DATA (.npz, .npy, IDX or IDX.gz).
 
-    MODEL is what a model's save method wrote. DATA holds one datum a row; images (N, height, width) are
+    A model's save method writes MODEL. DATA holds one datum a row; images (N, height, width) are
     flattened. The sum runs over all 2^d latent states.
 
     \b
@@ -211,10 +211,10 @@ def evaluate(
     type=click.Choice(_QUESTIONS),
     default=_QUESTIONS[0],
     show_default=True,
-    help="What would be asked.",
+    help="Question that would be asked.",
 )
 def plan(model: Path, num_data: int, question: str) -> None:
-    """What an exact question about a saved MODEL (.npz) would take: states, memory, shards, time.
+    """Predict states, memory, shards and time of an exact question about a saved MODEL (.npz).
 
     A moment of the work is measured and the rest extrapolated, right within a factor of two on a quiet
     machine.
@@ -232,7 +232,7 @@ def plan(model: Path, num_data: int, question: str) -> None:
 @cli.command()
 @click.argument("model", type=_FILE, required=False)
 def info(model: Path | None) -> None:
-    """Versions, processor, caches, threads, GPU; of a saved MODEL (.npz) how it was made.
+    """Show versions, processor, caches, threads, GPU; of a saved MODEL (.npz) how it was made.
 
     \b
     Examples:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastvi.cli.group import WrongInput
-from fastvi.core.archives import Archive, Damaged, TooLarge, read_npy
+from fastvi.core.archives import Archive, DamagedError, TooLargeError, read_npy
 from fastvi.core.files import open_regular
 from fastvi.datasets.idx import load_idx
 
 _USUAL_KEYS = ("x", "images")
 
 
-def read_data(path: Path, key: str | None) -> np.ndarray:
-    """The array in an .npz, .npy or IDX file; which of them it is follows from its first bytes."""
+def read_data(path: Path, key: str | None) -> NDArray[Any]:
+    """Return the array in an .npz, .npy or IDX file. The first bytes tell which of them it is."""
     with open_regular(str(path), "DATA") as file:
         start = file.read(6)
         file.seek(0)
@@ -30,13 +32,14 @@ def read_data(path: Path, key: str | None) -> np.ndarray:
                 return read_npy(file)
             archive = Archive(file)
             return archive.read(_choose_key(path, archive.names, key))
-        except Damaged as error:
+        except DamagedError as error:
             raise WrongInput(f"DATA must be a whole NumPy file, got {str(path)!r}: {error}") from error
-        except TooLarge as error:
+        except TooLargeError as error:
             raise WrongInput(f"DATA must fit in memory, got {str(path)!r}: {error}") from error
 
 
 def _choose_key(path: Path, names: list[str], key: str | None) -> str:
+    """Return the name of the array to read."""
     wanted = [key] if key is not None else [*_USUAL_KEYS, *names[: len(names) == 1]]
     for name in wanted:
         if name in names:
@@ -45,18 +48,21 @@ def _choose_key(path: Path, names: list[str], key: str | None) -> str:
     raise WrongInput(f"DATA {str(path)!r} has {asked}: choose one of {', '.join(names)} by --key")
 
 
-def rows_of(path: Path, key: str | None, threshold: float | None, limit: int | None) -> np.ndarray:
-    """The first ``limit`` data of a file, one a row; NaN would be a 0 by a ``threshold``, and is refused."""
+def rows_of(path: Path, key: str | None, threshold: float | None, limit: int | None) -> NDArray[Any]:
+    """Return the first ``limit`` data of a file, one a row.
+
+    NaN would be a 0 by a ``threshold``, and is refused.
+    """
     return observed_rows_of(path, key, threshold, limit, nan_missing=False)[0]
 
 
 def observed_rows_of(
     path: Path, key: str | None, threshold: float | None, limit: int | None, *, nan_missing: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first ``limit`` data of a file, one a row, made binary where there is a ``threshold``.
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return the first ``limit`` data of a file, one a row, and where they are not NaN.
 
-    With ``nan_missing`` also where they are not NaN, (N, D), or None where none is; without it NaN, which
-    would fall below any threshold, is refused.
+    They are made binary where there is a ``threshold``. The mask (N, D) is None where no datum is NaN.
+    Without ``nan_missing`` NaN, which would fall below any threshold, is refused.
     """
     if threshold is not None and not math.isfinite(threshold):
         raise WrongInput(f"--threshold must be finite, got {threshold}")

@@ -1,4 +1,4 @@
-"""``fastvi evaluate``: a saved model on a data file."""
+"""Command ``fastvi evaluate``: a saved model on a data file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def evaluate_file(
     checkpoint: Path | None = None,
     normalized: bool = True,
 ) -> None:
-    """Print a summary of log p(x); write it per datum where ``csv_path`` is given."""
+    """Print a summary of log p(x), and write it per datum where ``csv_path`` is given."""
     check_files({"MODEL": model_path, "DATA": data_path}, {"--csv": csv_path, "--checkpoint": checkpoint})
     if csv_path is not None:
         check_holds_no_arrays(csv_path, "--csv")

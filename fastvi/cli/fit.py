@@ -1,4 +1,4 @@
-"""``fastvi fit``: a model learned from a data file by exact maximum likelihood."""
+"""Command ``fastvi fit``: a model learned from a data file by exact maximum likelihood."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 import fastvi
 from fastvi.cli.data import rows_of
@@ -27,8 +28,8 @@ from fastvi.fitting.starts import starting_network
 from fastvi.models.base import LatentVariableModel
 
 
-def starting_model(x: np.ndarray, num_latents: int, seed: int) -> Any:
-    """A sigmoid belief network with small random weights and the pixels' own shares as biases."""
+def starting_model(x: NDArray[Any], num_latents: int, seed: int) -> Any:
+    """Return a sigmoid belief network with small random weights and the pixels' shares as biases."""
     if not np.isin(x, (0, 1)).all():
         raise WrongInput("DATA must hold 0 and 1 for --latents, got other numbers: use --threshold")
     return starting_network(x, num_latents, seed)
@@ -52,7 +53,7 @@ def fit_file(
     checkpoint: Path | None,
     force: bool,
 ) -> None:
-    """Fit, save the best model to ``out``, print how it went."""
+    """Fit, save the best model to ``out`` and print the outcome."""
     if (start_path is None) == (num_latents is None):
         raise WrongInput("fit takes exactly one of --start and --latents")
     check_files({"DATA": data_path, "--start": start_path}, {"OUT": out, "--checkpoint": checkpoint})
@@ -102,6 +103,6 @@ def fit_file(
 
 
 def _sha256(path: Path) -> str:
-    """As sha256sum has it."""
+    """Return a file's SHA-256 as sha256sum prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A click group whose errors are one line and whose exit statuses are 0, 2, 130 and 143."""
+"""Click group whose errors are one line and whose exit statuses are 0, 2, 130 and 143."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ TERMINATED = 143  # 128 + SIGTERM
 
 
 class WrongInput(click.ClickException):
-    """What the user gave is not what a command can work on."""
+    """Input that a command cannot work on."""
 
     exit_code = WRONG_USE
 
 
 class Group(click.Group):
-    """Prints ``fastvi: what is wrong`` to standard error instead of usage lines or a traceback."""
+    """Command group that prints ``fastvi: reason`` to standard error, no usage lines and no traceback."""
 
-    def main(self, *args: Any, **options: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run a command and end the process with its status."""
         options["standalone_mode"] = False
         with sigterm() as received:
             status = self._run(*args, **options)
@@ -34,6 +35,7 @@ class Group(click.Group):
         sys.exit(status)
 
     def _run(self, *args: Any, **options: Any) -> int:
+        """Run a command and return its exit status."""
         try:
             status = super().main(*args, **options)
         except click.UsageError as error:
@@ -57,4 +59,5 @@ _ENDED_BY = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 
 def _say(text: str) -> None:
+    """Print one line to standard error."""
     click.echo(" ".join(text.split()), err=True)

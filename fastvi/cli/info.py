@@ -1,4 +1,4 @@
-"""``fastvi info``: what a report of a problem or of a timing should say about the machine."""
+"""Command ``fastvi info``: facts about the machine for a report of a problem or a timing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastvi.studies.common.environment import environment
 
 
 def show_info() -> None:
-    """Print it, one line each."""
+    """Print versions, processor, caches, threads and GPU, one line each."""
     try:
         found = environment()
     except ValueError as error:  # FASTVI_NUM_THREADS
@@ -34,7 +34,7 @@ def show_info() -> None:
 
 
 def show_model(path: Path) -> None:
-    """Print what is in a model's file, and how it was made."""
+    """Print the content of a model's file, and how it was made."""
     try:
         model = fastvi.load(path)
     except (ValueError, TypeError) as error:

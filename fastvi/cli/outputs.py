@@ -1,4 +1,4 @@
-"""Files that commands write: checked before the work, and never in place of what they read."""
+"""Files that commands write: checked before the work, and never in place of their input."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Paths = Mapping[str, str | os.PathLike[str] | None]
 
 
 def check_files(inputs: Paths, outputs: Paths) -> None:
-    """Refuse outputs that are an input, another output or what standard output goes to, or cannot be written.
+    """Refuse outputs that are an input, another output, standard output's file or not writable.
 
-    Both by their names on the command line; None for those not given.
+    Both map names on the command line to paths, None for those not given.
     """
     read = {name: os.fspath(path) for name, path in inputs.items() if path is not None}
     for name, path in outputs.items():
@@ -58,17 +58,17 @@ def check_holds_no_arrays(text: str, name: str) -> None:
 
 
 def is_taken(text: str) -> bool:
-    """Whether there is a file that would be replaced."""
+    """Tell whether there is a file that would be replaced."""
     return text != STANDARD_OUTPUT and os.path.isfile(text) and descriptor(text) is None
 
 
 def is_standard_output(text: str | None) -> bool:
-    """Whether it is where a command prints: what is for people then goes to standard error."""
+    """Tell whether it is where a command prints. Text for people then goes to standard error."""
     return text is not None and (text == STANDARD_OUTPUT or descriptor(text) == 1)
 
 
 def free_name(text: str) -> str:
-    """``text`` with the first number behind it that no file has."""
+    """Return ``text`` with the first number behind it that no file has."""
     number = 1
     while os.path.lexists(f"{text}.{number}"):
         number += 1
@@ -88,7 +88,7 @@ def write_output(text: str, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _same(text: str, other: str) -> bool:
-    """Whether both are one file, by any name of it; a character device can be read and written."""
+    """Tell whether both are one file, by any name of it. A character device can be read and written."""
     try:
         found = os.stat(text)
         return not stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(other))
@@ -97,6 +97,7 @@ def _same(text: str, other: str) -> bool:
 
 
 def _is_open_as(text: str, number: int) -> bool:
+    """Tell whether a regular file is open under a descriptor."""
     try:
         found, opened = os.stat(text), os.fstat(number)
     except OSError:

@@ -1,4 +1,4 @@
-"""``fastvi plan``: what a question about a saved model would take."""
+"""Command ``fastvi plan``: time and memory of a question about a saved model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastvi.models.base import LatentVariableModel
 
 
 def show_plan(model_path: Path, num_data: int, question: str) -> None:
-    """Measure a moment, print the table."""
+    """Measure a moment of the work and print the table."""
     try:
         model = fastvi.load(model_path)
         if not isinstance(model, LatentVariableModel):

@@ -1,4 +1,4 @@
-"""SIGTERM, which batch schedulers send before they kill: handled as Ctrl-C is."""
+"""SIGTERM, which batch schedulers send before they kill, handled like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """A SIGTERM; whatever saves at Ctrl-C saves at it."""
+    """SIGTERM as an exception. Code that saves at Ctrl-C saves at it too."""
 
 
 class Received:
@@ -21,10 +21,11 @@ class Received:
 
     @property
     def terminated(self) -> bool:
-        """Whether one has."""
+        """Tell whether one has come."""
         return self.count > 0
 
     def __call__(self, number: int, frame: Any) -> None:
+        """Count a SIGTERM and raise :class:`Terminated`."""
         self.count += 1
         # timeout(1) sends two at once, and the second must not cut the saving short. A third does: the first
         # may have been lost, raised where Python ignores exceptions
@@ -34,7 +35,7 @@ class Received:
 
 @contextmanager
 def sigterm() -> Iterator[Received]:
-    """Raise :class:`Terminated` in this thread at SIGTERM; afterwards its handler is what it was.
+    """Raise :class:`Terminated` in this thread at SIGTERM; afterwards restore its handler.
 
     A handler of the program that this one runs in stays, and so does a signal that is ignored; only the main
     thread can have one.

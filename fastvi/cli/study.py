@@ -1,4 +1,4 @@
-"""``fastvi study``: runs studies, shows their tables, writes their files."""
+"""Command ``fastvi study``: run studies, show their tables, write their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastvi.studies.common.settings import Settings
 
 
 def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
-    """Run the named studies in order; each one's files are written before the next begins."""
+    """Run the named studies in order. Each one's files are written before the next begins."""
     begin = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)  # said now rather than after the work
     for place in (out, *(out / name for name in names)):
@@ -33,6 +33,7 @@ def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
 
 
 def _show(result: StudyResult, written: list[Path]) -> None:
+    """Print a study's tables and findings."""
     for title, table in result.shown.items():
         print_table(f"{result.name}: {title.replace('_', ' ')}", table)
         click.echo()

@@ -14,7 +14,10 @@ _PLAIN_WIDTH = 120  # of a file or a pipe, which has no width of its own
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console for standard output (or error) as it is now; tests and pipes may have replaced it."""
+    """Return a console for standard output (or error) as it is now.
+
+    Tests and pipes may have replaced it.
+    """
     found = Console(stderr=stderr, highlight=False)
     if not found.is_terminal:
         found.width = _PLAIN_WIDTH
@@ -22,7 +25,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def cell(value: Any) -> str:
-    """One value, four digits where it is a float."""
+    """Return one value as text, four digits where it is a float."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -35,7 +38,7 @@ def cell(value: Any) -> str:
 
 
 def print_table(title: str, columns: Mapping[str, list[Any]], *, stderr: bool = False) -> None:
-    """A table of columns on standard output or error; text to the left, numbers to the right."""
+    """Print a table on standard output or error, text to the left and numbers to the right."""
     screen = console(stderr=stderr)
     screen.print(title, style="bold")  # a title of the table itself would wrap at the table's width
     table = Table(header_style="", box=None, pad_edge=False)
@@ -49,7 +52,10 @@ def print_table(title: str, columns: Mapping[str, list[Any]], *, stderr: bool = 
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``report(step, done, total)`` that moves a bar on standard error, none in a file or pipe."""
+    """Yield ``report(step, done, total)``, which moves a bar on standard error.
+
+    There is no bar in a file or pipe.
+    """
     screen = console(stderr=True)
     bar = Progress(
         TextColumn("{task.fields[study]}"),

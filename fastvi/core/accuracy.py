@@ -106,7 +106,7 @@ def _warn(what: str, index: np.ndarray, moved: np.ndarray) -> None:
 
 def _outside() -> int:
     """The stack level, as ``_warn`` counts, of the first frame that is not of this package."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 (there is no public way)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "fastvi":
         level, frame = level + 1, frame.f_back
     return level

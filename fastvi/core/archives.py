@@ -26,11 +26,11 @@ _LARGE, _PACKED_SHARE = 1 << 28, 250
 _SUFFIX = ".npy"
 
 
-class Damaged(ValueError):
+class DamagedError(ValueError):
     """A file that is not what it declares; the text is the reason."""
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """An array that is not read for its size; the text is the reason and what to do."""
 
 
@@ -51,12 +51,14 @@ def free_memory() -> int:
 def check_size(declared: int, packed: int | None) -> None:
     """Refuse ``declared`` bytes that do not fit, or that ``packed`` bytes (None: not packed) cannot hold."""
     if packed is not None and declared > _MOST_DEFLATED * packed + _PIECE:
-        raise Damaged(f"declaring {declared:,} bytes, which {packed:,} packed ones cannot hold")
+        raise DamagedError(f"declaring {declared:,} bytes, which {packed:,} packed ones cannot hold")
     free = free_memory()
     if declared > free:
-        raise TooLarge(f"it declares {declared:,} bytes and {free:,} are free; cut it into parts")
+        raise TooLargeError(f"it declares {declared:,} bytes and {free:,} are free; cut it into parts")
     if packed is not None and declared > _LARGE and declared > _PACKED_SHARE * packed:
-        raise TooLarge(f"{packed:,} bytes declare {declared:,}; unpack it if that is what it should hold")
+        raise TooLargeError(
+            f"{packed:,} bytes declare {declared:,}; unpack it if that is what it should hold"
+        )
 
 
 def read_exactly(stream: IO[bytes], count: int, before: int = 0) -> np.ndarray:
@@ -64,16 +66,16 @@ def read_exactly(stream: IO[bytes], count: int, before: int = 0) -> np.ndarray:
     try:
         content = np.empty(count, np.uint8)
     except MemoryError:
-        raise TooLarge(f"it declares {count:,} bytes, for which there is no memory") from None
+        raise TooLargeError(f"it declares {count:,} bytes, for which there is no memory") from None
     have = 0
     while have < count:
         piece = stream.read(min(_PIECE, count - have))
         if not piece:
-            raise Damaged(f"truncated: {before + have} bytes instead of {before + count}")
+            raise DamagedError(f"truncated: {before + have} bytes instead of {before + count}")
         content[have : have + len(piece)] = np.frombuffer(piece, np.uint8)
         have += len(piece)
     if stream.read(1):  # which also has a checksum compared
-        raise Damaged(f"with trailing bytes: more than {before + count} bytes")
+        raise DamagedError(f"with trailing bytes: more than {before + count} bytes")
     return content
 
 
@@ -96,21 +98,21 @@ def read_header(stream: IO[bytes]) -> Header:
     start = stream.read(8)
     version = tuple(start[6:8])
     if start[:6] != b"\x93NUMPY" or version not in ((1, 0), (2, 0)):
-        raise Damaged(f"no .npy array of format 1 or 2 (it begins with {start.hex(' ') or 'nothing'})")
+        raise DamagedError(f"no .npy array of format 1 or 2 (it begins with {start.hex(' ') or 'nothing'})")
     kind = "<H" if version == (1, 0) else "<I"
     size = stream.read(struct.calcsize(kind))
     if len(size) < struct.calcsize(kind):
-        raise Damaged("cut short in its header")
+        raise DamagedError("cut short in its header")
     (length,) = struct.unpack(kind, size)
     if length > _LONGEST_HEADER:  # NumPy would read it first
-        raise Damaged(f"a header of {length:,} bytes, where at most {_LONGEST_HEADER:,} are read")
+        raise DamagedError(f"a header of {length:,} bytes, where at most {_LONGEST_HEADER:,} are read")
     text = io.BytesIO(size + stream.read(length))
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = read(text)
     if dtype.hasobject:
-        raise Damaged("Python objects, which are never unpickled (allow_pickle=False)")
+        raise DamagedError("Python objects, which are never unpickled (allow_pickle=False)")
     if any(size < 0 for size in shape):
-        raise Damaged(f"a shape of {shape}")
+        raise DamagedError(f"a shape of {shape}")
     return Header(shape, fortran_order, dtype, len(start) + len(size) + length)
 
 
@@ -124,16 +126,16 @@ def read_array(stream: IO[bytes], header: Header) -> np.ndarray:
 
 @contextlib.contextmanager
 def _damage() -> Iterator[None]:
-    """Whatever zipfile, zlib and NumPy make of wrong bytes is a :class:`Damaged`."""
+    """Whatever zipfile, zlib and NumPy make of wrong bytes is a :class:`DamagedError`."""
     try:
         yield
-    except (Damaged, TooLarge):
+    except (DamagedError, TooLargeError):
         raise
     except MemoryError as error:
-        raise TooLarge("there is no memory for what it declares") from error
+        raise TooLargeError("there is no memory for what it declares") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Damaged(reason) from error
+        raise DamagedError(reason) from error
 
 
 def read_npy(file: IO[bytes]) -> np.ndarray:
@@ -142,7 +144,7 @@ def read_npy(file: IO[bytes]) -> np.ndarray:
         header = read_header(file)
         size = os.fstat(file.fileno()).st_size - header.length
         if header.size != size and header.dtype.itemsize:
-            raise Damaged(f"{size:,} bytes of data instead of {header.size:,} for shape {header.shape}")
+            raise DamagedError(f"{size:,} bytes of data instead of {header.size:,} for shape {header.shape}")
         check_size(header.size, None)
         return read_array(file, header)
 
@@ -156,7 +158,7 @@ class Archive:
             members = [info for info in self._zip.infolist() if info.filename.endswith(_SUFFIX)]
             self._members = {info.filename.removesuffix(_SUFFIX): info for info in members}
             if len(self._members) < len(members):
-                raise Damaged("several arrays of one name")
+                raise DamagedError("several arrays of one name")
 
     @property
     def names(self) -> list[str]:
@@ -170,12 +172,12 @@ class Archive:
             with self._zip.open(info) as stream:
                 header = read_header(stream)
                 if header.dtype.itemsize and header.length + header.size != info.file_size:
-                    raise Damaged(
+                    raise DamagedError(
                         f"{name} of {info.file_size:,} bytes, where its shape {header.shape} takes "
                         f"{header.length + header.size:,}"
                     )
                 if most is not None and header.size > most:
-                    raise Damaged(f"{name} of {header.size:,} bytes, where at most {most:,} are read")
+                    raise DamagedError(f"{name} of {header.size:,} bytes, where at most {most:,} are read")
                 check_size(header.size, info.compress_size if info.compress_type else None)
                 return read_array(stream, header)
 
@@ -190,16 +192,16 @@ class Archive:
 
     def _checked(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
-            raise Damaged(f"{name} is not a file in the archive")
+            raise DamagedError(f"{name} is not a file in the archive")
         info = self._members[name]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Damaged(f"{name} is packed by method {info.compress_type}, which NumPy never writes")
+            raise DamagedError(f"{name} is packed by method {info.compress_type}, which NumPy never writes")
         if info.flag_bits & 1:
-            raise Damaged(f"{name} is encrypted")
+            raise DamagedError(f"{name} is encrypted")
         if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-            raise Damaged(f"{name} is not packed, but of two sizes")
+            raise DamagedError(f"{name} is not packed, but of two sizes")
         assert self._zip.fp is not None
         self._zip.fp.seek(0, os.SEEK_END)
         if info.header_offset + info.compress_size > self._zip.fp.tell():
-            raise Damaged(f"{name} ends behind the end of the file")
+            raise DamagedError(f"{name} ends behind the end of the file")
         return info

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.archives import Archive, Damaged, TooLarge
+from fastvi.core.archives import Archive, DamagedError, TooLargeError
 from fastvi.core.files import check_writable, open_regular, path_text, write_whole
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def _read(text: str) -> dict[str, np.ndarray]:
             heads = [name for name in (_CLASS, _VERSION, _MADE) if name in archive.names]
             found = {name: archive.read(name, _LONGEST_HEAD) for name in heads}
             return found | {name: archive.read(name) for name in archive.names if name not in heads}
-        except Damaged as error:
+        except DamagedError as error:
             raise ValueError(
                 f"path must name a whole .npz file, got {text!r}, cut short or damaged: {error}"
             ) from error
-        except TooLarge as error:
+        except TooLargeError as error:
             raise ValueError(f"path must name a file that fits in memory, got {text!r}: {error}") from error

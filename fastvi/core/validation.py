@@ -131,7 +131,7 @@ def _wrong_dtype(array: np.ndarray, value: Any, name: str, allowed: str) -> Type
     return TypeError(text)
 
 
-def _number_array(value: Any, name: str, allowed: str) -> np.ndarray:
+def number_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """Booleans, integers or floating-point numbers as they came."""
     array = _as_array(value, name, allowed)
     if array.dtype.kind not in "biuf":
@@ -139,9 +139,10 @@ def _number_array(value: Any, name: str, allowed: str) -> np.ndarray:
     return array
 
 
-def _check_shape(
+def check_shape(
     array: np.ndarray, name: str, ndim: int | tuple[int, ...], shape: tuple[int | None, ...] | None
 ) -> None:
+    """Refuse another number of axes than ``ndim``, or other sizes than those of ``shape``."""
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if array.ndim not in allowed:
         axes = " or ".join(str(n) for n in allowed)
@@ -174,8 +175,8 @@ def float_array(
     ``ndim`` is one number of axes or several allowed ones; ``shape`` holds the sizes, None where any size
     will do.
     """
-    array = _number_array(value, name, _REALS)
-    _check_shape(array, name, ndim, shape)
+    array = number_array(value, name, _REALS)
+    check_shape(array, name, ndim, shape)
     if not allow_infinite:
         return _finite_numbers(array, name, None)
     clean = _doubles(array)
@@ -242,7 +243,7 @@ def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None) -
 def _data_matrix(value: Any, name: str, num_columns: int, kind: str) -> np.ndarray:
     """Numbers of shape (N, ``num_columns``) as they came; ``kind`` says what they have to be."""
     wanted = f"(num_data, {num_columns})"
-    array = _number_array(value, name, f"{kind} of shape {wanted}")
+    array = number_array(value, name, f"{kind} of shape {wanted}")
     if array.ndim == 1 and array.shape[0] == num_columns:
         raise ValueError(
             f"{name} must have shape {wanted}, got shape {array.shape}: pass {name}[None] for one datum"
@@ -274,7 +275,7 @@ def real_matrix(value: Any, name: str, num_columns: int, *, observed: np.ndarray
 
 def _with_last_axis(value: Any, name: str, last_axis: int, kind: str) -> np.ndarray:
     """Numbers of shape (..., ``last_axis``) as they came; ``kind`` says what they have to be."""
-    array = _number_array(value, name, f"{kind} of shape (..., {last_axis})")
+    array = number_array(value, name, f"{kind} of shape (..., {last_axis})")
     if array.ndim < 1 or array.shape[-1] != last_axis:
         raise ValueError(f"{name} must have shape (..., {last_axis}), got shape {array.shape}")
     return array
@@ -330,7 +331,7 @@ def _data_and_mask(
     """Data (N, D) that ``matrix`` has checked together with the mask that says where they were observed."""
     if observed is None:
         return matrix(x, name, num_pixels), None
-    array = _number_array(x, name, f"{kind} of shape (num_data, {num_pixels})")
+    array = number_array(x, name, f"{kind} of shape (num_data, {num_pixels})")
     num_data = array.shape[0] if array.ndim == 2 else 0
     mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
     # a mask that hides nothing takes no copy
@@ -395,8 +396,9 @@ def positive_int(value: Any, name: str, minimum: int = 1, *, maximum: int | None
 
 
 def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
-    """The argument ``name``, or what came under its former name, with a DeprecationWarning at the caller of
-    the public function that asks.
+    """Return the argument ``name``, or the one under its former name with a DeprecationWarning.
+
+    The warning is at the caller of the public function that asks.
     """
     if former is None:
         return value
@@ -422,8 +424,9 @@ def _scalar(value: Any) -> Any:
 
 
 def real_number(value: Any, name: str, allowed: str) -> float:
-    """Any real number but NaN, as a float (a larger one than any double is inf); arrays without axes are
-    taken, booleans are not.
+    """Return any real number but NaN as a float; one beyond all doubles is inf.
+
+    Arrays without axes are taken, booleans are not.
     """
     scalar = _scalar(value)
     # NumPy's durations call themselves integers

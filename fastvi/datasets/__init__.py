@@ -1,4 +1,7 @@
-"""Real data: the packaged digits, and a reader of MNIST-style files. Neither needs numba or scipy."""
+"""Real data: the packaged digits, and a reader of MNIST-style files.
+
+Neither needs numba or scipy.
+"""
 
 from __future__ import annotations
 

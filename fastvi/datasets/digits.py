@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,8 @@ class Digits:
         (8, 8): ``images.reshape(-1, *image_shape)`` gives pictures.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
     image_shape: tuple[int, int]
 
     def __repr__(self) -> str:
@@ -31,7 +32,7 @@ class Digits:
 
 
 def digits() -> Digits:
-    """1,797 binary images of handwritten digits, 8 x 8 pixels, from 13 writers.
+    """Binary images of handwritten digits: 1,797 of 8 x 8 pixels, from 13 writers.
 
     The test part of the UCI set "Optical Recognition of Handwritten Digits", in its order. A pixel of the set
     counts the inked cells in a 4 x 4 block of the scan, 0 ... 16; here it is 1 where at least half of the

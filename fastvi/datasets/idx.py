@@ -9,15 +9,16 @@ import zlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastvi.core.archives import Damaged, TooLarge, check_size, read_exactly
+from fastvi.core.archives import DamagedError, TooLargeError, check_size, read_exactly
 from fastvi.core.files import open_regular, path_text
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_AXES = 32  # what every NumPy since 1.26 can hold
 
 
-def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an IDX file, plain or compressed by gzip.
 
     The format: two zero bytes, a byte for the type, a byte for the number of axes, a big-endian uint32 for
@@ -68,8 +69,8 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
             ) from error
 
 
-def _array(stream: Any, text: str, size: int, *, packed: bool = False) -> np.ndarray:
-    """The array of a file of ``size`` bytes: its header decides how much is read."""
+def _array(stream: Any, text: str, size: int, *, packed: bool = False) -> NDArray[Any]:
+    """Return the array of a file of ``size`` bytes. Its header decides how much is read."""
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0":
         shown = start.hex(" ") or "nothing"
@@ -101,8 +102,8 @@ def _array(stream: Any, text: str, size: int, *, packed: bool = False) -> np.nda
     try:
         check_size(count, size if packed else None)
         content = read_exactly(stream, count, header)
-    except Damaged as error:
+    except DamagedError as error:
         raise ValueError(f"{whole}{error} for shape {shape}") from error
-    except TooLarge as error:
+    except TooLargeError as error:
         raise ValueError(f"path must name a file that fits in memory, got {text!r}: {error}") from error
     return content.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)

@@ -1,4 +1,4 @@
-"""How data/digits.npz was made; run it again with ``python -m fastvi.datasets.make_digits``.
+"""Script that makes data/digits.npz: ``python -m fastvi.datasets.make_digits``.
 
 Only this script needs scikit-learn, whose ``load_digits`` holds the test part of the UCI set "Optical
 Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998, CC BY 4.0).
@@ -20,7 +20,7 @@ DESTINATION = Path(__file__).parent / "data" / "digits.npz"
 
 
 def main() -> None:
-    """Write data/digits.npz: packed_images (1797, 8) uint8, one byte a row of pixels, and labels (1797,)."""
+    """Write data/digits.npz: packed_images (1797, 8) uint8, a byte for a row of pixels; labels (1797,)."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

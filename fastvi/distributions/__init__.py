@@ -1,1 +1,1 @@
-"""Variational distributions and proposals over the latents."""
+"""Distributions over latents: variational distributions, proposals and encoders."""

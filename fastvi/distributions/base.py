@@ -1,11 +1,12 @@
-"""What every variational distribution offers."""
+"""Base class of variational distributions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core.frozen import Frozen
 
@@ -17,13 +18,13 @@ class Distribution(Frozen, ABC):
     num_data: int | None  # None where the parameters are (d,)
 
     @abstractmethod
-    def sample(self, num: int, seed: int) -> np.ndarray:
-        """``num`` draws for each datum, shape (num, N, d); N = 1 where the parameters are (d,)."""
+    def sample(self, num: int, seed: int) -> NDArray[Any]:
+        """Draw ``num`` states for each datum, shape (num, N, d); N = 1 where the parameters are (d,)."""
 
     @abstractmethod
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z) in nats, (..., N), of z (..., N, d); (..., 1, d) and (d,) serve all data."""
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log probability (or density) of z (..., N, d) in nats, (..., N); (..., 1, d) and (d,) serve all."""
 
     @abstractmethod
-    def entropy(self) -> np.ndarray:
+    def entropy(self) -> NDArray[np.float64]:
         """Entropy in nats, shape (N,); N = 1 where the parameters are (d,)."""

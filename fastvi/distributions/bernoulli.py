@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import bernoulli_entropy, bernoulli_log_prob, sigmoid
@@ -41,7 +42,7 @@ class Bernoulli(Distribution):
     array([-0.69314718,        -inf])
     """
 
-    logits: np.ndarray
+    logits: NDArray[np.float64]
 
     def __init__(self, logits: ArrayLike) -> None:
         clean = validation.float_array(logits, "logits", ndim=(1, 2), allow_infinite=True)
@@ -56,15 +57,15 @@ class Bernoulli(Distribution):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"logits": self.logits}
 
     @cached_property
-    def mean(self) -> np.ndarray:
-        """Probability that each latent is 1, the shape of logits."""
+    def mean(self) -> NDArray[np.float64]:
+        """Probability that each latent is 1: sigmoid(logits), the shape of logits."""
         return validation.frozen_array(sigmoid(self.logits))
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[np.uint8]:
         """Draw from q.
 
         Parameters
@@ -79,6 +80,11 @@ class Bernoulli(Distribution):
         -------
         ndarray, (num, N, d), uint8
             N = 1 where logits are (d,).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -87,8 +93,8 @@ class Bernoulli(Distribution):
 
         return bernoulli_draws(np.atleast_2d(self.logits), num, seed, 0, 0)
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z) in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log probability of states under q, in nats.
 
         Parameters
         ----------
@@ -100,13 +106,20 @@ class Bernoulli(Distribution):
         -------
         ndarray, float64
             The shape without the last axis. -inf where q gives z no mass.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For z that is not an array of 0 and 1, and for shapes that do not fit.
         """
         bits = validation.binary_array(z, "z", self.num_latents)
         validation.for_each_datum(bits.shape, "z", self.num_data, self.num_latents)
         return np.asarray(bernoulli_log_prob(bits, self.logits).sum(axis=-1))
 
-    def entropy(self) -> np.ndarray:
-        """H(q) = sum_i softplus(|l_i|) - |l_i| sigmoid(|l_i|) in nats, shape (N,).
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of q in nats, shape (N,); N = 1 where logits are (d,).
+
+        H(q) = sum_i softplus(|l_i|) - |l_i| sigmoid(|l_i|) for logits l.
 
         N = 1 where logits are (d,). Every term is a sum of non-negative parts, so small entropies keep their
         relative accuracy; at +-inf it is 0.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
@@ -13,8 +14,10 @@ from fastvi.core.frozen import Frozen
 _LARGEST = 1e300  # differences of logits, and sums of these, stay finite
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """logits - log sum exp(logits) over the last axis, -inf allowed but not for all of a row.
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return logits - log sum exp(logits) over the last axis.
+
+    Logits of -inf are allowed, but not for all of a row.
 
     The largest term is left out of the sum, so that the log probability of a category that is almost certain
     keeps its digits.
@@ -23,7 +26,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     below = logits - np.take_along_axis(logits, top, -1)
     others = np.exp(below)
     np.put_along_axis(others, top, 0.0, -1)
-    return below - np.log1p(others.sum(axis=-1, keepdims=True))
+    total: NDArray[np.float64] = others.sum(axis=-1, keepdims=True)
+    return below - np.log1p(total)
 
 
 class Categorical(Frozen):
@@ -60,7 +64,7 @@ class Categorical(Frozen):
     array([-0.69314718,        -inf])
     """
 
-    logits: np.ndarray
+    logits: NDArray[np.float64]
     num_categories: int
     num_data: int | None
 
@@ -86,20 +90,20 @@ class Categorical(Frozen):
     def __repr__(self) -> str:
         return f"Categorical(num_categories={self.num_categories}, num_data={self.num_data})"
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"logits": self.logits}
 
     @cached_property
-    def probabilities(self) -> np.ndarray:
+    def probabilities(self) -> NDArray[np.float64]:
         """Probability of each category, the shape of logits."""
         return validation.frozen_array(np.exp(log_softmax(self.logits)))
 
     @property
-    def mean(self) -> np.ndarray:
-        """The probabilities: the mean of z as a vector with a 1 in place k."""
+    def mean(self) -> NDArray[np.float64]:
+        """Probability of each category: the mean of z as a vector with a 1 in place k."""
         return self.probabilities
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[np.int64]:
         """Draw from q: the first category whose cumulative probability is above a uniform number.
 
         Parameters
@@ -114,6 +118,11 @@ class Categorical(Frozen):
         -------
         ndarray, (num, N), int64
             N = 1 where logits are (K,). A category of probability 0 is never drawn.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -129,8 +138,8 @@ class Categorical(Frozen):
             draws[:, n] = np.minimum(np.searchsorted(np.cumsum(row), uniforms, side="right"), last)
         return draws
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z) in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log probability of categories under q, in nats.
 
         Parameters
         ----------
@@ -142,6 +151,11 @@ class Categorical(Frozen):
         -------
         ndarray, float64
             The shape of z, N in place of 1. -inf where q gives z no mass.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For z that is not an array of integers in 0 ... K - 1, and for shapes that do not fit.
         """
         categories = validation.index_array(z, "z", self.num_categories)
         logs = log_softmax(self.logits)
@@ -150,11 +164,13 @@ class Categorical(Frozen):
         validation.for_each_datum(categories.shape, "z", self.num_data)
         return np.asarray(logs[np.arange(self.num_data), categories])
 
-    def entropy(self) -> np.ndarray:
-        """H(q) = -sum_k q_k log q_k in nats, shape (N,); N = 1 where logits are (K,).
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of q in nats, shape (N,); N = 1 where logits are (K,).
+
+        H(q) = -sum_k q_k log q_k.
 
         Every term is non-negative, so small entropies keep their relative accuracy.
         """
         logs = log_softmax(np.atleast_2d(self.logits))
         # exp(-800) is 0: the bound keeps 0 * inf out
-        return (np.exp(logs) * -np.maximum(logs, -800.0)).sum(axis=-1)
+        return np.asarray((np.exp(logs) * -np.maximum(logs, -800.0)).sum(axis=-1))

@@ -1,13 +1,13 @@
-"""Amortised variational distributions: a network that makes q(z | x) of x."""
+"""Amortised variational distributions: a network makes q(z | x) of x."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
@@ -66,7 +66,7 @@ class Encoder(Frozen):
            [-0.5]])
     """
 
-    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
     activation: str
     family: str
     num_pixels: int
@@ -103,7 +103,7 @@ class Encoder(Frozen):
         activation: str = "tanh",
         family: str = "bernoulli",
     ) -> Self:
-        """Encoder to start a fit from: weights drawn from N(0, 1 / in), biases 0.
+        """Encoder with random weights to start a fit: weights from N(0, 1 / in), biases 0.
 
         Parameters
         ----------
@@ -149,12 +149,12 @@ class Encoder(Frozen):
             f"activation={self.activation!r}, family={self.family!r})"
         )
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         words = {"activation": np.array(self.activation), "family": np.array(self.family)}
         return words | layer_arrays(self.layers)
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         rest = dict(arrays)
         activation, family = str(rest.pop("activation")), str(rest.pop("family"))
         layers = take_layers(rest)
@@ -163,7 +163,7 @@ class Encoder(Frozen):
         return cls(layers, activation, family)
 
     def __call__(self, x: ArrayLike) -> Bernoulli | Normal:
-        """q(z | x_n) of each datum.
+        """Return q(z | x_n) of each datum.
 
         Parameters
         ----------
@@ -197,7 +197,8 @@ class Encoder(Frozen):
         return Normal(mean, std)
 
 
-def _require(good: np.ndarray, what: str) -> None:
+def _require(good: NDArray[np.bool_], what: str) -> None:
+    """Raise a ValueError that names the first datum for which ``good`` does not hold."""
     if not good.all():
         first = int(np.argmin(good.all(axis=1)))
         raise ValueError(f"x must keep the encoder's {what}, got a datum that does not at index {first}")

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
@@ -67,7 +67,7 @@ class Mixture(Frozen):
     """
 
     components: tuple[Any, ...]
-    weights: np.ndarray
+    weights: NDArray[np.float64]
     num_latents: int | None
     num_data: int | None
 
@@ -95,7 +95,7 @@ class Mixture(Frozen):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.components, self.weights)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {"weights": self.weights}
         for c, each in enumerate(self.components):
             if isinstance(each, str):
@@ -112,7 +112,7 @@ class Mixture(Frozen):
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         rest = dict(arrays)
         weights = rest.pop("weights")
         components: list[Any] = []
@@ -132,6 +132,7 @@ class Mixture(Frozen):
         return cls(components, weights)
 
     def _resolved(self, what: str) -> tuple[Bernoulli | Normal, ...]:
+        """Return the components, none of which may need a model; ``what`` is named in the error."""
         for c, each in enumerate(self.components):
             if not isinstance(each, Distribution):
                 came = validation.shown(each)
@@ -142,12 +143,12 @@ class Mixture(Frozen):
         return self.components
 
     @cached_property
-    def mean(self) -> np.ndarray:
-        """E[z] = sum_c weights_c E_c[z], (d,) or (N, d), read-only."""
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of z, (d,) or (N, d), read-only: E[z] = sum_c weights_c E_c[z]."""
         parts = [w * c.mean for w, c in zip(self.weights, self._resolved("mean"), strict=True)]
         return validation.frozen_array(np.asarray(sum(parts[1:], start=parts[0])))
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[Any]:
         """Draw from q.
 
         Parameters
@@ -180,8 +181,8 @@ class Mixture(Frozen):
             np.copyto(out, drawn, where=np.equal(picked.T, c)[..., None])
         return out
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z) in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log probability (binary z) or log density (real z) under q, in nats.
 
         Parameters
         ----------
@@ -207,6 +208,7 @@ class Mixture(Frozen):
 
 
 def _check_component(each: Any, name: str) -> None:
+    """Refuse a component that no mixture takes."""
     if isinstance(each, str):
         validation.choice(each, name, WORDS)
     elif isinstance(each, Mixture):
@@ -219,8 +221,8 @@ def _check_component(each: Any, name: str) -> None:
         )
 
 
-def _shares(weights: ArrayLike, num: int) -> np.ndarray:
-    """``weights`` divided by their sum."""
+def _shares(weights: ArrayLike, num: int) -> NDArray[np.float64]:
+    """Return ``weights`` divided by their sum."""
     clean = validation.float_array(weights, "weights", ndim=1, shape=(num,))
     validation.require(clean, clean > 0, "weights must be > 0")
     with np.errstate(over="ignore"):
@@ -231,13 +233,13 @@ def _shares(weights: ArrayLike, num: int) -> np.ndarray:
     # and each addition of the sum is off by half of an epsilon at most
     if abs(total - 1.0) <= num * np.finfo(np.float64).eps:
         return clean
-    shares = clean / total
+    shares: NDArray[np.float64] = clean / total
     validation.require(clean, shares > 0, "weights must be > 0 when divided by their sum")
     return shares
 
 
 def _for_data(q: Bernoulli | Normal, num_data: int) -> Bernoulli | Normal:
-    """``q`` with parameters (N, d): datum n draws as the n-th of many."""
+    """Return ``q`` with parameters (N, d), so that datum n draws as the n-th of many."""
     if q.num_data is not None:
         return q
     shape = (num_data, q.num_latents)
@@ -247,7 +249,7 @@ def _for_data(q: Bernoulli | Normal, num_data: int) -> Bernoulli | Normal:
 
 
 def _is_real(each: Any) -> bool | None:
-    """Whether over real latents; None where the model decides."""
+    """Tell whether a component is over real latents; None where the model decides."""
     if isinstance(each, Encoder):
         return each.family == "normal"
     if isinstance(each, str):
@@ -256,6 +258,7 @@ def _is_real(each: Any) -> bool | None:
 
 
 def _common(components: Sequence[Any], name: str) -> int | None:
+    """Return the value of an attribute on which all components agree."""
     known = {getattr(each, name) for each in components if not isinstance(each, str)} - {None}
     if len(known) > 1:
         raise ValueError(f"components must have the same {name}, got {' and '.join(map(str, sorted(known)))}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import LOG_TWO_PI
@@ -15,8 +17,13 @@ from fastvi.engine.linalg.triangular import lower_factor, solve_lower, times_vec
 _ASYMMETRY = 2.0**-36
 
 
-def moments_of(q: Normal | MultivariateNormal, num_data: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u, u standard normal."""
+def moments_of(
+    q: Normal | MultivariateNormal, num_data: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return means (N, d) of a normal distribution, and L (N, d, d) of z = mean + L u.
+
+    u is standard normal.
+    """
     d = q.num_latents
     scale = q.std[..., None] * np.eye(d) if isinstance(q, Normal) else q.cholesky
     return np.broadcast_to(q.mean, (num_data, d)), np.broadcast_to(scale, (num_data, d, d))
@@ -64,10 +71,10 @@ class MultivariateNormal(Distribution):
     array([2.694036])
     """
 
-    mean: np.ndarray
-    covariance: np.ndarray
-    cholesky: np.ndarray
-    std: np.ndarray
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    cholesky: NDArray[np.float64]
+    std: NDArray[np.float64]
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
         centre = validation.float_array(mean, "mean", ndim=(1, 2))
@@ -101,10 +108,10 @@ class MultivariateNormal(Distribution):
     def __repr__(self) -> str:
         return f"MultivariateNormal(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "covariance": self.covariance}
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[np.float64]:
         """Draw from q.
 
         Parameters
@@ -120,6 +127,11 @@ class MultivariateNormal(Distribution):
         -------
         ndarray, (num, N, d), float64
             N = 1 where the parameters are (d,) and (d, d).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -131,8 +143,8 @@ class MultivariateNormal(Distribution):
         draws += mean
         return draws
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z), a density, in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log density of points under q, in nats.
 
         Parameters
         ----------
@@ -144,6 +156,11 @@ class MultivariateNormal(Distribution):
         -------
         ndarray, float64
             The shape without the last axis. -inf where the density is below every double's log.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For z that is not an array of finite real numbers, and for shapes that do not fit.
         """
         points = validation.real_array(z, "z", self.num_latents)
         validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
@@ -154,21 +171,22 @@ class MultivariateNormal(Distribution):
         squares = np.where(np.isnan(squares), np.inf, squares)
         return np.asarray(-0.5 * (squares + self.num_latents * LOG_TWO_PI) - _log_diagonal(self.cholesky))
 
-    def entropy(self) -> np.ndarray:
-        """H(q) = sum_i log L_ii + d / 2 log(2 pi e) in nats, shape (N,); N = 1 where the parameters are
-        shared.
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of q in nats, shape (N,); N = 1 where the parameters are (d,) and (d, d).
+
+        H(q) = sum_i log L_ii + d / 2 log(2 pi e).
         """
         constant = 0.5 * self.num_latents * (1.0 + LOG_TWO_PI)
         return np.atleast_1d(_log_diagonal(self.cholesky)) + constant
 
 
-def _log_diagonal(lower: np.ndarray) -> np.ndarray:
-    """Half of the covariance's log determinant."""
-    return np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+def _log_diagonal(lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return half of the covariance's log determinant."""
+    return np.asarray(np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1))
 
 
-def _checked(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The covariances made exactly symmetric, and their factors."""
+def _checked(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the covariances made exactly symmetric, and their factors."""
     d = matrix.shape[-1]
     variances = np.diagonal(matrix, axis1=-2, axis2=-1)
     validation.require(variances, variances > 0, "covariance must have a diagonal > 0")

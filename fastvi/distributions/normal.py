@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import LOG_TWO_PI, normal_log_prob
@@ -43,8 +45,8 @@ class Normal(Distribution):
     array([2.14472989])
     """
 
-    mean: np.ndarray
-    std: np.ndarray
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         centre = validation.float_array(mean, "mean", ndim=(1, 2))
@@ -67,10 +69,10 @@ class Normal(Distribution):
     def __repr__(self) -> str:
         return f"Normal(num_latents={self.num_latents}, num_data={self.num_data})"
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    def sample(self, num: int, seed: int) -> NDArray[np.float64]:
         """Draw from q.
 
         Parameters
@@ -85,6 +87,11 @@ class Normal(Distribution):
         -------
         ndarray, (num, N, d), float64
             N = 1 where the parameters are (d,).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -97,8 +104,8 @@ class Normal(Distribution):
         draws += mean
         return draws
 
-    def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log q(z), a density, in nats.
+    def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Log density of points under q, in nats.
 
         Parameters
         ----------
@@ -110,11 +117,19 @@ class Normal(Distribution):
         -------
         ndarray, float64
             The shape without the last axis. -inf where the density is below every double's log.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For z that is not an array of finite real numbers, and for shapes that do not fit.
         """
         points = validation.real_array(z, "z", self.num_latents)
         validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
         return np.asarray(normal_log_prob(points, self.mean, self.std).sum(axis=-1))
 
-    def entropy(self) -> np.ndarray:
-        """H(q) = sum_i log(std_i sqrt(2 pi e)) in nats, shape (N,); N = 1 where the parameters are (d,)."""
-        return (np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + LOG_TWO_PI)).sum(axis=-1)
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of q in nats, shape (N,); N = 1 where the parameters are (d,).
+
+        H(q) = sum_i log(std_i sqrt(2 pi e)).
+        """
+        return np.asarray((np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + LOG_TWO_PI)).sum(axis=-1))

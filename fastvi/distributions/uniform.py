@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastvi.core import validation
 from fastvi.distributions.bernoulli import Bernoulli
@@ -38,9 +39,9 @@ class Uniform(Bernoulli):
     def __repr__(self) -> str:
         return f"Uniform(num_latents={self.num_latents})"
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"num_latents": np.array(self.num_latents)}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         return cls(**arrays)  # type: ignore[arg-type]  # a 0-d integer array is an index like any other

@@ -112,6 +112,6 @@ def gathered(parts: Sequence[Part], num_data: int, num_samples: int | None, log_
         counts[members] = estimate.num_samples
         for name, array in zip(names, arrays, strict=True):
             array[members] = getattr(estimate, name)
-    log_marginal, *rest = arrays
+    log_marginal, std_error, ess, pareto_k, share = arrays
     spent = counts if num_samples is None else num_samples
-    return Estimate(log_marginal - log_z, *rest, spent)  # type: ignore[call-arg]
+    return Estimate(log_marginal - log_z, std_error, ess, pareto_k, share, spent)

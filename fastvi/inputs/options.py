@@ -23,11 +23,11 @@ def check_device(device: Any, *, cuda: bool = False, why: str = "") -> str:
         return "cpu"
     reason = why or "this question is answered on the CPU only"
     if cuda:
-        from fastvi.engine.cuda.device import Missing, num_devices
+        from fastvi.engine.cuda.device import MissingDeviceError, num_devices
 
         try:
             count = num_devices()
-        except Missing as error:
+        except MissingDeviceError as error:
             reason = str(error)
         else:
             if device == "auto":

@@ -1,1 +1,1 @@
-"""Compiled loops on clean arrays; they never validate, log or choose."""
+"""Compiled loops on clean arrays. They never validate, log or choose."""

@@ -1,5 +1,6 @@
-"""The same 64 or 32 bits as a float or as an integer: one instruction, no memory. Each intrinsic has a plain
-Python twin.
+"""Bits of a float read as an integer and back: one instruction, no memory.
+
+Each intrinsic has a plain Python twin.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ _MANTISSA_32, _ONE_32 = (1 << 23) - 1, 127 << 23
 
 
 def _float_to_bits(value: float) -> int:
+    """Return the bits of a double as an integer."""
     return int(struct.unpack("<q", struct.pack("<d", value))[0])
 
 
 def _bits_to_float(value: int) -> float:
+    """Return the double that has these bits."""
     # modulo 2^64, as integers of the machine are
     return float(struct.unpack("<d", struct.pack("<Q", int(value) % 2**64))[0])
 
 
 @intrinsic
 def _float_to_bits_emitted(typing_context, value):
+    """Return the bits of a double as an integer."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.IntType(64))
 
@@ -36,6 +41,8 @@ def _float_to_bits_emitted(typing_context, value):
 
 @intrinsic
 def _bits_to_float_emitted(typing_context, value):
+    """Return the double that has these bits."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.DoubleType())
 
@@ -43,15 +50,19 @@ def _bits_to_float_emitted(typing_context, value):
 
 
 def _float_to_bits_32(value: float) -> int:
+    """Return the bits of a float32 as an integer."""
     return int(struct.unpack("<i", struct.pack("<f", value))[0])
 
 
 def _bits_to_float_32(value: int) -> float:
+    """Return the float32 that has these bits."""
     return float(struct.unpack("<f", struct.pack("<I", int(value) % 2**32))[0])
 
 
 @intrinsic
 def _float_to_bits_32_emitted(typing_context, value):
+    """Return the bits of a float32 as an integer."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.IntType(32))
 
@@ -60,6 +71,8 @@ def _float_to_bits_32_emitted(typing_context, value):
 
 @intrinsic
 def _bits_to_float_32_emitted(typing_context, value):
+    """Return the float32 that has these bits."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
@@ -74,33 +87,33 @@ bits_to_float_32 = _bits_to_float_32 if JIT_DISABLED else _bits_to_float_32_emit
 
 @inline
 def power_of_two(power):
-    """2**power for -1022 <= power <= 1023."""
+    """Return 2**power for -1022 <= power <= 1023."""
     return bits_to_float((power + 1023) << 52)
 
 
 @inline
 def power_of_two_32(power):
-    """2**power in float32 for -126 <= power <= 127."""
+    """Return 2**power in float32 for -126 <= power <= 127."""
     return bits_to_float_32((power + 127) << 23)
 
 
 @inline
 def split_exponent(x):
-    """(m, e) with x = m * 2^e, m in [1, 2), of a normal positive number."""
+    """Return (m, e) with x = m * 2^e and m in [1, 2), for a normal positive number."""
     bits = float_to_bits(x)
     return bits_to_float((bits & _MANTISSA) | _ONE), (bits >> 52) - 1023
 
 
 @inline
 def split_exponent_32(x):
-    """The same of a float32."""
+    """Return (m, e) with x = m * 2^e and m in [1, 2), for a normal positive float32."""
     bits = float_to_bits_32(x)
     return bits_to_float_32((bits & _MANTISSA_32) | _ONE_32), (bits >> 23) - 127
 
 
 @inline
 def bit_sum(coefficients, state):
-    """Sum of the coefficients whose bit is set in ``state``."""
+    """Return the sum of the coefficients whose bit is set in ``state``."""
     total = 0.0
     for i in range(coefficients.size):
         if (state >> i) & 1:

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: Numba's cache, with what it does not check.
+"""Compiled kernels on disk: Numba's cache with stricter keys and a seal on each entry.
 
 Numba's own cache asks only whether the kernel's file has changed, and trusts what it reads. Here
 
@@ -37,7 +37,7 @@ _SEAL = hashlib.sha256().digest_size
 
 
 def _digest_of_sources() -> str:
-    """SHA-256 of all kernel sources that the CPU runs. The same text in a newer file is the same."""
+    """Return the SHA-256 of all kernel sources that the CPU runs. A file's date does not matter."""
     here, digest = Path(__file__).parent, hashlib.sha256()
     for path in sorted(path for path in here.rglob("*.py") if path.parent.name != "cuda"):
         digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -48,27 +48,29 @@ _STAMP = _digest_of_sources()
 
 
 def _seal(path: Path, data: bytes) -> bytes:
-    """Digest of an entry's content and of its name, so that another entry's content is damage too."""
+    """Return the digest of an entry's content and name. Content of another entry is damage too."""
     return hashlib.sha256(path.name.encode() + b"\0" + data).digest()
 
 
 def _remove(path: Path) -> None:
+    """Remove a file that may be gone already."""
     with contextlib.suppress(OSError):  # it is gone, or another process's to remove
         path.unlink()
 
 
 class _SealedFiles:
-    """One file for each compiled function and signature; what ``FunctionCache`` asks of its files."""
+    """One file for each compiled function and signature, with the methods that ``FunctionCache`` calls."""
 
     def __init__(self, folder: str, base: str) -> None:
         self._folder, self._base = Path(folder), base
 
     def _path(self, key: Any) -> Path:
+        """Return the file of an entry. Its name follows from the key."""
         entry = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()
         return self._folder / f"{self._base}.{_STAMP[:16]}.{entry[:32]}.nbc"
 
     def load(self, key: Any) -> Any:
-        """Return what ``save`` was given, None where there is no sound entry."""
+        """Return the object that ``save`` was given, or None without a sound entry."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -81,7 +83,7 @@ class _SealedFiles:
         return pickle.loads(data)
 
     def save(self, key: Any, data: Any) -> None:
-        """Write an entry whole; remove those of other versions of the sources."""
+        """Write an entry whole and remove those of other versions of the sources."""
         path, content = self._path(key), dumps(data)
         unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
@@ -100,6 +102,7 @@ class _SealedFiles:
             _remove(path)
 
     def _entries(self) -> Iterator[Path]:
+        """Yield the files of all entries of this function."""
         return self._folder.glob(f"{glob.escape(self._base)}.*.nbc")
 
 
@@ -111,11 +114,12 @@ class KernelCache(FunctionCache):
         self._cache_file: Any = _SealedFiles(self._cache_path, self._impl.filename_base)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Return Numba's key with the tile shapes and the vector library, which it leaves out."""
         vector_library = bool(getattr(numba.config, "USING_SVML", False))
         return (*super()._index_key(sig, codegen), CHOSEN, vector_library)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled function, None where it is to be compiled."""
+        """Return the compiled function, or None where it is to be compiled."""
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a sound file of another llvmlite, a folder that cannot be read
@@ -123,7 +127,7 @@ class KernelCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function; where that fails, the next process compiles it again."""
+        """Keep a compiled function. Where that fails, the next process compiles it again."""
         try:
             super().save_overload(sig, data)
         except OSError as error:

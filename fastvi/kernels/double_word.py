@@ -1,5 +1,6 @@
-"""Numbers of 106 bits as sums of two doubles, ``high`` and ``low``, which is what rounding took from the
-first.
+"""Numbers of 106 bits as sums of two doubles, ``high`` and ``low``.
+
+``low`` is the part that rounding took from ``high``.
 
 Where terms of 10^18 leave 19, as squares do that are large beside the noise, nothing of 53 bits is left. No
 product is rounded before its remainder is known, so that contraction to fused multiply-adds changes no
@@ -18,7 +19,7 @@ _HIGH_BITS = -(1 << 27)  # leaves 26 of 53 bits
 
 @inline
 def two_sum(a, b):
-    """a + b rounded, and what rounding lost (Knuth 1969); nan for infinite numbers."""
+    """Return a + b rounded, and the part that rounding lost (Knuth 1969); nan for infinite numbers."""
     high = a + b
     virtual = high - a
     return high, (a - (high - virtual)) + (b - virtual)
@@ -26,7 +27,7 @@ def two_sum(a, b):
 
 @inline
 def add_words(a, a_low, b, b_low):
-    """The sum of two such numbers."""
+    """Return the sum of two numbers of two words each."""
     high, low = two_sum(a, b)
     low += a_low + b_low
     total = high + low
@@ -37,19 +38,25 @@ def add_words(a, a_low, b, b_low):
 
 @inline
 def upper_half(a):
-    """The leading 26 bits of a: products of two of these, or of one and the rest of a number, are exact."""
+    """Return the leading 26 bits of a.
+
+    Products of two such halves, or of a half and the rest of a number, are exact.
+    """
     return bits_to_float(float_to_bits(a) & _HIGH_BITS)
 
 
 @inline
 def product_rest(product, a_half, a_rest, b_half, b_rest):
-    """a b less its rounded ``product``, of halves a = a_half + a_rest, up to 2^-106 of it (Dekker 1971)."""
+    """Return a b less its rounded ``product``, exact up to 2^-106 of it (Dekker 1971).
+
+    The factors come in halves, a = a_half + a_rest.
+    """
     return ((a_half * b_half - product) + a_half * b_rest + a_rest * b_half) + a_rest * b_rest
 
 
 @inline
 def multiply_words(a, a_low, b, b_low):
-    """The product of two such numbers."""
+    """Return the product of two numbers of two words each."""
     product = a * b
     a_half, b_half = upper_half(a), upper_half(b)
     low = product_rest(product, a_half, a - a_half, b_half, b - b_half) + (a * b_low + a_low * b)

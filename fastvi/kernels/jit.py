@@ -1,4 +1,4 @@
-"""The one place where compiler options are stated.
+"""Compiler options, stated in this one place.
 
 ``nogil``: kernels run under a thread pool, so they let go of the interpreter lock.
 ``error_model="numpy"``: division by zero gives inf or nan, as IEEE 754 says, and costs no branch.
@@ -32,6 +32,7 @@ JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (a setti
 
 
 def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
+    """Compile a function with the options of all kernels, and keep its code on disk."""
     settings = {"nogil": True, "error_model": "numpy", "forceinline": True, "fastmath": fastmath, **options}
     compiled = numba.njit(**settings)(function)
     if JIT_DISABLED:
@@ -46,7 +47,7 @@ def _compile(function: Any, fastmath: set[str], **options: Any) -> Any:
 
 
 def _silent(function: Any) -> Any:
-    """The function as compiled code is: numbers that overflow are infinite, and nothing is said of it."""
+    """Make an interpreted function as quiet as compiled code: overflow gives inf without a warning."""
     return np.errstate(over="ignore", invalid="ignore")(function) if JIT_DISABLED else function
 
 
@@ -61,7 +62,7 @@ def reducing_kernel(function: Any) -> Any:
 
 
 def inline(function: Any) -> Any:
-    """Compile a function that only kernels call: without the wrappers that make it callable from Python.
+    """Compile a function that only kernels call, without wrappers for calls from Python.
 
     Measured: half the time of a scalar function's compilation goes into those.
     """

@@ -1,4 +1,4 @@
-"""What an outer state adds under a pair form: written once for both targets."""
+"""Coefficients that an outer state adds under a pair form, written once for both targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastvi.kernels.jit import inline
 
 @inline
 def outer_state(couplings, centre, num_outer, state, linear):
-    """The coefficients of inner bits into ``linear``; returns what is added to the constant."""
+    """Write the coefficients of inner bits to ``linear``; return the part that joins the constant."""
     value = 0.0
     for i in range(linear.size):
         linear[i] = 0.0

@@ -1,5 +1,6 @@
-"""Philox4x32-10, a random number generator without state: 128 random bits as a function of a counter and a
-key.
+"""Philox4x32-10, a random number generator without state.
+
+It gives 128 random bits as a function of a counter and a key.
 
 J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11
 (2011), section 3.
@@ -20,6 +21,7 @@ WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 
 @inline
 def _round(c0, c1, c2, c3, k0, k1):
+    """Return the counter after one round."""
     left, right = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
     return (
         ((right >> 32) & WORD) ^ c1 ^ k0,
@@ -31,12 +33,13 @@ def _round(c0, c1, c2, c3, k0, k1):
 
 @inline
 def _next_key(k0, k1):
+    """Return the key of the next round."""
     return (k0 + WEYL_0) & WORD, (k1 + WEYL_1) & WORD
 
 
 @inline
 def philox(c0, c1, c2, c3, k0, k1):
-    """The four words that counter (c0, c1, c2, c3) and key (k0, k1) give; all words in [0, 2^32)."""
+    """Return the four words of counter (c0, c1, c2, c3) and key (k0, k1). All words are in [0, 2^32)."""
     # ten rounds spelt out, so that nothing is left of the key schedule in a loop over counters
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
     k0, k1 = _next_key(k0, k1)

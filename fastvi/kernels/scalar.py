@@ -1,5 +1,6 @@
-"""Scalar numerics, written once: CPU kernels inline them, and loops over them vectorise (no branches, no
-table look-ups).
+"""Scalar numerics for CPU kernels, which inline them; loops over them vectorise.
+
+They have no branches and look up no tables.
 
 ``exp_fast`` and ``log_fast`` are there because LLVM vectorises a loop only where it can see into the
 function; a call of the system's ``exp`` stays a call. Both are within 2 units in the last place of the true
@@ -27,7 +28,7 @@ _EXP_LOWEST, _EXP_HIGHEST = -708.0, 709.782712893384
 
 @inline
 def _exp_of_remainder(r):
-    """e^r for |r| <= log(2) / 2."""
+    """Return e^r for abs(r) <= log(2) / 2."""
     # 1 + r + r^2 q(r), q the Taylor series to r^13: |r| <= 0.3466, so the first term left out is below 5e-18.
     # Estrin's scheme: 4.9 ns a number on a Zen 1 core, Horner's chain of multiply-adds 5.5, math.exp 8.3
     r2 = r * r
@@ -40,7 +41,7 @@ def _exp_of_remainder(r):
 
 @inline
 def exp_fast(x):
-    """e^x; 0 below -708 (where results would be denormal), inf above 709.78; nan stays nan."""
+    """Return e^x: 0 below -708 (results would be denormal), inf above 709.78, nan for nan."""
     inside = x if x > _EXP_LOWEST else _EXP_LOWEST  # a comparison and a choice; min and max do not vectorise
     inside = inside if inside < _EXP_HIGHEST else _EXP_HIGHEST
     shifted = (
@@ -58,7 +59,7 @@ def exp_fast(x):
 
 @inline
 def exp_of_negative(x):
-    """The bits of :func:`exp_fast` for x <= 0, in 0.8 of its time; nan stays nan."""
+    """Return the bits of :func:`exp_fast` for x <= 0, in 0.8 of its time; nan stays nan."""
     inside = _EXP_LOWEST if x < _EXP_LOWEST else x  # of nan this is nan, and so is p
     shifted = inside * _LOG2_E + _ROUNDER
     n = shifted - _ROUNDER
@@ -69,7 +70,7 @@ def exp_of_negative(x):
 
 @inline
 def log_fast(x):
-    """log x; -inf at 0, inf at inf, nan below 0 and at nan."""
+    """Return log x: -inf at 0, inf at inf, nan below 0 and at nan."""
     tiny = x < 2.2250738585072014e-308
     scaled = x * 18014398509481984.0 if tiny else x  # denormals by 2^54
     bits = float_to_bits(scaled)
@@ -96,13 +97,13 @@ def log_fast(x):
 
 @inline
 def softplus(x):
-    """log(1 + e^x), accurate for every x."""
+    """Return log(1 + e^x), accurate for every x."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 @inline
 def log_add_exp(a, b):
-    """log(e^a + e^b); -inf where both are."""
+    """Return log(e^a + e^b), -inf where both are."""
     high, low = max(a, b), min(a, b)
     if high == -math.inf or high == math.inf:
         return high
@@ -111,8 +112,9 @@ def log_add_exp(a, b):
 
 @inline
 def add_scaled(largest, total, scale, term):
-    """total * exp(largest) + term * exp(scale) as another such pair; a term that is not positive adds
-    nothing.
+    """Return total * exp(largest) + term * exp(scale) as another such pair.
+
+    A term that is not positive adds nothing.
     """
     if not term > 0.0 or scale == -math.inf:
         return largest, total

@@ -1,1 +1,1 @@
-"""Functions of log weights that the caller has, and the results that estimates are."""
+"""Diagnostics and bounds from log weights, and the result type of estimates."""

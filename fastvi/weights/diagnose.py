@@ -1,9 +1,11 @@
-"""All diagnostics of given log weights at once."""
+"""Log mean weight, its error and all diagnostics from one array of log weights."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 from fastvi.kernels.cpu.weights.pareto import EQUAL, pareto_k_rows
@@ -15,7 +17,7 @@ from fastvi.weights.summary import estimate_of
 def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
     """Log mean weight, standard error, effective sample size, Pareto k-hat and largest share of weights.
 
-    What :class:`~fastvi.LogWeights` says of a stream, of an array that is there as a whole.
+    :class:`~fastvi.LogWeights` gives the same for a stream that never is in memory as a whole.
 
     Parameters
     ----------
@@ -43,6 +45,10 @@ def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
     (1000, 10000) float64 it took 2.7 times as long as :func:`log_mean_exp` on two cores; the difference is
     k-hat.
 
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72).
+
     Examples
     --------
     >>> import fastvi, numpy
@@ -55,7 +61,7 @@ def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
     num = rows.shape[1]
     largest, total, squares, k = (np.empty(len(rows)) for _ in range(4))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         weight_sums(part, largest[where], total[where], squares[where])
         if np.isnan(total[where]).any():
             refuse(array)

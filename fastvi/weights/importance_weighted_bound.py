@@ -1,4 +1,4 @@
-"""The importance-weighted bound from given importance weights."""
+"""Importance-weighted bound from given importance weights."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.kernels.cpu.weights.block_bounds import mean_block_bounds
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 
 
-def _block_sizes(num_samples: Any, num: int) -> tuple[np.ndarray, bool]:
-    """The sizes (M,), and whether a single one was asked for."""
+def _block_sizes(num_samples: Any, num: int) -> tuple[NDArray[np.int64], bool]:
+    """Return the block sizes (M,), and whether a single one was asked for."""
     several = isinstance(num_samples, (list, tuple, range))
     # no other object is asked for its axes, which it may answer with an error of its own
     several = several or (isinstance(num_samples, np.ndarray) and num_samples.ndim == 1)
@@ -36,7 +36,7 @@ def importance_weighted_bound(
     *,
     axis: int = -1,
     num_particles: int | Sequence[int] | None = None,
-) -> np.ndarray:
+) -> NDArray[np.float64]:
     r"""Importance-weighted lower bound on log p(x), estimated without bias from K samples.
 
     .. math:: \frac{1}{B} \sum_{b=1}^B \log \frac{1}{k} \sum_{i=(b-1)k+1}^{bk} w_i
@@ -92,7 +92,7 @@ def importance_weighted_bound(
     sizes, single = _block_sizes(num_samples, rows.shape[1])
     bounds = np.empty((len(rows), sizes.size))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         mean_block_bounds(part, sizes, bounds[where])
 
     map_rows(task, rows, float32=True)

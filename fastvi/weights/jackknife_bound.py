@@ -1,15 +1,17 @@
-"""Log mean weight with its bias reduced by leaving out one sample at a time."""
+"""Log mean weight with less bias: one sample is left out at a time."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.kernels.cpu.weights.jackknife import jackknife_bounds
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 
 
-def jackknife_bound(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+def jackknife_bound(log_w: ArrayLike, axis: int = -1) -> NDArray[np.float64] | np.float64:
     r"""Estimate of log p(x) with less bias than :func:`log_mean_exp`, from the same weights.
 
     .. math::
@@ -74,7 +76,7 @@ def jackknife_bound(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64
         raise ValueError(f"log_w must hold at least 2 weights along axis {axis}, got shape {array.shape}")
     bound = np.empty(len(rows))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         jackknife_bounds(part, bound[where])
 
     map_rows(task, rows, float32=True)

@@ -1,4 +1,4 @@
-"""What given importance weights say: log mean and effective sample size."""
+"""Log mean weight and effective sample size of given importance weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.engine.cuda.arrays import on_device
@@ -16,26 +16,27 @@ from fastvi.kernels.cpu.weights.log_weights import weight_sums
 _TASK_ENTRIES = (
     1 << 17
 )  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
+Value = NDArray[np.float64] | np.float64  # of the shape of log_w without an axis
 _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
 
 
-def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> np.ndarray:
-    """Real numbers of any dtype and strides, as they came; the sizes of axes are checked later."""
+def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """Return ``log_w`` as an array of any real dtype and strides. Sizes of axes are checked later."""
     if on_device(log_w):
         raise TypeError(
             "log_w must lie on the host here, got an array of a GPU: log_mean_exp, effective_sample_size and "
             "LogWeights read those where they are"
         )
-    array = validation._number_array(log_w, "log_w", "an array of real numbers")
+    array = validation.number_array(log_w, "log_w", "an array of real numbers")
     if ndim is not None:
-        validation._check_shape(array, "log_w", ndim, None)
+        validation.check_shape(array, "log_w", ndim, None)
     elif array.ndim == 0:
         raise ValueError("log_w must have at least 1 axis, got shape ()")
     return array
 
 
-def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
+def weight_rows(array: NDArray[Any], axis: Any = -1) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return the array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
     index = validation.axis(axis, array.ndim)
     last = np.moveaxis(array, index, -1)
     if last.shape[-1] == 0:
@@ -43,7 +44,7 @@ def weight_rows(array: np.ndarray, axis: Any = -1) -> tuple[np.ndarray, tuple[in
     return last.reshape(-1, last.shape[-1]), last.shape[:-1]
 
 
-def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *, float32: bool) -> None:
+def map_rows(function: Callable[[NDArray[Any], slice], None], rows: NDArray[Any], *, float32: bool) -> None:
     """Call ``function(part, where)`` for parts rows[where] in threads; ``part`` is contiguous and read-only.
 
     Only a part that is not contiguous, or of another dtype than float64 (or float32 where ``float32``), is
@@ -65,18 +66,24 @@ def map_rows(function: Callable[[np.ndarray, slice], None], rows: np.ndarray, *,
     parallel_map(task, range(0, len(rows), step))
 
 
-def refuse(array: np.ndarray) -> None:
+def refuse(array: NDArray[Any]) -> None:
     """Raise the ValueError that names the first NaN or +inf."""
     with np.errstate(over="ignore"):
         clean = array.astype(np.float64)
     validation.require(clean, clean < np.inf, "log_w must be finite or -inf")
 
 
-def row_sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple[int, ...]]:
+def row_sums(
+    array: NDArray[Any], axis: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int, tuple[int, ...]]:
+    """Return largest log weight, sum of w and of w^2 of each row, K, and the shape of the other axes.
+
+    The sums are relative to the largest weight of the row.
+    """
     rows, shape = weight_rows(array, axis)
     largest, total, squares = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         weight_sums(part, largest[where], total[where], squares[where])
 
     map_rows(task, rows, float32=True)
@@ -85,7 +92,7 @@ def row_sums(array: np.ndarray, axis: Any) -> tuple[np.ndarray, np.ndarray, np.n
     return largest, total, squares, rows.shape[1], shape
 
 
-def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> Value:
     r"""Logarithm of the mean weight, the importance sampling estimate of log p(x).
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^K w_k
@@ -115,15 +122,26 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
         lacks.
     TypeError
         Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+
+    References
+    ----------
+    Owen (2013), Monte Carlo theory, methods and examples, section 9.1.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> fastvi.log_mean_exp([[0.0, 1.0], [2.0, 2.0]]).round(3)
+    array([0.62, 2.  ])
     """
     if on_device(log_w):
         return _on_its_device(log_w, axis, lambda sums, num: sums.largest + np.log(sums.total / num))
     largest, total, _, num, shape = row_sums(log_weight_array(log_w), axis)
     with np.errstate(divide="ignore"):
-        return (largest + np.log(total / num)).reshape(shape)[()]
+        mean: Value = (largest + np.log(total / num)).reshape(shape)[()]
+    return mean
 
 
-def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.float64:
+def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> Value:
     r"""Kish's effective sample size of importance weights.
 
     .. math:: \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
@@ -149,21 +167,29 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> np.ndarray | np.f
     References
     ----------
     Kish (1965), Survey Sampling; Owen (2013), Monte Carlo theory, methods and examples, section 9.3.
+
+    Examples
+    --------
+    >>> import fastvi, numpy
+    >>> fastvi.effective_sample_size(numpy.log([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).round(3)
+    array([3.   , 2.667])
     """
     if on_device(log_w):
         return _on_its_device(log_w, axis, lambda sums, num: _kish(sums.total, sums.squares, num))
     _, total, squares, num, shape = row_sums(log_weight_array(log_w), axis)
-    return _kish(total, squares, num).reshape(shape)[()]
+    size: Value = _kish(total, squares, num).reshape(shape)[()]
+    return size
 
 
-def _kish(total: np.ndarray, squares: np.ndarray, num: int) -> np.ndarray:
+def _kish(total: NDArray[np.float64], squares: NDArray[np.float64], num: int) -> NDArray[np.float64]:
+    """Return the effective sample size from sums of w and w^2."""
     # rounding must not bring it outside 1 ... K; without a weight it is 0 / 1
     ess = total * total / np.where(total > 0.0, squares, 1.0)
     return np.asarray(np.clip(ess, np.where(total > 0.0, 1.0, 0.0), num))
 
 
-def _on_its_device(log_w: Any, axis: Any, value: Callable[[Any, int], np.ndarray]) -> Any:
-    """What ``value`` makes of the sums of each row, as an array of the device of ``log_w``."""
+def _on_its_device(log_w: Any, axis: Any, value: Callable[[Any, int], NDArray[np.float64]]) -> Value:
+    """Return ``value`` of the sums of each row as an array of the device of ``log_w``."""
     from fastvi.engine.cuda.log_weights import checked_sums, device_rows
 
     shape = tuple(log_w.shape)
@@ -172,4 +198,5 @@ def _on_its_device(log_w: Any, axis: Any, value: Callable[[Any, int], np.ndarray
     on, rows = device_rows(log_w)
     with np.errstate(divide="ignore"):
         found = value(checked_sums(on, rows), shape[-1])
-    return on.put(found.reshape(shape[:-1]))
+    array: Value = on.put(found.reshape(shape[:-1]))  # the device's own, which is used as NumPy's
+    return array

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.kernels.cpu.weights.pareto import pareto_k_rows, smooth_rows
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 
 
-def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> np.ndarray | np.float64:
-    r"""Pareto k-hat: how heavy the tail of the importance weights is.
+def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.float64:
+    r"""Pareto k-hat: the shape of the tail of the importance weights.
 
     A generalised Pareto distribution is fitted to the weights above the (M + 1)-th largest,
 
@@ -54,12 +56,18 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> np.ndarray | np.float64:
     Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72). Zhang,
     Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution,
     Technometrics 51(3).
+
+    Examples
+    --------
+    >>> import fastvi, numpy
+    >>> fastvi.pareto_k(3 * numpy.random.default_rng(0).normal(size=(2, 1000))).round(2)
+    array([1.18, 0.92])
     """
     array = log_weight_array(log_w, (1, 2))
     rows, shape = weight_rows(array, axis)
     k = np.empty(len(rows))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         if not (part < np.inf).all():
             refuse(array)
         pareto_k_rows(part, k[where])
@@ -68,7 +76,7 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> np.ndarray | np.float64:
     return k.reshape(shape)[()]
 
 
-def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[np.ndarray, np.ndarray | np.float64]:
+def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float64], NDArray[np.float64] | np.float64]:
     r"""Pareto smoothed log weights, and k-hat.
 
     The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the
@@ -101,12 +109,19 @@ def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[np.ndarray, np.ndarray | 
     ----------
     Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72), algorithm
     1.
+
+    Examples
+    --------
+    >>> import fastvi, numpy
+    >>> smoothed, k = fastvi.psis(3 * numpy.random.default_rng(0).normal(size=1000))
+    >>> round(float(k), 2), round(float(fastvi.log_mean_exp(smoothed)), 2)
+    (1.18, 3.78)
     """
     array = log_weight_array(log_w, (1, 2))
     rows, shape = weight_rows(array, axis)
     k, smoothed = np.empty(len(rows)), np.empty(rows.shape)
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         if not (part < np.inf).all():
             refuse(array)
         smoothed[where] = part

@@ -1,16 +1,18 @@
-"""The variational Renyi bound from given importance weights."""
+"""Variational Renyi bound from given importance weights."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.kernels.cpu.weights.renyi import log_power_means
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 
 
-def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> np.ndarray | np.float64:
+def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> NDArray[np.float64] | np.float64:
     r"""Variational Renyi bound of order alpha, estimated from K log weights.
 
     .. math:: \frac{1}{1 - \alpha} \log \frac{1}{K} \sum_{k=1}^K w_k^{1 - \alpha}
@@ -61,7 +63,7 @@ def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> np.ndarray | 
     rows, shape = weight_rows(array, axis)
     bound = np.empty(len(rows))
 
-    def task(part: np.ndarray, where: slice) -> None:
+    def task(part: NDArray[Any], where: slice) -> None:
         largest, smallest = (end(axis=1).astype(np.float64) for end in (part.max, part.min))
         if not (largest < np.inf).all():  # a NaN is its row's largest
             refuse(array)

@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.engine.cuda.arrays import on_device
@@ -23,8 +23,8 @@ class LogWeights:
     r"""Running summary of N streams of log weights; its size does not grow with their length.
 
     Of each datum it holds the largest weight, the sums of w and w^2 relative to it and the M + 1 largest log
-    weights. :meth:`update` takes chunks, :meth:`merge` another summary, :meth:`estimate` says what
-    :class:`~fastvi.Estimate` says of all weights at once:
+    weights. :meth:`update` takes chunks, :meth:`merge` another summary, and :meth:`estimate` gives the
+    :class:`~fastvi.Estimate` of all weights at once:
 
     .. math::
         \log \frac{1}{K} \sum_k w_k, \quad \frac{(\sum_k w_k)^2}{\sum_k w_k^2}, \quad
@@ -88,6 +88,7 @@ class LogWeights:
             self._begin(validation.positive_int(num_data, "num_data", 0))
 
     def _begin(self, num_data: int) -> None:
+        """Set N and make room for the sums."""
         self._num_data, self._sums = num_data, WeightSums(num_data, self._tail_size)
 
     @property
@@ -129,7 +130,7 @@ class LogWeights:
             return
         array = log_weight_array(log_w, (2,))
         if self._num_data is not None:
-            validation._check_shape(array, "log_w", 2, (self._num_data, None))
+            validation.check_shape(array, "log_w", 2, (self._num_data, None))
         if array.shape[1] == 0:
             if self._num_data is None:
                 self._begin(array.shape[0])
@@ -141,7 +142,7 @@ class LogWeights:
         sums.make_room(num)
         lengths = np.full(array.shape[0], num)
 
-        def collect(part: np.ndarray, where: slice) -> None:
+        def collect(part: NDArray[Any], where: slice) -> None:
             sums.collect(part, lengths[where], largest[where], where)
 
         map_rows(collect, weight_rows(array)[0], float32=True)
@@ -151,6 +152,7 @@ class LogWeights:
             np.minimum(sums.smallest, array.min(axis=1).astype(np.float64), out=sums.smallest)
 
     def _update_on_device(self, log_w: Any) -> None:
+        """Take a chunk that lies on a GPU."""
         from fastvi.engine.cuda.log_weights import checked_sums, collect, device_rows
 
         on, rows = device_rows(log_w, 2)
@@ -196,7 +198,7 @@ class LogWeights:
         self._num_samples += num_more
 
     def estimate(self) -> Estimate:
-        """What the weights so far say.
+        """Estimate log p(x) and its error from the weights so far.
 
         Returns
         -------
@@ -214,7 +216,7 @@ class LogWeights:
         return estimate_of_sums(self._sums, self._num_samples)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Sums of its own, so that copies share nothing."""
+        """Return a state with sums of its own, so that copies share nothing."""
         state = dict(vars(self))
         if "_sums" in state:
             state["_sums"] = copy(state["_sums"])

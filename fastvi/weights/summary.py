@@ -1,8 +1,9 @@
-"""From sums of log weights to an estimate with its error and diagnosis."""
+"""Estimates with error and diagnostics from sums of log weights."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
@@ -11,9 +12,16 @@ from fastvi.weights.estimate import Estimate
 
 
 def estimate_of(
-    largest: np.ndarray, total: np.ndarray, squares: np.ndarray, pareto_k: np.ndarray, num: int
+    largest: NDArray[np.float64],
+    total: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    pareto_k: NDArray[np.float64],
+    num: int,
 ) -> Estimate:
-    """Sums of w and w^2 relative to the largest weight, k-hat (-inf where all weights are equal), K."""
+    """Return the estimate from sums relative to the largest weight, k-hat and K.
+
+    k-hat is -inf where all weights are equal.
+    """
     empty = total == 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         log_marginal = np.where(empty, -np.inf, largest + np.log(total / num))
@@ -30,18 +38,18 @@ def estimate_of(
 
 
 def estimate_of_sums(sums: WeightSums, num: int) -> Estimate:
-    """The same of streams of ``num`` weights each."""
+    """Return the estimate from the sums of streams of ``num`` weights each."""
     return estimate_of(sums.largest, sums.total, sums.squares, sums.pareto_k(num), num)
 
 
 class Summary:
-    """Collects rows; each datum's is written once, by whichever thread has it."""
+    """Collector of rows of log weights. Whichever thread has a datum writes it once."""
 
     def __init__(self, num_data: int, num_samples: int) -> None:
         self._num_samples = num_samples
         self._largest, self._total, self._squares, self._pareto_k = (np.empty(num_data) for _ in range(4))
 
-    def add(self, n: int, log_w: np.ndarray) -> None:
+    def add(self, n: int, log_w: NDArray[np.float64]) -> None:
         """Take the log weights (K,) of datum ``n``."""
         if not log_w.max() < np.inf:
             raise ValueError(
@@ -55,4 +63,5 @@ class Summary:
             pareto_k_rows(row, self._pareto_k[one])
 
     def estimate(self) -> Estimate:
+        """Return the estimate for all data."""
         return estimate_of(self._largest, self._total, self._squares, self._pareto_k, self._num_samples)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastvi
 from fastvi.core import archives
-from fastvi.core.archives import Archive, Damaged, TooLarge, read_npy
+from fastvi.core.archives import Archive, DamagedError, TooLargeError, read_npy
 from fastvi.datasets.idx import load_idx
 
 MODEL = fastvi.SigmoidBeliefNetwork([[1.0, 2.0], [3.0, 4.0]], [0.0, 1.0], [0.5, 0.5])
@@ -111,11 +111,11 @@ WRONG = {
 def test_arrays_that_are_not_what_they_declare(tmp_path, content, words):
     path = tmp_path / "x"
     path.write_bytes(content)
-    with open(path, "rb") as file, pytest.raises((Damaged, TooLarge), match=words):
+    with open(path, "rb") as file, pytest.raises((DamagedError, TooLargeError), match=words):
         read_npy(file)
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         archive(path, {"x": content}, method)
-        with open(path, "rb") as file, pytest.raises((Damaged, TooLarge)):
+        with open(path, "rb") as file, pytest.raises((DamagedError, TooLargeError)):
             Archive(file).read("x")
 
 
@@ -147,7 +147,7 @@ def damaged_archives():
 def test_damaged_archives(tmp_path, name):
     path = tmp_path / "x"
     path.write_bytes(damaged_archives()[name])
-    with open(path, "rb") as file, pytest.raises(Damaged) as caught:
+    with open(path, "rb") as file, pytest.raises(DamagedError) as caught:
         Archive(file).read("x")
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"^path must name"):
@@ -156,7 +156,7 @@ def test_damaged_archives(tmp_path, name):
 
 @given(st.integers(0, 700), st.integers(0, 255))
 def test_any_byte_may_be_wrong(index, value):
-    """The array that was written, or Damaged, or TooLarge; no other exception."""
+    """The array that was written, or DamagedError, or TooLargeError; no other exception."""
     array, out = np.arange(20.0), io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("x.npy", npy(array))
@@ -165,7 +165,7 @@ def test_any_byte_may_be_wrong(index, value):
     try:
         found = Archive(io.BytesIO(bytes(content)))
         assert "x" not in found.names or found.read("x").tobytes() == array.tobytes()
-    except (Damaged, TooLarge):
+    except (DamagedError, TooLargeError):
         pass
 
 
@@ -176,7 +176,10 @@ def test_what_fits_in_no_memory_is_refused_by_its_header(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "free_memory", lambda: 1000)
     path = tmp_path / "x"
     path.write_bytes(npy(np.zeros(126)))
-    with open(path, "rb") as file, pytest.raises(TooLarge, match="1,008 bytes and 1,000 are free; cut it"):
+    with (
+        open(path, "rb") as file,
+        pytest.raises(TooLargeError, match="1,008 bytes and 1,000 are free; cut it"),
+    ):
         read_npy(file)
     path.write_bytes(b"\0\0\x08\x01" + struct.pack(">I", 1001) + bytes(1001))
     with pytest.raises(ValueError, match=r"^path must name a file that fits in memory.*1,001 bytes"):

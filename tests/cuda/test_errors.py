@@ -12,7 +12,7 @@ import pytest
 
 import fastvi
 from fastvi.engine.cuda import device as devices
-from fastvi.engine.cuda.device import Missing, NumbaDevice, state, use
+from fastvi.engine.cuda.device import MissingDeviceError, NumbaDevice, state, use
 
 NETWORK = fastvi.SigmoidBeliefNetwork([[1.0, 2.0]], [0.0], [0.0, 0.5])
 X = [[1], [0]]
@@ -41,7 +41,7 @@ def test_no_extra(no_gpu):
     wanted = r"the extra is not installed: pip install 'fastvi\[cuda\]'"
     with pytest.raises(RuntimeError, match=rf"^device='cuda' is not available: {wanted}; use device='cpu'$"):
         fastvi.log_partition(fastvi.BoltzmannMachine([[0.0]], [1.0]), device="cuda")
-    with pytest.raises(Missing, match=wanted):
+    with pytest.raises(MissingDeviceError, match=wanted):
         devices.num_devices()
 
 

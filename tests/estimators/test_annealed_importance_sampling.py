@@ -12,8 +12,8 @@ import pytest
 import fastvi
 from fastvi.engine.annealing import chains, machines
 from fastvi.engine.annealing.chains import Schedule
-from fastvi.kernels.cpu.annealing.annealing_layers import draw_layer, sum_layer
-from fastvi.kernels.cpu.annealing.annealing_words import MACHINES as MACHINE_TAG
+from fastvi.kernels.cpu.annealing.layers import draw_layer, sum_layer
+from fastvi.kernels.cpu.annealing.words import MACHINES as MACHINE_TAG
 from fastvi.kernels.cpu.dense.picked_rows import WIDTH, add_picked_rows, add_picked_rows_loops
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS, draw_words, draw_words_loops
 from fastvi.kernels.jit import kernel

@@ -316,9 +316,8 @@ def test_directions_share_no_number():
     numbers = {tag | kind << 23 for tag in tags for kind in (0, 1, 2)}
     assert len(numbers) == 15
     assert all(block & 1 << 29 and not block & (1 << 28 | 1 << 30 | 1 << 31) for block in numbers)
-    from fastvi.kernels.cpu.annealing import annealing_words
+    from fastvi.kernels.cpu.annealing import words as ours
 
-    ours = annealing_words
     assert (ours.MACHINES, ours.DATA, ours.REVERSED, ours.PILOT) == (
         words.MACHINES, words.DATA, words.REVERSED, words.PILOT,
     )  # fmt: skip

@@ -554,10 +554,12 @@ def test_no_probability_is_above_one(case):
 
 
 def test_a_gpu_refuses_large_weights():
-    from fastvi.engine.cuda.place import Unsupported, cuda_form
+    from fastvi.engine.cuda.place import UnsupportedError, cuda_form
 
     form = rules_of(CANCELLING).form(np.ones(3, bool), "float64")
-    with pytest.raises(Unsupported, match=r"^device='cuda' sums networks of smaller weights than this one"):
+    with pytest.raises(
+        UnsupportedError, match=r"^device='cuda' sums networks of smaller weights than this one"
+    ):
         cuda_form(form)
 
 

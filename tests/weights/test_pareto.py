@@ -16,9 +16,8 @@ from fastvi.weights import log_weights
 
 NAN, INF = math.nan, math.inf
 
-# Made with ArviZ 0.22.0 and NumPy 2.4.6 (Python 3.11) by
-#     for num, power, state in ...: smoothed, k = arviz.psislw(golden_row(num, power, state))
-#     print(k, smoothed.max(), np.sort(smoothed)[-5])
+# Made with ArviZ 0.22.0 and NumPy 2.4.6 (Python 3.11): ``smoothed, k = arviz.psislw(golden_row(...))``, then
+# k, the largest of ``smoothed`` and its fifth largest.
 # (num, power, state, k, largest and fifth largest of ArviZ's normalised smoothed log weights). ArviZ 0.x has
 # the paper's tail length; arviz-stats 0.8 rounds it down.
 GOLDEN = [

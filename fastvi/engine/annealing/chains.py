@@ -14,7 +14,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.run.progress import Report
 from fastvi.engine.run.threads import num_threads, parallel_map
-from fastvi.kernels.cpu.annealing.annealing_words import REVERSED
+from fastvi.kernels.cpu.annealing.words import REVERSED
 from fastvi.kernels.cpu.random.draws import split_seed
 
 _LARGEST_GROUP = 64  # chains that pass over a tile of weights together

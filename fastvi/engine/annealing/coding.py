@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,16 @@ from fastvi.engine.annealing.units import Piece, UnitChains, independent
 from fastvi.engine.states.coding_words import CodingWords
 from fastvi.engine.states.data_terms import RealData, largest_size
 from fastvi.engine.states.pair_form import sparse_coding_parts
-from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
-from fastvi.kernels.cpu.annealing.annealing_words import DATA
-from fastvi.kernels.cpu.annealing.coding_words import anneal_coding_words
+from fastvi.kernels.cpu.annealing.coding_words import CodingChains, anneal_coding_words
+from fastvi.kernels.cpu.annealing.pairs import PairChains, anneal_pairs
+from fastvi.kernels.cpu.annealing.words import DATA
 
 
 class _Ways(NamedTuple):
     """Parameters of both kernels, and which data (N,) take the second one."""
 
-    one_word: tuple[Any, ...]
-    two_words: tuple[Any, ...]
+    one_word: PairChains
+    two_words: CodingChains
     large: Array
 
 
@@ -62,7 +62,7 @@ def sparse_coding_log_weights(
     large = words.large | (np.abs(base).sum(axis=1) > largest_size(num_pixels))
     with np.errstate(over="ignore", invalid="ignore"):  # of large ones, which are not used
         one_word = _one_word(weights, bias, noise_std, prior_logits, x, base)
-    two_words = (
+    two_words = CodingChains(
         words.couplings, words.couplings_low, base, *words.terms.words(), *log_probabilities(base),
     )  # fmt: skip
     operations = float(num_latents * (num_latents + 50)) * (4.0 if large.any() else 1.0)
@@ -72,7 +72,7 @@ def sparse_coding_log_weights(
 
 def _one_word(
     weights: Array, bias: Array, noise_std: float, prior_logits: Array, x: Array, base: Array
-) -> tuple[Array, ...]:
+) -> PairChains:
     scaled = weights / noise_std
     couplings = -np.einsum("ji,jk->ik", scaled, scaled)
     offset = prior_logits + 0.5 * np.diag(couplings)
@@ -80,4 +80,4 @@ def _one_word(
     prior = -float(np.logaddexp(0.0, prior_logits).sum())
     terms = RealData(weights, bias, noise_std, offset, prior).terms(x)
     never = np.empty((0, 0), np.int64)
-    return couplings, never, base, terms.linear - base, terms.constant + independent(base)
+    return PairChains(couplings, never, base, terms.linear - base, terms.constant + independent(base))

@@ -10,8 +10,8 @@ from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.targets import Target
-from fastvi.kernels.cpu.annealing.annealing_rows import choose_unit, draw_rows, fill_row_words
-from fastvi.kernels.cpu.annealing.annealing_words import DATA
+from fastvi.kernels.cpu.annealing.rows import choose_unit, draw_rows, fill_row_words
+from fastvi.kernels.cpu.annealing.words import DATA
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 
 

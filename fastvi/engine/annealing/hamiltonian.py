@@ -25,8 +25,8 @@ from fastvi.core.arrays import Array
 from fastvi.core.functions import LOG_TWO_PI
 from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.targets import NetworkTarget
-from fastvi.kernels.cpu.annealing.annealing_rows import row_squares
-from fastvi.kernels.cpu.annealing.annealing_words import DATA, PILOT, trajectory_numbers
+from fastvi.kernels.cpu.annealing.rows import row_squares
+from fastvi.kernels.cpu.annealing.words import DATA, PILOT, trajectory_numbers
 
 _PILOT_CHAINS = 8  # of a datum
 _MOVES = 20  # of the pilot in each part; the later half is averaged

@@ -9,7 +9,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.units import pair_chains
-from fastvi.kernels.cpu.annealing.annealing_layers import (
+from fastvi.kernels.cpu.annealing.layers import (
     HIDDEN,
     VISIBLE,
     draw_layer,
@@ -17,7 +17,7 @@ from fastvi.kernels.cpu.annealing.annealing_layers import (
     visible_chances,
     weigh_chains,
 )
-from fastvi.kernels.cpu.annealing.annealing_words import MACHINES
+from fastvi.kernels.cpu.annealing.words import MACHINES
 from fastvi.kernels.cpu.dense.picked_rows import WIDTH
 
 

@@ -12,9 +12,9 @@ from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.annealing.chains import Chains, Schedule, all_chains
 from fastvi.engine.states.data_terms import BinaryData
-from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
-from fastvi.kernels.cpu.annealing.annealing_softplus import anneal_softplus
-from fastvi.kernels.cpu.annealing.annealing_words import DATA
+from fastvi.kernels.cpu.annealing.pairs import PairChains, anneal_pairs
+from fastvi.kernels.cpu.annealing.softplus import SoftplusChains, anneal_softplus
+from fastvi.kernels.cpu.annealing.words import DATA, Walk
 
 _LARGEST_LOG = 700.0  # of a product of factors: e^700 is a double
 _MODERATE = 650.0  # logits and weights beyond it: a probability e^-708 is kept as 0, which must not matter
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
     rows: slice
     kernel: Any
-    parameters: tuple[Any, ...]
+    parameters: Any
 
 
 class UnitChains:
@@ -34,7 +34,7 @@ class UnitChains:
     def __init__(
         self,
         kernel: Any,
-        parameters: tuple[Any, ...],
+        parameters: Any,
         schedule: Schedule,
         kind: int,
         operations: float,
@@ -43,7 +43,7 @@ class UnitChains:
     ) -> None:
         self._kernel, self._parameters, self._schedule = kernel, parameters, schedule
         self._first, self._tag = first, schedule.tag(kind)
-        self._states = schedule.starts(first, num, parameters[-2].shape[1], np.int64)
+        self._states = schedule.starts(first, num, parameters.base.shape[1], np.int64)
         self.log_w = np.zeros(num)
         self.operations = num * operations
 
@@ -54,10 +54,11 @@ class UnitChains:
     def run(self, first_place: int, last_place: int) -> None:
         schedule = self._schedule
         for rows, kernel, parameters in self.pieces():
-            kernel(
-                *parameters, first_place, last_place, schedule.num_steps, schedule.num_chains,
-                self._first + rows.start, self._tag, *schedule.key, self._states[rows], self.log_w[rows],
+            walk = Walk(
+                first_place, last_place, schedule.num_steps, schedule.num_chains, self._first + rows.start,
+                self._tag, *schedule.key,
             )  # fmt: skip
+            kernel(parameters, walk, self._states[rows], self.log_w[rows])
         if schedule.states is not None and last_place > schedule.num_steps:
             np.negative(self.log_w, out=self.log_w)
 
@@ -73,7 +74,7 @@ def pair_chains(
     """Groups of chains of a pairwise energy; ``parameters`` are couplings and exclusive pairs."""
     num_units = base.shape[1]
     operations = float(num_units * (num_units + 50))
-    every = (*parameters, base, linear, constant)
+    every = PairChains(*parameters, base, linear, constant)
     return partial(UnitChains, anneal_pairs, every, schedule, kind, operations)
 
 
@@ -99,7 +100,7 @@ def softplus_log_weights(
     if largest <= _MODERATE:
         factors = num_pixels + 1 if largest * num_pixels <= _LARGEST_LOG else int(_LARGEST_LOG / largest)
     growth = np.copysign(np.expm1(size), rows) if factors else rows
-    parameters = (
+    parameters = SoftplusChains(
         rows, growth, np.minimum(rows, 0.0).sum(axis=1), np.maximum(rows, 0.0).sum(axis=1), factors,
         reach <= _MODERATE, bias, base, terms.linear - base, -log_zero, terms.linear - log_one,
         terms.constant,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.engine.cuda.device import Device, Missing
+from fastvi.engine.cuda.device import Device, MissingDeviceError
 from fastvi.kernels.cuda.dense_sums import ROWS, expand_factors, weigh_columns
 from fastvi.kernels.cuda.tile_sums import DATA, LOW_COLUMNS, LOW_ROWS
 
@@ -32,7 +32,7 @@ def wanted() -> bool:
     if asked not in ("0", "1"):
         raise ValueError(f"FASTVI_CUBLAS must be 0 or 1, got {asked!r}")
     if asked == "1" and "cupy" not in sys.modules and find_spec("cupy") is None:
-        raise Missing(
+        raise MissingDeviceError(
             "FASTVI_CUBLAS=1 needs CuPy, which is not installed: pip install cupy-cuda13x, or cupy-cuda12x"
         )
     return asked == "1"

@@ -141,7 +141,7 @@ def _explained(size: int) -> Iterator[None]:
         ) from error
 
 
-class Missing(RuntimeError):
+class MissingDeviceError(RuntimeError):
     """No GPU can be used, and why."""
 
 
@@ -152,9 +152,9 @@ def _reason(error: BaseException) -> str:
 
 @lru_cache(maxsize=1)
 def _found() -> int:
-    """Number of devices; Missing where there is none."""
+    """Number of devices; MissingDeviceError where there is none."""
     if find_spec("numba_cuda") is None:
-        raise Missing("the extra is not installed: pip install 'fastvi[cuda]'")
+        raise MissingDeviceError("the extra is not installed: pip install 'fastvi[cuda]'")
     from numba import config, cuda
 
     if getattr(config, "ENABLE_CUDASIM"):  # noqa: B009 (a setting made at run time)
@@ -165,7 +165,7 @@ def _found() -> int:
     try:
         return len(cuda.gpus)
     except Exception as error:
-        raise Missing(f"no CUDA driver or device was found: {_reason(error)}") from error
+        raise MissingDeviceError(f"no CUDA driver or device was found: {_reason(error)}") from error
 
 
 _SUBSTITUTES: list[Device] = []
@@ -183,7 +183,7 @@ def use(*devices: Device) -> Iterator[None]:
 
 
 def num_devices() -> int:
-    """Number of GPUs that can be used; Missing, a RuntimeError with the reason, where there is none."""
+    """Return the number of GPUs; raise MissingDeviceError with the reason where there is none."""
     return len(_SUBSTITUTES) or _found()
 
 
@@ -196,7 +196,7 @@ def device_at(index: int) -> Device:
     """The device of this number."""
     count = num_devices()
     if not 0 <= index < count:
-        raise Missing(f"an array lies on device {index}, but {count} can be used")
+        raise MissingDeviceError(f"an array lies on device {index}, but {count} can be used")
     return _SUBSTITUTES[index] if _SUBSTITUTES else _opened(index)
 
 
@@ -230,7 +230,7 @@ def state() -> str:
     try:
         count = num_devices()
         first = device()
-    except Missing as error:
+    except MissingDeviceError as error:
         return str(error)
     except Exception as error:  # a driver that does not work
         return f"a device was found, but cannot be used: {_reason(error)}"

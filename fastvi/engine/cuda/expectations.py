@@ -11,7 +11,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.engine.cuda.device import device
-from fastvi.engine.cuda.place import Unsupported, refuse_large
+from fastvi.engine.cuda.place import UnsupportedError, refuse_large
 from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
 from fastvi.engine.run.slices import chunks, slices
 from fastvi.engine.states.form import Form
@@ -23,7 +23,7 @@ def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) 
     """(N,) for q with ``logits`` (d,) or (N, d)."""
     refuse_large(form)
     if not isinstance(form, SoftplusForm) or form.log_prior is not None:
-        raise Unsupported(
+        raise UnsupportedError(
             "device='cuda' gives the exact ELBO of networks of one layer of latents only; use device='cpu'"
         )
     placed, result = cuda_softplus_form(form, "float64", memory_limit), np.empty(len(x))

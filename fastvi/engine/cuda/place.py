@@ -16,21 +16,23 @@ _LOG = logging.getLogger("fastvi")
 _SUPPORTED = "networks of one layer of latents, Boltzmann machines, sparse coding and scalar log joints"
 
 
-class Unsupported(RuntimeError):
+class UnsupportedError(RuntimeError):
     """A model that only the CPU can sum."""
 
 
 def refuse_large(form: SummedForm) -> None:
     """Refuse networks whose weights are so large that every pixel is looked at by itself."""
     if isinstance(form, DirectForm):
-        raise Unsupported("device='cuda' sums networks of smaller weights than this one; use device='cpu'")
+        raise UnsupportedError(
+            "device='cuda' sums networks of smaller weights than this one; use device='cpu'"
+        )
 
 
 @singledispatch
 def cuda_form(form: SummedForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
     """Return the form as a GPU sums it; RuntimeError for a model that only the CPU can sum."""
     refuse_large(form)
-    raise Unsupported(f"device='cuda' sums {_SUPPORTED}, not this model; use device='cpu'")
+    raise UnsupportedError(f"device='cuda' sums {_SUPPORTED}, not this model; use device='cpu'")
 
 
 # imports in the functions below, so that no question to the CPU imports numba.cuda
@@ -65,7 +67,7 @@ def _(form: UserForm, *, dtype: str = "float64", memory_limit: int | None = None
 def _cuda_form_or_own(form: SummedForm, *, dtype: str, memory_limit: int | None) -> SummedForm:
     try:
         return cuda_form(form, dtype=dtype, memory_limit=memory_limit)
-    except Unsupported as error:
+    except UnsupportedError as error:
         _LOG.info("device='auto' picks 'cpu': %s", error)
         return form
 

@@ -15,7 +15,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.cuda.device import Device, device
-from fastvi.engine.cuda.place import Unsupported
+from fastvi.engine.cuda.place import UnsupportedError
 from fastvi.engine.cuda.resident import resident
 from fastvi.engine.importance.coding_target import CodingTarget
 from fastvi.engine.importance.pair_target import PairTarget
@@ -92,7 +92,7 @@ class CudaFiller:
 
     def __init__(self, target: Any, x: Array, numbers: Array, proposal: Any, seed: int, part: str) -> None:
         if reason := refusal(target, proposal):
-            raise Unsupported(f"device='cuda' {reason}; use device='cpu'")
+            raise UnsupportedError(f"device='cuda' {reason}; use device='cpu'")
         self._target = target
         self._terms, self._numbers, self._key = target.terms(x), numbers, split_seed(seed)
         logits = proposal.logits[0]

@@ -13,7 +13,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
-from fastvi.kernels.cpu.annealing.annealing_rows import bernoulli_rows, normal_rows
+from fastvi.kernels.cpu.annealing.rows import bernoulli_rows, normal_rows
 
 _BLOCK_NUMBERS = 1 << 16  # of a block's widest layer: 512 KiB, the second-level cache
 

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.archives import Archive, TooLarge, check_size
+from fastvi.core.archives import Archive, TooLargeError, check_size
 from fastvi.core.arrays import Array
 from fastvi.core.files import check_writable, open_regular, path_text, write_whole
 
@@ -161,7 +161,7 @@ def _read(text: str, shown: str, identity: str) -> list[Saved]:
     with open_regular(text, "checkpoint") as file:
         try:
             check_size(os.fstat(file.fileno()).st_size, None)
-        except TooLarge as error:
+        except TooLargeError as error:
             raise ValueError(f"checkpoint must fit in memory, got {shown!r}: {error}") from error
         content = file.read()
     sha = hashlib.sha256(memoryview(content)[: -len(_NO_SEAL)])

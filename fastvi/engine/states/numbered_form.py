@@ -13,7 +13,7 @@ from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
-from fastvi.kernels.cpu.states.posterior_sums import row_peaks
+from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 
 _TILE_BITS = 10  # states of a tile, as single states are visited
 
@@ -54,10 +54,11 @@ def visit_datum_tiles(
     peaks = np.empty((tiles.shape[1], 1 << row_bits))
     for k, n in enumerate(who):
         row_peaks(tiles[k], 1 << row_bits, form.padded_rows, 1 << column_bits, peaks)
-        kernel(
+        own = LogTiles(
             tiles[k], peaks, first, outer, row_bits, form.padded_rows, linear, offset[n : n + 1],
-            form.negligible, *(array[n : n + 1] for array in sums),
+            form.negligible,
         )  # fmt: skip
+        kernel(own, *(array[n : n + 1] for array in sums))
 
 
 def merged(found: list[Moments], *, with_ones: bool) -> Moments:

@@ -45,7 +45,7 @@ from fastvi.kernels.cpu.states.pair_words import (
     outer_words,
     pair_tile_words,
 )
-from fastvi.kernels.cpu.states.posterior_sums import row_peaks
+from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 from fastvi.kernels.cpu.states.tile_logs import add_linear, exponentiate, outer_terms
 
 # of c(x), t(x) and the tile: what rounding takes from smaller ones is below 2^-13, so that exponentials of it
@@ -199,10 +199,11 @@ class SparseCodingForm(PairForm):
                     constant_low[n], *outer, int(origin[n]), tiles,
                 )  # fmt: skip
                 row_peaks(tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
-                kernel(
+                states = LogTiles(
                     tiles, peaks, start, num_outer, row_bits, self.padded_rows, no_linear, shift[own],
-                    self.negligible, *parts,
+                    self.negligible,
                 )  # fmt: skip
+                kernel(states, *parts)
 
         parallel_map(task, range(len(shift)), 8.0 * len(shift) * (last - first) * self.tile_size)
 

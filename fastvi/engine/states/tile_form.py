@@ -17,7 +17,7 @@ from fastvi.engine.states.form import Form, shifted
 from fastvi.engine.states.sums import Sums
 from fastvi.engine.states.tile_batch import TileBatch
 from fastvi.kernels.cpu.states.log_sums import log_space_sums
-from fastvi.kernels.cpu.states.posterior_sums import row_peaks
+from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +81,10 @@ class TileForm(Form):
         row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
 
         def task(part: slice) -> None:
-            kernel(
+            tiles = LogTiles(
                 log_tiles, peaks, first, outer, row_bits, self.padded_rows, terms.linear[part], offset[part],
-                self.negligible, *(array[part] for array in sums),
+                self.negligible,
             )  # fmt: skip
+            kernel(tiles, *(array[part] for array in sums))
 
         parallel_map(task, small_slices(len(offset), log_tiles.size), 8.0 * len(offset) * log_tiles.size)

@@ -1,4 +1,7 @@
-"""Reductions of a block's threads: trees in shared memory, in a fixed order; every thread must call."""
+"""Reductions of a block's threads by trees in shared memory, in a fixed order.
+
+Every thread must call.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from fastvi.kernels.cuda.target import cuda, device
 
 @device
 def block_max(value, held):
-    """The largest of the threads' values; ``held`` is a shared array of one number a thread that none still
-    reads.
+    """Return the largest of the threads' values.
+
+    ``held`` is a shared array of one number a thread that no thread still reads.
     """
     thread = cuda.threadIdx.x
     held[thread] = value
@@ -24,7 +28,7 @@ def block_max(value, held):
 
 @device
 def block_sum(value, held):
-    """Their sum."""
+    """Return the sum of the threads' values."""
     thread = cuda.threadIdx.x
     held[thread] = value
     cuda.syncthreads()

@@ -1,6 +1,4 @@
-"""What one datum contributes, t(x) = W^T x and c(x), of data that lie on the device; and whether they are
-allowed.
-"""
+"""Terms t(x) = W^T x and c(x) of data on the device, and a check of their values."""
 
 from __future__ import annotations
 
@@ -14,8 +12,10 @@ _KERNELS: dict[tuple[str, Any], Kernel] = {}
 
 
 def _linear_terms(x, rows, pixels, weights, bias, constant, offset, couplings, linear, values, bad):
-    """linear[n] = offset + sum of the rows of ``weights`` where x[rows[n], pixels] is 1; values[n] = constant
-    + that of ``bias``, and of ``couplings`` (unless it is empty) between two such pixels.
+    """Sum ``weights`` and ``bias`` over the pixels x[rows[n], pixels] that are 1.
+
+    linear[n] = offset + rows of ``weights``; values[n] = constant + ``bias``, and ``couplings`` (unless it is
+    empty) between two such pixels.
 
     bad[n] is the first pixel of ``pixels`` that is neither 0 nor 1, as its number among all, else -1.
     """
@@ -41,8 +41,9 @@ def _linear_terms(x, rows, pixels, weights, bias, constant, offset, couplings, l
 
 
 def _real_terms(x, rows, pixels, weights, bias, noise_std, constant, offset, linear, values, bad):
-    """linear[n] = offset + W^T (x - b) / s^2 of row rows[n]; values[n] = constant - |x - b|^2 / (2 s^2);
-    bad[n]: the first pixel that is not finite, or -1.
+    """Set linear[n] to offset + W^T (x - b) / s^2 of row rows[n], values[n] to its log density.
+
+    values[n] = constant - |x - b|^2 / (2 s^2). bad[n] is the first pixel that is not finite, or -1.
     """
     n = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if n >= values.size:
@@ -65,7 +66,7 @@ def _real_terms(x, rows, pixels, weights, bias, noise_std, constant, offset, lin
 
 
 def terms_kernel(dtype: Any, *, real: bool) -> Kernel:
-    """The kernel for data of a dtype, in any strides."""
+    """Return the kernel for data of a dtype, in any strides."""
     key = ("real_terms" if real else "linear_terms", dtype)
     if key not in _KERNELS:
         matrix, vector = array(FLOAT64, 2), array(FLOAT64, 1)

@@ -1,4 +1,4 @@
-"""What stands around a matrix product of cuBLAS: u_n^T E v_n with u, v and U E in global memory.
+"""Kernels around a matrix product of cuBLAS: u_n^T E v_n with u, v and U E in global memory.
 
 Tables hold u and v as two factors (``tile_sums.py``); here they are multiplied out.
 """
@@ -18,8 +18,9 @@ _MATRIX = array(FLOAT64, 2)
 
 @kernel(_MATRIX, INT64, INT64, INT64, _MATRIX, threads=THREADS)
 def expand_factors(tables: Any, at: Any, low: Any, first: Any, out: Any) -> None:
-    """out[m, a] = tables[at + a % low, n] * tables[at + low + a // low, n] of row n = first + m; 0 beyond
-    the last.
+    """Multiply the two factors of u or v out: out[m, a] of row n = first + m, 0 beyond the last.
+
+    out[m, a] = tables[at + a % low, n] * tables[at + low + a // low, n].
     """
     m = cuda.blockIdx.x * ROWS + cuda.threadIdx.x // _WARP
     if m >= out.shape[0]:
@@ -33,7 +34,7 @@ def expand_factors(tables: Any, at: Any, low: Any, first: Any, out: Any) -> None
 
 @kernel(array(FLOAT64, 3), _MATRIX, INT64, _MATRIX, threads=THREADS)
 def weigh_columns(products: Any, columns: Any, first: Any, sums: Any) -> None:
-    """sums[t, first + m] = sum_c products[t, m, c] * columns[m, c], of rows that ``sums`` has."""
+    """Set sums[t, first + m] to sum_c products[t, m, c] * columns[m, c], of rows that ``sums`` has."""
     partial = cuda.shared.array(THREADS, FLOAT64)
     thread = cuda.threadIdx.x
     m, t = cuda.blockIdx.x * ROWS + thread // _WARP, cuda.blockIdx.y

@@ -13,9 +13,10 @@ _SECOND_WORDS = 1 << 31  # or-ed into the block of the generator
     array(INT64, 2), array(INT64, 2), INT64, INT64, array(INT64, 1), INT64, array(INT64, 3), threads=THREADS
 )
 def draw_states(high, low, key_low, key_high, numbers, first_sample, words):
-    """Fill ``words`` (N, num_words, K): bit i % 32 of words[n, i // 32, k] is latent i of sample
-    first_sample + k of datum numbers[n]. Thresholds ``high`` and ``low`` are (N, d), or (1, d) where all
-    data share them.
+    """Draw the bits of samples into ``words`` (N, num_words, K).
+
+    Bit i % 32 of words[n, i // 32, k] is latent i of sample first_sample + k of datum numbers[n]. Thresholds
+    ``high`` and ``low`` are (N, d), or (1, d) where all data share them.
     """
     n, k = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k >= words.shape[2]:

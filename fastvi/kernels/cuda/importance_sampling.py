@@ -31,8 +31,9 @@ _VECTOR, _MATRIX, _TENSOR = array(FLOAT64, 1), array(FLOAT64, 2), array(FLOAT64,
 
 @kernel(array(INT64, 3), _MATRIX, _MATRIX, _VECTOR, _MATRIX, threads=THREADS)
 def add_linear(words, if_zero, if_one, constant, log_w):
-    """log_w[n, k] = constant[n] + sum over latents of if_one[n, i] or if_zero[n, i], by bit i of the
-    sample.
+    """Set log_w[n, k] to constant[n] plus the terms of the sample's bits.
+
+    Latent i adds if_one[n, i] where its bit is set, else if_zero[n, i].
     """
     n, k = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k >= log_w.shape[1]:
@@ -45,8 +46,10 @@ def add_linear(words, if_zero, if_one, constant, log_w):
 
 
 def _softplus_sums(direct: bool) -> Any:
+    """Return the kernel body, with softplus itself where ``direct``."""
+
     def softplus_sums(table, splits, num_latents, sign, words, log_w):
-        """log_w[n, k] += sign * sum over pixels of softplus(eta).
+        """Add sign * sum over pixels of softplus(eta) to log_w[n, k].
 
         ``table`` (tiles, rows, PIXELS) holds exp(W_g z_g), with exp(bias) in the first group, where what
         pads the pixels is 0: 2^GROUP_BITS rows for each GROUP_BITS latents. ``splits`` says before which
@@ -125,7 +128,7 @@ ADD_PRODUCTS, ADD_SOFTPLUS = (
 
 @kernel(array(INT64, 3), _MATRIX, _MATRIX, threads=THREADS)
 def add_pairs(words, couplings, log_w):
-    """log_w[n, k] += sum over i < j of J_ij z_i z_j, over the pairs of bits that are set."""
+    """Add the sum over i < j of J_ij z_i z_j to log_w[n, k], over the pairs of bits that are set."""
     n, k = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k >= log_w.shape[1]:
         return

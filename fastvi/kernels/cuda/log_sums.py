@@ -1,6 +1,4 @@
-"""Running log-sum-exp of each datum over tiles, and the sums in log space of what the fast path cannot
-certify.
-"""
+"""Running log-sum-exp of each datum over tiles, and sums in log space beyond the fast path."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ THREADS = 256
 
 @device
 def merge_block(largest, total, tops, sums):
-    """The threads' sums merged in the order of a tree; every thread must call."""
+    """Merge the threads' sums in the order of a tree. Every thread must call."""
     thread = cuda.threadIdx.x
     tops[thread], sums[thread] = largest, total
     cuda.syncthreads()
@@ -35,8 +33,9 @@ def merge_block(largest, total, tops, sums):
     array(FLOAT64, 1), array(FLOAT64, 1), array(FLOAT64, 1), array(FLOAT64, 1), threads=THREADS,
 )  # fmt: skip
 def merge_tile_sums(sums, row_scales, tile_scales, first, width, outer, base, largest, total, bound):
-    """Add tiles ``first``, ... to the running sum of datum ``block``; ``bound`` keeps the largest scale of
-    any tile.
+    """Add tiles ``first``, ... to the running sum of datum ``block``.
+
+    ``bound`` keeps the largest scale of any tile.
 
     Tile t of datum n is sums[t // width, n * width + t % width] times the exponentials of ``row_scales`` at
     the same place (unless it is empty), of tile_scales[t], base[n] and <outer[n], bits of first + t>.
@@ -68,7 +67,7 @@ def merge_tile_sums(sums, row_scales, tile_scales, first, width, outer, base, la
     array(FLOAT64, 2), threads=THREADS,
 )  # fmt: skip
 def log_space_sums(log_tiles, linear, first_bit, row_bits, column_bits, outer_linear, width, scales, sums):
-    """Tile block.x of datum block.y, summed in log space: sums * exp(scales), both (T / width, N * width).
+    """Sum tile block.x of datum block.y in log space: sums * exp(scales), both (T / width, N * width).
 
     With ``log_tiles`` of one tile, that tile serves all outer states, and outer_linear[o] is added to the
     coefficients.

@@ -14,7 +14,7 @@ SEGMENT = 1 << 14  # weights of a block
 
 @device
 def merge(top, total, squares, other_top, other_total, other_squares):
-    """Sums relative to the larger of two largest weights; NaN stays."""
+    """Return sums relative to the larger of two largest weights; NaN stays."""
     if other_top == -math.inf:
         return top, total + other_total, squares + other_squares
     if other_top > top:
@@ -26,6 +26,7 @@ def merge(top, total, squares, other_top, other_total, other_squares):
 
 @device
 def merge_block(top, total, squares, lowest, tops, totals, all_squares, lows):
+    """Merge the threads' sums and smallest weights in the order of a tree."""
     thread = cuda.threadIdx.x
     tops[thread], totals[thread], all_squares[thread], lows[thread] = top, total, squares, lowest
     cuda.syncthreads()
@@ -48,8 +49,9 @@ def merge_block(top, total, squares, lowest, tops, totals, all_squares, lows):
 
 
 def _weight_sums(log_w, largest, total, squares, smallest):
-    """Of segment block.x of row block.y: the largest log weight, the sums of w and w^2 relative to it, the
-    smallest.
+    """Write the largest log weight, the sums of w and w^2 relative to it, and the smallest of a segment.
+
+    The segment is number block.x of row block.y.
 
     NaN and +inf make the sum NaN. Each output is (rows, segments).
     """
@@ -117,8 +119,9 @@ def add_segments(
 
 
 def _collect_above(log_w, lowest, found, counts):
-    """The entries of row block.y above lowest[row] into found[row], as many as it holds, in any order;
-    ``counts`` says how many there are.
+    """Collect the entries of row block.y above lowest[row] in found[row], in any order.
+
+    It takes as many as found[row] holds; ``counts`` says how many there are.
     """
     n, k = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k >= log_w.shape[1]:

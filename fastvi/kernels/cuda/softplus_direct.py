@@ -13,12 +13,15 @@ from fastvi.kernels.scalar import LOG_TWO, exp_fast, softplus
 
 
 def _add_direct(dtype: Any, flush: int) -> Any:
+    """Return the kernel body for numbers of ``dtype``."""
+
     def add_direct(
         direct, first, bias, outer_weights, row_weights, column_weights, outer_linear, row_linear,
         column_linear, num_rows, num_columns, sign, in_log_space, tiles, tile_scales,
     ):  # fmt: skip
-        """The tiles that ``multiply`` leaves out, state by state: softplus(eta) = max(eta, 0) + log(1 +
-        exp(-|eta|)).
+        """Fill the tiles that ``multiply`` leaves out, state by state.
+
+        softplus(eta) = max(eta, 0) + log(1 + exp(-|eta|)).
         """
         peaks = cuda.shared.array(THREADS, FLOAT64)
         values = cuda.local.array(PER_THREAD, FLOAT64)
@@ -66,6 +69,7 @@ _VECTOR, _MATRIX = array(FLOAT64, 1), array(FLOAT64, 2)
 
 
 def _declare(name: str, dtype: Any) -> Any:
+    """Declare the kernel for numbers of ``dtype``."""
     return kernel(
         array(INT32, 1), INT64, _VECTOR, *(_MATRIX,) * 3, *(_VECTOR,) * 3, INT32, INT32, INT32, BOOL,
         array(dtype, 3), _VECTOR, threads=THREADS, blocks=1, name=f"add_direct_{name[-2:]}",

@@ -1,5 +1,6 @@
-"""Tiles of A(z) = sum_j softplus(eta_j(z)) as products; the mathematics is that of
-``kernels/cpu/states/softplus_product.py``.
+"""Tiles of A(z) = sum_j softplus(eta_j(z)) as products, for CUDA.
+
+The mathematics is that of ``kernels/cpu/states/softplus_product.py``.
 
 A tile is ROWS x COLUMNS states and one block of threads, each with TILE_ROWS x TILE_COLUMNS running
 products in registers. Panels of CHUNK pixels pass through shared memory, where the left one is multiplied
@@ -58,12 +59,14 @@ _UNROLL = 2
 
 
 def _tile_terms(dtype: Any) -> Any:
+    """Return the kernel body for numbers of ``dtype``."""
+
     def tile_terms(
         first, outer_weights, middle, left_spread, right_spread, left_middle, right_middle, row_weights,
         column_weights, outer_linear, row_linear, column_linear, constant, limit, block_limit, by_pixel, sign,
         scales, bounds, modes, direct, parts, powers, constants,
     ):  # fmt: skip
-        """What tile ``first`` + block needs: exp(middle_j), when to split, and what is linear.
+        """Prepare tile ``first`` + block: exp(middle_j), when to split, and the linear part.
 
         The linear part of each row and column is ``parts`` * 2^``powers`` (T, ROWS + COLUMNS). ``bounds``
         (T, 2, chunks) is scratch: what a chunk can add to the log of a product, and take from it.
@@ -156,7 +159,7 @@ def _tile_terms(dtype: Any) -> Any:
 
 @device
 def _row_of(q, thread):
-    """Row of a thread's product number ``q``."""
+    """Return the row of a thread's product number ``q``."""
     r = q // np.uint64(TILE_COLUMNS)
     first = np.uint64(2) * (thread // np.uint64(_ACROSS))
     return (r // np.uint64(2)) * np.uint64(_ROW_STEP) + r % np.uint64(2) + first
@@ -164,19 +167,23 @@ def _row_of(q, thread):
 
 @device
 def _column_of(q, thread):
+    """Return the column of a thread's product number ``q``."""
     c = q % np.uint64(TILE_COLUMNS)
     first = np.uint64(2) * (thread % np.uint64(_ACROSS))
     return (c // np.uint64(2)) * np.uint64(_COLUMN_STEP) + c % np.uint64(2) + first
 
 
 def _multiply(dtype: Any, split: Any, power_of: Any, flush: int, by_pixel: bool) -> Any:
+    """Return the kernel body for numbers of ``dtype``."""
+
     def multiply(
         left, right, scales, modes, direct, parts, powers, constants, num_rows, num_columns, sign,
         in_log_space, tiles, tile_scales,
     ):  # fmt: skip
-        """tiles (T, ROWS, COLUMNS) = exp(linear) / product over pixels of (left * scale + right), relative to
-        exp(tile_scales); times the product where ``sign`` is positive. Logarithms where ``in_log_space``,
-        relative to 0.
+        """Set tiles (T, ROWS, COLUMNS) to exp(linear) / product over pixels of (left * scale + right).
+
+        They are relative to exp(tile_scales). Where ``sign`` is positive the product multiplies. Where
+        ``in_log_space`` tiles are logarithms, relative to 0.
 
         ``left`` is flat (D, ROWS), ``right`` (D, COLUMNS). States beyond ``num_rows`` and ``num_columns``
         become 0.
@@ -295,6 +302,7 @@ _VECTOR, _MATRIX = array(FLOAT64, 1), array(FLOAT64, 2)
 
 
 def _declare(name: str, dtype: Any, split: Any, power_of: Any) -> tuple[Any, Any]:
+    """Declare the kernels for numbers of ``dtype``."""
     _, _, flush = LIMITS[name]
     suffix = name[-2:]
     panel, tiles = array(dtype, 1), array(dtype, 3)

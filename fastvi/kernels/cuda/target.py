@@ -1,4 +1,4 @@
-"""The one place that knows numba.cuda: what a kernel is, before any device is looked for.
+"""Declaration of kernels, the one place that knows numba.cuda; no device is looked for.
 
 A kernel is kept as a Python function with the types of its arguments. It is compiled when it is first
 launched, never when it is imported (that would need a driver), and can be compiled for any architecture
@@ -56,17 +56,17 @@ ALIGNED = None if SIMULATED else 16
 
 
 def numba_type(dtype: Any) -> Any:
-    """The type of numbers of a NumPy dtype."""
+    """Return the type of numbers of a NumPy dtype."""
     return numpy_support.from_dtype(dtype)
 
 
 def array(dtype: Any, ndim: int) -> Any:
-    """Type of a C-contiguous array of ``ndim`` axes."""
+    """Return the type of a C-contiguous array of ``ndim`` axes."""
     return types.Array(dtype, ndim, "C")
 
 
 def strided(dtype: Any, ndim: int) -> Any:
-    """Type of an array of any strides, which is only read."""
+    """Return the type of an array of any strides, which is only read."""
     return types.Array(dtype, ndim, "A", readonly=True)
 
 
@@ -95,10 +95,11 @@ class Kernel:
 
     @property
     def launch_bounds(self) -> Any:
+        """Threads of a block, and the least number of blocks of a multiprocessor if it is set."""
         return (self.threads, self.blocks) if self.blocks else self.threads
 
     def dispatcher(self) -> Any:
-        """What numba.cuda launches, compiled for the current device at its first launch."""
+        """Return the dispatcher of numba.cuda, compiled for the current device at its first launch."""
         if not self._compiled:
             # the types that were checked, whatever Python's numbers would be taken for; the simulator knows
             # no bounds
@@ -114,6 +115,7 @@ def kernel(*arguments: Any, threads: int = 256, blocks: int = 0, name: str | Non
     """Declare a kernel of these argument types."""
 
     def declare(function: Callable[..., None]) -> Kernel:
+        """Keep the function under its name."""
         made = Kernel(function, arguments, threads, blocks, name or function.__name__)
         KERNELS[made.name] = made
         return made
@@ -122,5 +124,5 @@ def kernel(*arguments: Any, threads: int = 256, blocks: int = 0, name: str | Non
 
 
 def device(function: Any) -> Any:
-    """A function that only kernels call."""
+    """Declare a function that only kernels call."""
     return cuda.jit(device=True)(function)

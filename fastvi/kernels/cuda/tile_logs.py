@@ -1,4 +1,7 @@
-"""What outer states add under a pair form, as ``kernels/cpu/states/tile_logs.py`` has it."""
+"""Terms that outer states add under a pair form, for CUDA.
+
+The mathematics is that of ``kernels/cpu/states/tile_logs.py``.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,7 @@ THREADS = 128
     threads=THREADS,
 )
 def outer_terms(couplings, centre, num_outer, first, scale, linear, constant):
-    """What the outer states ``first``, ... add to the coefficients of inner bits, and to the constant, with
-    ``scale``.
-    """
+    """Write the scaled coefficients and constants that outer states ``first``, ... add to inner bits."""
     t = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if t >= constant.size:
         return

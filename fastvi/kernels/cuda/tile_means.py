@@ -1,4 +1,4 @@
-"""Means over tiles: what a factorised q gives each tile is a probability, so that nothing needs a scale."""
+"""Means over tiles: a factorised q gives each tile a probability, so that nothing needs a scale."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ THREADS = 256
     array(FLOAT64, 2), array(FLOAT64, 1), INT64, INT64, array(FLOAT64, 2), array(FLOAT64, 1), threads=THREADS
 )
 def add_tile_means(sums, base, first, num_tiles, outer, means):
-    """means[n] += sum_t sums[t, n] * exp(base[n] + <outer[n], bits of first + t>), n the number of the
-    block.
+    """Add sum_t sums[t, n] * exp(base[n] + <outer[n], bits of first + t>) to means[n].
+
+    n is the number of the block.
     """
     parts = cuda.shared.array(THREADS, FLOAT64)
     n, thread = cuda.blockIdx.x, cuda.threadIdx.x

@@ -30,11 +30,14 @@ _UNROLL = 2  # of 4 the compiler makes a loop again: 63 % of its inner loop are 
 
 
 def _bit_tables(dtype: Any) -> Any:
+    """Return the kernel body for numbers of ``dtype``."""
+
     def bit_tables(
         linear, outer_linear, base, first_bit, row_bits, column_bits, row_width, column_width, tables, scales
     ):
-        """Tables of exp<t, bits> of each row, relative to the largest; ``scales`` are base[n] and the logs
-        of those.
+        """Write tables of exp<t, bits> of each row, relative to the largest.
+
+        ``scales`` are base[n] and the logs of those.
 
         Row n * O + o has t = linear[n, first_bit:] + outer_linear[o]. ``tables`` (numbers, rows): LOW_ROWS
         of the low row bits, 2^(row_width - 3) of the high ones, LOW_COLUMNS of the low column bits,
@@ -82,9 +85,12 @@ def _bit_tables(dtype: Any) -> Any:
 
 
 def _tile_sums(dtype: Any) -> Any:
+    """Return the kernel body for numbers of ``dtype``."""
+
     def tile_sums(tables, tiles, sums):
-        """sums[t, n] = u_n^T tiles[t] v_n, tiles (T, R, C) with R a multiple of LOW_ROWS and C of
-        LOW_COLUMNS.
+        """Set sums[t, n] to u_n^T tiles[t] v_n.
+
+        Tiles are (T, R, C) with R a multiple of LOW_ROWS and C of LOW_COLUMNS.
         """
         left_panel = cuda.shared.array(_LEFT, dtype, alignment=ALIGNED)
         right_panel = cuda.shared.array(_RIGHT, dtype, alignment=ALIGNED)
@@ -161,6 +167,7 @@ def _tile_sums(dtype: Any) -> Any:
 
 
 def _declare(dtype: Any, suffix: str) -> tuple[Any, Any]:
+    """Declare the kernels for numbers of ``dtype``."""
     matrix, reals = array(dtype, 2), array(FLOAT64, 2)
     make = kernel(
         reals,

@@ -1,4 +1,4 @@
-"""A loop over states around a function that the caller wrote, and the log-sum-exp of what it returned."""
+"""Loop over states around a user's function, and the log-sum-exp of its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES = 1 << 14  # of a block of threads
 
 @lru_cache(maxsize=64)
 def user_sums(fn: Any, num_latents: int, dtype: Any, ndim: int) -> Kernel:
-    """The kernel for fn(x_n, z), x an array of ``ndim`` axes.
+    """Return the kernel for fn(x_n, z), x an array of ``ndim`` axes.
 
     Compiled for the device from the function's own source, as the CPU's loops are: what is not known on a
     GPU (printing, allocating, strings) is an error of the compiler.
@@ -27,7 +27,10 @@ def user_sums(fn: Any, num_latents: int, dtype: Any, ndim: int) -> Kernel:
     compiled = fn if is_jitted(fn) else numba.njit(fn)
 
     def user_loop(x, latents, first, num_states, scales, sums, bad):
-        """Sums (blocks, N) of exp(fn - scales) over STATES states each; bad[n] where fn gave NaN or +inf."""
+        """Write sums (blocks, N) of exp(fn - scales) over STATES states each.
+
+        bad[n] is set where fn gave NaN or +inf.
+        """
         tops = cuda.shared.array(THREADS, FLOAT64)  # a line each, as in log_sums
         totals = cuda.shared.array(THREADS, FLOAT64)
         z = cuda.local.array(num_latents, FLOAT64)

@@ -1,5 +1,7 @@
-"""Bernoulli pixels given rows of bits by one layer: sums of softplus(eta), their derivative in the logits
-eta, and the sums of derivatives that are the gradient in the weights.
+"""Bernoulli pixels given rows of bits by one layer.
+
+The layer needs sums of softplus(eta), their derivative in the logits eta, and sums of those derivatives,
+which are the gradient in the weights.
 
 The bits are cut into groups, as in ``importance_sampling``. A table has W_g z_g for each value of each group,
 so that the logits of a row are a sum of as many table rows as there are groups. The other way round, a row's
@@ -19,7 +21,10 @@ from fastvi.kernels.scalar import exp_of_negative, log_fast
 
 @kernel
 def values_of_bits(z, groups, values, rows):
-    """Value of each group (G * R,), and its row (R * G,) in a table of all groups; ``z`` flat (R * d,)."""
+    """Write each group's value (G * R,) and its row (R * G,) in a table of all groups.
+
+    ``z`` is flat (R * d,).
+    """
     num_groups = groups.first_bit.size
     num_latents = groups.first_bit[num_groups - 1] + groups.num_bits[num_groups - 1]
     num_rows = rows.size // num_groups
@@ -34,7 +39,10 @@ def values_of_bits(z, groups, values, rows):
 
 @kernel
 def weight_rows(weights, first_pixel, groups, table):
-    """table[row * WIDTH + p] = W_g z_g of pixel first_pixel + p, 0 where the last tile has no pixel."""
+    """Set table[row * WIDTH + p] to W_g z_g of pixel first_pixel + p.
+
+    It is 0 where the last tile has no pixel.
+    """
     num_pixels = min(WIDTH, weights.shape[0] - first_pixel)
     steps = np.empty(WIDTH)
     for g in range(groups.first_bit.size):
@@ -52,7 +60,7 @@ def weight_rows(weights, first_pixel, groups, table):
 
 @reducing_kernel
 def _softplus(eta):
-    """sum of softplus(eta); ``eta`` becomes sigmoid(eta)."""
+    """Return the sum of softplus(eta); ``eta`` becomes sigmoid(eta)."""
     linear, product = 0.0, 1.0
     for p in range(WIDTH):
         small = exp_of_negative(-abs(eta[p]))
@@ -64,8 +72,9 @@ def _softplus(eta):
 
 @kernel
 def tile_softplus(x, bias, table, rows, num_groups, num_samples, value, pull):
-    """value[r] = - sum of softplus(eta) over a tile's pixels, and pull (WIDTH // OCTET, R, OCTET), flat, is
-    x_n - sigmoid(eta), n = r // num_samples.
+    """Set value[r] to minus the sum of softplus(eta) over a tile's pixels.
+
+    ``pull`` (WIDTH // OCTET, R, OCTET), flat, becomes x_n - sigmoid(eta) with n = r // num_samples.
 
     ``x`` (N * WIDTH,) and ``bias`` (WIDTH,) are those of the tile, padded by pixels that are surely 0.
     """
@@ -84,8 +93,9 @@ def tile_softplus(x, bias, table, rows, num_groups, num_samples, value, pull):
 
 @kernel
 def tile_gradient(share, pull, values, groups, scaled, sums, weights, bias):
-    """Gradient of sum_r share_r log p(x_n | z_r) in OCTET rows of the weights, (d * OCTET,), and of the bias,
-    (OCTET,), from ``pull`` (R * OCTET,).
+    """Sum the gradient of sum_r share_r log p(x_n | z_r) over the rows of one line of pixels.
+
+    It goes to OCTET rows of the weights, (d * OCTET,), and to the bias, (OCTET,), from ``pull`` (R * OCTET,).
 
     ``values`` (G * R,) are the groups' values of each row; ``scaled`` (R * OCTET,) and ``sums`` (largest
     group's values * OCTET,) are scratch.
@@ -117,7 +127,9 @@ def tile_gradient(share, pull, values, groups, scaled, sums, weights, bias):
 
 @kernel
 def weighted_bits(z, mean, share, num_samples, out):
-    """out[n, i] = sum over the samples r of datum n of share_r (z_ri - mean_ni), for ``z`` flat (R * d,).
+    """Sum share_r (z_ri - mean_ni) over the samples r of datum n to out[n, i].
+
+    ``z`` is flat (R * d,).
 
     ``mean`` and ``out`` are (N, d).
     """
@@ -132,6 +144,7 @@ def weighted_bits(z, mean, share, num_samples, out):
 
 @reducing_kernel
 def _inner(z, linear):
+    """Return <linear, z> for bits z."""
     total = 0.0
     for i in range(z.size):
         total += float(z[i]) * linear[i]
@@ -140,8 +153,9 @@ def _inner(z, linear):
 
 @kernel
 def add_inner(z, linear, num_samples, out):
-    """out[r] += <linear_n, z_r> for bits ``z`` flat (R * d,) and finite ``linear`` (N, d) or (1, d), of datum
-    n = r // num_samples.
+    """Add <linear_n, z_r> to out[r], with n = r // num_samples.
+
+    ``z`` are bits, flat (R * d,); ``linear`` (N, d) or (1, d) is finite.
     """
     num_latents = linear.shape[1]
     for r in range(out.size):

@@ -1,4 +1,4 @@
-"""Logits W z + b of bits, as if every addition were exact and the result alone were rounded.
+"""Logits W z + b of bits, as if every addition were exact and only the result were rounded.
 
 A running sum is kept as numbers that do not overlap, none of which loses a digit (Shewchuk 1997, "Adaptive
 precision floating-point arithmetic and fast robust geometric predicates", section 2; as ``math.fsum`` does):
@@ -14,7 +14,7 @@ from fastvi.kernels.jit import inline, kernel
 
 @inline
 def _grow(parts, count, value):
-    """Add ``value`` to the sum of the first ``count`` parts, smallest first; returns their new number."""
+    """Add ``value`` to the sum of the first ``count`` parts, smallest first; return their new number."""
     kept = 0
     for i in range(count):
         part = parts[i]
@@ -32,7 +32,7 @@ def _grow(parts, count, value):
 
 @kernel
 def exact_logits(z, weights, bias, out):
-    """out (S, D) = z W^T + b to a unit in the last place, for bits ``z`` (S, d) float64 and W (D, d)."""
+    """Set out (S, D) to z W^T + b to a unit in the last place, for bits z (S, d) float64 and W (D, d)."""
     parts = np.empty(z.shape[1] + 1)
     for s in range(z.shape[0]):
         for j in range(bias.size):

@@ -1,5 +1,6 @@
-"""Sum of the rows of a tile that a list names, and a cache line added to another, in LLVM IR with vector
-types, and their plain-loop twins.
+"""Sums of the rows of a tile that a list names, in LLVM IR with vector types.
+
+A second kernel adds one cache line to another. Both have plain-loop twins.
 
 A product of a matrix with a vector of bits is the sum of its rows where the bit is 1. The WIDTH sums of a
 tile stay in registers while the rows go by: one load and one addition for each vector of numbers. Rows are
@@ -26,8 +27,9 @@ _VECTOR = ir.VectorType(ir.DoubleType(), _LANES)
 
 
 def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
-    """out[at + c] += table[tile_at + rows[row_at + g] * WIDTH + c] for g = 0 ... num_rows - 1 and all c <
-    WIDTH.
+    """Add the rows of a tile that a list names to ``out``, number by number.
+
+    out[at + c] += table[tile_at + rows[row_at + g] * WIDTH + c] for g < num_rows and c < WIDTH.
     """
     for c in range(WIDTH):
         total = out[at + c]
@@ -37,21 +39,24 @@ def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
 
 
 def add_octet_loops(out, at, values, value_at):
-    """out[at + c] += values[value_at + c] for c < 8."""
+    """Add values[value_at + c] to out[at + c] for c < 8."""
     for c in range(OCTET):
         out[at + c] += values[value_at + c]
 
 
 def _data(context: Any, builder: Any, signature: Any, number: int, value: Any) -> Any:
+    """Return the address of an array's first element."""
     return arrayobj.make_array(signature.args[number])(context, builder, value).data
 
 
 def _vectors_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:
+    """Return the addresses of the vectors of a line of ``width`` numbers."""
     places = [builder.gep(pointer, [ir.Constant(_I64, c)]) for c in range(0, width, _LANES)]
     return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
 
 def _numbers_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:
+    """Load the vectors of a line of ``width`` numbers."""
     loads = [builder.load(place) for place in _vectors_at(builder, pointer, width)]
     for load in loads:
         load.align = 8
@@ -59,7 +64,7 @@ def _numbers_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:
 
 
 def _loop(builder: Any, num_rows: Any) -> tuple[Any, Any, Any]:
-    """Blocks of a loop over g = 0 ... num_rows - 1 whose head is entered from here; g, body, after."""
+    """Open a loop over g = 0 ... num_rows - 1, entered from here; return g, its body and the block after."""
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
     builder.branch(head)
@@ -70,6 +75,7 @@ def _loop(builder: Any, num_rows: Any) -> tuple[Any, Any, Any]:
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit the sum of picked rows."""
     out, at, table, tile_at, rows, row_at, num_rows = args
     tile = builder.gep(_data(context, builder, signature, 2, table), [tile_at])
     first_row = builder.gep(_data(context, builder, signature, 4, rows), [row_at])
@@ -94,6 +100,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 def _emit_octet(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit the addition of two lines."""
     out, at, values, value_at = args
     held = builder.gep(_data(context, builder, signature, 0, out), [at])
     more = builder.gep(_data(context, builder, signature, 2, values), [value_at])
@@ -105,12 +112,14 @@ def _emit_octet(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def _add_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_at, num_rows):
+    """Add the rows of a tile that a list names to ``out``."""
     n = types.intp
     return types.void(out, n, table, n, rows, n, n), _emit
 
 
 @intrinsic
 def _add_octet_emitted(typing_context, out, at, values, value_at):
+    """Add a line to another."""
     return types.void(out, types.intp, values, types.intp), _emit_octet
 
 

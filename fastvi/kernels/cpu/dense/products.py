@@ -1,5 +1,4 @@
-"""Dense products A B from packed panels, and what a layer of a network does with them while they are in
-cache.
+"""Dense products A B from packed panels, and a network's layers while they are in cache.
 
 A is packed in panels of ``ROWS`` rows, B in panels of ``COLUMNS`` columns, both with the reduction axis
 running slowest, as ``store_block`` reads them. A number of the product is summed in one order, whatever
@@ -30,7 +29,7 @@ IDENTITY, RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3, 4
 
 @kernel
 def pack_rows(a, out):
-    """Rows of ``a`` (M, K) as panels (ceil(M / ROWS), K, ROWS); what pads them is 0."""
+    """Pack the rows of ``a`` (M, K) as panels (ceil(M / ROWS), K, ROWS), padded by 0."""
     num_rows, depth = a.shape
     for p in range(-(-num_rows // ROWS)):
         for r in range(ROWS):
@@ -41,7 +40,7 @@ def pack_rows(a, out):
 
 @kernel
 def pack_columns(b, out):
-    """Columns of ``b`` (K, N) as panels (ceil(N / COLUMNS), K, COLUMNS); what pads them is 0."""
+    """Pack the columns of ``b`` (K, N) as panels (ceil(N / COLUMNS), K, COLUMNS), padded by 0."""
     depth, num_columns = b.shape
     for p in range(-(-num_columns // COLUMNS)):
         for k in range(depth):
@@ -52,7 +51,7 @@ def pack_columns(b, out):
 
 @kernel
 def pack_bits(first, num_states, latents, out):
-    """States as packed rows of 0.0 and 1.0: bit i of first + s is at latent latents[i] of row s."""
+    """Pack states as rows of 0.0 and 1.0: bit i of first + s is at latent latents[i] of row s."""
     depth = latents.size
     for i in range(out.size):
         out[i] = 0.0
@@ -65,8 +64,9 @@ def pack_bits(first, num_states, latents, out):
 
 @kernel
 def compress(panels, depth, index, counts):
-    """Leave out of each panel what is 0 in all of its rows, in place: ``counts[p]`` numbers of the reduction
-    axis are left, those of ``index[p * depth + k]``. A product keeps its bits.
+    """Leave out of each panel the rows of the reduction axis that are all 0, in place.
+
+    ``counts[p]`` of them are left, those of ``index[p * depth + k]``. A product keeps its bits.
     """
     for p in range(counts.size):
         begin, count = p * depth, 0
@@ -84,7 +84,7 @@ def compress(panels, depth, index, counts):
 
 @inline
 def panel_product(left, index, counts, first_panel, num_panels, depth, right, right_at, acc):
-    """acc[r, c] += A B for ``num_panels`` panels of compressed rows and one panel of columns."""
+    """Add A B to acc[r, c], for ``num_panels`` panels of compressed rows and one panel of columns."""
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
             p = first_panel + q
@@ -98,7 +98,10 @@ def panel_product(left, index, counts, first_panel, num_panels, depth, right, ri
 
 @inline
 def panel_distances(left, first_panel, num_panels, depth, right, right_at, acc):
-    """acc[r, c] -= |a_r - b_c|^2 for ``num_panels`` panels of rows, not compressed, and one of columns."""
+    """Subtract |a_r - b_c|^2 from acc[r, c], for ``num_panels`` panels of rows and one of columns.
+
+    The rows are not compressed.
+    """
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
             at, length = (first_panel + q) * depth + start, min(_DEPTH, depth - start)
@@ -108,7 +111,7 @@ def panel_distances(left, first_panel, num_panels, depth, right, right_at, acc):
 
 @inline
 def _begin(bias, first, acc):
-    """Rows of ``acc`` = a panel of the bias."""
+    """Set the rows of ``acc`` to a panel of the bias."""
     for at in range(0, acc.size, COLUMNS):
         for c in range(COLUMNS):
             acc[at + c] = bias[first + c]
@@ -116,7 +119,7 @@ def _begin(bias, first, acc):
 
 @kernel
 def product(left, right, bias, depth, out):
-    """out (M, N) = A B + bias, ``bias`` padded to panels."""
+    """Set out (M, N) to A B + bias, ``bias`` padded to panels."""
     num_rows, num_columns = out.shape
     panels = -(-num_rows // ROWS)
     acc = np.empty(panels * ROWS * COLUMNS)
@@ -141,7 +144,7 @@ def product(left, right, bias, depth, out):
 
 @inline
 def _tanh(t):
-    """To a few units in the last place."""
+    """Return tanh(t) to a few units in the last place."""
     size = abs(t)
     small = exp_fast(-2.0 * size)
     value = (1.0 - small) / (1.0 + small)
@@ -159,7 +162,7 @@ def _tanh(t):
 
 @inline
 def _softplus(t):
-    """log(1 + e^t) to a few units in the last place."""
+    """Return log(1 + e^t) to a few units in the last place."""
     small = exp_fast(-abs(t))
     one_more = 1.0 + small
     # what 1 + small lost is put back by the quotient (Higham 2002, "Accuracy and Stability", section 1.14.1)
@@ -170,7 +173,7 @@ def _softplus(t):
 
 @kernel
 def activate(values, activation):
-    """f of each number of a vector, in place."""
+    """Apply the activation to each number of a vector, in place."""
     if activation == RELU:
         for i in range(values.size):
             values[i] = values[i] if values[i] > 0.0 else 0.0
@@ -187,7 +190,7 @@ def activate(values, activation):
 
 @kernel
 def hidden_layer(left, index, counts, right, bias, depth, num_rows, width, activation, out):
-    """f(A B + bias) packed as rows of the next product, whose depth is ``width``."""
+    """Pack f(A B + bias) as rows of the next product, whose depth is ``width``."""
     panels = -(-num_rows // ROWS)
     acc = np.empty(panels * ROWS * COLUMNS)
     for p in range(-(-width // COLUMNS)):
@@ -204,8 +207,9 @@ def hidden_layer(left, index, counts, right, bias, depth, num_rows, width, activ
 
 @inline
 def _exp_below_one(x):
-    """e^x for x <= 0 to 2^-53 of 1, which is all that 1 + e^x needs: 3.7 ns a term of the sum below on a Zen
-    1 core, with ``exp_fast`` 5.2.
+    """Return e^x for x <= 0 to 2^-53 of 1, which is all that 1 + e^x needs.
+
+    It takes 3.7 ns a term of the sum below on a Zen 1 core, where ``exp_fast`` takes 5.2.
 
     The polynomial is the Chebyshev economisation of degree 11 over |r| <= log(2) / 2, within 4e-18.
     """
@@ -229,7 +233,7 @@ def _exp_below_one(x):
 
 @inline
 def _add_softplus(eta, ones, products):
-    """ones += max(eta, 0), products *= 1 + exp(-|eta|)."""
+    """Add max(eta, 0) to ``ones`` and multiply ``products`` by 1 + exp(-|eta|)."""
     for i in range(eta.size):
         value = eta[i]
         ones[i] += value if value > 0.0 else 0.0
@@ -238,7 +242,9 @@ def _add_softplus(eta, ones, products):
 
 @kernel
 def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out):
-    """out[m] = sum over columns of softplus(A B + bias): an exponential a term, a logarithm for hundreds.
+    """Set out[m] to the sum over columns of softplus(A B + bias).
+
+    A term takes an exponential, hundreds of terms one logarithm.
 
     Where ``width`` is no multiple of COLUMNS, ``bias`` is padded with a very negative number.
     """
@@ -263,7 +269,10 @@ def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out)
 
 @kernel
 def subtract_distances(left, right, depth, out):
-    """out (M, N) -= |a_m - b_n|^2 of packed rows and columns, with the bits that blocks of states have."""
+    """Subtract |a_m - b_n|^2 from out (M, N), with the bits that blocks of states have.
+
+    Rows and columns are packed.
+    """
     num_rows, num_columns = out.shape
     panels = -(-num_rows // ROWS)
     acc = np.zeros(panels * ROWS * COLUMNS)
@@ -279,7 +288,7 @@ def subtract_distances(left, right, depth, out):
 
 @kernel
 def sigmoid_rows(values, factors, out):
-    """out[m, j] = factors[m] * sigmoid(values[m, j])."""
+    """Set out[m, j] to factors[m] * sigmoid(values[m, j])."""
     for m in range(values.shape[0]):
         for j in range(values.shape[1]):
             out[m, j] = factors[m] / (1.0 + exp_fast(-values[m, j]))
@@ -287,7 +296,7 @@ def sigmoid_rows(values, factors, out):
 
 @kernel
 def multiply_slopes(hidden, activation, values):
-    """values *= f'(t), from h = f(t); 0 at the kink of "relu"."""
+    """Multiply ``values`` by f'(t), given h = f(t). The slope is 0 at the kink of "relu"."""
     for m in range(values.shape[0]):
         for j in range(values.shape[1]):
             h = hidden[m, j]
@@ -304,7 +313,7 @@ def multiply_slopes(hidden, activation, values):
 
 @kernel
 def softplus_rows(values, out):
-    """out[m] = sum over j of softplus(values[m, j])."""
+    """Set out[m] to the sum over j of softplus(values[m, j])."""
     ones, products = np.empty(values.shape[1]), np.empty(values.shape[1])
     for m in range(values.shape[0]):
         for j in range(values.shape[1]):
@@ -322,7 +331,7 @@ def softplus_rows(values, out):
 
 @kernel
 def responsibilities(logs, largest, weights, mass):
-    """logs[s, n] becomes weights[n] * exp(logs[s, n] - largest[n]); mass[s] = the sum of their sizes."""
+    """Turn logs[s, n] into weights[n] * exp(logs[s, n] - largest[n]); mass[s] sums their sizes."""
     for s in range(logs.shape[0]):
         total = 0.0
         for n in range(logs.shape[1]):

@@ -1,4 +1,4 @@
-"""Householder reflections of rows in two words each: they turn a matrix's span into the first coordinates.
+"""Householder reflections of rows in two words: they turn a matrix's span into first coordinates.
 
 In one word each reflection rounds all coordinates: with 4 of them distances came out with up to ten times the
 error of residuals that were never turned.
@@ -16,7 +16,7 @@ _LANES = 8  # partial sums of a dot product, so that it is vectorised
 
 @inline
 def _add_products(vector, row, row_low, lanes, lanes_low):
-    """Compensated sums of products, each of ``_LANES`` columns."""
+    """Add products to compensated sums, each of ``_LANES`` columns."""
     for c in range(vector.size):
         product = vector[c] * row[c]
         a, b = upper_half(vector[c]), upper_half(row[c])
@@ -27,7 +27,7 @@ def _add_products(vector, row, row_low, lanes, lanes_low):
 
 @inline
 def _reflect(vector, row, row_low, lanes, lanes_low):
-    """row -= <vector, row> vector."""
+    """Subtract <vector, row> vector from a row."""
     for c in range(_LANES):
         lanes[c], lanes_low[c] = 0.0, 0.0
     for start in range(0, row.size, _LANES):
@@ -50,8 +50,9 @@ def _reflect(vector, row, row_low, lanes, lanes_low):
 
 @kernel
 def reflect_rows(vectors, backwards, rows, rows_low):
-    """Rows (N, D) in two words through the reflections 1 - v v^T of ``vectors`` (K, D), v_k 0 before k, in
-    their order or in the opposite one.
+    """Reflect rows (N, D) in two words by 1 - v v^T for each of ``vectors`` (K, D).
+
+    v_k is 0 before coordinate k. Reflections come in their order, or in the opposite one if ``backwards``.
     """
     lanes, lanes_low, num = np.empty(_LANES), np.empty(_LANES), vectors.shape[0]
     for n in range(rows.shape[0]):
@@ -62,7 +63,7 @@ def reflect_rows(vectors, backwards, rows, rows_low):
 
 @kernel
 def subtract_bias(x, bias, unit, rows, rows_low):
-    """rows = (x - bias) unit in two words, ``unit`` a power of two."""
+    """Set rows to (x - bias) unit in two words, ``unit`` a power of two."""
     for n in range(x.shape[0]):
         for j in range(x.shape[1]):
             high, low = two_sum(x[n, j], -bias[j])
@@ -71,7 +72,7 @@ def subtract_bias(x, bias, unit, rows, rows_low):
 
 @kernel
 def scale_rows(rows, rows_low, factor):
-    """rows = factor times rows, rounded once."""
+    """Multiply rows in two words by ``factor`` and round once."""
     for n in range(rows.shape[0]):
         for j in range(rows.shape[1]):
             rows[n, j], _ = multiply_words(rows[n, j], rows_low[n, j], factor, 0.0)

@@ -1,4 +1,6 @@
-"""prod_j (1 + prod_g row_g[j]) over a tile of pixels, in LLVM IR with vector types, and its plain-loop twin.
+"""Products prod_j (1 + prod_g row_g[j]) over a tile of pixels, in LLVM IR with vector types.
+
+The kernel has a plain-loop twin.
 
 Rows are entries of tables of exponentials, picked by the bits of a state. The order of all operations is
 spelt out and nothing may be reassociated, so a state's product has the same bits wherever it is computed.
@@ -29,8 +31,9 @@ _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 
 
 def multiply_rows_loops(products, at, table, tile_at, rows, row_at, num_groups):
-    """Multiply products[at + lane] by the factors 1 + prod_g table[tile_at + rows[row_at + g] * WIDTH +
-    pixel] of a tile.
+    """Multiply products[at + lane] by the factors of a tile's pixels.
+
+    A factor is 1 + prod_g table[tile_at + rows[row_at + g] * WIDTH + pixel].
     """
     factors = [0.0] * WIDTH
     for p in range(WIDTH):
@@ -48,6 +51,7 @@ def multiply_rows_loops(products, at, table, tile_at, rows, row_at, num_groups):
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit the product over a tile of pixels."""
     products, at, table, tile_at, rows, row_at, num_groups = args
 
     def data(number: int, value: Any) -> Any:
@@ -97,6 +101,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def _multiply_rows_emitted(typing_context, products, at, table, tile_at, rows, row_at, num_groups):
+    """Multiply products[at + lane] by the factors of a tile's pixels."""
     n = types.intp
     return types.void(products, n, table, n, rows, n, n), _emit
 

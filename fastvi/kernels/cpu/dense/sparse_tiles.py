@@ -1,4 +1,6 @@
-"""``store_block`` for a left panel that holds only some of the reduction axis, and its plain-loop twin.
+"""Products with a left panel that holds only some of the reduction axis.
+
+The kernel is ``store_block`` with picked rows. It has a plain-loop twin.
 
     acc[r, c] += left[k, r] * right[index[k], c]
 
@@ -23,7 +25,7 @@ _I64 = ir.IntType(64)
 
 
 def gather_loops(out, out_at, left, left_at, index, index_at, right, right_at, length):
-    """Plain-loop twin of ``gather_block``."""
+    """Add left[k, r] * right[index[k], c] to out[r, c], in plain loops."""
     rows = MATMUL_64.rows
     for r in range(rows):
         for c in range(COLUMNS):
@@ -34,6 +36,7 @@ def gather_loops(out, out_at, left, left_at, index, index_at, right, right_at, l
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit the product of a compressed panel."""
     tile = MATMUL_64
     emit = _Emitter(context, builder, signature, args, tile, ir.DoubleType())
     out, left, right = (emit.pointer(i) for i in (0, 2, 6))
@@ -48,6 +51,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def _gather_emitted(typing_context, out, out_at, left, left_at, index, index_at, right, right_at, length):
+    """Add left[k, r] * right[index[k], c] to out[r, c]."""
     n = types.intp
     return types.void(out, n, left, n, index, n, right, n, n), _emit
 

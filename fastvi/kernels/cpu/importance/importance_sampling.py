@@ -25,7 +25,7 @@ _MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 
 class Groups(NamedTuple):
-    """Groups of bits, none across the boundary of a 32-bit word; (G,) int64 each."""
+    """Groups of bits, none across the boundary of a 32-bit word; arrays (G,) of int64."""
 
     first_bit: Any
     num_bits: Any
@@ -34,7 +34,7 @@ class Groups(NamedTuple):
 
 @kernel
 def pick_rows(words, groups, rows):
-    """Row of each group for each sample: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
+    """Write each sample's row of each group: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
     num_groups = groups.first_bit.size
     for g in range(num_groups):
         word = words[groups.first_bit[g] >> 5]
@@ -45,7 +45,10 @@ def pick_rows(words, groups, rows):
 
 @kernel
 def subset_rows(if_zero, if_one, groups, table):
-    """table[row] = sum over the group's bits of ``if_zero`` or ``if_one``, by the bits of the row's value."""
+    """Set table[row] to the sum of a group's bits by the bits of the row's value.
+
+    A bit adds ``if_one`` where it is set, else ``if_zero``.
+    """
     for g in range(groups.first_bit.size):
         first = groups.first_row[g]
         table[first] = 0
@@ -58,7 +61,9 @@ def subset_rows(if_zero, if_one, groups, table):
 
 @kernel
 def exponential_rows(weights, bias, pixels, groups, first_tile, table):
-    """table[t, row, p] = exp(W_g z_g), times exp(bias) in group 0, for tiles ``first_tile``, ...
+    """Set table[t, row, p] to exp(W_g z_g) for tiles ``first_tile``, ...
+
+    Group 0 has the factor exp(bias).
 
     Pixel p of tile t is pixels[t * WIDTH + p]; what pads the last tile is 0, so that its factor is 1.
     """
@@ -84,7 +89,7 @@ def exponential_rows(weights, bias, pixels, groups, first_tile, table):
 
 @kernel
 def logit_rows(weights, bias, pixels, groups, table):
-    """table[row, c] = W_g z_g of pixel pixels[c], with the bias in group 0."""
+    """Set table[row, c] to W_g z_g of pixel pixels[c], with the bias in group 0."""
     for g in range(groups.first_bit.size):
         first = groups.first_row[g]
         for c in range(pixels.size):
@@ -98,7 +103,7 @@ def logit_rows(weights, bias, pixels, groups, table):
 
 @kernel
 def sum_rows(rows, table, constant, log_w):
-    """log_w[k] = constant + the sum of the rows that sample k picks."""
+    """Set log_w[k] to constant plus the sum of the rows that sample k picks."""
     num_groups = rows.size // log_w.size
     for k in range(log_w.size):
         total = constant
@@ -109,7 +114,7 @@ def sum_rows(rows, table, constant, log_w):
 
 @kernel
 def add_looked_up(rows, positions, table, log_w):
-    """log_w[k] += table[position], where the position of a state is a sum over its groups."""
+    """Add table[position] to log_w[k]. A state's position is a sum over its groups."""
     num_groups = rows.size // log_w.size
     for k in range(log_w.size):
         position = np.int64(0)
@@ -128,7 +133,7 @@ def _split(bits, powers):
 
 @kernel
 def add_products(table, num_tiles, tile_size, splits, rows, sign, products, bits, powers, log_w):
-    """log_w[k] += sign * log prod_j (1 + exp(eta_j)) over all tiles of ``table``.
+    """Add sign * log prod_j (1 + exp(eta_j)) over all tiles of ``table`` to log_w[k].
 
     ``splits[t]`` says that the running products could overflow in tile t. ``products``, its integer view
     ``bits`` and ``powers`` are scratch of LANES a sample.
@@ -153,6 +158,7 @@ def add_products(table, num_tiles, tile_size, splits, rows, sign, products, bits
 
 @reducing_kernel
 def _softplus_sum(eta):
+    """Return the sum of softplus(eta)."""
     total = 0.0
     for c in range(eta.size):
         above = eta[c] if eta[c] > 0.0 else 0.0
@@ -162,7 +168,7 @@ def _softplus_sum(eta):
 
 @kernel
 def add_softplus(table, rows, sign, log_w):
-    """log_w[k] += sign * the sum over the columns of ``table`` of softplus(eta), in log space."""
+    """Add sign * the sum of softplus(eta) over the columns of ``table`` to log_w[k], in log space."""
     num_groups = rows.size // max(log_w.size, 1)
     eta = np.empty(table.shape[1])
     for k in range(log_w.size):
@@ -177,7 +183,7 @@ def add_softplus(table, rows, sign, log_w):
 
 @kernel
 def add_pairs(words, couplings, log_w):
-    """log_w[k] += sum over i < j of J_ij z_i z_j, over the pairs of bits that are set."""
+    """Add the sum over i < j of J_ij z_i z_j to log_w[k], over the pairs of bits that are set."""
     num_latents = couplings.shape[0]
     ones = np.empty(num_latents, np.int64)
     for k in range(log_w.size):
@@ -194,7 +200,7 @@ def add_pairs(words, couplings, log_w):
 
 @kernel
 def subtract_log_sums(log_q, log_w):
-    """log_w[k] -= log sum_c exp(log_q[c, k])."""
+    """Subtract log sum_c exp(log_q[c, k]) from log_w[k]."""
     for k in range(log_w.size):
         largest = -math.inf
         for c in range(log_q.shape[0]):
@@ -207,7 +213,7 @@ def subtract_log_sums(log_q, log_w):
 
 @kernel
 def add_normal_logs(z, mean, std, out):
-    """out[k] += log N(z_k; mean, std^2), z (K, d)."""
+    """Add log N(z_k; mean, std^2) to out[k], z (K, d)."""
     constant = 0.0
     for i in range(mean.size):
         constant -= math.log(std[i]) + 0.5 * LOG_TWO_PI
@@ -221,7 +227,10 @@ def add_normal_logs(z, mean, std, out):
 
 @kernel
 def add_panel_sums(features, units, counts, depth, linear, out):
-    """out[k] += <linear, h_k> for features packed in panels of rows, of which the ``units`` are left."""
+    """Add <linear, h_k> to out[k], for features packed in panels of rows.
+
+    ``units`` are the features that are left in a panel.
+    """
     panel_rows = features.size // (counts.size * depth)
     for panel in range(counts.size):
         for u in range(counts[panel]):
@@ -233,7 +242,7 @@ def add_panel_sums(features, units, counts, depth, linear, out):
 
 @kernel
 def subtract_panel_distances(features, num_panels, depth, point, out):
-    """out[k] -= |point - u_k|^2 for u packed in panels of rows."""
+    """Subtract |point - u_k|^2 from out[k], for u packed in panels of rows."""
     panel_rows = features.size // (num_panels * depth)
     for panel in range(num_panels):
         for u in range(depth):
@@ -245,7 +254,7 @@ def subtract_panel_distances(features, num_panels, depth, point, out):
 
 @kernel
 def pack_words(words, num_latents, first, num, panel_rows, out):
-    """Bits of samples ``first``, ... as packed rows of 0.0 and 1.0, as ``dense.pack_bits`` has them."""
+    """Pack the bits of samples ``first``, ... as rows of 0.0 and 1.0, laid out as by ``pack_bits``."""
     for i in range(out.size):
         out[i] = 0.0
     for s in range(num):

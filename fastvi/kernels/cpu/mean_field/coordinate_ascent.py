@@ -20,19 +20,21 @@ from fastvi.kernels.jit import inline, kernel, reducing_kernel
 
 @inline
 def _sigmoid(logit):
+    """Return sigmoid(logit)."""
     small = math.exp(-abs(logit))
     return (1.0 if logit >= 0.0 else small) / (1.0 + small)
 
 
 @inline
 def _entropy(logit):
+    """Return the entropy of a bit, in nats."""
     small = math.exp(-abs(logit))
     return math.log1p(small) + abs(logit) * small / (1.0 + small)
 
 
 @inline
 def _weights(logits, out):
-    """q of every subset of the bits."""
+    """Write q of every subset of the bits to ``out``."""
     out[0] = 1.0
     for i in range(logits.size):
         one, zero = _sigmoid(logits[i]), _sigmoid(-logits[i])
@@ -43,6 +45,7 @@ def _weights(logits, out):
 
 @reducing_kernel
 def _average_columns(table, weights, out):
+    """Average a table over its columns."""
     for r in range(table.shape[0]):
         total = 0.0
         for c in range(table.shape[1]):
@@ -52,6 +55,7 @@ def _average_columns(table, weights, out):
 
 @inline
 def _average_rows(table, weights, out):
+    """Average a table over its rows."""
     out[:] = 0.0
     for r in range(table.shape[0]):
         weight = weights[r]
@@ -70,7 +74,7 @@ def _average_top_bit(values, bit, logit):
 
 @inline
 def _ascend(values, linear, logits, scratch):
-    """Update each bit in turn given the others; returns the largest change of a probability."""
+    """Update each bit in turn given the others; return the largest change of a probability."""
     moved = 0.0
     for i in range(logits.size):
         for s in range(values.size):
@@ -91,7 +95,7 @@ def _ascend(values, linear, logits, scratch):
 def fit_mean_field(
     table, linear, constant, num_row_bits, max_sweeps, tolerance, logits, history, objective, converged
 ):
-    """Coordinate ascent for each datum from ``logits`` (N, d), which it overwrites.
+    """Run coordinate ascent for each datum from ``logits`` (N, d), which it overwrites.
 
     ``table`` (2^row bits, 2^column bits) is L(z); history (N, max_sweeps) holds the ELBO after each sweep.
     """
@@ -124,6 +128,7 @@ def fit_mean_field(
 
 @reducing_kernel
 def _field(couplings, i, mean):
+    """Return sum_j J_ij m_j of unit i."""
     total = 0.0
     for j in range(mean.size):
         total += couplings[i, j] * mean[j]
@@ -132,8 +137,10 @@ def _field(couplings, i, mean):
 
 @kernel
 def fit_pairs(couplings, linear, constant, max_sweeps, tolerance, logits, history, objective, converged):
-    """The same for log p(x, z) = c + <t, z> + z^T J z / 2, ``linear`` t (N, d), ``couplings`` J (d, d)
-    finite, symmetric, of diagonal 0.
+    """Run coordinate ascent for each datum of a pairwise model, log p(x, z) = c + <t, z> + z^T J z / 2.
+
+    ``linear`` is t (N, d). ``couplings`` is J (d, d): finite, symmetric, with diagonal 0. The other arguments
+    are those of ``fit_mean_field``.
     """
     num_latents = logits.shape[1]
     mean = np.empty(num_latents)
@@ -160,6 +167,7 @@ def fit_pairs(couplings, linear, constant, max_sweeps, tolerance, logits, histor
 
 @reducing_kernel
 def _dot(a, b):
+    """Return the sum of products."""
     total = 0.0
     for j in range(a.size):
         total += a[j] * b[j]
@@ -170,8 +178,10 @@ def _dot(a, b):
 def fit_coding(
     columns, data, prior_logits, constant, max_sweeps, tolerance, logits, history, objective, converged
 ):
-    """The same for log p(x, z) = constant + <c, z> - |data_n - sum_i z_i columns_i|^2 / 2 by residuals, 4 d D
-    operations a sweep: for noise so small that couplings have no digits left of what they leave.
+    """Run coordinate ascent for each datum of sparse coding by residuals, 4 d D operations a sweep.
+
+    log p(x, z) = constant + <c, z> - |data_n - sum_i z_i columns_i|^2 / 2. It serves noise so small that
+    couplings keep no digits of the rest. The other arguments are those of ``fit_mean_field``.
     """
     num_latents = logits.shape[1]
     mean, squares, residual = np.empty(num_latents), np.empty(num_latents), np.empty(data.shape[1])

@@ -1,4 +1,4 @@
-"""Which component of a mixture a sample is drawn from, as a pure function of (seed, datum, sample).
+"""Choice of a mixture's component for each sample, a pure function of (seed, datum, sample).
 
 The key and the counter are those of ``draws``, with bits 28 and 29 of the block set, so that the choice
 shares no word with bits, normal numbers or chains of the same seed. A component is picked by a uniform
@@ -15,7 +15,10 @@ _COMPONENTS = 1 << 29 | 1 << 28  # the block
 
 @kernel
 def pick_components(cumulative, key_low, key_high, datum, first_sample, out):
-    """out[k]: the first component with u_k < ``cumulative`` (C,), the last one where rounding leaves none."""
+    """Set out[k] to the first component with u_k < ``cumulative`` (C,).
+
+    It is the last component where rounding leaves none.
+    """
     for k in range(out.size):
         sample = first_sample + k
         w0, w1, _, _ = philox(_COMPONENTS, sample & WORD, sample >> 32, datum, key_low, key_high)

@@ -1,5 +1,6 @@
-"""Four random bits for each of a few samples at once, written in LLVM IR with vector types, and its
-plain-loop twin.
+"""Four random bits for each of a few samples at once, in LLVM IR with vector types.
+
+The kernel has a plain-loop twin.
 
 LLVM does not vectorise a loop over ``philox``, in 32-bit types or in 64-bit ones: it takes the 64-bit
 multiplication for a slow one and does not see that its factors have 32 bits. Measured on one Zen 1 core:
@@ -23,10 +24,10 @@ _I64 = ir.IntType(64)
 
 
 def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
-    """Or the bits (word w of the generator < threshold h_w), moved up by ``shift``, into words[at : at +
-    LANES].
+    """Draw four bits of LANES samples and put them, moved up by ``shift``, into words[at : at + LANES].
 
-    Lane c is sample ``sample + c``. Returns other than 0 where a word equals its threshold.
+    A bit is set where word w of the generator is below threshold h_w. Lane c is sample ``sample + c``. The
+    result is not 0 where a word equals its threshold.
     """
     ties = 0
     for c in range(LANES):
@@ -38,13 +39,14 @@ def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
 
 @inline
 def one_draw(sample, block, datum, k0, k1, h0, h1, h2, h3):
-    """Four bits of one sample, and whether a word equals its threshold."""
+    """Return four bits of one sample, and whether a word equals its threshold."""
     w0, w1, w2, w3 = philox(block, sample & WORD, sample >> 32, datum, k0, k1)
     bits = int(w0 < h0) | (int(w1 < h1) << 1) | (int(w2 < h2) << 2) | (int(w3 < h3) << 3)
     return bits, int(w0 == h0) | int(w1 == h1) | int(w2 == h2) | int(w3 == h3)
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit four bits of LANES samples."""
     words, at, sample, block, datum, *keys_and_thresholds, shift = args
 
     k0, k1, *thresholds = (splat(builder, value) for value in keys_and_thresholds)
@@ -66,6 +68,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def _draw_bits_emitted(typing_context, words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
+    """Draw four bits of LANES samples."""
     return types.int64(words, types.intp, *(types.int64,) * 10), _emit
 
 

@@ -1,4 +1,6 @@
-"""Sixteen random 32-bit words at once, written in LLVM IR with vector types, and its plain-loop twin.
+"""Sixteen random 32-bit words at once, in LLVM IR with vector types.
+
+The kernel has a plain-loop twin.
 
 As for ``draw_bits``, LLVM does not vectorise a loop over ``philox``. Here the words themselves are wanted,
 those of four blocks one after another: every word of them is compared with a threshold of its own.
@@ -25,7 +27,10 @@ _TWO_52, _TWO_52_BITS = 4503599627370496.0, 0x4330000000000000  # a word or-ed i
 
 
 def draw_words_loops(out, at, block, c1, c2, c3, k0, k1):
-    """out[at + 4 w + lane] = word w of counter (block + lane, c1, c2, c3) and key (k0, k1), as float64."""
+    """Set out[at + 4 w + lane] to word w of counter (block + lane, c1, c2, c3) and key (k0, k1).
+
+    Words are float64.
+    """
     for lane in range(LANES):
         words = philox(block + lane, c1, c2, c3, k0, k1)
         for w in range(4):
@@ -33,6 +38,7 @@ def draw_words_loops(out, at, block, c1, c2, c3, k0, k1):
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit sixteen words."""
     out, at, block, *rest = args
 
     c0 = builder.add(splat(builder, block), ir.Constant(VECTOR, list(range(LANES))))
@@ -49,6 +55,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def _draw_words_emitted(typing_context, out, at, block, c1, c2, c3, k0, k1):
+    """Draw sixteen words."""
     return types.void(out, types.intp, *(types.int64,) * 6), _emit
 
 

@@ -29,7 +29,7 @@ _TWO_32 = 4294967296.0
 
 @kernel
 def bernoulli_thresholds(logits, high, low):
-    """T = high * 2^32 + low for each logit of a flat array; (2^32, 0) stands for probability 1."""
+    """Set high * 2^32 + low to T for each logit of a flat array; (2^32, 0) stands for probability 1."""
     for i in range(logits.size):
         small = math.exp(-abs(logits[i]))  # p = small / (1 + small) is the smaller of the two probabilities
         scaled = small / (1.0 + small) * _TWO_32  # by a power of two: exact
@@ -45,8 +45,9 @@ def bernoulli_thresholds(logits, high, low):
 
 @kernel
 def draw_states(high, low, key_low, key_high, datum, first_sample, words):
-    """Fill ``words`` (num_words, num) int64: bit i % 32 of words[i // 32, k] is latent i of sample
-    first_sample + k.
+    """Draw the bits of ``num`` samples into ``words`` (num_words, num) int64.
+
+    Bit i % 32 of words[i // 32, k] is latent i of sample first_sample + k.
     """
     num_latents, num = high.size, words.shape[1]
     for w in range(words.shape[0]):
@@ -73,7 +74,7 @@ def draw_states(high, low, key_low, key_high, datum, first_sample, words):
 
 @kernel
 def _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last, row):
-    """Latents first ... first + 3 again: where the high words tie, the low ones decide."""
+    """Draw latents first ... first + 3 again: where the high words tie, the low ones decide."""
     for k in range(row.size):
         sample = first_sample + k
         block = first >> 2
@@ -87,7 +88,7 @@ def _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last,
 
 @kernel
 def draw_states_each(high, low, key_low, key_high, datum, first_sample, words):
-    """``draw_states`` with thresholds (num, d) of each sample's own."""
+    """Draw the bits of samples that have thresholds (num, d) of their own, laid out as by ``draw_states``."""
     num, num_latents = high.shape
     for w in range(words.shape[0]):
         for k in range(num):
@@ -110,7 +111,7 @@ def draw_states_each(high, low, key_low, key_high, datum, first_sample, words):
 
 @kernel
 def unpack(words, num_latents, out):
-    """Bits of ``words`` (num_words, num) into ``out`` (num, num_latents)."""
+    """Write the bits of ``words`` (num_words, num) to ``out`` (num, num_latents)."""
     for k in range(words.shape[1]):
         for i in range(num_latents):
             out[k, i] = (words[i >> 5, k] >> (i & 31)) & 1
@@ -118,7 +119,7 @@ def unpack(words, num_latents, out):
 
 @kernel
 def fill_uniforms(key_low, key_high, datum, first_sample, out):
-    """out[k] = multiple of 2^-53 in [0, 1): the high 53 bits of words 0 and 1 of block 0."""
+    """Set out[k] to a multiple of 2^-53 in [0, 1): the high 53 bits of words 0 and 1 of block 0."""
     for k in range(out.size):
         sample = first_sample + k
         w0, w1, _, _ = philox(0, sample & WORD, sample >> 32, datum, key_low, key_high)
@@ -126,12 +127,12 @@ def fill_uniforms(key_low, key_high, datum, first_sample, out):
 
 
 def split_seed(seed: int) -> tuple[int, int]:
-    """Low and high 32 bits, the generator's key."""
+    """Return the low and the high 32 bits of a seed, the generator's key."""
     return seed & WORD, seed >> 32
 
 
 def thresholds(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """High and low 32 bits of T for each logit, int64 of the shape of ``logits``."""
+    """Return the high and the low 32 bits of T for each logit, int64 of the shape of ``logits``."""
     flat = np.ascontiguousarray(logits, dtype=np.float64).reshape(-1)
     high, low = np.empty(flat.size, np.int64), np.empty(flat.size, np.int64)
     bernoulli_thresholds(flat, high, low)
@@ -141,8 +142,9 @@ def thresholds(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def bernoulli_draws(
     logits: np.ndarray, num: int, seed: int, first_datum: int = 0, first_sample: int = 0
 ) -> np.ndarray:
-    """Draws (num, N, d) as uint8 for logits (N, d) float64; they depend on (seed, datum, sample) and the
-    logits alone.
+    """Draw (num, N, d) bits as uint8 for logits (N, d) float64.
+
+    They depend on (seed, datum, sample) and the logits alone.
 
     Row n of ``logits`` is datum first_datum + n, draw k is sample first_sample + k.
     """

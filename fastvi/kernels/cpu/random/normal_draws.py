@@ -21,7 +21,7 @@ _NORMALS = 1 << 30  # or-ed into the block
 
 @kernel
 def fill_signed_tails(key_low, key_high, datum, first_sample, out):
-    """out (num, d): tail probabilities in (0, 1/2], with the sign that the number is to have."""
+    """Set out (num, d) to tail probabilities in (0, 1/2], with the sign that the number is to have."""
     for k in range(out.shape[0]):
         sample = first_sample + k
         for first in range(0, out.shape[1], 2):
@@ -35,7 +35,7 @@ def fill_signed_tails(key_low, key_high, datum, first_sample, out):
 def standard_normals(
     num: int, num_data: int, num_latents: int, seed: int, first_datum: int = 0, first_sample: int = 0
 ) -> np.ndarray:
-    """Draws (num, N, d) as float64: those of data first_datum + n and samples first_sample + k."""
+    """Draw (num, N, d) normal numbers as float64, for data first_datum + n and samples first_sample + k."""
     from scipy.special import ndtri
 
     draws = np.empty((num, num_data, num_latents))

@@ -13,19 +13,19 @@ VECTOR = ir.VectorType(ir.IntType(64), LANES)
 
 
 def constant(value: int) -> Any:
-    """The same number in every lane."""
+    """Return a vector with one constant in every lane."""
     return ir.Constant(VECTOR, [value] * LANES)
 
 
 def splat(builder: Any, value: Any) -> Any:
-    """A 64-bit number in every lane."""
+    """Return a vector with a 64-bit number in every lane."""
     blank = ir.Constant(VECTOR, ir.Undefined)
     one = builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, blank, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
 
 def emit_philox(builder: Any, counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, ...]:
-    """The four words of LANES counters, vectors all."""
+    """Return the four words of LANES counters, as vectors."""
     word, half = constant(WORD), constant(32)
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for number in range(10):

@@ -1,4 +1,4 @@
-"""Flushing of denormal results to zero for the time of one kernel, on hosts where they are slow.
+"""Denormal results flushed to zero for the time of one kernel, on hosts where they are slow.
 
 Intel's cores hand a product below 2^-1022 to microcode, 100 times slower than any other; its guard makes
 such a product worthless anyway. On x86 two bits of a register of the calling thread turn them into zeros;
@@ -22,6 +22,7 @@ _I32 = ir.IntType(32)
 
 
 def _call(builder: Any, name: str, cell: Any) -> None:
+    """Call an LLVM intrinsic with the address of a cell."""
     pointer = builder.bitcast(cell, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [pointer.type])
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
@@ -30,6 +31,8 @@ def _call(builder: Any, name: str, cell: Any) -> None:
 
 @intrinsic
 def _begin_emitted(typing_context):
+    """Switch flushing on; return the register as it was."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if not _X86:
             return ir.Constant(_I32, 0)
@@ -45,6 +48,8 @@ def _begin_emitted(typing_context):
 
 @intrinsic
 def _end_emitted(typing_context, before):
+    """Restore the register."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if _X86:
             cell = builder.alloca(_I32)
@@ -56,11 +61,12 @@ def _end_emitted(typing_context, before):
 
 
 def _begin() -> int:
+    """Do nothing: interpreted loops have no register to set."""
     return 0
 
 
 def _end(before: int) -> None:
-    pass
+    """Do nothing, as ``_begin``."""
 
 
 begin_flushing = _begin if JIT_DISABLED else _begin_emitted  # returns what end_flushing wants back

@@ -32,7 +32,7 @@ class RegisterTile(NamedTuple):
 
 
 class RegisterTiles(NamedTuple):
-    """One tile for each micro-kernel; all are equally wide."""
+    """One tile for each micro-kernel. All are equally wide."""
 
     product_64: RegisterTile
     product_32: RegisterTile
@@ -54,7 +54,7 @@ TILES = {
 
 
 def _of_target() -> str:
-    """Name of the tiles for what Numba compiles for."""
+    """Return the name of the tiles for the processor that Numba compiles for."""
     settings: Any = config  # made at run time
     name, features = settings.CPU_NAME or binding.get_host_cpu_name(), settings.CPU_FEATURES
     if features is None:
@@ -68,7 +68,10 @@ def _of_target() -> str:
 
 
 def _chosen() -> str:
-    """Name of the tiles in use; "other" is "avx512" where the target's are not, else "avx2"."""
+    """Return the name of the tiles in use.
+
+    "other" is "avx512" where the target's are not, else "avx2".
+    """
     asked = os.environ.get("FASTVI_REGISTER_TILES", "")
     if asked == "other":
         return "avx2" if _of_target() == "avx512" else "avx512"

@@ -53,19 +53,23 @@ class _Emitter:
         return self.builder.gep(value.data, [self.args[array + 1]])
 
     def offset(self, pointer: Any, count: int) -> Any:
+        """Return the address ``count`` elements further on."""
         return self.builder.gep(pointer, [ir.Constant(_I64, count)])
 
     def load(self, pointer: Any, count: int) -> Any:
+        """Load a vector."""
         where = self.builder.bitcast(self.offset(pointer, count), self.vector.as_pointer())
         value = self.builder.load(where)
         value.align = self.bytes  # panels are only as aligned as their elements
         return value
 
     def store(self, value: Any, pointer: Any, count: int) -> None:
+        """Store a vector."""
         where = self.builder.bitcast(self.offset(pointer, count), self.vector.as_pointer())
         self.builder.store(value, where).align = self.bytes
 
     def broadcast(self, pointer: Any, count: int) -> Any:
+        """Load a number into all lanes of a vector."""
         scalar = self.builder.load(self.offset(pointer, count))
         blank = ir.Constant(self.vector, ir.Undefined)
         one = self.builder.insert_element(blank, scalar, ir.Constant(_I32, 0))
@@ -73,11 +77,13 @@ class _Emitter:
         return self.builder.shuffle_vector(one, blank, mask)
 
     def cell(self, r: int, v: int) -> int:
+        """Return the place of a vector in a tile."""
         return r * self.tile.vectors * self.tile.lanes + v * self.tile.lanes
 
     def loop(self, left: Any, right: Any, length: Any, start: dict, step: Any, index: Any = None) -> dict:
-        """Run ``step(accumulator, row scalar, column vector)`` over the reduction axis, in registers; with
-        ``index``, over the rows of ``right`` that it names.
+        """Run ``step(accumulator, row scalar, column vector)`` over the reduction axis, in registers.
+
+        With ``index`` it runs over the rows of ``right`` that it names.
         """
         builder, tile = self.builder, self.tile
         before = builder.block
@@ -107,6 +113,8 @@ class _Emitter:
 
 
 def _emit_product(tile: RegisterTile, element: Any) -> Any:
+    """Return the code generator of ``product_block``."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, tile, element)
         acc, left, right = emit.pointer(0), emit.pointer(2), emit.pointer(4)
@@ -142,6 +150,8 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
 
 
 def _multiply_add(builder: Any) -> Any:
+    """Return a step that adds row * column."""
+
     def step(held: Any, row: Any, column: Any) -> Any:
         return builder.fadd(held, builder.fmul(row, column, flags=("contract",)), flags=("contract",))
 
@@ -149,11 +159,14 @@ def _multiply_add(builder: Any) -> Any:
 
 
 def _zeros(emit: _Emitter) -> dict:
+    """Return accumulators of zeros."""
     zero = ir.Constant(emit.vector, [ir.Constant(emit.element, 0.0)] * emit.tile.lanes)
     return dict.fromkeys(emit.cells, zero)
 
 
 def _emit_matmul(tile: RegisterTile, element: Any) -> Any:
+    """Return the code generator of ``matmul_block``."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, tile, element)
         total, left, right, weight = (emit.pointer(i) for i in (0, 2, 4, 6))
@@ -170,6 +183,8 @@ def _emit_matmul(tile: RegisterTile, element: Any) -> Any:
 
 
 def _emit_mass(tile: RegisterTile, element: Any) -> Any:
+    """Return the code generator of ``mass_block``."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, tile, element)
         total, left, right, weight, scale, mass = (emit.pointer(i) for i in (0, 2, 4, 6, 8, 10))
@@ -190,6 +205,8 @@ def _emit_mass(tile: RegisterTile, element: Any) -> Any:
 
 
 def _subtract_square(builder: Any) -> Any:
+    """Return a step that subtracts (column - row)^2."""
+
     def step(held: Any, row: Any, column: Any) -> Any:
         apart = builder.fsub(column, row)
         return builder.fsub(held, builder.fmul(apart, apart, flags=("contract",)), flags=("contract",))
@@ -198,6 +215,8 @@ def _subtract_square(builder: Any) -> Any:
 
 
 def _emit_store(tile: RegisterTile, element: Any, kind: Any) -> Any:
+    """Return the code generator of ``store_block`` or ``distance_block``."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, tile, element)
         out, left, right = (emit.pointer(i) for i in (0, 2, 4))
@@ -210,7 +229,7 @@ def _emit_store(tile: RegisterTile, element: Any, kind: Any) -> Any:
 
 
 def product_tile(element_bytes: int) -> RegisterTile:
-    """Register tile of ``product_block`` for accumulators of 8 or 4 bytes."""
+    """Return the register tile of ``product_block`` for accumulators of 8 or 4 bytes."""
     return PRODUCT_64 if element_bytes == 8 else PRODUCT_32
 
 
@@ -279,6 +298,7 @@ def distance_loops(out, out_at, left, left_at, right, right_at, length):
 
 @intrinsic
 def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length, exponent):
+    """Run ``product_block`` in registers."""
     element = ir.DoubleType() if acc.dtype == types.float64 else ir.FloatType()
     tile = product_tile(acc.dtype.bitwidth // 8)
     n = types.intp
@@ -289,6 +309,7 @@ def _product_emitted(typing_context, acc, acc_at, left, left_at, right, right_at
 def _matmul_emitted(
     typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, length
 ):
+    """Run ``matmul_block`` in registers."""
     n = types.intp
     signature = types.void(total, n, left, n, right, n, weight, n, n)
     return signature, _emit_matmul(MATMUL_64, ir.DoubleType())
@@ -299,6 +320,7 @@ def _mass_emitted(
     typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, scale, scale_at, mass,
     mass_at, length,
 ):  # fmt: skip
+    """Run ``mass_block`` in registers."""
     n = types.intp
     signature = types.void(total, n, left, n, right, n, weight, n, scale, n, mass, n, n)
     return signature, _emit_mass(MATMUL_64, ir.DoubleType())
@@ -306,6 +328,7 @@ def _mass_emitted(
 
 @intrinsic
 def _store_emitted(typing_context, out, out_at, left, left_at, right, right_at, length):
+    """Run ``store_block`` in registers."""
     n = types.intp
     signature = types.void(out, n, left, n, right, n, n)
     return signature, _emit_store(MATMUL_64, ir.DoubleType(), _multiply_add)
@@ -313,6 +336,7 @@ def _store_emitted(typing_context, out, out_at, left, left_at, right, right_at, 
 
 @intrinsic
 def _distance_emitted(typing_context, out, out_at, left, left_at, right, right_at, length):
+    """Run ``distance_block`` in registers."""
     n = types.intp
     signature = types.void(out, n, left, n, right, n, n)
     return signature, _emit_store(MATMUL_64, ir.DoubleType(), _subtract_square)

@@ -1,5 +1,6 @@
-"""Log joints <t_n, h_s> - A_s of states and data as a product in registers, or -|y_n - u_s|^2 - A_s as
-distances, and their running log-sum-exp.
+"""Log joints of blocks of states and data, and their running log-sum-exp.
+
+A log joint is <t_n, h_s> - A_s, a product in registers, or -|y_n - u_s|^2 - A_s, a distance.
 
 States come in groups; a group's product with one panel of ``COLUMNS`` data stays in the first-level cache
 while its exponentials are added. What is below ``cut`` times the largest term so far is left out, number by
@@ -22,7 +23,7 @@ _NEVER = -1e5  # its exponential is 0
 
 @kernel
 def bit_sums(first, latents, coefficients, constant, out):
-    """out[s] = constant - the coefficients of the latents whose bits are set in first + s."""
+    """Set out[s] to constant less the coefficients of the latents whose bits are set in first + s."""
     for s in range(out.size):
         total = constant
         for i in range(latents.size):
@@ -35,8 +36,9 @@ def bit_sums(first, latents, coefficients, constant, out):
 def _log_joints(
     left, index, counts, first_panel, group_panels, depth, minus, minus_at, distances, right, right_at, acc
 ):
-    """acc[s, c] = <h_s, t_c> - minus[s], or -|u_s - y_c|^2 - minus[s], for one group of states and one panel
-    of data.
+    """Write the log joints of one group of states and one panel of data to acc[s, c].
+
+    They are <h_s, t_c> - minus[s], or -|u_s - y_c|^2 - minus[s].
     """
     for s in range(group_panels * ROWS):
         for c in range(COLUMNS):
@@ -49,7 +51,7 @@ def _log_joints(
 
 @inline
 def _kept(acc, size, largest, at, cut, kept, rows):
-    """Rows that have a number above ``cut``, less the largest, one after the other; returns how many."""
+    """Move rows that have a number above ``cut``, less the largest, to the front; return how many."""
     count = 0
     for s in range(size):
         keep = False
@@ -66,6 +68,7 @@ def _kept(acc, size, largest, at, cut, kept, rows):
 
 @inline
 def _exponentials(values, size):
+    """Take the exponential of the first ``size`` values, in place."""
     for i in range(size):
         values[i] = exp_fast(values[i])
 
@@ -148,8 +151,9 @@ def add_block_sums(
 def block_logs(
     left, index, counts, minus, distances, group_states, num_groups, depth, right, panel, where, out
 ):
-    """out[c, t, where[s]] = log joint of state s of tile t and the c-th datum of a panel; tiles are whole
-    groups.
+    """Set out[c, t, where[s]] to the log joint of state s of tile t and datum c of a panel.
+
+    Tiles are whole groups.
     """
     group_panels = -(-group_states // ROWS)
     rows_of_group = group_panels * ROWS

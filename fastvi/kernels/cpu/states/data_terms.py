@@ -1,5 +1,6 @@
-"""What one datum contributes: t(x) = W^T x, c(x) = b . x. Own loops: BLAS sums in another order for other
-thread counts.
+"""Terms of one datum: t(x) = W^T x and c(x) = b . x.
+
+Loops of our own: BLAS sums in another order for other thread counts.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from fastvi.kernels.jit import kernel
 
 @kernel
 def linear_terms(x, weights, bias, constant, offset, linear, values):
-    """linear[n] = offset + sum of the rows of ``weights`` where x[n] is 1; values[n] = constant + that of
-    ``bias``.
+    """Sum the rows of ``weights`` where x[n] is 1 to linear[n], and ``bias`` there to values[n].
+
+    linear[n] begins with ``offset``, values[n] with ``constant``.
     """
     ones = np.empty(x.shape[1] + 1, np.int64)
     for n in range(x.shape[0]):
@@ -41,7 +43,7 @@ def linear_terms(x, weights, bias, constant, offset, linear, values):
 
 @kernel
 def pair_terms(x, couplings, values):
-    """values[n] += sum over i < j of couplings[i, j] where x[n, i] and x[n, j] are 1."""
+    """Add couplings[i, j] of pixels i < j that are both 1 to values[n]."""
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
             if x[n, i] == 1:
@@ -52,7 +54,7 @@ def pair_terms(x, couplings, values):
 
 @kernel
 def real_terms(x, weights, bias, noise_std, constant, offset, linear, values):
-    """linear[n] = offset + W^T (x[n] - b) / s^2; values[n] = constant - |x[n] - b|^2 / (2 s^2)."""
+    """Set linear[n] to offset + W^T (x[n] - b) / s^2, values[n] to constant - |x[n] - b|^2 / (2 s^2)."""
     for n in range(x.shape[0]):
         for i in range(offset.size):
             linear[n, i] = 0.0

@@ -1,4 +1,4 @@
-"""Running log-sum-exp per datum over tiles, and the log-space path for what the fast one cannot certify."""
+"""Running log-sum-exp per datum over tiles, and the log-space path where the fast one is not certain."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from fastvi.kernels.scalar import add_scaled, exp_fast
 
 @inline
 def add_log_term(largest, total, n, scale, term):
-    """(largest[n], total[n]) stands for total * exp(largest); add term * exp(scale)."""
+    """Add term * exp(scale) to the running sum total[n] * exp(largest[n])."""
     largest[n], total[n] = add_scaled(largest[n], total[n], scale, term)
 
 
 @kernel
 def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, bound):
-    """Add the tiles of a wave to each datum's running sum; ``bound`` keeps the largest scale that any tile
-    had. ``tile_scales`` (1 or N, T) are the tiles' own, or those of each datum.
+    """Add the tiles of a wave to each datum's running sum.
+
+    ``bound`` keeps the largest scale that any tile had. ``tile_scales`` (1 or N, T) are the tiles' own, or
+    those of each datum.
     """
     for n in range(base.size):
         row = n if tile_scales.shape[0] > 1 else 0
@@ -34,7 +36,10 @@ def merge_tile_sums(sums, tile_scales, first_tile, outer, base, largest, total, 
 
 @kernel
 def log_tile_masses(sums, tile_scales, first_tile, outer, base, out):
-    """out[n, t] = log of the part of datum n's sum that tile t holds; ``tile_scales`` as above."""
+    """Set out[n, t] to the log of the part of datum n's sum that tile t holds.
+
+    ``tile_scales`` is as in ``merge_tile_sums``.
+    """
     for n in range(base.size):
         row = n if tile_scales.shape[0] > 1 else 0
         for t in range(tile_scales.shape[1]):
@@ -51,7 +56,10 @@ def merge_log_sums(largest, total, part_largest, part_total):
 
 @kernel
 def merge_moments(largest, total, bound, ones, part_largest, part_total, part_bound, part_ones):
-    """The same for sums with moments; ``ones`` are relative to exp(bound)."""
+    """Add one shard's running sums and moments to those so far.
+
+    ``ones`` are relative to exp(bound).
+    """
     for n in range(total.size):
         add_log_term(largest, total, n, part_largest[n], part_total[n])
         if part_bound[n] == -math.inf:
@@ -65,7 +73,7 @@ def merge_moments(largest, total, bound, ones, part_largest, part_total, part_bo
 
 @inline
 def _tile_log_sum(tile, rows, columns, padded_rows):
-    """(largest, sum of exp(value - largest)) of value = rows[a] + columns[b] + tile[a, b]."""
+    """Return (largest, sum of exp(value - largest)) of value = rows[a] + columns[b] + tile[a, b]."""
     best = np.full(COLUMNS, -np.inf)
     for first in range(0, columns.size, COLUMNS):
         for a in range(rows.size):
@@ -88,8 +96,9 @@ def _tile_log_sum(tile, rows, columns, padded_rows):
 def log_space_sums(
     log_tiles, first_tile, linear, num_outer, num_row_bits, padded_rows, base, negligible, largest, total
 ):
-    """Tiles summed in log space, datum by datum; one whose every term is below exp(negligible[n]) is passed
-    over.
+    """Sum tiles in log space, datum by datum.
+
+    A tile whose every term is below exp(negligible[n]) is passed over.
     """
     num_column_bits = linear.shape[1] - num_outer - num_row_bits
     column_panels = log_tiles.shape[1] // (padded_rows * COLUMNS)

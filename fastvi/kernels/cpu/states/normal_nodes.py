@@ -1,4 +1,4 @@
-"""Nodes of a rule in turned and scaled coordinates, and sums over them."""
+"""Nodes of a quadrature rule in turned and scaled coordinates, and sums over them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from fastvi.kernels.scalar import exp_fast
 
 @kernel
 def lattice_nodes(first, cells, offsets, cell, v):
-    """v[s] (S, d) = (cells[n % C] + offsets[n // C]) cell of node n = first + s: offsets run slowest."""
+    """Set v[s] (S, d) to (cells[n % C] + offsets[n // C]) cell of node n = first + s.
+
+    Offsets run slowest.
+    """
     num_cells, d = cells.shape
     for s in range(v.shape[0]):
         c, o = (first + s) % num_cells, (first + s) // num_cells
@@ -21,7 +24,10 @@ def lattice_nodes(first, cells, offsets, cell, v):
 
 @kernel
 def turned_rows(v, centre, turn, mean, std, out):
-    """z = mean + std u, u = centre + turn v for nodes v (S, d), packed as rows; the mean pads them."""
+    """Pack z = mean + std u with u = centre + turn v as rows, for nodes v (S, d).
+
+    The mean pads them.
+    """
     num_nodes, d = v.shape
     for s in range(-(-num_nodes // ROWS) * ROWS):
         at = (s // ROWS) * d * ROWS + s % ROWS
@@ -36,7 +42,7 @@ def turned_rows(v, centre, turn, mean, std, out):
 
 @kernel
 def add_half_squares(v, centre, turn, constant, out):
-    """out[s] += |u|^2 / 2 + constant for u = centre + turn v."""
+    """Add |u|^2 / 2 + constant to out[s], for u = centre + turn v."""
     num_nodes, d = v.shape
     for s in range(num_nodes):
         total = 0.0
@@ -50,8 +56,10 @@ def add_half_squares(v, centre, turn, constant, out):
 
 @kernel
 def add_moments(v, f, weights, peak, work, sums):
-    """Add w e^(f - peak), and this times f, times v (d,) and times v v^T (d, d), of nodes v (S, d), to
-    ``sums``, one after the other. ``work`` has room for S numbers; weights that are empty are 1.
+    """Add the moments of nodes v (S, d) under weights w e^(f - peak) to ``sums``.
+
+    In this order: the weight, the weight times f, times v (d,), times v v^T (d, d). ``work`` has room for S
+    numbers. Weights that are empty are 1.
     """
     num_nodes, d = v.shape
     for s in range(num_nodes):

@@ -1,4 +1,4 @@
-"""Models that are quadratic in z with all logarithms as sums of two doubles (``double_word``).
+"""Models quadratic in z with all logarithms as sums of two doubles (``double_word``).
 
 Products over states take exponentials exp(high) exp(low) of differences, exact to the last place however
 large their terms are. Single states are added up in two words and rounded once.
@@ -20,8 +20,9 @@ _NEVER = -1e300  # of columns that pad a tile: finite, so that no remainder is n
 
 @kernel
 def gram_words(weights, factor, factor_low, gram, gram_low):
-    """gram (d, d), of zeros, becomes factor W^T W for ``weights`` (D, d): compensated dot products (Ogita,
-    Rump, Oishi 2005).
+    """Turn gram (d, d), of zeros, into factor W^T W for ``weights`` (D, d).
+
+    Dot products are compensated (Ogita, Rump, Oishi 2005).
     """
     num_pixels, d = weights.shape
     half, rest = np.empty(d), np.empty(d)
@@ -46,7 +47,9 @@ def residual_terms(
     x, bias, unit, weights, factor, factor_low, constant, constant_low, offset, offset_low, linear,
     linear_low, values, values_low,
 ):  # fmt: skip
-    """linear[n] = offset + factor W^T r, values[n] = constant - factor r^2 / 2 for r = unit (x[n] - b).
+    """Write the terms of data with residual r = unit (x[n] - b), in two words.
+
+    linear[n] = offset + factor W^T r and values[n] = constant - factor r^2 / 2.
 
     ``unit`` is a power of two, by which ``weights`` (D, d) are multiplied. A datum of which r^2 overflows has
     no coefficients, and the logarithm -inf.
@@ -95,7 +98,7 @@ def residual_terms(
 
 @inline
 def subset_words(high, low, out, out_low):
-    """The sums over the bits set in s, of coefficients in two words."""
+    """Sum coefficients in two words over the bits set in s, for every s."""
     out[0], out_low[0] = 0.0, 0.0
     for i in range(high.size):
         half = 1 << i
@@ -105,8 +108,9 @@ def subset_words(high, low, out, out_low):
 
 @kernel
 def pair_tile_words(couplings, couplings_low, linear, num_row_bits, padded_rows, tile, tile_low):
-    """tile = <linear, s> + sum of the couplings between the bits of s = (row bits, column bits); what pads it
-    is 0.
+    """Fill a tile with <linear, s> plus the couplings between the bits of s = (row bits, column bits).
+
+    The padding is 0.
     """
     num_bits = linear.size
     size = 1 << num_bits
@@ -134,13 +138,16 @@ def pair_tile_words(couplings, couplings_low, linear, num_row_bits, padded_rows,
 
 @inline
 def _exp_small(x):
-    """e^x for |x| <= 2^-13, what rounding takes from numbers up to 2^40; the first term left out is 2^-57."""
+    """Return e^x for |x| <= 2^-13, the part that rounding takes from numbers up to 2^40.
+
+    The first term left out is 2^-57.
+    """
     return 1.0 + x * (1.0 + x * (1.0 / 2.0 + x * (1.0 / 6.0)))
 
 
 @kernel
 def multiply_by_exponentials(low, tile):
-    """tile *= exp(low)."""
+    """Multiply a tile by exp(low)."""
     for i in range(tile.size):
         tile[i] *= _exp_small(low[i])
 
@@ -149,7 +156,10 @@ def multiply_by_exponentials(low, tile):
 def outer_words(
     couplings, couplings_low, centre, num_outer, first, linear, linear_low, constant, constant_low
 ):
-    """What the outer states ``first`` .. add to the coefficients of inner bits, and to the constant."""
+    """Write the coefficients and constants that outer states ``first`` .. add to inner bits.
+
+    Both are in two words.
+    """
     for t in range(constant.size):
         state = first + t
         high, low = 0.0, 0.0
@@ -172,8 +182,9 @@ def outer_words(
 
 @kernel
 def row_coefficients(inner, inner_low, outer, outer_low, first, linear, linear_low):
-    """Coefficients of rows ``first`` ..: row k is datum k // T with outer state k % T of ``outer`` (T, inner
-    bits).
+    """Write the coefficients of rows ``first`` .. in two words.
+
+    Row k is datum k // T with outer state k % T of ``outer`` (T, inner bits).
     """
     for k in range(linear.shape[0]):
         datum, state = (first + k) // outer.shape[0], (first + k) % outer.shape[0]
@@ -185,8 +196,9 @@ def row_coefficients(inner, inner_low, outer, outer_low, first, linear, linear_l
 
 @kernel
 def exponential_factors_of_words(linear, linear_low, if_zero, if_one, scales, scales_low):
-    """exp(linear * bit) of each bit relative to the larger of its two values, and the log of the product of
-    those.
+    """Take exp(linear * bit) of each bit relative to the larger of its two values.
+
+    ``scales`` are the logs of the product of those, in two words.
     """
     for n in range(linear.shape[0]):
         scale, scale_low = 0.0, 0.0
@@ -204,8 +216,10 @@ def exponential_factors_of_words(linear, linear_low, if_zero, if_one, scales, sc
 def join_scales(
     scales, scales_low, outer, outer_low, base, base_low, constant, constant_low, tile_scale, first, factors
 ):
-    """scales (N, T) += base[n] + <outer[n], bits of tile first + t> + constant[t] + tile_scale, rounded;
-    ``factors`` are exp of what rounding lost.
+    """Add the logarithms of each datum and tile to ``scales`` (N, T), rounded.
+
+    They are base[n] + <outer[n], bits of tile first + t> + constant[t] + tile_scale. ``factors`` are exp of
+    the part that rounding lost.
     """
     for n in range(scales.shape[0]):
         for t in range(scales.shape[1]):
@@ -222,7 +236,7 @@ def join_scales(
 
 @inline
 def _tables(linear, low, num_row_bits, shift, shift_low, rows, rows_low, columns, columns_low):
-    """Sums over row bits, with the shift, each COLUMNS times, and over column bits."""
+    """Sum over row bits, with the shift, each COLUMNS times, and over column bits."""
     num_rows = 1 << num_row_bits
     subset_words(linear[:num_row_bits], low[:num_row_bits], rows[:num_rows], rows_low[:num_rows])
     subset_words(linear[num_row_bits:], low[num_row_bits:], columns, columns_low)
@@ -236,8 +250,9 @@ def _tables(linear, low, num_row_bits, shift, shift_low, rows, rows_low, columns
 
 @inline
 def _add_panel(tile, tile_low, rows, rows_low, columns, columns_low, out):
-    """out = tile + rows + columns, rounded once. One loop over all rows of a panel is vectorised, loops over
-    the columns of each row are not.
+    """Set out to tile + rows + columns, rounded once.
+
+    One loop over all rows of a panel is vectorised, loops over the columns of each row are not.
     """
     for i in range(out.size):
         high, lost = two_sum(tile[i], rows[i])
@@ -247,7 +262,7 @@ def _add_panel(tile, tile_low, rows, rows_low, columns, columns_low, out):
 
 @inline
 def _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, out):
-    """out = tile + rows + columns, panel by panel; ``rows`` as ``_tables`` has them."""
+    """Set out to tile + rows + columns, panel by panel, with ``rows`` from ``_tables``."""
     size = rows.size
     for first in range(0, columns.size, COLUMNS):
         for i in range(0, size, COLUMNS):
@@ -262,7 +277,7 @@ def _log_joints(tile, tile_low, rows, rows_low, columns, columns_low, scratch, o
 
 @inline
 def _shift(base, base_low, outer, outer_low, state, constant, constant_low):
-    """base + <outer, bits of the state> + constant."""
+    """Return base + <outer, bits of the state> + constant in two words."""
     high, low = add_words(base, base_low, constant, constant_low)
     for i in range(outer.size):
         if (state >> i) & 1:
@@ -272,8 +287,9 @@ def _shift(base, base_low, outer, outer_low, state, constant, constant_low):
 
 @inline
 def _sum_of_exponentials(values, cut, least):
-    """(largest, sum of exp(value - largest)), without those below exp(cut) of the largest or, all of them,
-    below exp(least).
+    """Return (largest, sum of exp(value - largest)).
+
+    Left out are values below exp(cut) of the largest, and all where the largest is below exp(least).
     """
     best = np.full(COLUMNS, -np.inf)
     for i in range(0, values.size, COLUMNS):
@@ -298,8 +314,9 @@ def log_space_words(
     tile, tile_low, first, num_row_bits, padded_rows, linear, linear_low, base, base_low, outer, outer_low,
     constant, constant_low, cut, negligible, largest, total,
 ):  # fmt: skip
-    """The states of outer states ``first`` .. (T, inner bits) summed in log space, datum by datum; a tile all
-    of whose terms are below exp(negligible[n]) is passed over.
+    """Sum the states of outer states ``first`` .. (T, inner bits) in log space, datum by datum.
+
+    A tile all of whose terms are below exp(negligible[n]) is passed over.
     """
     num_outer = linear.shape[1] - outer.shape[1]
     padded_columns = tile.size // padded_rows
@@ -328,7 +345,10 @@ def log_space_words(
 
 @inline
 def _flipped(tile, num_rows, num_columns, row_flip, column_flip, out):
-    """out at (a, b) = tile at (a ^ row_flip, b ^ column_flip), both packed; what pads it is very small."""
+    """Copy a packed tile with state (a ^ row_flip, b ^ column_flip) at (a, b).
+
+    The padding is very small.
+    """
     for i in range(out.size):
         out[i] = _NEVER
     for b in range(num_columns):
@@ -344,9 +364,11 @@ def datum_log_tiles(
     tile, tile_low, begin, num_row_bits, linear, linear_low, base, base_low, outer, outer_low, constant,
     constant_low, origin, out,
 ):  # fmt: skip
-    """out[t] = log joints of one datum, packed as the tile, about -1e300 where that is padding. The place of
-    bits s holds state s ^ origin, t the outer bits from a multiple of their number T, which is a power of
-    two; ``outer`` (T, inner bits) and ``constant`` are those of states ``begin`` ...
+    """Write the log joints of one datum to out[t], packed as the tile.
+
+    The padding is about -1e300. The place of bits s holds state s ^ origin. The outer bits of t begin at a
+    multiple of their number T, a power of two; ``outer`` (T, inner bits) and ``constant`` are those of states
+    ``begin`` ...
     """
     num_outer = linear.size - outer.shape[1]
     num_rows, num_columns = 1 << num_row_bits, 1 << (outer.shape[1] - num_row_bits)

@@ -1,4 +1,4 @@
-"""Moments, entropy, largest states and samples of exact posteriors, from log tiles, datum by datum.
+"""Moments, entropy, largest states and samples of exact posteriors, from log tiles.
 
 With log p(x_n) known, p(z | x_n) of a state takes one exponential. A row of a tile whose largest possible
 probability times the number of states is below 2^-60 is passed over: posteriors are concentrated, and what
@@ -6,6 +6,8 @@ is left is a fraction of the states.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +21,26 @@ from fastvi.kernels.scalar import exp_fast
 _NEVER = -1e300
 
 
+class LogTiles(NamedTuple):
+    """Some tiles and data, with log p(z | x_n) = offset[n] + <linear[n], z> + log_tiles.
+
+    z = (outer, row, column) bits, d of them.
+    """
+
+    log_tiles: Any  # (T, padded rows * padded columns)
+    peaks: Any  # (T, rows) largest entry of each row
+    first_tile: int
+    num_outer: int
+    num_row_bits: int
+    padded_rows: int
+    linear: Any  # (N, d)
+    offset: Any  # (N,)
+    negligible: float  # log probability below which a state may be passed over
+
+
 @kernel
 def row_peaks(log_tiles, num_rows, padded_rows, num_columns, peaks):
-    """peaks[t, a] = largest entry of row a of tile t."""
+    """Set peaks[t, a] to the largest entry of row a of tile t."""
     for t in range(log_tiles.shape[0]):
         for a in range(num_rows):
             best = -np.inf
@@ -32,7 +51,7 @@ def row_peaks(log_tiles, num_rows, padded_rows, num_columns, peaks):
 
 @inline
 def _row_log_probabilities(tile, a, padded_rows, base, columns, out):
-    """out[b] = base + columns[b] + tile[a, b], the padding of the columns included."""
+    """Set out[b] to base + columns[b] + tile[a, b], the padding of the columns included."""
     for first in range(0, columns.size, COLUMNS):
         at = first * padded_rows + a * COLUMNS
         for c in range(COLUMNS):
@@ -41,7 +60,7 @@ def _row_log_probabilities(tile, a, padded_rows, base, columns, out):
 
 @reducing_kernel
 def _exponentials(log_p, out):
-    """out = exp(log_p); returns its sum and that of -p log p."""
+    """Set out to exp(log_p); return its sum and that of -p log p."""
     mass, entropy = 0.0, 0.0
     for b in range(log_p.size):
         p = exp_fast(log_p[b])
@@ -53,8 +72,9 @@ def _exponentials(log_p, out):
 
 @inline
 def _padded_columns(linear, out):
-    """Sums over the column bits; what pads them has no probability, and a finite logarithm (0 * inf is
-    nan).
+    """Sum over the column bits.
+
+    The padding has no probability and a finite logarithm: 0 * inf is nan.
     """
     size = 1 << linear.size
     subset_sums(linear, out[:size])
@@ -101,16 +121,14 @@ def merge_largest(log_probs, states, part_log_probs, part_states):
 
 
 @kernel
-def posterior_sums(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    mean, pairs, entropy, log_probs, states,
-):  # fmt: skip
+def posterior_sums(tiles, mean, pairs, entropy, log_probs, states):
     """Add the states of these tiles to each datum's sums.
 
-    log p(z | x_n) = offset[n] + <linear[n], z> + log_tiles. ``mean`` (N, d) and ``entropy`` (N,) are sums
-    over states; ``pairs`` (N, d, d) too, unless its first axis is empty. ``log_probs`` (N, k) holds the
-    largest so far in descending order, ``states`` their bits. All in the order of the tiles' bits.
+    ``mean`` (N, d) and ``entropy`` (N,) are sums over states; ``pairs`` (N, d, d) too, unless its first axis
+    is empty. ``log_probs`` (N, k) holds the largest so far in descending order, ``states`` their bits. All in
+    the order of the tiles' bits.
     """
+    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     num_latents = linear.shape[1]
     row, column = num_outer, num_outer + num_row_bits
     pairwise = pairs.shape[0] > 0
@@ -182,7 +200,7 @@ def posterior_sums(
 
 @inline
 def _add_inner_pairs(joint, row, column, scratch, row_mass, column_mass, column_bits, pairs):
-    """Second moments within and between row bits and column bits, from their joint masses."""
+    """Add second moments within and between row bits and column bits, from their joint masses."""
     num_rows, num_columns = joint.shape
     row_bits = np.empty(column - row)
     for i in range(column - row):  # row bit i with every row bit and every column bit
@@ -212,14 +230,12 @@ def _add_inner_pairs(joint, row, column, scratch, row_mass, column_mass, column_
 
 
 @kernel
-def sample_states(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    uniforms, taken, cumulative, states,
-):  # fmt: skip
-    """Inverse of the cumulative distribution over states in the order of tiles, rows, columns.
+def sample_states(tiles, uniforms, taken, cumulative, states):
+    """Draw states by the inverse cumulative distribution, in the order of tiles, rows, columns.
 
     ``uniforms`` (N, K) are ascending; taken[n] of them have their state, cumulative[n] is the mass so far.
     """
+    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     num_latents = linear.shape[1]
     row, column = num_outer, num_outer + num_row_bits
     num_rows, num_columns = 1 << num_row_bits, 1 << (num_latents - column)

@@ -1,4 +1,6 @@
-"""Tiles of A(z) = sum_j softplus(eta_j(z)), eta = W z + b, as products: no transcendental function per term.
+"""Tiles of A(z) = sum_j softplus(eta_j(z)) as products: no transcendental function per term.
+
+The logits are eta = W z + b.
 
 A state is split in three groups of bits, z = (outer, row, column). One tile holds all rows and columns of
 one outer state. With alpha_j = b_j + W_j outer + W_j row + s_j and beta_j = W_j column - s_j (s_j centres
@@ -45,8 +47,9 @@ PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3
 
 
 class SoftplusTables(NamedTuple):
-    """What all tiles of one model share; d = outer + row + column bits. Panels are packed as the register
-    tiles read them.
+    """Tables that all tiles of one model share; d = outer + row + column bits.
+
+    Panels are packed as the register tiles read them.
     """
 
     left: Any  # (row panels * D * panel_rows,) float64: exp of the centred row sums
@@ -69,7 +72,7 @@ class SoftplusTables(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """Layout of a float: what splitting off the exponent takes."""
+    """Layout of a float, for splitting off its exponent."""
 
     shift: Any
     bias: Any
@@ -83,7 +86,7 @@ BITS_32 = Bits(np.int32(23), np.int32(127), np.int32((1 << 23) - 1), np.int32(12
 
 @kernel
 def subset_sums(coefficients, out):
-    """out[s] = sum of the coefficients whose bit is set in s."""
+    """Set out[s] to the sum of the coefficients whose bit is set in s."""
     out[0] = 0.0
     for i in range(coefficients.size):
         half = 1 << i
@@ -93,8 +96,9 @@ def subset_sums(coefficients, out):
 
 @kernel
 def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, panel):
-    """Left panel, pixel kinds, blocks [first, last) and linear parts of one tile; returns (blocks,
-    constant, direct pixels).
+    """Write left panel, pixel kinds, blocks [first, last) and linear parts of one tile.
+
+    It returns (blocks, constant, direct pixels).
     """
     num_pixels = tables.bias.size
     rows = tables.panel_rows
@@ -165,7 +169,7 @@ def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, 
 
 @kernel
 def multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, exponent):
-    """mantissa * 2^exponent = product over pixels of left + right."""
+    """Set mantissa * 2^exponent to the product over pixels of left + right."""
     for i in range(mantissa.size):
         mantissa[i] = 1.0
         exponent[i] = 0
@@ -190,7 +194,10 @@ def _split(mantissa, bits, exponent, layout):
 
 @kernel
 def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, layout):
-    """Multiply in the pixels that no product can hold: softplus(eta) = max(eta, 0) + log(1 + exp(-|eta|))."""
+    """Multiply in the pixels that no product can hold.
+
+    softplus(eta) = max(eta, 0) + log(1 + exp(-|eta|)).
+    """
     num_rows, num_columns = 1 << tables.row_linear.size, 1 << tables.column_linear.size
     above = np.zeros(mantissa.size)
     row_sums, column_sums = np.empty(num_rows), np.empty(num_columns)
@@ -216,7 +223,7 @@ def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponen
 
 @inline
 def _split_log(values, scales, powers):
-    """exp(values) = scales * 2^powers, scales in [1, 2)."""
+    """Split exp(values) into scales * 2^powers with scales in [1, 2)."""
     for i in range(values.size):
         power = math.floor(values[i] / LOG_TWO)
         scales[i] = math.exp(values[i] - power * LOG_TWO)
@@ -225,8 +232,9 @@ def _split_log(values, scales, powers):
 
 @kernel
 def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out):
-    """out = exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two; returns the log of that
-    power.
+    """Set out to exp(linear(z)) / (mantissa * 2^exponent) relative to a power of two.
+
+    It returns the log of that power.
     """
     num_rows, num_columns = 1 << row_linear.size, 1 << column_linear.size
     padded_columns = mantissa.size // padded_rows
@@ -260,8 +268,9 @@ def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out
 
 @kernel
 def tile_log_weights(mantissa, exponent, row_linear, column_linear, padded_rows, constant, out):
-    """out = linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile; what pads it is
-    0.
+    """Set out to linear(z) + constant - log(mantissa * 2^exponent), the logarithm of the tile.
+
+    The padding is 0.
     """
     row_log, column_log = np.empty(1 << row_linear.size), np.empty(1 << column_linear.size)
     subset_sums(row_linear, row_log)

@@ -1,4 +1,4 @@
-"""Sums over all states that need q(z) and p(x, z) of each state itself, row by row of tiles in log space."""
+"""Sums over all states that need q(z) and p(x, z) of each state, row by row in log space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEVER = -1e300
 
 @kernel
 def merge_expectations(sums, first_tile, outer_zero, outer_one, values):
-    """values[n] += sum over tiles of q_n(outer bits of the tile) * sums[n, t]."""
+    """Add to values[n] the sum over tiles of q_n(outer bits of the tile) * sums[n, t]."""
     for n in range(values.size):
         for t in range(sums.shape[1]):
             weight = 1.0
@@ -29,7 +29,7 @@ def merge_expectations(sums, first_tile, outer_zero, outer_one, values):
 
 @inline
 def _log_masses(log_zero, log_one, out):
-    """out[s] = log q of every subset of a group of bits."""
+    """Set out[s] to log q of every subset of a group of bits."""
     out[0] = 0.0
     for i in range(log_zero.size):
         half = 1 << i
@@ -40,7 +40,7 @@ def _log_masses(log_zero, log_one, out):
 
 @inline
 def _tables(row, column, linear, log_zero, log_one, rows_p, columns_p, rows_q, columns_q):
-    """The parts of log p and log q that a datum's row bits and column bits give."""
+    """Write the parts of log p and log q that a datum's row bits and column bits give."""
     subset_sums(linear[row:column], rows_p)
     subset_sums(linear[column:], columns_p)
     _log_masses(log_zero[row:column], log_one[row:column], rows_q)
@@ -49,7 +49,7 @@ def _tables(row, column, linear, log_zero, log_one, rows_p, columns_p, rows_q, c
 
 @inline
 def _outer_log_mass(log_zero, log_one, state):
-    """log q of the outer bits of a tile."""
+    """Return log q of the outer bits of a tile."""
     total = 0.0
     for i in range(log_zero.size):
         total += log_one[i] if (state >> i) & 1 else log_zero[i]
@@ -58,7 +58,10 @@ def _outer_log_mass(log_zero, log_one, state):
 
 @inline
 def _outer_linear(linear, state):
-    """The linear function of the outer bits of a tile; a bit that is off adds nothing, whatever it would."""
+    """Return the linear function of a tile's outer bits.
+
+    A bit that is off adds nothing, even if its coefficient is infinite.
+    """
     total = 0.0
     for i in range(linear.size):
         if (state >> i) & 1:
@@ -68,7 +71,7 @@ def _outer_linear(linear, state):
 
 @inline
 def _row_logs(tile, a, padded_rows, base_p, base_q, columns_p, columns_q, log_p, log_q):
-    """log p and log q of the states of one row of a tile."""
+    """Write log p and log q of the states of one row of a tile."""
     for first in range(0, columns_p.size, COLUMNS):
         at = first * padded_rows + a * COLUMNS
         for c in range(min(COLUMNS, columns_p.size - first)):
@@ -78,13 +81,13 @@ def _row_logs(tile, a, padded_rows, base_p, base_q, columns_p, columns_q, log_p,
 
 @inline
 def _finite(log_mass):
-    """Of a state that cannot be, a finite number that no mass is left of: 0 * inf is nan."""
+    """Replace -inf by a finite number that leaves no mass: 0 * inf is nan."""
     return log_mass if log_mass > _NEVER else _NEVER
 
 
 @inline
 def _log_ratio(log_p, log_q):
-    """q (log p - log q): 0 where q is 0, -inf where p alone is."""
+    """Return q (log p - log q): 0 where q is 0, -inf where p alone is."""
     value = exp_fast(log_q) * (_finite(log_p) - _finite(log_q))
     ruled_out = -np.inf if log_q > -np.inf else value
     return ruled_out if log_p == -np.inf else value
@@ -92,9 +95,10 @@ def _log_ratio(log_p, log_q):
 
 @inline
 def _divergence(log_p, log_q, p, q):
-    """p - q - q log(p / q) >= 0: summed over states of two distributions it is KL(q || p), and no term
-    cancels another. +inf where p alone is 0, were q too small for a double. Choices, not branches, so that a
-    row is vectorised.
+    """Return p - q - q log(p / q) >= 0. Summed over two distributions it is KL(q || p).
+
+    No term cancels another. The result is +inf where p alone is 0, even with a q too small for a double.
+    Choices, not branches, so that a row is vectorised.
     """
     y = _finite(log_p) - _finite(log_q)
     # e^y - 1 - y by its series: at |y| = 1/4 the first term left out is below 1e-17 of the sum
@@ -112,6 +116,7 @@ def _divergence(log_p, log_q, p, q):
 
 @reducing_kernel
 def _sum_log_ratios(log_p, log_q):
+    """Return the sum of q (log p - log q) over a row."""
     total = 0.0
     for b in range(log_p.size):
         total += _log_ratio(log_p[b], log_q[b])
@@ -120,13 +125,17 @@ def _sum_log_ratios(log_p, log_q):
 
 @kernel
 def _exponentials(logs, out):
+    """Set out to exp(logs)."""
     for b in range(logs.size):
         out[b] = exp_fast(logs[b])
 
 
 @reducing_kernel
 def _sum_divergences(log_p, log_q, p, q):
-    """Exponentials come first, in loops of their own: a state takes 14 ns, in one loop with the rest 37."""
+    """Return the sum of divergences over a row.
+
+    Exponentials come first, in loops of their own: a state takes 14 ns, in one loop with the rest 37.
+    """
     _exponentials(log_p, p)
     _exponentials(log_q, q)
     total = 0.0
@@ -136,16 +145,15 @@ def _sum_divergences(log_p, log_q, p, q):
 
 
 @kernel
-def state_sums(
-    kind, log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    log_zero, log_one, values,
-):  # fmt: skip
-    """Add to values[n] the sum over the states of these tiles of one function of log p(z) = offset[n] +
-    <linear[n], z> + log_tiles and log q_n(z).
+def state_sums(kind, tiles, log_zero, log_one, values):
+    """Add to values[n] the sum over the states of these tiles of a function of log p and log q.
+
+    log p comes from ``LogTiles``, log q_n from the log probabilities ``log_zero`` and ``log_one`` (N, d).
 
     The function is q log(p / q) (``LOG_RATIO``), p - q - q log(p / q) (``TO_POSTERIOR``) or that of p and q
     exchanged (``FROM_POSTERIOR``). Every state counts, so ``peaks`` and ``negligible`` are not asked.
     """
+    log_tiles, _, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, _ = tiles
     row, column = num_outer, num_outer + num_row_bits
     num_columns = 1 << (linear.shape[1] - column)
     rows_p, rows_q = np.empty(1 << num_row_bits), np.empty(1 << num_row_bits)
@@ -174,7 +182,10 @@ def state_sums(
 
 @kernel
 def _half_log_squares(log_p, log_q, out):
-    """out = log sqrt(p^2 / q), -inf where p is 0 and +inf where q alone is; returns the largest."""
+    """Set out to log sqrt(p^2 / q); return the largest.
+
+    It is -inf where p is 0 and +inf where q alone is.
+    """
     best = -np.inf
     for b in range(log_p.size):
         value = -np.inf if log_p[b] == -np.inf else log_p[b] - 0.5 * log_q[b]
@@ -185,7 +196,7 @@ def _half_log_squares(log_p, log_q, out):
 
 @reducing_kernel
 def _sum_squares(half_logs, largest):
-    """Sum of exp(2 (h - largest)), largest finite."""
+    """Return the sum of exp(2 (h - largest)), ``largest`` finite."""
     total = 0.0
     for b in range(half_logs.size):
         total += exp_fast(2.0 * (half_logs[b] - largest))
@@ -193,16 +204,15 @@ def _sum_squares(half_logs, largest):
 
 
 @kernel
-def square_sums(
-    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible,
-    log_zero, log_one, largest, total,
-):  # fmt: skip
-    """Add the states of these tiles to sum_z p^2 / q = total[n] exp(2 largest[n]), p and q as in
-    ``state_sums``; +inf where q is 0 and p is not.
+def square_sums(tiles, log_zero, log_one, largest, total):
+    """Add the states of these tiles to sum_z p^2 / q = total[n] exp(2 largest[n]).
+
+    p and q are as in ``state_sums``. The sum is +inf where q is 0 and p is not.
 
     In halves, so that the square of what a double holds does not overflow. A row all of whose states
     together are below 2^-60 of the sum so far is passed over.
     """
+    log_tiles, _, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, negligible = tiles
     row, column = num_outer, num_outer + num_row_bits
     num_columns = 1 << (linear.shape[1] - column)
     rows_p, rows_q = np.empty(1 << num_row_bits), np.empty(1 << num_row_bits)
@@ -234,8 +244,9 @@ def square_sums(
 
 @kernel
 def unpack_tiles(tiles, num_row_bits, padded_rows, first_tile, num_tiles, table):
-    """Packed tiles into the rows of ``table``: row index = tile + num_tiles * row of the tile, column index
-    as in the tile.
+    """Unpack tiles into the rows of ``table``.
+
+    The row index is tile + num_tiles * row of the tile, the column index as in the tile.
     """
     for t in range(tiles.shape[0]):
         for a in range(1 << num_row_bits):

@@ -1,4 +1,4 @@
-"""Tiles of logarithms: a table of all states added, pairwise energies, and exponentials of what comes out."""
+"""Tiles of logarithms: tables of states, pairwise energies, and exponentials of both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST = FLUSH_EXPONENT * LOG_TWO
 
 @kernel
 def add_table(table, tile_number, num_outer, num_row_bits, num_column_bits, padded_rows, tile):
-    """tile += table at each state's number, outer bits lowest, then row bits, then column bits."""
+    """Add a table at each state's number: outer bits lowest, then row bits, then column bits."""
     for b in range(1 << num_column_bits):
         at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
         for a in range(1 << num_row_bits):
@@ -27,7 +27,10 @@ def add_table(table, tile_number, num_outer, num_row_bits, num_column_bits, padd
 
 @kernel
 def add_linear(source, row_linear, column_linear, constant, padded_rows, tile):
-    """tile = source + constant + <row_linear, row bits> + <column_linear, column bits>; what pads it is 0."""
+    """Set tile to source + constant + <row_linear, row bits> + <column_linear, column bits>.
+
+    The padding is 0.
+    """
     rows, columns = np.empty(1 << row_linear.size), np.empty(1 << column_linear.size)
     subset_sums(row_linear, rows)
     subset_sums(column_linear, columns)
@@ -41,7 +44,7 @@ def add_linear(source, row_linear, column_linear, constant, padded_rows, tile):
 
 @kernel
 def exponentiate(tile, num_rows, padded_rows, num_columns):
-    """tile = exp(tile - largest), what pads it 0; returns the largest."""
+    """Set tile to exp(tile - largest) with 0 as padding; return the largest."""
     largest = -math.inf
     for b in range(num_columns):
         at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
@@ -60,8 +63,9 @@ def exponentiate(tile, num_rows, padded_rows, num_columns):
 
 @kernel
 def pair_tile(couplings, linear, num_row_bits, padded_rows, tile):
-    """tile = <linear, s> + sum of the couplings between the bits of s = (row bits, column bits); what pads it
-    is 0.
+    """Fill a tile with <linear, s> plus the couplings between the bits of s = (row bits, column bits).
+
+    The padding is 0.
     """
     num_bits = linear.size
     num_rows, num_columns = 1 << num_row_bits, 1 << (num_bits - num_row_bits)
@@ -99,6 +103,6 @@ def pair_tile(couplings, linear, num_row_bits, padded_rows, tile):
 
 @kernel
 def outer_terms(couplings, centre, num_outer, first, linear, constant):
-    """What the outer states ``first`` .. add to the coefficients of inner bits, and to the constant."""
+    """Write the coefficients and constants that outer states ``first`` .. add to inner bits."""
     for t in range(constant.size):
         constant[t] = outer_state(couplings, centre, num_outer, first + t, linear[t])

@@ -1,5 +1,7 @@
-"""What part of each datum's sum has a latent's bit: column masses v * (U E) beside the sums, row masses from
-the transposed tile, and bits from masses.
+"""Parts of each datum's sum in which a latent's bit is set.
+
+Column masses v * (U E) stand beside the sums, row masses come from the transposed tile, and bits come from
+masses.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from fastvi.kernels.jit import inline, kernel
 
 @inline
 def bit_masses(table, scratch, out):
-    """out[i] = sum of the entries whose index has bit i; ``scratch`` is as long as ``table``."""
+    """Set out[i] to the sum of the entries whose index has bit i.
+
+    ``scratch`` is as long as ``table``.
+    """
     size = table.size
     for s in range(size):
         scratch[s] = table[s]
@@ -33,7 +38,7 @@ def bit_masses(table, scratch, out):
 
 @kernel
 def tile_shares(scales, first_tile, outer, base, bound, shares):
-    """bound[n] = largest log scale that datum n has in these tiles; shares[t, n] = exp(scale - bound).
+    """Set bound[n] to datum n's largest log scale in these tiles, shares[t, n] to exp(scale - bound).
 
     ``scales`` (1 or N, T) are the tiles' own, or those of each datum.
     """
@@ -49,8 +54,9 @@ def tile_shares(scales, first_tile, outer, base, bound, shares):
 
 @kernel
 def tile_masses(tiles, left, weights, shares, num_left, padded_left, first_panel, last_panel, sums, masses):
-    """sums[n, t] as ``tile_sums`` gives them; masses += shares[t, n] * weights * (left tile), in the layout
-    of ``weights``.
+    """Write sums[n, t] as ``tile_sums`` does, and add shares[t, n] * weights * (left tile) to ``masses``.
+
+    ``masses`` has the layout of ``weights``.
     """
     weight_panels = tiles.shape[1] // (padded_left * COLUMNS)
     lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
@@ -74,7 +80,10 @@ def tile_masses(tiles, left, weights, shares, num_left, padded_left, first_panel
 
 @kernel
 def transpose_tile(tile, num_rows, padded_rows, num_columns, out):
-    """The same tile packed with columns as rows: (row panels, columns, COLUMNS); what pads it is 0."""
+    """Pack a tile with columns as rows: (row panels, columns, COLUMNS).
+
+    The padding is 0.
+    """
     for i in range(out.size):
         out[i] = 0.0
     for b in range(num_columns):
@@ -85,7 +94,10 @@ def transpose_tile(tile, num_rows, padded_rows, num_columns, out):
 
 @kernel
 def add_bit_masses(masses, num_bits, first_bit, ones):
-    """ones[n, first_bit + i] += mass of the states of one group of bits that have bit i, masses packed."""
+    """Add to ones[n, first_bit + i] the mass of the states of one group of bits that have bit i.
+
+    Masses are packed.
+    """
     size = 1 << num_bits
     panels = -(-size // COLUMNS)
     table, scratch, bits = np.empty(size), np.empty(size), np.empty(num_bits)
@@ -100,7 +112,7 @@ def add_bit_masses(masses, num_bits, first_bit, ones):
 
 @kernel
 def add_outer_masses(sums, shares, first_tile, num_outer, ones):
-    """ones[n, i] += shares * sums of the tiles whose number has bit i."""
+    """Add to ones[n, i] shares * sums of the tiles whose number has bit i."""
     for n in range(ones.shape[0]):
         for t in range(sums.shape[1]):
             mass = shares[t, n] * sums[n, t]
@@ -111,7 +123,7 @@ def add_outer_masses(sums, shares, first_tile, num_outer, ones):
 
 @kernel
 def add_shared_rows(rows, shares, first_bit, ones):
-    """ones[n, first_bit + i] += sum over t of shares[t, n] * rows[n, t, i]."""
+    """Add to ones[n, first_bit + i] the sum over t of shares[t, n] * rows[n, t, i]."""
     for n in range(rows.shape[0]):
         for t in range(rows.shape[1]):
             for i in range(rows.shape[2]):
@@ -120,7 +132,10 @@ def add_shared_rows(rows, shares, first_bit, ones):
 
 @kernel
 def posterior_shares(scales, first_tile, outer, base, weights, shares):
-    """shares[t, n] = weights[n] * exp(scale of the tile in datum n), base already less the evidence."""
+    """Set shares[t, n] to weights[n] * exp(scale of the tile in datum n).
+
+    The evidence is already taken from ``base``.
+    """
     for n in range(base.size):
         row = n if scales.shape[0] > 1 else 0
         for t in range(scales.shape[1]):
@@ -130,7 +145,10 @@ def posterior_shares(scales, first_tile, outer, base, weights, shares):
 
 @kernel
 def add_outer_pairs(sums, ones, shares, first_tile, num_outer, moments):
-    """Pairs of outer bits, and of outer with inner ones: moments += share * sum, share * ones of each row."""
+    """Add pairs of outer bits, and of outer with inner ones, to ``moments``.
+
+    They are share * sum, and share * ones of each row.
+    """
     for n in range(sums.shape[0]):
         for t in range(sums.shape[1]):
             share = shares[t, n]

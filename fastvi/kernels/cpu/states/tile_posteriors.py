@@ -1,4 +1,7 @@
-"""Posteriors summed over data, state by state: Q(z) = sum_n w_n p(z | x_n), a tile at a time.
+"""Posteriors summed over data, a tile at a time: Q(z) = sum_n w_n p(z | x_n).
+
+Q = E * (U^T diag(share) V): a matrix product over data. A gradient needs sums of Q against functions of the
+state that no datum enters.
 
 Q = E * (U^T diag(share) V): a matrix product over data. What a gradient needs of Q are its sums against
 functions of the state that no datum enters.
@@ -26,7 +29,7 @@ _PANEL = DATA_ROWS  # rows of the register tile
 
 @kernel
 def tile_posteriors(tiles, rows, columns, shares, num_rows, padded_rows, num_columns, num_data, out):
-    """out[t, a, b] += tiles[t] * sum over n of shares[t, n] * u_n[a] * v_n[b].
+    """Add tiles[t] * sum over n of shares[t, n] * u_n[a] * v_n[b] to out[t, a, b].
 
     ``rows`` and ``columns`` are packed as ``tile_sums`` reads them; ``out`` is (T, rows, columns), plain.
     """
@@ -71,9 +74,7 @@ def tile_posteriors(tiles, rows, columns, shares, num_rows, padded_rows, num_col
 def add_log_posteriors(
     log_tiles, first_tile, linear, offset, weights, num_outer, num_row_bits, padded_rows, out
 ):
-    """The same in log space, for data that products cannot hold: out += w_n exp(offset + <linear, z> + log
-    tile).
-    """
+    """Add w_n exp(offset + <linear, z> + log tile) to ``out``, for data that products cannot hold."""
     row, column = num_outer, num_outer + num_row_bits
     rows, columns = np.empty(1 << num_row_bits), np.empty(1 << (linear.shape[1] - column))
     for n in range(linear.shape[0]):
@@ -90,7 +91,7 @@ def add_log_posteriors(
 
 @reducing_kernel
 def _slopes_of_rows(q, other_q, right, left, other_left, columns):
-    """columns += q / (1 + left * right) + the same of another row; the sums of both."""
+    """Add q / (1 + left * right) of two rows to ``columns``; return the sums of both."""
     total, other_total = 0.0, 0.0
     for b in range(right.size):
         first, second = 1.0 + left * right[b], 1.0 + other_left * right[b]
@@ -105,7 +106,7 @@ def _slopes_of_rows(q, other_q, right, left, other_left, columns):
 
 @inline
 def _slopes_of_row_direct(q, eta, shift, columns):
-    """The same for a row where exponentials of the parts could leave the range of a double."""
+    """Add the slopes of a row where exponentials of the parts could leave the range of a double."""
     total = 0.0
     for b in range(q.size):
         part = q[b] / (1.0 + exp_fast(-(shift + eta[b])))
@@ -119,7 +120,7 @@ _LARGEST = 170.0  # |log| of a factor: the product of two denominators stays bel
 
 @kernel
 def _rows_that_count(q, negligible, rows):
-    """Rows whose states hold more than ``negligible``; returns how many."""
+    """List rows whose states hold more than ``negligible``; return how many."""
     count = 0
     for a in range(q.shape[0]):
         mass = 0.0
@@ -133,8 +134,9 @@ def _rows_that_count(q, negligible, rows):
 
 @kernel
 def add_slopes(q, first_tile, outer_weights, row_weights, column_weights, bias, negligible, slopes):
-    """slopes[j, i] += sum over z of Q(z) sigmoid(eta_j(z)) z_i; its last column is the sum of Q
-    sigmoid(eta_j).
+    """Add to slopes[j, i] the sum over z of Q(z) sigmoid(eta_j(z)) z_i.
+
+    Its last column is the sum of Q sigmoid(eta_j).
 
     ``q`` (T, rows, columns); latents in the order of bits. Rows of states that hold no more than
     ``negligible`` are passed over.
@@ -200,8 +202,9 @@ def add_slopes(q, first_tile, outer_weights, row_weights, column_weights, bias, 
 
 @kernel
 def add_pair_moments(q, num_row_bits, first_bit, moments):
-    """moments[i, j] += sum over s of q[s] s_i s_j, s = (row bits, column bits), for one tile q (rows,
-    columns).
+    """Add to moments[i, j] the sum over s of q[s] s_i s_j for one tile q (rows, columns).
+
+    s = (row bits, column bits).
     """
     num_rows, num_columns = q.shape
     num_column_bits = moments.shape[0] - first_bit - num_row_bits
@@ -241,7 +244,7 @@ def add_pair_moments(q, num_row_bits, first_bit, moments):
 
 @kernel
 def add_tile_moments(q, first_tile, num_outer, num_row_bits, moments):
-    """The same for tiles q (T, rows, columns), outer bits too; ``moments`` (d, d)."""
+    """Add the second moments of tiles q (T, rows, columns), outer bits too, to ``moments`` (d, d)."""
     bits = np.empty((1, moments.shape[0]))
     size = moments.shape[0]
     inner = np.empty((size, size))

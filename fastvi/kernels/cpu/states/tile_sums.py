@@ -1,5 +1,6 @@
-"""Sums over tiles for a batch of data: u_n^T E v_n for all n, as one matrix product with its dot product
-fused.
+"""Sums over tiles for a batch of data: u_n^T E v_n for all n.
+
+It is one matrix product with its dot product fused.
 
 For datum n, u_n holds a number per row of a tile and v_n one per column; both are products of d/2 factors,
 so they are built by doubling. U E is never stored. Row n's arithmetic does not depend on which data stand
@@ -25,11 +26,11 @@ FLUSH = 2.0**FLUSH_EXPONENT
 
 @inline
 def _pack_rows(zero, one, num_bits, count, at, out):
-    """Products over bits, one[i, r] where bit i of s is set, else zero[i, r], of the data r of one panel, to
-    the places where ``matmul_block`` reads its left panel: (s, r). What stands beyond ``count`` data is 0.
+    """Pack products over bits of the data of one panel where ``matmul_block`` reads its left panel.
 
-    Built by doubling in that layout, a vector of data at a time: 1.0 against 3.3 ns a number when each
-    datum's table was made on its own and then spread.
+    A bit that is set in s gives one[i, r], else zero[i, r], for datum r. The layout is (s, r). Beyond
+    ``count`` data it is 0. Built by doubling in that layout, a vector of data at a time: 1.0 against 3.3 ns a
+    number when each datum's table was made on its own and then spread.
     """
     # slices, since LLVM vectorises what it can prove not to count from an array's end
     table = out[at : at + (DATA_ROWS << num_bits)]
@@ -49,8 +50,9 @@ def _pack_rows(zero, one, num_bits, count, at, out):
 
 @inline
 def _pack_columns(zero, one, first_bit, num_bits, r, start, table, at, out):
-    """The same products over later bits, times ``start``, of datum r to the places where ``matmul_block``
-    reads its weights: (panel of s, r, s).
+    """Pack products over later bits, times ``start``, of datum r where ``matmul_block`` reads its weights.
+
+    The layout is (panel of s, r, s).
     """
     table[0] = start
     for i in range(num_bits):
@@ -70,8 +72,9 @@ def _pack_columns(zero, one, first_bit, num_bits, r, start, table, at, out):
 
 @kernel
 def exponential_factors(linear, if_zero, if_one, scales):
-    """exp(linear * bit) of each bit relative to the larger of its two values, and the log of the product of
-    those.
+    """Take exp(linear * bit) of each bit relative to the larger of its two values.
+
+    ``scales`` are the logs of the product of those.
     """
     for n in range(linear.shape[0]):
         scale = 0.0
@@ -85,8 +88,9 @@ def exponential_factors(linear, if_zero, if_one, scales):
 
 @kernel
 def pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns):
-    """Tables over row bits and over column bits of data (N, bits) whose numbers are products over bits, of
-    if_one where a bit is set, else of if_zero.
+    """Pack tables over row bits and over column bits of data (N, bits).
+
+    Their numbers are products over bits, of if_one where a bit is set, else of if_zero.
     """
     num_data, num_bits = if_one.shape
     table = np.empty(column_panels * COLUMNS)
@@ -107,7 +111,7 @@ def pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns):
 
 @inline
 def store_lane_sums(lanes, first_panel, t, out):
-    """out[n, t] = sum of the lanes of datum n, the data beginning with ``first_panel``."""
+    """Set out[n, t] to the sum of the lanes of datum n, the data beginning with ``first_panel``."""
     for i in range(lanes.size // LANES):
         total = 0.0
         for lane in range(LANES):
@@ -117,8 +121,9 @@ def store_lane_sums(lanes, first_panel, t, out):
 
 @kernel
 def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_panel, out):
-    """out[n, t] = sum over a, b of u_n[a] tiles[t, a, b] v_n[b] for the data of panels first_panel ..
-    last_panel - 1.
+    """Set out[n, t] to the sum over a, b of u_n[a] tiles[t, a, b] v_n[b].
+
+    The data are those of panels first_panel .. last_panel - 1.
     """
     column_panels = tiles.shape[1] // (padded_rows * COLUMNS)
     lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
@@ -145,8 +150,9 @@ def shared_tile_sums(
     tile, inner, inner_low, outer, outer_low, first, last, num_row_bits, padded_rows, totals, scales,
     scales_low,
 ):  # fmt: skip
-    """Sums of rows ``first`` .. ``last`` - 1 over one tile (1, size), and the logs of what they were divided
-    by, in two words.
+    """Sum rows ``first`` .. ``last`` - 1 over one tile (1, size).
+
+    ``scales`` are the logs of the numbers that sums were divided by, in two words.
 
     Row k is datum k // T with outer state k % T of ``outer`` (T, inner bits): its coefficients are the sum of
     theirs. One call for many rows: what Python does between kernels was a tenth of the time.

@@ -1,4 +1,4 @@
-"""Loops over states around a function that the caller wrote, and the log-sum-exp of what it returned."""
+"""Loops over states around a user's function, and the log-sum-exp of its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEVER = -1e5  # its exponential is 0
 
 @inline
 def _peak(values):
-    """The largest value, and whether one is NaN or +inf."""
+    """Return the largest value, and whether one is NaN or +inf."""
     best, good = -math.inf, True
     for s in range(values.size):
         good &= values[s] < math.inf
@@ -29,7 +29,7 @@ def _peak(values):
 
 @reducing_kernel
 def _exponentials(values, largest, cut):
-    """values = exp(values - largest), 0 below exp(cut); their sum."""
+    """Set values to exp(values - largest), 0 below exp(cut); return their sum."""
     total = 0.0
     for s in range(values.size):
         below = values[s] - largest
@@ -75,7 +75,10 @@ def add_logs(values, first, latents, cut, n, largest, total, ones):
 
 @kernel
 def add_rows_of_logs(table, tile_states, first, latents, cut, begin, end, largest, total, ones):
-    """The same for rows ``begin`` .. of a table (N, whole tiles of states), which is left as it was."""
+    """Add rows ``begin`` .. of a table (N, whole tiles of states) to the running sums as ``add_logs`` does.
+
+    The table is left as it was.
+    """
     values = np.empty(tile_states)
     for n in range(begin, end):
         for start in range(0, table.shape[1], tile_states):
@@ -86,7 +89,7 @@ def add_rows_of_logs(table, tile_states, first, latents, cut, begin, end, larges
 
 @lru_cache(maxsize=64)
 def user_loops(fn: Any) -> tuple[Any, Any]:
-    """``fill`` and ``add_sums`` for fn(x_n, z), compiled at their first calls.
+    """Return ``fill`` and ``add_sums`` for fn(x_n, z), compiled at their first calls.
 
     What is compiled depends on the caller's function, so it is not kept on disk, where a changed function
     could not be told from the old one.
@@ -95,7 +98,7 @@ def user_loops(fn: Any) -> tuple[Any, Any]:
 
     @numba.njit(nogil=True, error_model="numpy")
     def fill(x_n, first, latents, out):
-        """out[s] = fn(x_n, z), bit i of first + s at z[latents[i]]."""
+        """Set out[s] to fn(x_n, z), with bit i of first + s at z[latents[i]]."""
         z = np.empty(latents.size)
         for i in range(latents.size):
             z[latents[i]] = (first >> i) & 1

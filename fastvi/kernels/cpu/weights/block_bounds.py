@@ -24,7 +24,10 @@ _SPREAD = 600.0
 
 @inline
 def _ends(row, lanes):
-    """The largest entry and the smallest that is not -inf, lane by lane; (-inf, inf) of -inf alone."""
+    """Return the largest entry and the smallest that is not -inf, lane by lane.
+
+    They are (-inf, inf) for -inf alone.
+    """
     for c in range(LANES):
         lanes[c], lanes[LANES + c] = -math.inf, math.inf
     panels = row.size // LANES
@@ -48,13 +51,14 @@ def _ends(row, lanes):
 
 @inline
 def _weights(row, first, count, shift, out):
-    """exp(row[first : first + count] - shift)."""
+    """Set out to exp(row[first : first + count] - shift)."""
     for i in range(count):
         out[i] = exp_of_negative(np.float64(row[first + i]) - shift)
 
 
 @reducing_kernel
 def _sum(values, first, count):
+    """Return the sum of ``count`` values."""
     total = 0.0
     for i in range(count):
         total += values[first + i]
@@ -63,6 +67,7 @@ def _sum(values, first, count):
 
 @reducing_kernel
 def _sum_log(values, count):
+    """Return the sum of the logs of ``count`` values."""
     total = 0.0
     for i in range(count):
         total += log_fast(values[i])
@@ -71,7 +76,7 @@ def _sum_log(values, count):
 
 @inline
 def _means_of_blocks(weights, count, size, partial, filled, means):
-    """Go on with blocks of ``size``: the means of those that are completed to ``means``.
+    """Go on with blocks of ``size`` and write the means of completed ones to ``means``.
 
     ``partial`` is the sum of the ``filled`` entries of the block that has begun. Returns both, and how many
     blocks were completed.
@@ -91,6 +96,7 @@ def _means_of_blocks(weights, count, size, partial, filled, means):
 
 @inline
 def _near_bounds(row, shift, sizes, partial, filled, weights, means, out):
+    """Bound a row whose weights are normal numbers relative to ``shift``, for all sizes at once."""
     for s in range(sizes.size):
         partial[s], filled[s], out[s] = 0.0, 0, 0.0
     for first in range(0, row.size, _CHUNK):
@@ -108,6 +114,7 @@ def _near_bounds(row, shift, sizes, partial, filled, weights, means, out):
 
 @inline
 def _far_bound(row, size, lanes):
+    """Return the bound of a row block by block, each relative to its own largest weight."""
     bounds, num_blocks = 0.0, row.size // size
     for block in range(num_blocks):
         first = block * size
@@ -120,7 +127,7 @@ def _far_bound(row, size, lanes):
 
 @kernel
 def mean_block_bounds(log_w, sizes, out):
-    """out[n, s]: log mean exp of each whole block of sizes[s] entries of row n, averaged over the blocks."""
+    """Set out[n, s] to the log mean exp of whole blocks of sizes[s] entries, averaged over row n."""
     lanes = np.empty(2 * LANES)
     partial, filled = np.empty(sizes.size), np.empty(sizes.size, np.int64)
     weights, means = np.empty(_CHUNK), np.empty(_CHUNK)

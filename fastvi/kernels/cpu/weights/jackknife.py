@@ -24,7 +24,7 @@ from fastvi.kernels.scalar import exp_of_negative, log_add_exp
 
 @inline
 def _position(row, value):
-    """Of the first entry that is ``value``."""
+    """Return the position of the first entry that is ``value``."""
     for i in range(row.size):
         if np.float64(row[i]) == value:
             return i
@@ -33,7 +33,7 @@ def _position(row, value):
 
 @inline
 def _log_total(row, first, last, lanes):
-    """log of the sum of the weights row[first:last], which are no NaN."""
+    """Return the log of the sum of the weights row[first:last], which are no NaN."""
     largest, total, _ = segment_sums(row, first, last, lanes)
     # math.log(0) is an error in plain Python
     return largest + math.log(total) if total > 0.0 else -math.inf
@@ -41,7 +41,7 @@ def _log_total(row, first, last, lanes):
 
 @reducing_kernel
 def _sum_log1p(row, first, last, shift, total):
-    """Sum of log(1 - w / total)."""
+    """Return the sum of log(1 - w / total)."""
     logs = 0.0
     for i in range(last - first):
         logs += log1p_fast(-exp_of_negative(np.float64(row[first + i]) - shift) / total)
@@ -50,7 +50,9 @@ def _sum_log1p(row, first, last, shift, total):
 
 @kernel
 def jackknife_bounds(log_w, out):
-    """The jackknife of each row of (N, K), K >= 2; -inf where all weights are 0, inf where all but one are.
+    """Set out[n] to the jackknife of row n of (N, K), K >= 2.
+
+    It is -inf where all weights are 0, inf where all but one are.
 
     NaN and +inf make it NaN.
     """

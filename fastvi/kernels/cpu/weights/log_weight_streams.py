@@ -51,7 +51,9 @@ def add_sums(largest, total, squares, more_largest, more_total, more_squares):
 
 @kernel
 def collect_largest(log_w, lengths, highest, kept, values, filled, lowest):
-    """Take log_w[n, :lengths[n]], of which ``highest[n]`` is at least the largest, into the ``kept`` largest.
+    """Take log_w[n, :lengths[n]] into the ``kept`` largest of stream n.
+
+    ``highest[n]`` is at least the largest of them.
 
     Rows of ``values`` have room for all that is offered, or for more than ``kept`` entries.
     """
@@ -76,7 +78,7 @@ def collect_largest(log_w, lengths, highest, kept, values, filled, lowest):
 
 @kernel
 def pareto_k_streams(values, filled, num_samples, tail_size, out):
-    """k of each stream from its M + 1 largest entries, M at most ``tail_size``."""
+    """Set out[n] to k of stream n from its M + 1 largest entries, M at most ``tail_size``."""
     kept = min(min(tail_length(num_samples), tail_size) + 1, num_samples)
     size = buffer_size(kept)
     largest, where, excess = np.empty(size), np.empty(size, np.int64), np.empty(kept)

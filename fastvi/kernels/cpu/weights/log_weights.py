@@ -22,7 +22,10 @@ LANES = 16
 
 @inline
 def _block_max(block, largest, lanes):
-    """The largest of ``largest`` and the block, lane by lane: a single running maximum does not vectorise."""
+    """Return the largest of ``largest`` and the block.
+
+    Lane by lane, as a single running maximum does not vectorise.
+    """
     for c in range(LANES):
         lanes[c] = largest
     panels = block.size // LANES
@@ -40,7 +43,7 @@ def _block_max(block, largest, lanes):
 
 @reducing_kernel
 def _block_sums(block, shift):
-    """Sums of w and w^2 for w = exp(block - shift).
+    """Return the sums of w and w^2 for w = exp(block - shift).
 
     The loop begins at 0: from an unknown start, an index could be negative, and Numba's wrapping of those
     makes gathers.
@@ -55,7 +58,9 @@ def _block_sums(block, shift):
 
 @inline
 def segment_sums(row, first, last, lanes):
-    """(largest, sum of w, sum of w^2) for w = exp(row[first:last] - largest); (-inf, 0, 0) if all are -inf.
+    """Return (largest, sum of w, sum of w^2) for w = exp(row[first:last] - largest).
+
+    The result is (-inf, 0, 0) if all are -inf.
 
     ``lanes`` is scratch of LANES float64.
     """
@@ -77,7 +82,9 @@ def segment_sums(row, first, last, lanes):
 
 @kernel
 def weight_sums(log_w, largest, total, squares):
-    """Per row of (N, K): the largest log weight, and the sums of w and w^2 for w = exp(log_w - largest).
+    """Write each row's largest log weight and the sums of w and w^2 for w = exp(log_w - largest).
+
+    ``log_w`` is (N, K).
 
     From these: log mean = largest + log(total / K), effective sample size = total^2 / squares, the largest
     weight's share = 1 / total (the largest weight is 1 here), and squared relative error of the mean =

@@ -34,24 +34,25 @@ _LOWEST_REACH = -1.329227995784916e36  # -2^120
 
 @inline
 def grid_size(num):
-    """Points of the fit's grid for a tail of ``num``."""
+    """Return the number of points of the fit's grid for a tail of ``num``."""
     return _GRID + int(math.sqrt(num))
 
 
 @inline
 def buffer_size(kept):
-    """Room for :func:`largest_entries` to collect in before it cuts."""
+    """Return the room that :func:`largest_entries` needs to collect in before it cuts."""
     return 3 * kept
 
 
 @inline
 def tail_length(num):
-    """M = ceil(min(K / 5, 3 sqrt(K))); the two meet at K = 225."""
+    """Return M = ceil(min(K / 5, 3 sqrt(K))). The two meet at K = 225."""
     return (num + 4) // 5 if num <= 225 else math.ceil(3.0 * math.sqrt(num))
 
 
 @inline
 def _swap(values, where, a, b):
+    """Exchange two entries and their positions."""
     values[a], values[b] = values[b], values[a]
     where[a], where[b] = where[b], where[a]
 
@@ -82,7 +83,7 @@ def _select(values, where, filled, kept):
 
 @inline
 def _sort(values, where, size):
-    """Ascending, equal values by position (Shell 1959, gaps of Knuth: short, no slow case here)."""
+    """Sort ascending, equal values by position (Shell 1959, gaps of Knuth: short, no slow case here)."""
     gap = 1
     while gap < size // 3:
         gap = 3 * gap + 1
@@ -100,7 +101,7 @@ def _sort(values, where, size):
 
 @inline
 def _guess(row, kept, values, where):
-    """From every 16th entry, a number that more than ``kept`` entries exceed, most likely, and few more."""
+    """Guess from every 16th entry a number that more than ``kept`` entries exceed, and few more."""
     size = row.size // _STRIDE
     expected = kept / _STRIDE
     rank = int(expected + 4.0 * math.sqrt(expected)) + 1  # four standard deviations of a binomial count
@@ -114,7 +115,7 @@ def _guess(row, kept, values, where):
 
 @inline
 def largest_entries(row, kept, values, where):
-    """The ``kept`` largest entries of a row, ascending, to values[:kept]; positions to where[:kept].
+    """Write the ``kept`` largest entries of a row, ascending, to values[:kept]; positions to where[:kept].
 
     ``values`` and ``where`` hold more than ``kept`` entries (see :func:`buffer_size`). Entries above the
     smallest that is still in are collected; a full buffer is cut to the largest. (A heap of 301 in place of
@@ -143,13 +144,14 @@ def largest_entries(row, kept, values, where):
 
 @inline
 def log1p_fast(t):
+    """Return log(1 + t)."""
     rounded = 1.0 + t
     return log_fast(rounded) + (t - (rounded - 1.0)) / rounded
 
 
 @reducing_kernel
 def _sum_log1p(excess, b, first):
-    """Sum of log(1 - b * excess) from entry ``first`` on."""
+    """Return the sum of log(1 - b * excess) from entry ``first`` on."""
     total = 0.0
     for i in range(excess.size - first):
         total += log1p_fast(-b * excess[first + i])
@@ -158,7 +160,10 @@ def _sum_log1p(excess, b, first):
 
 @reducing_kernel
 def _sum_log_of_products(excess, b):
-    """The same of the first entries, a multiple of eight, with one logarithm for eight factors."""
+    """Return the sum of log(1 - b * excess) with one logarithm for eight factors.
+
+    The number of entries is a multiple of eight.
+    """
     total, step = 0.0, excess.size // _FACTORS
     for i in range(step):
         product = 1.0
@@ -170,7 +175,7 @@ def _sum_log_of_products(excess, b):
 
 @inline
 def _mean_log1p(excess, b, mean):
-    """Mean of log(1 - b * excess) for ascending excesses of that ``mean``.
+    """Return the mean of log(1 - b * excess) for ascending excesses of that ``mean``.
 
     Eight factors of less than 2^120 stay within the doubles, and none that is not 0 is below 2^-53. Products
     lose digits where b * excess is small: 1 - b * excess is good to 2^-53, and the mean of its logarithm is
@@ -186,13 +191,16 @@ def _mean_log1p(excess, b, mean):
 
 @inline
 def _log_likelihood_scale(shape, b, mean):
-    """log(-b / k); 1 / mean is its limit at b = 0, where the distribution is exponential."""
+    """Return log(-b / k); 1 / mean is its limit at b = 0, where the distribution is exponential."""
     return math.log(-b / shape) if b != 0.0 and shape != 0.0 else -math.log(mean)
 
 
 @inline
 def fit_generalised_pareto(excess, grid, weights):
-    """(k, sigma) of ascending positive excesses; (inf, nan) where the fit overflows. The rest is scratch."""
+    """Return (k, sigma) of ascending positive excesses, (inf, nan) where the fit overflows.
+
+    The rest is scratch.
+    """
     num, points = excess.size, grid.size
     quartile = excess[int(num / 4 + 0.5) - 1]
     if not quartile > 0.0:
@@ -228,7 +236,7 @@ def fit_generalised_pareto(excess, grid, weights):
 
 @inline
 def pareto_k_of_tail(values, excess, grid, weights):
-    """(k, sigma, cutoff, first) of the M + 1 largest log weights of a row, in ascending order.
+    """Return (k, sigma, cutoff, first) of the M + 1 largest log weights of a row, in ascending order.
 
     values[0] is the cutoff and values[first:] the tail; sigma and ``cutoff`` (a log) are relative to the
     largest weight. Entries equal to the cutoff are not in the tail, so that k does not depend on the order of
@@ -256,7 +264,7 @@ def pareto_k_of_tail(values, excess, grid, weights):
 
 @kernel
 def pareto_k_rows(log_w, out):
-    """k of each row of (N, K) log weights."""
+    """Set out[n] to k of row n of (N, K) log weights."""
     kept = min(tail_length(log_w.shape[1]) + 1, log_w.shape[1])
     values, where, excess = np.empty(buffer_size(kept)), np.empty(buffer_size(kept), np.int64), np.empty(kept)
     grid, weights = np.empty(grid_size(kept)), np.empty(grid_size(kept))
@@ -267,6 +275,7 @@ def pareto_k_rows(log_w, out):
 
 @inline
 def _quantile(p, k, sigma):
+    """Return a quantile of the generalised Pareto distribution."""
     if k == 0.0:
         return -sigma * math.log1p(-p)
     power = -k * math.log1p(-p)

@@ -19,6 +19,7 @@ from fastvi.kernels.scalar import exp_of_negative
 
 @reducing_kernel
 def _mean_difference(row, anchor):
+    """Return the mean of log w - anchor."""
     total = 0.0
     for i in range(row.size):
         total += np.float64(row[i]) - anchor
@@ -27,6 +28,7 @@ def _mean_difference(row, anchor):
 
 @reducing_kernel
 def _mean_exp(row, anchor, power):
+    """Return the mean of exp(power (log w - anchor))."""
     total = 0.0
     for i in range(row.size):
         total += exp_of_negative(power * (np.float64(row[i]) - anchor))
@@ -35,6 +37,7 @@ def _mean_exp(row, anchor, power):
 
 @reducing_kernel
 def _mean_expm1(row, anchor, power):
+    """Return the mean of expm1(power (log w - anchor))."""
     total = 0.0
     for i in range(row.size):
         total += math.expm1(power * (np.float64(row[i]) - anchor))
@@ -43,7 +46,7 @@ def _mean_expm1(row, anchor, power):
 
 @kernel
 def log_power_means(log_w, power, largest, smallest, out):
-    """log(mean w^power) / power of each row of (N, K), the mean of log w for power 0.
+    """Set out[n] to log(mean w^power) / power of row n of (N, K), the mean of log w for power 0.
 
     ``largest`` and ``smallest`` (N,) are those of the rows; no entry is NaN or +inf, and ``power`` is finite.
     """

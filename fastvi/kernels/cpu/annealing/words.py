@@ -1,4 +1,4 @@
-"""The random numbers of annealed importance sampling, as pure functions of (seed, datum, chain, step).
+"""Random numbers of annealed importance sampling, functions of (seed, datum, chain, step).
 
 The key of the generator is the seed, the counter (block, step, chain, datum). All blocks have bit 29 set and
 bits 30 and 28 clear, so that nothing is shared with ``draws``, ``normal_draws`` (bit 30) and
@@ -24,6 +24,8 @@ Limits: fewer than 2^24 units; datum, chain and step < 2^32.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastvi.kernels.cpu.random.draw_words import LANES, NUM_WORDS, draw_words
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.philox import philox
@@ -36,43 +38,101 @@ _SECOND_WORDS = 1 << 31
 TWO_32 = 4294967296.0
 
 
+class Counter(NamedTuple):
+    """Generator's counter and key of one chain at one step. Units differ in the block's low bits."""
+
+    tag: int
+    step: int
+    chain: int
+    datum: int
+    key_low: int
+    key_high: int
+
+
+class Walk(NamedTuple):
+    """Places first_place ... last_place - 1 that rows of chains pass, and the key of their draws.
+
+    Row r is chain (first + r) % num_chains of datum (first + r) // num_chains. Place 0 draws the state. Place
+    k weighs it for temperature k / num_steps and moves it there; the last place does not move. With the bit
+    REVERSED in ``tag`` states are given. Then place k weighs them for step s = num_steps + 1 - k and moves
+    them at the temperature before it; the last place does not move.
+    """
+
+    first_place: int
+    last_place: int
+    num_steps: int
+    num_chains: int
+    first: int
+    tag: int
+    key_low: int
+    key_high: int
+
+
 @inline
-def fill_words(out, tag, step, chain, datum, key_low, key_high):
-    """The words of all units; ``out`` holds a multiple of NUM_WORDS."""
+def counter_at_start(walk, r):
+    """Counter of row ``r`` at step 0."""
+    row = walk.first + r
+    return Counter(walk.tag, 0, row % walk.num_chains, row // walk.num_chains, walk.key_low, walk.key_high)
+
+
+@inline
+def counter_at(step, start):
+    """Counter of the chain of ``start`` at another step: no division, as many steps are short."""
+    return Counter(start.tag, step, start.chain, start.datum, start.key_low, start.key_high)
+
+
+@inline
+def fill_words(out, counter):
+    """Write the words of all units to ``out``, whose size is a multiple of NUM_WORDS."""
     for at in range(0, out.size, NUM_WORDS):
-        draw_words(out, at, tag | (at >> 2), step, chain, datum, key_low, key_high)
+        draw_words(
+            out, at, counter.tag | (at >> 2), counter.step, counter.chain, counter.datum, counter.key_low,
+            counter.key_high,
+        )  # fmt: skip
 
 
 @inline
-def settled(margin, unit, tag, step, chain, datum, key_low, key_high):
-    """Whether the unit is on, for 0 < margin < 1: the low half of u decides."""
-    block = tag | _SECOND_WORDS | (unit // NUM_WORDS * LANES + unit % LANES)
-    w0, w1, w2, w3 = philox(block, step, chain, datum, key_low, key_high)
+def settled(margin, unit, counter):
+    """Tell by the low half of u whether the unit is on, for 0 < margin < 1."""
+    block = counter.tag | _SECOND_WORDS | (unit // NUM_WORDS * LANES + unit % LANES)
+    w0, w1, w2, w3 = philox(
+        block, counter.step, counter.chain, counter.datum, counter.key_low, counter.key_high
+    )
     which = unit % NUM_WORDS // LANES
     word = (w0 if which == 0 else w1) if which < 2 else (w2 if which == 2 else w3)
     return word < margin * TWO_32
 
 
 @inline
-def is_on(logit, word, unit, tag, step, chain, datum, key_low, key_high):
-    """Whether a unit with these log odds is on; at infinite ones too."""
+def is_on(logit, word, unit, counter):
+    """Tell whether a unit with these log odds is on. They may be infinite."""
     margin = TWO_32 / (1.0 + exp_fast(-logit)) - word
     if 0.0 < margin < 1.0:
-        return settled(margin, unit, tag, step, chain, datum, key_low, key_high)
+        return settled(margin, unit, counter)
     return margin >= 1.0
 
 
 @inline
+def draw_units(base, counter, words, z):
+    """Draw the first state ``z`` (d,) of a chain: independent units with log odds ``base`` (d,)."""
+    fill_words(words, counter)
+    for i in range(base.size):
+        z[i] = 1 if is_on(base[i], words[i], i, counter) else 0
+
+
+@inline
 def _signed_tail(high, low):
-    """A tail probability in (0, 1/2] with the sign that the normal number is to have."""
+    """Return a tail probability in (0, 1/2] with the sign that the normal number is to have."""
     tail = (float((high << 21) | (low >> 11)) + 0.5) * (1.0 / 18014398509481984.0)
     return tail if low & 1 == 0 else -tail
 
 
 @kernel
 def trajectory_numbers(tag, step, first, num_chains, key_low, key_high, tails, uniforms):
-    """For row r, chain (first + r) % num_chains of datum (first + r) // num_chains: tails (rows, d) of
-    momenta, and multiples of 2^-53 in [0, 1) (rows, 2) that accept and vary the step size.
+    """Write the random numbers of trajectories: tails (rows, d) of momenta, and uniforms (rows, 2).
+
+    Row r is chain (first + r) % num_chains of datum (first + r) // num_chains. Uniforms are multiples of
+    2^-53 in [0, 1). They accept a trajectory and vary its step size.
     """
     for r in range(tails.shape[0]):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains

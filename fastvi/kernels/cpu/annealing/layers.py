@@ -1,13 +1,13 @@
 """Annealed importance sampling of restricted Boltzmann machines: sums over layers, draws and weights.
 
-The random numbers are those of ``annealing_words`` with the layer, VISIBLE or HIDDEN, in the datum's place.
+The random numbers are those of ``words.py`` with the layer, VISIBLE or HIDDEN, in the datum's place.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.annealing_words import TWO_32, fill_words, settled
+from fastvi.kernels.cpu.annealing.words import TWO_32, Counter, fill_words, settled
 from fastvi.kernels.cpu.dense.picked_rows import WIDTH, add_picked_rows
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
@@ -20,10 +20,11 @@ _FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
 
 @kernel
 def sum_layer(tiles, rows, counts, fields):
-    """fields[n] = sum of the first counts[n] rows rows[n] of a matrix packed in ``tiles``.
+    """Sum rows of a matrix for each chain: the first counts[n] of rows[n] to fields[n].
 
-    ``tiles`` (T, num_rows, WIDTH), ``rows`` (chains, num_rows) ascending int32, ``fields`` (chains, T *
-    WIDTH). _ROWS rows of a tile stay in the first-level cache while all chains pass over them.
+    The matrix is packed in ``tiles`` (T, num_rows, WIDTH). ``rows`` (chains, num_rows) are ascending int32,
+    ``fields`` is (chains, T * WIDTH). _ROWS rows of a tile stay in the first-level cache while all chains
+    pass over them.
     """
     num_chains, num_rows = rows.shape
     num_blocks = -(-num_rows // _ROWS)
@@ -47,8 +48,9 @@ def sum_layer(tiles, rows, counts, fields):
 
 @reducing_kernel
 def _weigh(field, bias, before, beta):
-    """sum_k softplus(beta a_k) - softplus(before a_k), a = field + bias; ``field`` becomes the chances
-    sigmoid(beta a_k) 2^32.
+    """Return sum_k softplus(beta a_k) - softplus(before a_k) with a = field + bias.
+
+    ``field`` becomes the chances sigmoid(beta a_k) 2^32.
     """
     total = 0.0
     for first in range(0, bias.size, _FACTORS):
@@ -67,14 +69,17 @@ def _weigh(field, bias, before, beta):
 
 @kernel
 def weigh_chains(fields, bias, before, beta, log_w):
-    """Add the step's log weights to ``log_w``; ``fields`` become the hidden units' chances, times 2^32."""
+    """Add the step's log weights to ``log_w`` and turn ``fields`` into the hidden units' chances.
+
+    Chances are probabilities times 2^32.
+    """
     for n in range(log_w.size):
         log_w[n] += _weigh(fields[n], bias, before, beta)
 
 
 @kernel
 def visible_chances(fields, bias, beta):
-    """fields[n, j] becomes sigmoid(bias_j + beta fields[n, j]) 2^32."""
+    """Turn fields[n, j] into the chances sigmoid(bias_j + beta fields[n, j]) 2^32."""
     for n in range(fields.shape[0]):
         field = fields[n]
         for j in range(bias.size):
@@ -83,8 +88,9 @@ def visible_chances(fields, bias, beta):
 
 @inline
 def _subtract_words(chances, words):
-    """``words`` become margins: at least 1 where the unit is on, at most 0 where it is off. The number of
-    others is returned.
+    """Turn ``words`` into margins and return how many leave a unit open.
+
+    A margin is at least 1 where the unit is on, at most 0 where it is off.
     """
     undecided = 0
     for j in range(chances.size):
@@ -96,16 +102,15 @@ def _subtract_words(chances, words):
 
 @kernel
 def draw_layer(chances, num_units, tag, layer, step, first_chain, key_low, key_high, rows, counts):
-    """Draw units that are on with chances[n, j] / 2^32: their numbers to rows[n], how many to counts[n]."""
+    """Draw units that are on with chances[n, j] / 2^32: numbers to rows[n], how many to counts[n]."""
     words = np.empty(-(-num_units // NUM_WORDS) * NUM_WORDS)
     for n in range(counts.size):
-        chain = first_chain + n
-        fill_words(words, tag, step, chain, layer, key_low, key_high)
+        counter = Counter(tag, step, first_chain + n, layer, key_low, key_high)
+        fill_words(words, counter)
         if _subtract_words(chances[n, :num_units], words) > 0:
             for j in range(num_units):
                 if 0.0 < words[j] < 1.0:
-                    on = settled(words[j], j, tag, step, chain, layer, key_low, key_high)
-                    words[j] = 1.0 if on else 0.0
+                    words[j] = 1.0 if settled(words[j], j, counter) else 0.0
         row, count = rows[n], 0
         for j in range(num_units):  # without a branch: it is written over where the unit is off
             row[count] = j

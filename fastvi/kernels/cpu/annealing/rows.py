@@ -1,4 +1,7 @@
-"""Rows of chains whose log joint is made elsewhere, a row a chain: draws of units, log p(x | z), squares."""
+"""Rows of chains whose log joint is made elsewhere: draws of units, log p(x | z), squares.
+
+A row is a chain.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.annealing_words import fill_words, is_on
+from fastvi.kernels.cpu.annealing.words import Counter, draw_units, fill_words, is_on
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 from fastvi.kernels.jit import kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -16,28 +19,27 @@ _FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
 
 @kernel
 def draw_rows(base, tag, first, num_chains, key_low, key_high, z):
-    """First states z (rows, d) of chains, units on with log odds base (rows, d)."""
+    """Draw first states z (rows, d) of chains, with log odds ``base`` (rows, d)."""
     num_rows, size = z.shape
     words = np.empty(-(-size // NUM_WORDS) * NUM_WORDS)
     for r in range(num_rows):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        fill_words(words, tag, 0, chain, datum, key_low, key_high)
-        for i in range(size):
-            z[r, i] = 1 if is_on(base[r, i], words[i], i, tag, 0, chain, datum, key_low, key_high) else 0
+        draw_units(base[r], Counter(tag, 0, chain, datum, key_low, key_high), words, z[r])
 
 
 @kernel
 def fill_row_words(tag, step, first, num_chains, key_low, key_high, words):
-    """words (rows, a multiple of NUM_WORDS) of all units for a step."""
+    """Write the random words of all units for a step to ``words`` (rows, a multiple of NUM_WORDS)."""
     for r in range(words.shape[0]):
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        fill_words(words[r], tag, step, chain, datum, key_low, key_high)
+        fill_words(words[r], Counter(tag, step, chain, datum, key_low, key_high))
 
 
 @kernel
 def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, key_high, flipped, value, z):
-    """Draw ``unit`` of every row given all others; ``value`` (rows,) is log p(x, z), ``flipped`` the same
-    with the unit's other value.
+    """Draw ``unit`` of every row given all others.
+
+    ``value`` (rows,) is log p(x, z); ``flipped`` is log p(x, z) with the unit's other value.
     """
     for r in range(value.size):
         gain = flipped[r] - value[r] if z[r, unit] == 0 else value[r] - flipped[r]
@@ -45,7 +47,7 @@ def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, 
             continue  # both are impossible
         logit = base[r, unit] + beta * (gain - base[r, unit])
         datum, chain = (first + r) // num_chains, (first + r) % num_chains
-        drawn = is_on(logit, words[r, unit], unit, tag, step, chain, datum, key_low, key_high)
+        drawn = is_on(logit, words[r, unit], unit, Counter(tag, step, chain, datum, key_low, key_high))
         if drawn != (z[r, unit] != 0):
             z[r, unit] = 1 - z[r, unit]
             value[r] = flipped[r]
@@ -53,6 +55,7 @@ def choose_unit(base, beta, unit, words, tag, step, first, num_chains, key_low, 
 
 @reducing_kernel
 def _bernoulli_part(x, eta):
+    """Return -log p(x | eta) of a slice of pixels; ``eta`` becomes x - sigmoid(eta)."""
     linear, product = 0.0, 1.0
     for j in range(eta.size):
         sign = 1.0 - 2.0 * x[j]
@@ -66,7 +69,10 @@ def _bernoulli_part(x, eta):
 
 @kernel
 def bernoulli_rows(x, owners, eta, out):
-    """out[r] = log p(x_n | eta_r) of datum n = owners[r]; ``eta`` becomes its derivative x - sigmoid(eta)."""
+    """Set out[r] to log p(x_n | eta_r) of datum n = owners[r].
+
+    ``eta`` becomes its derivative x - sigmoid(eta).
+    """
     for r in range(out.size):
         own, row, total = x[owners[r]], eta[r], 0.0
         for first in range(0, row.size, _FACTORS):  # slices, whose loops LLVM vectorises
@@ -77,7 +83,10 @@ def bernoulli_rows(x, owners, eta, out):
 
 @kernel
 def normal_rows(x, owners, noise_std, eta, out):
-    """The same of real pixels with mean eta; ``eta`` becomes (x - eta) / noise_std^2."""
+    """Set out[r] to log p(x_n | eta_r) of real pixels with mean eta; n = owners[r].
+
+    ``eta`` becomes its derivative (x - eta) / noise_std^2.
+    """
     constant = eta.shape[1] * (math.log(noise_std) + 0.5 * math.log(2.0 * math.pi))
     for r in range(out.size):
         own, total = x[owners[r]], 0.0
@@ -90,7 +99,7 @@ def normal_rows(x, owners, noise_std, eta, out):
 
 @kernel
 def row_squares(values, out):
-    """out[r] = the sum of squares of a row."""
+    """Set out[r] to the sum of squares of a row."""
     for r in range(out.size):
         total = 0.0
         for i in range(values.shape[1]):

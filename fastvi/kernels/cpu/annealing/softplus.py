@@ -16,9 +16,18 @@ odds could leave the doubles (|eta| > 650), exponentials are taken after every f
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.annealing_words import REVERSED, fill_words, is_on
+from fastvi.kernels.cpu.annealing.words import (
+    REVERSED,
+    counter_at,
+    counter_at_start,
+    draw_units,
+    fill_words,
+    is_on,
+)
 from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -26,8 +35,30 @@ from fastvi.kernels.scalar import exp_fast, log_fast
 _FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
 
 
+class SoftplusChains(NamedTuple):
+    """Parameters of chains of N data: a network's layer, and the units that chains start from.
+
+    The network adds ``if_zero`` or ``if_one`` per latent to log p(x, z) - log q0(z). They are no differences
+    of sums, so that nothing cancels where some logit is huge.
+    """
+
+    weights: Any  # (d, D) W^T
+    growth: Any  # (d, D) sign(W) (exp|W| - 1)
+    below: Any  # (d,) sums of negative weights
+    above: Any  # (d,) sums of positive weights
+    factors: int  # how many factors a product may have, 0 where not even one
+    moderate: bool  # no logit of any state is so large that a probability underflows
+    bias: Any  # (D,)
+    base: Any  # (N, d) log odds of the first units
+    linear: Any  # (N, d)
+    if_zero: Any  # (N, d)
+    if_one: Any  # (N, d)
+    constant: Any  # (N,)
+
+
 @reducing_kernel
 def _refresh_part(eta, on, off):
+    """Refresh a slice of pixels; return its sum of softplus(eta)."""
     linear, product = 0.0, 1.0
     for j in range(eta.size):
         value = eta[j]
@@ -42,7 +73,7 @@ def _refresh_part(eta, on, off):
 
 @kernel
 def _refresh(eta, on, off):
-    """on = sigmoid(eta), off = sigmoid(-eta); returns the sum of softplus(eta)."""
+    """Set on = sigmoid(eta) and off = sigmoid(-eta); return the sum of softplus(eta)."""
     total = 0.0
     for first in range(0, eta.size, _FACTORS):
         last = min(first + _FACTORS, eta.size)
@@ -52,6 +83,7 @@ def _refresh(eta, on, off):
 
 @reducing_kernel
 def _growth_part(growth, rising, falling):
+    """Return the product of factors 1 + r_j (exp|delta_j| - 1) of a slice of pixels."""
     product = 1.0
     for j in range(growth.size):
         up, down = 1.0 + rising[j] * growth[j], 1.0 - falling[j] * growth[j]
@@ -61,10 +93,11 @@ def _growth_part(growth, rising, falling):
 
 @kernel
 def _log_growth(growth, rising, falling, factors):
-    """Sum over j of log(1 + r_j (exp|delta_j| - 1)); ``growth`` holds exp|W| - 1 with the sign of W.
+    """Return the sum over j of log(1 + r_j (exp|delta_j| - 1)).
 
-    ``rising`` is sigmoid(eta) where a unit is to be switched on, sigmoid(-eta) where off; ``falling`` the
-    other one. Parts are slices: LLVM unrolls their loops, 0.8 ns a pixel on a Zen 1 core in place of 2.4.
+    ``growth`` holds exp|W| - 1 with the sign of W. ``rising`` is sigmoid(eta) where a unit is to be switched
+    on, sigmoid(-eta) where off; ``falling`` is the other one. Parts are slices: LLVM unrolls their loops, 0.8
+    ns a pixel on a Zen 1 core in place of 2.4.
     """
     total = 0.0
     for first in range(0, growth.size, factors):
@@ -75,7 +108,7 @@ def _log_growth(growth, rising, falling, factors):
 
 @kernel
 def _flip(growth, rising, falling):
-    """The same probabilities after the flip: odds are multiplied, with no exponential."""
+    """Update the probabilities after a flip: odds are multiplied, with no exponential."""
     for j in range(growth.size):
         g = growth[j]
         up = rising[j] * (1.0 + (g if g > 0.0 else 0.0))
@@ -86,7 +119,7 @@ def _flip(growth, rising, falling):
 
 @reducing_kernel
 def _change(row, eta, sign):
-    """Sum over j of softplus(eta_j + sign W_j) - softplus(eta_j)."""
+    """Return the sum over j of softplus(eta_j + sign W_j) - softplus(eta_j)."""
     total = 0.0
     for first in range(0, eta.size, _FACTORS):
         linear, new, old = 0.0, 1.0, 1.0
@@ -102,30 +135,30 @@ def _change(row, eta, sign):
 
 @inline
 def _add_row(row, sign, total):
+    """Add a multiple of a row to ``total``."""
     for j in range(total.size):
         total[j] += sign * row[j]
 
 
 @kernel
-def _scan(
-    weights, growth, below, above, factors, moderate, base, linear, beta, tag, step, chain, datum, key_low,
-    key_high, words, eta, on, off, z,
-):  # fmt: skip
-    """A Gibbs transition: every unit in turn, given all others; from the last to the first if reversed."""
+def _scan(chains, beta, counter, words, eta, on, off, z):
+    """Draw every unit in turn given all others, from the last to the first if reversed."""
+    weights, growth, factors = chains.weights, chains.growth, chains.factors
+    base, linear = chains.base[counter.datum], chains.linear[counter.datum]
     for count in range(base.size):
-        i = base.size - 1 - count if tag & REVERSED else count
+        i = base.size - 1 - count if counter.tag & REVERSED else count
         sign = 1.0 if z[i] == 0 else -1.0
         if factors == 0:
             change = _change(weights[i], eta, sign)
         elif z[i] == 0:
-            change = below[i] + _log_growth(growth[i], on, off, factors)
+            change = chains.below[i] + _log_growth(growth[i], on, off, factors)
         else:
-            change = -above[i] + _log_growth(growth[i], off, on, factors)
+            change = -chains.above[i] + _log_growth(growth[i], off, on, factors)
         logit = base[i] + beta * (linear[i] - sign * change)
-        new = 1 if is_on(logit, words[i], i, tag, step, chain, datum, key_low, key_high) else 0
+        new = 1 if is_on(logit, words[i], i, counter) else 0
         if new != z[i]:
             z[i] = new
-            if not moderate:
+            if not chains.moderate:
                 _add_row(weights[i], sign, eta)
                 _refresh(eta, on, off)
             elif new:
@@ -135,47 +168,33 @@ def _scan(
 
 
 @kernel
-def anneal_softplus(
-    weights, growth, below, above, factors, moderate, bias, base, linear, if_zero, if_one, constant,
-    first_place, last_place, num_steps, num_chains, first, tag, key_low, key_high, z, log_w,
-):  # fmt: skip
-    """Places of chains as ``anneal_pairs`` has them, for W^T (d, D) = ``weights``, b (D,) = ``bias``. What a
-    bit adds to log p(x, z) - log q0(z), ``if_zero`` or ``if_one`` (N, d), is no difference of sums, so that
-    nothing cancels where some logit is huge.
-
-    ``growth`` (d, D) is sign(W) (exp|W| - 1); ``below`` and ``above`` (d,) are the sums of negative and of
-    positive weights; ``factors`` is how many factors a product may have, 0 where not even one; ``moderate``
-    says that no logit of any state can be so large that a probability underflows.
-    """
-    size, num_pixels = weights.shape
+def anneal_softplus(chains, walk, z, log_w):
+    """Carry states ``z`` (rows, d) int64 along a walk and add up their log weights ``log_w`` (rows,)."""
+    size, num_pixels = chains.weights.shape
+    num_steps = walk.num_steps
     words = np.empty(-(-size // NUM_WORDS) * NUM_WORDS)
     eta, on, off = np.empty(num_pixels), np.empty(num_pixels), np.empty(num_pixels)
-    backwards = tag & REVERSED
+    backwards = walk.tag & REVERSED
     for r in range(log_w.size):
-        datum, chain, state = (first + r) // num_chains, (first + r) % num_chains, z[r]
-        own_base, own_linear = base[datum], linear[datum]
-        for place in range(first_place, last_place):
+        start, state = counter_at_start(walk, r), z[r]
+        datum = start.datum
+        for place in range(walk.first_place, walk.last_place):
             if place == 0:
                 if not backwards:
-                    fill_words(words, tag, 0, chain, datum, key_low, key_high)
-                    for i in range(size):
-                        drawn = is_on(own_base[i], words[i], i, tag, 0, chain, datum, key_low, key_high)
-                        state[i] = 1 if drawn else 0
+                    draw_units(chains.base[datum], start, words, state)
                 continue
             step = num_steps + 1 - place if backwards else place
             move = step - 1 if backwards else step
             for j in range(num_pixels):  # from nothing at every step, so that no rounding piles up
-                eta[j] = bias[j]
-            energy = constant[datum]
+                eta[j] = chains.bias[j]
+            energy = chains.constant[datum]
             for i in range(size):
                 if state[i] != 0:
-                    _add_row(weights[i], 1.0, eta)
-                energy += if_one[datum, i] if state[i] != 0 else if_zero[datum, i]
+                    _add_row(chains.weights[i], 1.0, eta)
+                energy += chains.if_one[datum, i] if state[i] != 0 else chains.if_zero[datum, i]
             energy -= _refresh(eta, on, off)
             log_w[r] += (step / num_steps - (step - 1) / num_steps) * energy
             if 0 < move < num_steps:
-                fill_words(words, tag, move, chain, datum, key_low, key_high)
-                _scan(
-                    weights, growth, below, above, factors, moderate, own_base, own_linear, move / num_steps,
-                    tag, move, chain, datum, key_low, key_high, words, eta, on, off, state,
-                )  # fmt: skip
+                counter = counter_at(move, start)
+                fill_words(words, counter)
+                _scan(chains, move / num_steps, counter, words, eta, on, off, state)
