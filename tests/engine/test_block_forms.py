@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import cases
 import naive
 import naive_models
 import numba
 import numpy as np
 import pytest
+from cases import states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,27 +27,15 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus")
 
 
 def decoder(sizes, activation="relu", noise_std=None, scale=1.0, seed=0):
-    """Widths from the latents to the pixels."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        (scale * rng.normal(size=(out, width)) / math.sqrt(max(1, width)), 0.5 * rng.normal(size=out))
-        for width, out in itertools.pairwise(sizes)
-    ]
-    likelihood = "bernoulli" if noise_std is None else "gaussian"
-    return fastvi.NeuralDecoder(
-        layers, activation, fastvi.Bernoulli(rng.normal(size=sizes[0])), likelihood, noise_std
-    )
-
-
-def all_states(d):
-    return (np.arange(1 << d)[:, None] >> np.arange(d)) & 1
+    of_layers = {"scale": scale, "bias_scale": 0.5, "divided": True}
+    return cases.decoder(sizes, activation, noise_std=noise_std, seed=seed, **of_layers)
 
 
 class Enumerated:
     """Everything about the posterior from the model's own log joint, state by state."""
 
     def __init__(self, model, x):
-        self.states = all_states(model.num_latents)
+        self.states = states(model.num_latents)
         logs = model.log_joint(x[:, None], self.states)
         largest = logs.max(axis=1, keepdims=True)
         self.log_marginal = (largest + np.log(np.exp(logs - largest).sum(axis=1, keepdims=True)))[:, 0]
@@ -173,35 +162,24 @@ def test_strong_priors_and_small_noise():
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("noise_std", [None, 0.3])
-def test_same_bits_for_any_threads_and_company(set_threads, noise_std, monkeypatch):
+def test_same_bits_for_any_threads_and_company(same_bits, noise_std, monkeypatch):
     monkeypatch.setattr(block_form, "_WAVE_BITS", 11)
     model = decoder((12, 20, 17), noise_std=noise_std)
     _, x = model.sample(70, 0)
     weights = np.random.default_rng(0).normal(size=70)
-    found = []
-    for threads in (1, 2, 3):
-        set_threads(threads)
-        posterior = fastvi.exact_posterior(model, x, top_k=2, pairwise=True)
+
+    def ask():
+        found = fastvi.exact_posterior(model, x, top_k=2, pairwise=True)
+        arrays = found.log_marginal, found.mean, found.second_moment, found.entropy, found.top_log_probs
         gradient = fastvi.log_marginal_gradient(model, x, data_weights=weights)
-        found.append(
-            [
-                posterior.log_marginal,
-                posterior.mean,
-                posterior.second_moment,
-                posterior.entropy,
-                posterior.top_log_probs,
-                posterior.sample(5, 1),
-                *gradient.values(),
-            ]
-        )
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            np.testing.assert_array_equal(a, b)
+        return *arrays, found.sample(5, 1), *gradient.values()
+
+    whole = same_bits(ask)
     for part in (slice(0, 1), slice(5, 14), slice(60, 70)):
         posterior = fastvi.exact_posterior(model, x[part], pairwise=True)
-        np.testing.assert_array_equal(posterior.log_marginal, found[0][0][part])
-        np.testing.assert_array_equal(posterior.mean, found[0][1][part])
-        np.testing.assert_array_equal(posterior.second_moment, found[0][2][part])
+        np.testing.assert_array_equal(posterior.log_marginal, whole[0][part])
+        np.testing.assert_array_equal(posterior.mean, whole[1][part])
+        np.testing.assert_array_equal(posterior.second_moment, whole[2][part])
 
 
 @pytest.mark.slow_without_jit
@@ -322,7 +300,7 @@ def test_gradient_of_chunks_and_waves_is_the_sum(monkeypatch):
 @pytest.mark.slow_without_jit
 def test_gradient_is_zero_on_average_over_the_model():
     model = decoder((3, 4, 3), "sigmoid")
-    every = all_states(3)
+    every = states(3)
     weights = np.exp(fastvi.log_marginal(model, every))
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-12)
     for value in fastvi.log_marginal_gradient(model, every, data_weights=weights).values():
@@ -398,28 +376,27 @@ def of_weights(x, z):
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize(("fn", "vectorized"), [(weighted, False), (of_weights, True)])
-def test_many_states(fn, vectorized, set_threads, monkeypatch):
+def test_many_states(fn, vectorized, same_bits, monkeypatch):
     """log sum_z exp<w, z> = sum_i softplus(w_i), over several waves, calls and parts of data."""
     monkeypatch.setattr(user_form, "_WAVE_BITS", 13)
     monkeypatch.setattr(user_form, "CALL_NUMBERS", 1 << 14)
     d = 15
     model, x = fastvi.LogJoint(fn, d, vectorized), np.random.default_rng(0).normal(size=(11, 4))
     w = x[:, np.arange(d) % 4] * (1.0 + 0.1 * np.arange(d))
-    found = []
-    for threads in (1, 2, 3):
-        set_threads(threads)
-        found.append(fastvi.exact_posterior(model, x, top_k=1, pairwise=True))
-        np.testing.assert_array_equal(found[0].log_marginal, found[-1].log_marginal)
-        np.testing.assert_array_equal(found[0].mean, found[-1].mean)
-        np.testing.assert_array_equal(found[0].second_moment, found[-1].second_moment)
-    np.testing.assert_allclose(found[0].log_marginal, np.logaddexp(0, w).sum(axis=1), rtol=1e-12)
+
+    def ask():
+        found = fastvi.exact_posterior(model, x, top_k=1, pairwise=True)
+        return found.log_marginal, found.mean, found.second_moment, found.mode
+
+    log_marginal, found_mean, second_moment, mode = same_bits(ask)
+    np.testing.assert_allclose(log_marginal, np.logaddexp(0, w).sum(axis=1), rtol=1e-12)
     mean = 1 / (1 + np.exp(-w))
-    np.testing.assert_allclose(found[0].mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(found_mean, mean, rtol=1e-10)
     pairs = mean[:, :, None] * mean[:, None]
     pairs[:, np.arange(d), np.arange(d)] = mean
-    np.testing.assert_allclose(found[0].second_moment, pairs, rtol=1e-9)
-    np.testing.assert_array_equal(found[0].mode, w > 0)
-    np.testing.assert_array_equal(fastvi.log_marginal(model, x[3:5]), found[0].log_marginal[3:5])
+    np.testing.assert_allclose(second_moment, pairs, rtol=1e-9)
+    np.testing.assert_array_equal(mode, w > 0)
+    np.testing.assert_array_equal(fastvi.log_marginal(model, x[3:5]), log_marginal[3:5])
 
 
 @pytest.mark.parametrize("vectorized", [False, True])

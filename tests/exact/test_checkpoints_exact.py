@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_log_partition import machine, random_bits, restricted
-from test_posterior_models import network, sparse_coding, strong_network, strongly_clamped
+from cases import machine, network, random_bits, restricted, sparse_coding, strong_network, strongly_clamped
 
 import fastvi
 from fastvi.engine.run import checkpoints, threads

@@ -13,8 +13,10 @@ import naive
 import numpy as np
 import pytest
 import strategies
+from cases import NEVER, bits, machine, parameters_of, random_bits, restricted, strongly_clamped, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import EPS, rounding
 
 import fastvi
 from fastvi.engine.posterior import log_sum
@@ -22,46 +24,15 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.pair_form import PairForm
 
-EPS = np.finfo(float).eps
-NEVER = -math.inf
-
-
-def machine(d, seed=0, scale=1.0, exclusive=0.0):
-    """Normal couplings and biases; each pair excludes each other with probability ``exclusive``."""
-    rng = np.random.default_rng(seed)
-    upper = np.triu(scale * rng.normal(size=(d, d)), 1)
-    upper[np.triu(rng.random((d, d)) < exclusive, 1)] = NEVER
-    return fastvi.BoltzmannMachine(upper + upper.T, scale * rng.normal(size=d))
-
-
-def restricted(num_pixels, num_latents, seed=0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return fastvi.RestrictedBoltzmannMachine(
-        scale * rng.normal(size=(num_pixels, num_latents)),
-        scale * rng.normal(size=num_pixels),
-        scale * rng.normal(size=num_latents),
-    )
-
-
-def random_bits(num_data, num_units, seed=1):
-    return (np.random.default_rng(seed).random((num_data, num_units)) < 0.5).astype(np.uint8)
-
-
-def rounding(model):
-    """A bound on the rounding error of log Z and of log marginals: each term is rounded a few times."""
-    arrays = model._arrays().values()
-    largest = sum(np.abs(array[np.isfinite(array)]).sum() for array in arrays)
-    return 16 * EPS * (largest + model.num_pixels + model.num_latents + 1)
-
 
 def naive_log_partition(model):
     name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    return getattr(naive, f"{name}_log_partition")(*(array.tolist() for array in model._arrays().values()))
+    return getattr(naive, f"{name}_log_partition")(*parameters_of(model))
 
 
 def naive_log_marginal(model, x, observed=None, normalized=False):
     name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    parameters = [array.tolist() for array in model._arrays().values()]
+    parameters = parameters_of(model)
     masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
     sums = getattr(naive, f"{name}_log_marginal")
     return np.array([sums(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]) - (
@@ -78,29 +49,10 @@ def assert_close(found, expected, slack):
     assert np.abs(found[finite] - expected[finite]).max(initial=0) <= slack
 
 
-COUPLINGS = st.one_of(strategies.EXTREME, st.just(NEVER))
-
-
-@st.composite
-def machines(draw, max_units=6, couplings=COUPLINGS, biases=strategies.EXTREME):
-    d = draw(st.integers(1, max_units))
-    upper = np.triu(draw(strategies.floats((d, d), couplings)), 1)
-    upper[np.tril_indices(d)] = 0.0  # -inf * 0
-    return fastvi.BoltzmannMachine(upper + upper.T, draw(strategies.floats(d, biases)))
-
-
-@st.composite
-def restricted_machines(draw, max_pixels=5, max_latents=4, elements=strategies.EXTREME):
-    shape = draw(st.integers(1, max_pixels)), draw(st.integers(1, max_latents))
-    return fastvi.RestrictedBoltzmannMachine(
-        *(draw(strategies.floats(size, elements)) for size in (shape, shape[0], shape[1]))
-    )
-
-
 # ---- log Z against the definition -------------------------------------------------------------------------
 
 
-@given(st.one_of(machines(), restricted_machines()))
+@given(st.one_of(strategies.boltzmann_machines(), strategies.restricted_machines()))
 def test_equals_the_definition_on_extreme_small_machines(model):
     found = fastvi.log_partition(model)
     assert isinstance(found, float)
@@ -194,7 +146,7 @@ def test_blocks_that_nothing_couples_add(seed):
     assert abs(fastvi.log_partition(whole) - parts) <= 2 * rounding(whole)
 
 
-@given(machines(couplings=strategies.ORDINARY, biases=strategies.ORDINARY), st.data())
+@given(strategies.boltzmann_machines(couplings=strategies.ORDINARY, biases=strategies.ORDINARY), st.data())
 @settings(max_examples=20)
 def test_turning_a_unit_around_moves_log_z_by_its_bias(model, data):
     """z_i -> 1 - z_i is the same distribution with other parameters."""
@@ -314,11 +266,6 @@ def signs(rng, shape):
     return rng.choice([-1.0, 1.0], shape)
 
 
-def symmetric(upper):
-    upper = np.where(np.tri(len(upper), dtype=bool), 0.0, upper)
-    return upper + upper.T
-
-
 HARD = {
     "couplings of +-1000": lambda r: (symmetric(1e3 * signs(r, (7, 7))), r.normal(size=7)),
     "biases of +-1000": lambda r: (symmetric(r.normal(size=(7, 7))), 1e3 * signs(r, 7)),
@@ -371,17 +318,6 @@ def test_strong_inhibition_is_summed_again_in_log_space(name, caplog):
     assert "1 of 1 data are summed again in log space" in caplog.text
 
 
-def strongly_clamped(d=10):
-    """Clamped units that say the opposite of what the free ones want."""
-    couplings = np.zeros((d, d))
-    couplings[:3, 3:] = -900.0
-    couplings[3:, 3:] = 20.0
-    model = fastvi.BoltzmannMachine(
-        symmetric(couplings), np.concatenate([np.zeros(3), np.full(d - 3, 900.0)])
-    )
-    return model, random_bits(8, d), np.arange(d) < 3
-
-
 def test_clamped_data_are_summed_again_in_log_space(caplog):
     model, x, observed = strongly_clamped()
     with caplog.at_level(logging.INFO, logger="fastvi"):
@@ -409,7 +345,7 @@ def test_an_easy_case_is_certain_at_once(caplog):
 # ---- log marginals ----------------------------------------------------------------------------------------
 
 
-@given(st.one_of(machines(), restricted_machines()), st.booleans(), st.data())
+@given(st.one_of(strategies.boltzmann_machines(), strategies.restricted_machines()), st.booleans(), st.data())
 def test_marginals_equal_the_definition(model, normalized, data):
     x = data.draw(strategies.bits((data.draw(st.integers(0, 3)), model.num_pixels)))
     shape = data.draw(st.sampled_from([None, (model.num_pixels,), x.shape]))
@@ -500,10 +436,10 @@ def test_clamped_units_that_bar_everything_else():
 
 
 def questions(case, **options):
-    """log Z and some log marginals as bytes."""
+    """log Z and some log marginals."""
     model, x, observed = case
-    log_z = np.float64(fastvi.log_partition(model, **options))
-    return log_z.tobytes() + fastvi.log_marginal(model, x, observed=observed, **options).tobytes()
+    log_z = fastvi.log_partition(model, **options)
+    return bits(log_z, fastvi.log_marginal(model, x, observed=observed, **options))
 
 
 CASES = {
@@ -515,13 +451,9 @@ CASES = {
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", CASES)
-def test_same_bits_for_any_number_of_threads(set_threads, name):
+def test_same_bits_for_any_number_of_threads(same_bits, name):
     case = CASES[name]()
-    results = set()
-    for threads in (1, 2, 3, 7):
-        set_threads(threads)
-        results.add(questions(case))
-    assert len(results) == 1
+    same_bits(lambda: questions(case), threads=(1, 2, 3, 7))
 
 
 def set_wave_tiles(count):

@@ -13,6 +13,7 @@ import naive_models
 import numpy as np
 import pytest
 import strategies
+from cases import assert_same, linear_gaussian
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,18 +24,11 @@ NAN, INF = math.nan, math.inf
 ORDINARY, POSITIVE = st.floats(-3, 3), st.floats(0.1, 10)
 
 
-def linear_gaussian(seed=0, num_pixels=5, num_latents=3, noise_std=0.7):
-    rng = np.random.default_rng(seed)
-    return fastvi.LinearGaussian(
-        rng.standard_normal((num_pixels, num_latents)), rng.standard_normal(num_pixels), noise_std
-    )
-
-
 MODELS = {
     "normal": fastvi.Normal([0.5, -1e3], [1e-3, 2.0]),
     "normal for data": fastvi.Normal([[0.0], [1.0]], [[1.0], [2.0]]),
-    "linear": linear_gaussian(),
-    "more latents than pixels": linear_gaussian(1, 2, 4),
+    "linear": linear_gaussian(5, 3),
+    "more latents than pixels": linear_gaussian(2, 4, 1),
     "no pixels": fastvi.LinearGaussian(np.zeros((0, 2)), [], 1),
 }
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
@@ -192,7 +186,7 @@ def test_log_marginal_is_that_of_the_dense_covariance(case, data):
 
 def test_log_marginal_is_the_integral_of_the_joint():
     """log p(x, z) - log p(z | x) is the same at any z: here by a fine grid over one latent."""
-    model = linear_gaussian(num_latents=1)
+    model = linear_gaussian(5, 1)
     x = np.random.default_rng(1).standard_normal((3, 5))
     z = np.linspace(-9, 9, 3601)[:, None]
     got = np.log(np.exp(model.log_joint(x[:, None], z)).sum(axis=1) * 0.005)
@@ -200,7 +194,7 @@ def test_log_marginal_is_the_integral_of_the_joint():
 
 
 def test_pixels_that_are_not_observed_are_summed_out():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     x = np.random.default_rng(1).standard_normal((4, 5))
     mask = np.array([True, False, True, True, False])
     part = fastvi.LinearGaussian(model.weights[mask], model.bias[mask], model.noise_std)
@@ -210,7 +204,7 @@ def test_pixels_that_are_not_observed_are_summed_out():
 
 
 def test_a_datum_has_the_same_bits_in_any_batch():
-    model = linear_gaussian(num_pixels=40, num_latents=7)
+    model = linear_gaussian(40, 7)
     _, x = model.sample(20, 0)
     whole = model._log_marginal(x)
     for n in range(20):
@@ -246,14 +240,14 @@ def test_noise_far_below_and_above_the_weights(noise_std):
 
 
 def test_latents_that_do_nothing_change_nothing():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     idle = fastvi.LinearGaussian(np.hstack([model.weights, np.zeros((5, 2))]), model.bias, model.noise_std)
     _, x = model.sample(4, 0)
     np.testing.assert_allclose(idle._log_marginal(x), model._log_marginal(x), rtol=1e-14)
 
 
 def test_leading_axes_of_a_linear_gaussian_broadcast():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     z, x = model.sample(4, 0)
     pairs = model.log_joint(x[:, None], z)
     assert pairs.shape == (4, 4)
@@ -267,7 +261,7 @@ def test_leading_axes_of_a_linear_gaussian_broadcast():
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sizes", [(5, 2), (2, 4), (3, 1)])
 def test_gradient_against_finite_differences(sizes, masked):
-    model = linear_gaussian(3, *sizes)
+    model = linear_gaussian(*sizes, seed=3)
     rng = np.random.default_rng(2)
     x, data_weights = rng.standard_normal((6, sizes[0])), rng.uniform(-1, 2, 6)
     mask = np.arange(sizes[0]) != 1 if masked else None
@@ -289,14 +283,14 @@ def test_gradient_against_finite_differences(sizes, masked):
 
 
 def test_gradient_of_nothing():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     for x, mask in ((np.zeros((0, 5)), None), (np.zeros((2, 5)), np.zeros(5, bool))):
         gradient = model._gradient(x, np.ones(len(x)), mask)
         assert all(not array.any() for array in gradient.values())
 
 
 def test_a_gradient_is_zero_on_average_over_the_model():
-    model, num = linear_gaussian(), 40_000
+    model, num = linear_gaussian(5, 3), 40_000
     _, x = model.sample(num, 4)
     gradient = model._gradient(x, np.full(num, 1 / num))
     for array in gradient.values():
@@ -307,7 +301,7 @@ def test_a_gradient_is_zero_on_average_over_the_model():
 
 
 def test_draws_have_the_moments_of_the_model():
-    model, num = linear_gaussian(num_pixels=3, num_latents=2), 40_000
+    model, num = linear_gaussian(3, 2), 40_000
     z, x = model.sample(num, seed=3)
     assert (z.shape, z.dtype, x.shape, x.dtype) == ((num, 2), np.float64, (num, 3), np.float64)
     w = model.weights
@@ -319,7 +313,7 @@ def test_draws_have_the_moments_of_the_model():
 
 
 def test_a_sample_is_a_pure_function_of_the_seed():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     first, again, other = model.sample(50, 2**64 - 1), model.sample(50, 2**64 - 1), model.sample(50, 0)
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -327,14 +321,6 @@ def test_a_sample_is_a_pure_function_of_the_seed():
 
 
 # ---- files, copies, immutability -------------------------------------------------------------------------
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    ours, theirs = a._arrays(), b._arrays()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
 
 
 @each_model
@@ -365,7 +351,7 @@ def test_what_was_passed_is_copied():
 
 
 def test_attributes_and_reprs():
-    model = linear_gaussian()
+    model = linear_gaussian(5, 3)
     assert (model.num_pixels, model.num_latents, model.noise_std) == (5, 3, 0.7)
     assert_same(model.prior, fastvi.Normal(np.zeros(3), np.ones(3)))
     assert type(MODELS["no pixels"].noise_std) is float
@@ -376,7 +362,7 @@ def test_attributes_and_reprs():
 # ---- wrong input -----------------------------------------------------------------------------------------
 
 Q = fastvi.Normal(np.zeros((2, 3)), np.ones((2, 3)))
-LINEAR = linear_gaussian()
+LINEAR = linear_gaussian(5, 3)
 
 
 def linear(weights=((0.0,) * 3,) * 4, bias=(0.0,) * 4, noise_std=1.0):

@@ -10,49 +10,30 @@ import naive
 import numpy as np
 import pytest
 import strategies
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_log_partition import (
+from cases import (
     NEVER,
+    far_off_data,
     machine,
-    machines,
+    masks_of,
+    network,
+    parameters_of,
     random_bits,
+    random_data,
     restricted,
-    restricted_machines,
-    rounding,
+    sparse_coding,
+    strong_deep_network,
+    strong_network,
+    strong_restricted,
     strongly_clamped,
     symmetric,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerances import posterior_rounding, rounding, share_error
 
 import fastvi
 from fastvi.engine.posterior import log_sum, posteriors
 from fastvi.engine.run.runs import Run
-
-
-def sparse_coding(num_pixels, num_latents, seed=0, noise_std=0.7, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return fastvi.BinarySparseCoding(
-        scale * rng.normal(size=(num_pixels, num_latents)),
-        rng.normal(size=num_pixels),
-        noise_std,
-        rng.normal(size=num_latents),
-    )
-
-
-def network(num_pixels, num_latents, seed=0, scale=1.0, **prior):
-    """A network with a factorised prior, or the ``prior`` that is given."""
-    rng = np.random.default_rng(seed)
-    weights, bias = scale * rng.normal(size=(num_pixels, num_latents)), scale * rng.normal(size=num_pixels)
-    return fastvi.SigmoidBeliefNetwork(
-        weights, bias, **(prior or {"prior_logits": rng.normal(size=num_latents)})
-    )
-
-
-def random_data(model, num_data, seed=1):
-    """Coin flips where any data are possible, else draws of the model."""
-    if isinstance(model, fastvi.BinarySparseCoding | fastvi.BoltzmannMachine):
-        return model.sample(num_data, seed)[1]
-    return random_bits(num_data, model.num_pixels, seed)
 
 
 def log_priors(model):
@@ -94,7 +75,7 @@ def reference_rows(model, x, masks):
         fastvi.RestrictedBoltzmannMachine: "rbm",
         fastvi.BinarySparseCoding: "bsc",
     }[type(model)]
-    parameters = [array.tolist() for array in model._arrays().values()]
+    parameters = parameters_of(model)
     for row, mask in zip(x.tolist(), masks, strict=True):
         yield getattr(naive, f"{name}_log_posterior")(*parameters, row, mask)
 
@@ -117,24 +98,6 @@ def reference(model, x, observed=None):
     return np.array(naive.states(model.num_latents)), np.array(rows).reshape(len(x), 2**model.num_latents)
 
 
-def slack_of(model, x):
-    """Rounding of log p(z | x): a square of real data is as large as their distance."""
-    if not isinstance(model, fastvi.BinarySparseCoding):
-        inner = slack_of(model.prior, x) if getattr(model, "is_deep", False) else 0.0
-        return 8 * rounding_of(model) + inner
-    reach = np.abs(np.nan_to_num(x)).max(initial=0) + np.abs(model.weights).sum(axis=1) + np.abs(model.bias)
-    largest = ((reach / model.noise_std) ** 2).sum() + np.abs(model.prior_logits).sum()
-    return 64 * np.finfo(float).eps * (largest + model.num_pixels + model.num_latents)
-
-
-def rounding_of(model):
-    if isinstance(model, fastvi.SigmoidBeliefNetwork):
-        arrays = [model.weights, model.bias, *([] if model.is_deep else [model.prior_logits])]
-        largest = sum(np.abs(array).sum() for array in arrays)
-        return 16 * np.finfo(float).eps * (largest + model.num_pixels + model.num_latents)
-    return rounding(model)
-
-
 def check(model, x, observed=None, **options):
     """Everything a posterior says, against the definition; data of probability 0 say nothing but NaN."""
     posterior = fastvi.exact_posterior(model, x, observed=observed, pairwise=True, **options)
@@ -143,7 +106,7 @@ def check(model, x, observed=None, **options):
     assert np.isfinite(log_p[possible].max(axis=1)).all()
     for array in (posterior.entropy, posterior.mode_log_prob, posterior.second_moment):
         assert np.isnan(array[~possible]).all()
-    p, slack = np.exp(log_p[possible]), slack_of(model, x)
+    p, slack = np.exp(log_p[possible]), posterior_rounding(model, x)
     if not possible.any():
         return posterior
     assert np.abs(posterior.mean[possible] - p @ states).max() <= slack
@@ -173,7 +136,7 @@ def assert_logs_agree(found, expected, slack):
 # ---- Boltzmann machines -----------------------------------------------------------------------------------
 
 
-@given(machines(max_units=5), st.data())
+@given(strategies.boltzmann_machines(max_units=5), st.data())
 def test_machines_equal_the_definition(model, data):
     x = data.draw(strategies.bits((data.draw(st.integers(1, 3)), model.num_units)))
     shape = data.draw(st.sampled_from([(model.num_units,), x.shape]))
@@ -289,7 +252,7 @@ def test_data_of_probability_zero_have_no_posterior():
 # ---- restricted Boltzmann machines ------------------------------------------------------------------------
 
 
-@given(restricted_machines(max_pixels=4, max_latents=4), st.data())
+@given(strategies.restricted_machines(max_pixels=4, max_latents=4), st.data())
 def test_restricted_machines_equal_the_definition(model, data):
     x = data.draw(strategies.bits((data.draw(st.integers(1, 3)), model.num_pixels)))
     shape = data.draw(st.sampled_from([(model.num_pixels,), x.shape]))
@@ -420,17 +383,11 @@ ALL = {
 each_model = pytest.mark.parametrize("model", [case() for case in ALL.values()], ids=ALL.keys())
 
 
-def masks_of(model):
-    """None, one shared, one each; of a machine some units are always left."""
-    shared = np.arange(model.num_pixels) % 3 > 0
-    return None, shared, random_bits(4, model.num_pixels, 11).astype(bool)
-
-
 @each_model
 @pytest.mark.parametrize("normalized", [True, pytest.param(False, marks=pytest.mark.slow_without_jit)])
 def test_evidence_has_the_bits_of_log_marginal(model, normalized):
     x = random_data(model, 4)
-    for observed in masks_of(model):
+    for observed in masks_of(model, 4).values():
         expected = fastvi.log_marginal(model, x, observed=observed, normalized=normalized)
         found = fastvi.exact_posterior(model, x, observed=observed, normalized=normalized)
         assert found.log_marginal.tobytes() == expected.tobytes()
@@ -490,10 +447,8 @@ def test_samples_are_the_posterior(model):
     posterior = fastvi.exact_posterior(model, x, observed=observed, pairwise=True)
     draws = posterior.sample(num, seed=5)
     assert draws.shape == (num, 2, model.num_latents)
-    pairs = np.einsum("kni,knj->nij", draws.astype(float), draws.astype(float)) / num
-    for found, expected in ((draws.mean(axis=0), posterior.mean), (pairs, posterior.second_moment)):
-        room = np.maximum(expected * (1 - expected), 0.0)
-        assert (np.abs(found - expected) <= 5 * np.sqrt(room / num) + 1e-12).all()
+    for n in range(2):
+        assert_moments(draws[:, n], posterior.mean[n], posterior.second_moment[n])
     log_prob = posterior.log_prob(draws)
     error = np.abs(log_prob.mean(axis=0) + posterior.entropy)
     assert (error <= 5 * log_prob.std(axis=0) / math.sqrt(num)).all()
@@ -502,23 +457,15 @@ def test_samples_are_the_posterior(model):
 
 @pytest.mark.slow_without_jit
 @each_model
-def test_same_bits_for_any_number_of_threads(set_threads, model):
-    x, seen = random_data(model, 5), set()
-    observed = np.arange(model.num_pixels) % 4 > 0
-    for threads in (1, 2, 5):
-        set_threads(threads)
+def test_same_bits_for_any_number_of_threads(same_bits, model):
+    x, observed = random_data(model, 5), np.arange(model.num_pixels) % 4 > 0
+
+    def ask():
         found = fastvi.exact_posterior(model, x, observed=observed, top_k=3, pairwise=True)
-        draws = found.sample(5, 1)
-        arrays = (
-            found.mean,
-            found.second_moment,
-            found.entropy,
-            found.top_log_probs,
-            found.top_states,
-            draws,
-        )
-        seen.add(b"".join(array.tobytes() for array in arrays))
-    assert len(seen) == 1
+        arrays = found.mean, found.second_moment, found.entropy, found.top_log_probs, found.top_states
+        return *arrays, found.sample(5, 1)
+
+    same_bits(ask)
 
 
 @each_model
@@ -539,25 +486,6 @@ def test_no_data(model):
 
 
 # ---- where products underflow -----------------------------------------------------------------------------
-
-
-def strong_network(d=9):
-    return network(30, d, scale=150.0), random_bits(5, 30), None
-
-
-def strong_deep_network():
-    return network(30, 9, scale=150.0, prior=machine(9, exclusive=0.2)), random_bits(5, 30), None
-
-
-def far_off_data():
-    """Real data far from anything that the model makes."""
-    model = sparse_coding(6, 9, noise_std=0.05, scale=3.0)
-    return model, 40 * np.random.default_rng(3).normal(size=(4, 6)), None
-
-
-def strong_restricted():
-    model = restricted(12, 9, scale=150.0)
-    return model, random_bits(6, 12), np.arange(12) < 6
 
 
 LOST = [strongly_clamped, strong_network, strong_deep_network, strong_restricted, far_off_data]
@@ -582,7 +510,7 @@ def test_means_are_those_of_the_log_space_path(case):
     form, seen = model._form(pixels, "float64"), np.ascontiguousarray(x[:, pixels])
     evidence, mean = log_sum.log_sums_and_means(form, seen, Run())
     details = posteriors.details(form, seen, evidence, 1, Run(), pairwise=False)
-    assert np.abs(details.mean - mean).max() <= slack_of(model, x)
+    assert np.abs(details.mean - mean).max() <= posterior_rounding(model, x)
 
 
 # ---- draws of models --------------------------------------------------------------------------------------
@@ -592,8 +520,7 @@ def assert_moments(draws, mean, pairs):
     num = len(draws)
     second = np.einsum("ki,kj->ij", draws.astype(float), draws.astype(float)) / num
     for found, expected in ((draws.mean(axis=0), mean), (second, pairs)):
-        room = np.maximum(expected * (1 - expected), 0.0)
-        assert (np.abs(found - expected) <= 5 * np.sqrt(room / num) + 1e-12).all()
+        assert (np.abs(found - expected) <= 5 * share_error(expected, num) + 1e-12).all()
 
 
 @pytest.mark.slow_without_jit
@@ -646,7 +573,7 @@ def test_draws_are_a_pure_function_of_the_seed(set_threads, model):
 
 
 @settings(max_examples=15)
-@given(machines(max_units=4), st.integers(0, 2**64 - 1))
+@given(strategies.boltzmann_machines(max_units=4), st.integers(0, 2**64 - 1))
 def test_no_draw_is_impossible(model, seed):
     z, _ = model.sample(5, seed)
     assert (model.log_joint(None, z) > NEVER).all()
