@@ -55,6 +55,26 @@ def assert_frequencies(counts, probabilities, num):
     np.testing.assert_array_less(np.abs(counts - num * np.asarray(probabilities)), error + 1e-6)
 
 
+def assert_moments(draws, mean, second_moment):
+    """Means of bits (K, d), and of their products, within five standard errors."""
+    bits, num = draws.astype(float), len(draws)
+    for found, expected in (
+        (bits.mean(axis=0), mean),
+        (np.einsum("ki,kj->ij", bits, bits) / num, second_moment),
+    ):
+        # sums over states round to 1e-12 where a probability is 0 or 1
+        assert (np.abs(found - expected) <= 5 * share_error(expected, num) + 1e-12).all()
+
+
+def assert_close(found, expected, slack):
+    """Within ``slack`` where finite, and -inf in the same places."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(np.isneginf(found), np.isneginf(expected))
+    finite = np.isfinite(expected)
+    assert np.abs(found[finite] - expected[finite]).max(initial=0) <= slack
+
+
 def units(found, exact):
     """Error in units in the last place of the exact values, which mpmath holds."""
     with mpmath.workdps(40):

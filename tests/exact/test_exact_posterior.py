@@ -7,25 +7,17 @@ import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
-import naive
 import numpy as np
 import pytest
 import strategies
-from cases import network, parameters_of, random_bits
+from cases import network, random_bits
 from hypothesis import given
 from hypothesis import strategies as st
+from references import reference
 from tolerances import rounding, share_error
 
 import fastvi
 from fastvi.engine.states import form as forms
-
-
-def reference(model, x, observed=None):
-    """All states (2^d, d) and log p(z | x_n) of each (N, 2^d), by the definition."""
-    masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
-    parameters = parameters_of(model)
-    rows = [naive.sbn_log_posterior(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]
-    return np.array(naive.states(model.num_latents)), np.array(rows).reshape(len(x), 2**model.num_latents)
 
 
 def check(model, x, posterior, observed=None):

@@ -11,9 +11,10 @@ import naive
 import numpy as np
 import pytest
 import strategies
-from cases import network, parameters_of, random_bits
+from cases import network, random_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import naive_log_marginal
 from tolerances import rounding
 
 import fastvi
@@ -21,12 +22,6 @@ from fastvi.engine.posterior import log_sum
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states import form as forms
 from fastvi.engine.states.softplus_form import softplus_form
-
-
-def naive_log_marginal(model, x, observed=None):
-    masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
-    parameters = parameters_of(model)
-    return [naive.sbn_log_marginal(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]
 
 
 @given(strategies.networks_with_data())
