@@ -1,4 +1,4 @@
-"""Settings that all tests share."""
+"""Settings and fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import hypothesis
 import pytest
 
 # no deadline: the first example of a test compiles kernels
-_EXAMPLES = int(os.environ.get("FASTVI_TEST_EXAMPLES", "50"))
-hypothesis.settings.register_profile("fastvi", deadline=None, max_examples=_EXAMPLES)
-hypothesis.settings.load_profile("fastvi")
+hypothesis.settings.register_profile("developer", deadline=None, max_examples=50)
+_EXAMPLES = os.environ.get("FASTVI_TEST_EXAMPLES")
+hypothesis.settings.register_profile(
+    "ci", derandomize=True, database=None, deadline=None, max_examples=int(_EXAMPLES or 25)
+)
+hypothesis.settings.load_profile("ci" if _EXAMPLES or os.environ.get("CI") == "true" else "developer")
 
 
 @pytest.fixture
@@ -31,3 +34,30 @@ def set_threads(monkeypatch):
 
     monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
     return lambda count: monkeypatch.setenv("FASTVI_NUM_THREADS", str(count))
+
+
+@pytest.fixture
+def same_bits(set_threads):
+    """``same_bits(ask)`` asks on several numbers of threads, compares, and returns the last answer."""
+    from cases import bits
+
+    def compare(ask, threads=(1, 2, 5)):
+        found = []
+        for count in threads:
+            set_threads(count)
+            answer = ask()
+            found.append(bits(answer))
+        assert len(set(found)) == 1
+        return answer
+
+    return compare
+
+
+@pytest.fixture
+def many_bits():
+    """Numbers of mpmath with the digits that exact answers about small noise take."""
+    import mpmath
+    import naive_small_noise
+
+    with mpmath.workprec(naive_small_noise.BITS):
+        yield

@@ -15,69 +15,46 @@ import sys
 import warnings
 
 import numpy as np
+from cases import (
+    bernoulli,
+    coin,
+    couplings,
+    data_of,
+    decoder,
+    linear_gaussian,
+    network,
+    normal,
+    restricted,
+    sparse_coding,
+)
 
 import fastvi
 
 
-def _layers(rng, *sizes):
-    return [(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in itertools.pairwise(sizes)]
-
-
-def _couplings(rng, d):
-    upper = np.triu(rng.normal(size=(d, d)), 1)
-    return upper + upper.T
-
-
-def user_log_joint(x_n, z):
-    """Log joint in which neighbours interact, for one datum and one state."""
-    total = -3.0
-    for i in range(z.size):
-        total += z[i] * (0.3 + i) * x_n[0] - 0.2 * z[i] * z[i - 1]
-    return total
-
-
 def models():
-    """Return a model of each kind: name -> (model, data, latents are few enough for tables)."""
+    """Return a model of each kind: name -> model."""
     rng = np.random.default_rng(0)
-    small = fastvi.SigmoidBeliefNetwork(rng.normal(size=(6, 4)), rng.normal(size=6), rng.normal(size=4))
-    network = fastvi.SigmoidBeliefNetwork(rng.normal(size=(30, 13)), rng.normal(size=30), rng.normal(size=13))
-    steep = fastvi.SigmoidBeliefNetwork(60 * rng.normal(size=(9, 9)), rng.normal(size=9), rng.normal(size=9))
+    small = network(6, 4, rng)
     return {
-        "network": network,
-        "steep network": steep,
-        "deep network": fastvi.SigmoidBeliefNetwork(
-            rng.normal(size=(11, 6)), rng.normal(size=11), prior=small
-        ),
+        "network": network(30, 13, rng),
+        "steep network": network(9, 9, rng, 60.0, bias_scale=1.0),
+        "deep network": network(11, 6, rng, prior=small),
         "network over a machine": fastvi.SigmoidBeliefNetwork(
-            rng.normal(size=(7, 10)),
-            rng.normal(size=7),
-            prior=fastvi.BoltzmannMachine(_couplings(rng, 10), rng.normal(size=10)),
+            rng.normal(size=(7, 10)), rng.normal(size=7), prior=_machine(10, rng)
         ),
-        "machine": fastvi.BoltzmannMachine(_couplings(rng, 15), rng.normal(size=15)),
-        "restricted machine": fastvi.RestrictedBoltzmannMachine(
-            rng.normal(size=(17, 12)), rng.normal(size=17), rng.normal(size=12)
-        ),
-        "sparse coding": fastvi.BinarySparseCoding(
-            rng.normal(size=(9, 12)), rng.normal(size=9), 0.8, rng.normal(size=12)
-        ),
-        "decoder": fastvi.NeuralDecoder(
-            _layers(rng, 9, 8, 7, 11), "tanh", fastvi.Bernoulli(rng.normal(size=9))
-        ),
-        "gaussian decoder": fastvi.NeuralDecoder(
-            _layers(rng, 5, 20, 6), "relu", fastvi.Bernoulli(rng.normal(size=5)), "gaussian", 0.7
-        ),
-        "normal decoder": fastvi.NeuralDecoder(
-            _layers(rng, 1, 6, 7), "softplus", fastvi.Normal([0.3], [1.5])
-        ),
-        "linear": fastvi.LinearGaussian(rng.normal(size=(9, 3)), rng.normal(size=9), 0.6),
-        "log joint": fastvi.LogJoint(user_log_joint, 9),
-    }  # fmt: skip
+        "machine": _machine(15, rng),
+        "restricted machine": restricted(17, 12, rng),
+        "sparse coding": sparse_coding(9, 12, rng, 0.8),
+        "decoder": decoder((9, 8, 7, 11), seed=rng),
+        "gaussian decoder": decoder((5, 20, 6), "relu", noise_std=0.7, seed=rng),
+        "normal decoder": decoder((1, 6, 7), "softplus", fastvi.Normal([0.3], [1.5]), seed=rng),
+        "linear": linear_gaussian(9, 3, rng, 0.6),
+        "log joint": fastvi.LogJoint(coin, 9),
+    }
 
 
-def _data(model):
-    if isinstance(model, fastvi.LogJoint):
-        return np.random.default_rng(1).normal(size=(20, 2))
-    return np.asarray(model.sample(20, 1)[-1] if model.num_pixels else model.sample(20, 1)[0], dtype=float)
+def _machine(num_units, rng):
+    return fastvi.BoltzmannMachine(couplings(num_units, rng), rng.normal(size=num_units))
 
 
 def _mask(x):
@@ -91,11 +68,7 @@ def _normal_latents(model):
 
 
 def _proposal(model, num_data):
-    rng = np.random.default_rng(2)
-    shape = (num_data, model.num_latents)
-    if _normal_latents(model):
-        return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
-    return fastvi.Bernoulli(rng.normal(size=shape))
+    return (normal if _normal_latents(model) else bernoulli)(num_data, model.num_latents, seed=2)
 
 
 def _exact(model, x):
@@ -216,7 +189,7 @@ def digests(only=""):
     found = {}
     asked = [("weights", _weights())]
     for name, model in models().items():
-        x = _data(model)
+        x = data_of(model, 20).astype(float)
         parts = (_exact(model, x), _bounds(model, x), _estimates(model, x), _fits(model, x))
         asked.append((name, itertools.chain(*parts)))
     for name, questions in asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from cases import symmetric
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -11,6 +12,8 @@ import fastvi
 ORDINARY = st.floats(-4, 4)
 # saturated units, values on both sides of zero, and exact zeros in one array
 EXTREME = st.one_of(ORDINARY, st.floats(-1e3, 1e3), st.sampled_from([-1e3, -300.0, 0.0, 300.0, 1e3]))
+# couplings of units that exclude each other among others
+EXCLUSIVE = st.one_of(EXTREME, st.just(-np.inf))
 INFINITE = st.one_of(EXTREME, st.sampled_from([-np.inf, np.inf]))
 
 
@@ -44,6 +47,22 @@ def networks_with_data_and_q(draw, max_data=3, q_elements=EXTREME, **options):
     """A model, binary data (N, D) and logits (N, d) of a mean-field q for each datum."""
     model, x = draw(networks_with_data(max_data=max_data, **options))
     return model, x, draw(floats((len(x), model.num_latents), q_elements))
+
+
+@st.composite
+def boltzmann_machines(draw, max_units=5, couplings=EXCLUSIVE, biases=EXTREME):
+    """A machine of 1 to ``max_units`` units."""
+    d = draw(st.integers(1, max_units))
+    return fastvi.BoltzmannMachine(symmetric(draw(floats((d, d), couplings))), draw(floats(d, biases)))
+
+
+@st.composite
+def restricted_machines(draw, max_pixels=5, max_latents=4, elements=EXTREME):
+    """A restricted machine of at least one unit a layer."""
+    shape = draw(st.integers(1, max_pixels)), draw(st.integers(1, max_latents))
+    return fastvi.RestrictedBoltzmannMachine(
+        *(draw(floats(size, elements)) for size in (shape, shape[0], shape[1]))
+    )
 
 
 @st.composite

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_estimates_of_all_models import MODELS, data_of
+from cases import MODELS, data_of
 
 import fastvi
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import cases
 import numpy as np
 import pytest
-from test_estimates_of_all_models import MODELS, data_of, proposal_of
+from cases import BINARY, MODELS, REAL, data_of, proposal_of, states
 
 import fastvi
 from fastvi.core.registry import rules_of
 
 RNG = np.random.default_rng(5)
-BINARY = [name for name, model in MODELS.items() if not rules_of(model).real_latents and "wide" not in name]
-REAL = [name for name, model in MODELS.items() if rules_of(model).real_latents]
-
-
-def states(d):
-    return ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
 
 
 def enumerated(model, x, q):
@@ -143,8 +138,7 @@ def test_missing_pixels_and_clamped_units():
         part = fastvi.SigmoidBeliefNetwork(model.weights[seen], model.bias[seen], model.prior_logits)
         one = fastvi.elbo(part, x[n : n + 1, seen], fastvi.Bernoulli(q.logits[n]))
         assert found.value[n] == pytest.approx(one.value[0], abs=1e-12)
-    couplings = np.triu(RNG.normal(size=(5, 5)), 1)
-    machine = fastvi.BoltzmannMachine(couplings + couplings.T, RNG.normal(size=5))
+    machine = cases.machine(5, RNG)
     z = machine.sample(3, 1)[1]
     mask = np.array([[True] * 5, [True, True, False, False, False], [False] * 5])
     q = fastvi.Bernoulli(RNG.normal(size=(3, 5)))
@@ -193,13 +187,8 @@ def test_encoders_and_wrong_q():
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_samples", [1, 5, 5000])
-def test_same_bits_for_any_threads(set_threads, num_samples):
+def test_same_bits_for_any_threads(same_bits, num_samples):
     model = MODELS["wide network"]
     x, q = data_of(model, 5), proposal_of(model, 5)
-    seen = set()
-    for threads in ("1", "2"):
-        set_threads(threads)
-        found = fastvi.elbo(model, x, q, num_samples=num_samples)
-        seen.add(found.value.tobytes() + found.std_error.tobytes())
-    assert len(seen) == 1
+    found = same_bits(lambda: fastvi.elbo(model, x, q, num_samples=num_samples))
     assert np.isinf(found.std_error).all() == (num_samples == 1)

@@ -12,7 +12,7 @@ import naive_divergences
 import naive_models
 import numpy as np
 import pytest
-from test_estimates_of_all_models import MODELS, data_of, layers
+from cases import MODELS, data_of, decoder, encoder, machine, network, parameters_of, restricted, states
 
 import fastvi
 
@@ -24,27 +24,17 @@ def random(*shape):
     return RNG.normal(size=shape)
 
 
-def couplings(d):
-    upper = np.triu(random(d, d), 1)
-    return upper + upper.T
-
-
 NETWORK = MODELS["network"]
 SPARSE = MODELS["sparse coding"]
 DECODER = MODELS["decoder"]
-DEEP = fastvi.SigmoidBeliefNetwork(
-    random(5, 4), random(5), prior=fastvi.SigmoidBeliefNetwork(random(4, 3), random(4), random(3))
-)
-MACHINE = fastvi.BoltzmannMachine(couplings(6), random(6))
-RESTRICTED = fastvi.RestrictedBoltzmannMachine(random(4, 5), random(4), random(5))
-ONE = fastvi.SigmoidBeliefNetwork(random(3, 1), random(3), random(1))
+DEEP = network(5, 4, RNG, prior=network(4, 3, RNG))
+MACHINE = machine(6, RNG)
+RESTRICTED = restricted(4, 5, RNG)
+ONE = network(3, 1, RNG)
 
 
 def deep_log_joint(x, z, observed):
-    upper = DEEP.prior
-    prior = naive.sbn_log_marginal(
-        upper.weights.tolist(), upper.bias.tolist(), upper.prior_logits.tolist(), z
-    )
+    prior = naive.sbn_log_marginal(*parameters_of(DEEP.prior), z)
     return naive.sbn_log_likelihood(DEEP.weights.tolist(), DEEP.bias.tolist(), x, z, observed) + prior
 
 
@@ -55,7 +45,7 @@ def decoder_log_joint(x, z, observed):
 
 
 def network_log_joint(model):
-    parameters = model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist()
+    parameters = parameters_of(model)
     return lambda x, z, observed: naive.sbn_log_joint(*parameters, x, z, observed)
 
 
@@ -65,7 +55,7 @@ def sparse_log_joint(x, z, observed):
 
 
 def restricted_log_joint(x, h, observed):
-    parts = RESTRICTED.weights.tolist(), RESTRICTED.visible_bias.tolist(), RESTRICTED.hidden_bias.tolist()
+    parts = parameters_of(RESTRICTED)
     return naive.log_sum_exp(
         naive.rbm_log_joint(*parts, v, h) for v in naive.states(4) if naive.agrees(v, x, observed)
     )
@@ -96,9 +86,9 @@ def check(found, expected, scale=1.0):
 
 def definitions(log_joint, logits, num_latents):
     """KL to and from the posterior, the chi-square bound, from log p(x, z) of all states."""
-    states = naive.states(num_latents)
-    logs = [log_joint(z) for z in states]
-    log_q = naive_divergences.bernoulli_logs(states, logits)
+    every = naive.states(num_latents)
+    logs = [log_joint(z) for z in every]
+    log_q = naive_divergences.bernoulli_logs(every, logits)
     log_p = naive_divergences.posterior(logs)
     to, back = naive_divergences.kl(log_q, log_p), naive_divergences.kl(log_p, log_q)
     return to, back, naive_divergences.chi_square(logs, log_q)
@@ -196,16 +186,16 @@ def test_several_tiles_against_numpy(name):
     model = {
         "several tiles": fastvi.SigmoidBeliefNetwork(random(9, 15), random(9), random(15)),
         "pairs": fastvi.BinarySparseCoding(random(5, d), random(5), 1.5, random(d)),
-        "decoder": fastvi.NeuralDecoder(layers(d, 6, 4), "tanh", fastvi.Bernoulli(random(d))),
+        "decoder": decoder((d, 6, 4), seed=RNG),
         "log joint of arrays": fastvi.LogJoint(
             lambda x, z: x[:, :1] * z.sum(axis=1) + z[:, 0] * z[:, 3], d, vectorized=True
         ),
     }[name]
     d = model.num_latents
     x, q = data_of(model, 2), fastvi.Bernoulli(0.5 * random(2, d))
-    states = ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
-    log_joint = model.log_joint(x[:, None], states[None])
-    log_q = q.log_prob(states[:, None]).T
+    z = states(d)
+    log_joint = model.log_joint(x[:, None], z[None])
+    log_q = q.log_prob(z[:, None]).T
     truth = np.logaddexp.reduce(log_joint, axis=1)
     log_p = log_joint - truth[:, None]
     to, back = ((np.exp(a) * (a - b)).sum(axis=1) for a, b in ((log_q, log_p), (log_p, log_q)))
@@ -367,11 +357,11 @@ def test_no_data_and_shared_parameters():
     functions = fastvi.kl_to_posterior, fastvi.kl_from_posterior, fastvi.chi_square_bound
     q, x = fastvi.Bernoulli(random(4)), data_of(NETWORK)
     wide = fastvi.Bernoulli(np.stack([q.logits] * 3))
-    encoder = fastvi.Encoder(layers(6, 4), "tanh")
+    net = encoder(6, 4)
     for function in functions:
         assert function(NETWORK, np.empty((0, 6)), q).shape == (0,)
         assert np.array_equal(function(NETWORK, x, q), function(NETWORK, x, wide))
-        assert np.array_equal(function(NETWORK, x, encoder), function(NETWORK, x, encoder(x)))
+        assert np.array_equal(function(NETWORK, x, net), function(NETWORK, x, net(x)))
         # a datum has the same bits in any batch
         assert np.array_equal(function(NETWORK, x[1:2], q), function(NETWORK, x, q)[1:2])
         assert function(RESTRICTED, np.empty((0, 4)), fastvi.Bernoulli(random(5))).shape == (0,)
@@ -381,15 +371,11 @@ def test_no_data_and_shared_parameters():
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", ["network", "sparse coding", "decoder", "log joint of arrays"])
-def test_same_bits_for_any_number_of_threads(set_threads, name):
+def test_same_bits_for_any_number_of_threads(same_bits, name):
     model = MODELS[name]
     x, q = data_of(model, 40), fastvi.Bernoulli(random(40, model.num_latents))
-    seen = set()
-    for threads in ("1", "3"):
-        set_threads(threads)
-        functions = fastvi.kl_to_posterior, fastvi.kl_from_posterior, fastvi.chi_square_bound
-        seen.add(b"".join(function(model, x, q).tobytes() for function in functions))
-    assert len(seen) == 1
+    functions = fastvi.kl_to_posterior, fastvi.kl_from_posterior, fastvi.chi_square_bound
+    same_bits(lambda: [function(model, x, q) for function in functions])
 
 
 TABLE = fastvi.JointTable([[0.5, 0.5]])

@@ -10,42 +10,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import X, invoke, one_line
 
 import fastvi
-from fastvi.cli.commands import cli
 from fastvi.cli.terminal import cell
 from fastvi.kernels.jit import JIT_DISABLED
 from fastvi.studies.variance.study import correlated
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="fastvi")
-
-
-def one_line(result, status=2):
-    """The only line of a refusal; nothing goes to standard output."""
-    assert result.exit_code == status, result.output
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    return lines[0]
-
-
 @pytest.fixture
 def network(tmp_path):
-    generator = np.random.default_rng(0)
-    model = fastvi.SigmoidBeliefNetwork(
-        generator.normal(size=(4, 3)), generator.normal(size=4), generator.normal(size=3)
-    )
+    model = cases.network(4, 3)
     model.save(tmp_path / "model.npz")
     return model
-
-
-X = np.array([[0, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=np.uint8)
 
 
 def idx(array):

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import network
+from command_line import X, invoke, one_line
 from naive import sbn_log_joint, states
-from test_cli import X, invoke, one_line
 
 import fastvi
 from fastvi.cli import fit as fit_command
@@ -30,8 +31,7 @@ FIT = ["--latents", "2", "--epochs", "1", "--held-out", "0"]
 def folder(tmp_path, monkeypatch):
     """The present folder: m.npz, d.npy, and other names of them."""
     monkeypatch.chdir(tmp_path)
-    generator = np.random.default_rng(0)
-    fastvi.SigmoidBeliefNetwork(*(generator.normal(size=s) for s in [(4, 3), 4, 3])).save("m.npz")
+    network(4, 3).save("m.npz")
     np.save("d.npy", X)
     os.mkdir("below")
     for name in ("m.npz", "d.npy"):

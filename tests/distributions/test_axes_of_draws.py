@@ -7,7 +7,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from test_log_marginal import random_data, random_network
+from cases import bernoulli, network, normal, random_bits, restricted
 
 import fastvi
 
@@ -21,15 +21,15 @@ def factor(num):
 
 
 OF_EACH_DATUM = {
-    "bernoulli": fastvi.Bernoulli(RNG.normal(size=(N, D))),
-    "normal": fastvi.Normal(RNG.normal(size=(N, D)), RNG.uniform(0.5, 2, size=(N, D))),
+    "bernoulli": bernoulli(N, D, seed=RNG),
+    "normal": normal(N, D, seed=RNG),
     "multivariate normal": fastvi.MultivariateNormal(RNG.normal(size=(N, D)), factor(N)),
-    "mixture": fastvi.Mixture([fastvi.Bernoulli(RNG.normal(size=(N, D))), fastvi.Uniform(D)], [1, 2]),
+    "mixture": fastvi.Mixture([bernoulli(N, D, seed=RNG), fastvi.Uniform(D)], [1, 2]),
     "mixture of the other order": fastvi.Mixture(
         [fastvi.Normal(np.zeros(D), np.ones(D)), fastvi.Normal(np.ones((N, D)), np.ones((N, D)))], [1, 2]
     ),
     "categorical": fastvi.Categorical(RNG.normal(size=(N, 4))),
-    "posterior": fastvi.exact_posterior(random_network(4, D), random_data(N, 4)),
+    "posterior": fastvi.exact_posterior(network(4, D), random_bits(N, 4)),
 }
 
 
@@ -69,7 +69,7 @@ def test_one_datum_takes_draws_of_one(name):
         "bernoulli": lambda: fastvi.Bernoulli([[0.5, -1.0]]),
         "normal": lambda: fastvi.Normal([[0.5, -1.0]], [[1.0, 2.0]]),
         "multivariate normal": lambda: fastvi.MultivariateNormal([[0.5, -1.0]], [[2.0, 0.0], [0.0, 1.0]]),
-        "posterior": lambda: fastvi.exact_posterior(random_network(4, D), random_data(1, 4)),
+        "posterior": lambda: fastvi.exact_posterior(network(4, D), random_bits(1, 4)),
     }[name]()
     assert one.log_prob(one.sample(K, 1)).shape == (K, 1)
     with pytest.raises(ValueError, match=r"^z must have shape \(\.\.\., 1, 2\)"):
@@ -78,7 +78,7 @@ def test_one_datum_takes_draws_of_one(name):
 
 def test_draws_from_q_meet_the_posterior_of_their_own_datum():
     """As many draws as data: with the axes exchanged, nothing but the numbers would tell."""
-    model, x = random_network(6, 3, seed=2), random_data(4, 6)
+    model, x = network(6, 3, seed=2), random_bits(4, 6)
     q = fastvi.fit_posterior(model, x).q
     posterior, z = fastvi.exact_posterior(model, x), q.sample(4, 7)
     parameters = model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist()
@@ -107,15 +107,15 @@ def test_posterior_draws_follow_their_own_datum():
 
 LAYERS = [(RNG.normal(size=(4, 2)), np.zeros(4))]
 DRAWN = {
-    "network": (random_network(4, 2), (2,), (4,)),
+    "network": (network(4, 2), (2,), (4,)),
     "deep network": (
-        fastvi.SigmoidBeliefNetwork(np.ones((4, 2)), np.zeros(4), prior=random_network(2, 3)), (2,), (4,),
+        fastvi.SigmoidBeliefNetwork(np.ones((4, 2)), np.zeros(4), prior=network(2, 3)), (2,), (4,),
     ),
     "restricted machine": (
-        fastvi.RestrictedBoltzmannMachine(RNG.normal(size=(4, 2)), np.zeros(4), np.zeros(2)), (2,), (4,),
+        restricted(4, 2), (2,), (4,),
     ),
     "restricted machine of few pixels": (
-        fastvi.RestrictedBoltzmannMachine(RNG.normal(size=(2, 4)), np.zeros(2), np.zeros(4)), (4,), (2,),
+        restricted(2, 4), (4,), (2,),
     ),
     "machine": (fastvi.BoltzmannMachine([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0]), (2,), (2,)),
     "sparse coding": (fastvi.BinarySparseCoding(np.ones((4, 2)), np.zeros(4), 1.0, np.zeros(2)), (2,), (4,)),

@@ -15,6 +15,7 @@ import naive_distributions
 import numpy as np
 import pytest
 import strategies
+from cases import encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,22 +27,12 @@ ORDINARY = st.floats(-2, 2)
 NAN, INF = math.nan, math.inf
 
 
-def encoder(sizes=(5, 4, 6), activation="tanh", family="bernoulli", seed=0, scale=1.0):
-    """Layers of the given sizes, pixels first."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        (scale * rng.standard_normal((above, below)), scale * rng.standard_normal(above))
-        for below, above in itertools.pairwise(sizes)
-    ]
-    return fastvi.Encoder(layers, activation, family)
-
-
 ENCODERS = {
-    "bernoulli": encoder(),
-    "normal": encoder(family="normal"),
-    "one layer": encoder((3, 2), "relu"),
-    "four layers": encoder((2, 3, 1, 4, 2), "softplus", "normal"),
-    "no pixels": encoder((0, 3, 2), "sigmoid"),
+    "bernoulli": encoder(5, 4, 6),
+    "normal": encoder(5, 4, 6, family="normal"),
+    "one layer": encoder(3, 2, activation="relu"),
+    "four layers": encoder(2, 3, 1, 4, 2, activation="softplus", family="normal"),
+    "no pixels": encoder(0, 3, 2, activation="sigmoid"),
 }
 each_encoder = pytest.mark.parametrize("net", ENCODERS.values(), ids=ENCODERS.keys())
 
@@ -87,7 +78,7 @@ def test_the_parameters_are_their_definition(case):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_sizes_that_are_no_multiple_of_a_tile(activation, family):
-    net = encoder((37, 19, 14), activation, family, scale=0.3)
+    net = encoder(37, 19, 14, activation=activation, family=family, scale=0.3, bias_scale=0.3)
     x = np.random.default_rng(1).standard_normal((11, 37))
     for got, expected in zip(parameters(net(x)), expected_parameters(net, x), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
@@ -110,7 +101,7 @@ def test_a_unit_that_overflows_into_saturation_is_no_error():
 
 
 def test_every_kind_of_number_is_taken():
-    net = encoder()
+    net = encoder(5, 4, 6)
     bits = np.random.default_rng(0).integers(0, 2, (7, 5))
     expected = net(bits.astype(float)).logits
     for x in (bits, bits.tolist(), bits.astype(np.uint8), bits.astype(bool), np.asfortranarray(bits)):
@@ -128,16 +119,15 @@ def test_shapes(net):
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_datum_has_the_same_bits_in_any_batch_and_for_any_threads(activation, family, set_threads):
-    net = encoder((23, 18, 10), activation, family, scale=0.5)
+def test_a_datum_has_the_same_bits_in_any_batch_and_for_any_threads(activation, family, same_bits):
+    net = encoder(23, 18, 10, activation=activation, family=family, scale=0.5, bias_scale=0.5)
     x = np.random.default_rng(2).standard_normal((300, 23))
-    set_threads(1)
-    whole = parameters(net(x))
-    for threads in (1, 2, 3):
-        set_threads(threads)
-        for where in (slice(None), slice(17, 18), slice(100, 203), slice(None, None, -1)):
-            for got, expected in zip(parameters(net(x[where])), whole, strict=True):
-                np.testing.assert_array_equal(got, expected[where])
+    whole = same_bits(lambda: parameters(net(x)))
+    for where in (slice(17, 18), slice(100, 203), slice(None, None, -1)):
+        for got, expected in zip(
+            same_bits(lambda where=where: parameters(net(x[where]))), whole, strict=True
+        ):
+            np.testing.assert_array_equal(got, expected[where])
 
 
 def test_building_one_and_importing_it_bring_in_no_numba():
@@ -156,7 +146,7 @@ def test_building_one_and_importing_it_bring_in_no_numba():
 
 
 def test_attributes_and_repr():
-    net = encoder((5, 4, 3, 6), "softplus", "normal")
+    net = encoder(5, 4, 3, 6, activation="softplus", family="normal")
     assert (net.num_pixels, net.num_latents, net.activation, net.family) == (5, 3, "softplus", "normal")
     assert [(weight.shape, bias.shape) for weight, bias in net.layers] == [
         ((4, 5), (4,)),
@@ -182,7 +172,7 @@ def test_an_encoder_comes_back_the_same(net, tmp_path):
 
 
 def test_nothing_can_be_changed():
-    net = encoder()
+    net = encoder(5, 4, 6)
     for name in ("layers", "activation", "family", "num_pixels", "num_latents"):
         with pytest.raises(AttributeError, match="immutable"):
             setattr(net, name, None)
@@ -214,7 +204,7 @@ WRONG_FILES = [
 )
 def test_wrong_files(changes, message, tmp_path):
     path = tmp_path / "net"
-    encoder().save(path)
+    encoder(5, 4, 6).save(path)
     with np.load(path) as archive:
         arrays = {**archive, **changes}
     with open(path, "wb") as file:
@@ -244,7 +234,7 @@ def test_random_weights_have_the_scale_of_their_inputs(hidden, widths, family):
 # ---- wrong input -----------------------------------------------------------------------------------------
 
 LAYER = (np.zeros((4, 3)), np.zeros(4))
-BINARY, REAL = encoder(), encoder(family="normal")
+BINARY, REAL = encoder(5, 4, 6), encoder(5, 4, 6, family="normal")
 # log standard deviations are x, means 0
 SPREAD = fastvi.Encoder([([[0.0], [1.0]], [0.0, 0.0])], "relu", "normal")
 

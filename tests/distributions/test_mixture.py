@@ -14,8 +14,10 @@ import naive_models
 import numpy as np
 import pytest
 import strategies
+from cases import assert_same, bernoulli, normal
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import share_error
 
 import fastvi
 from fastvi.kernels.cpu.random.component_draws import pick_components
@@ -24,15 +26,6 @@ from fastvi.kernels.cpu.random.draws import split_seed
 NAN, INF = math.nan, math.inf
 SEEDS = st.integers(0, 2**64 - 1)
 WEIGHTS = st.floats(1e-3, 1e3)
-
-
-def bernoulli(*shape, seed=0, scale=1.0):
-    return fastvi.Bernoulli(scale * np.random.default_rng(seed).standard_normal(shape))
-
-
-def normal(*shape, seed=0):
-    rng = np.random.default_rng(seed)
-    return fastvi.Normal(rng.standard_normal(shape), rng.uniform(0.5, 2.0, shape))
 
 
 ENCODER = fastvi.Encoder([(np.ones((2, 3)), np.zeros(2))], "tanh")
@@ -249,7 +242,7 @@ def test_components_are_picked_as_often_as_they_weigh():
     which = np.empty(num, np.int64)
     pick_components(np.cumsum(weights), 3, 0, 1, 0, which)
     share = np.bincount(which, minlength=4) / num
-    assert (np.abs(share - weights) <= 4.5 * np.sqrt(weights * (1 - weights) / num)).all()
+    assert (np.abs(share - weights) <= 4.5 * share_error(weights, num)).all()
 
 
 @pytest.mark.slow_without_jit
@@ -357,29 +350,13 @@ def test_reprs_are_one_line():
     assert repr(q) == "Mixture(0.25 * Bernoulli(num_latents=3, num_data=4), 0.75 * 'prior')"
 
 
-def assert_same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, str):
-        assert a == b
-    elif isinstance(a, fastvi.Mixture):
-        np.testing.assert_array_equal(a.weights, b.weights, strict=True)
-        assert not a.weights.flags.writeable
-        assert repr(a) == repr(b)
-        for ours, theirs in zip(a.components, b.components, strict=True):
-            assert_same(ours, theirs)
-    else:
-        ours, theirs = a.arrays(), b.arrays()
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
-
-
 @pytest.mark.parametrize("name", [*MIXTURES, *UNRESOLVED])
 def test_a_mixture_comes_back_the_same(name, tmp_path):
     q = {**MIXTURES, **UNRESOLVED}[name]
     q.save(tmp_path / "q")
     for twin in (fastvi.load(tmp_path / "q"), pickle.loads(pickle.dumps(q)), copy.deepcopy(q)):
         assert_same(twin, q)
+        assert not twin.weights.flags.writeable
 
 
 def test_more_than_ten_components_come_back_in_order(tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import naive_annealing
 import naive_models
 import numpy as np
 import pytest
+from cases import decoder, linear_gaussian, normal, quiet
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -20,41 +20,24 @@ from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
 ais = fastvi.annealed_importance_sampling
 RNG = np.random.default_rng(12)
-
-
-def quiet(count):
-    """No progress."""
-
-
-def layers(*sizes, scale=1.0):
-    return [
-        (scale * RNG.normal(size=(after, before)) / before**0.5, RNG.normal(size=after))
-        for before, after in itertools.pairwise(sizes)
-    ]
-
-
-def normal(num_latents):
-    return fastvi.Normal(RNG.normal(size=num_latents), 0.5 + RNG.random(num_latents))
-
-
 MODELS = {
-    "linear": fastvi.LinearGaussian(RNG.normal(size=(5, 3)), RNG.normal(size=5), 0.7),
-    "linear, one latent": fastvi.LinearGaussian(RNG.normal(size=(4, 1)), RNG.normal(size=4), 0.7),
+    "linear": linear_gaussian(5, 3, RNG),
+    "linear, one latent": linear_gaussian(4, 1, RNG),
     "linear, no pixels": fastvi.LinearGaussian(np.empty((0, 2)), [], 0.7),
-    "tanh": fastvi.NeuralDecoder(layers(1, 5, 6), "tanh", normal(1)),
-    "sigmoid": fastvi.NeuralDecoder(layers(2, 4, 3, 5), "sigmoid", normal(2)),
-    "softplus": fastvi.NeuralDecoder(layers(2, 6, 5), "softplus", normal(2), "gaussian", 0.8),
-    "relu": fastvi.NeuralDecoder(layers(1, 6, 5), "relu", normal(1), "gaussian", 0.8),
-    "one layer": fastvi.NeuralDecoder(layers(2, 600, scale=0.2), "relu", normal(2)),
+    "tanh": decoder((1, 5, 6), "tanh", normal(1, seed=1), seed=RNG, divided=True),
+    "sigmoid": decoder((2, 4, 3, 5), "sigmoid", normal(2, seed=2), seed=RNG, divided=True),
+    "softplus": decoder((2, 6, 5), "softplus", normal(2, seed=3), 0.8, RNG, divided=True),
+    "relu": decoder((1, 6, 5), "relu", normal(1, seed=4), 0.8, RNG, divided=True),
+    "one layer": decoder((2, 600), "relu", normal(2, seed=5), seed=RNG, scale=0.2, divided=True),
 }
 
 
-def decoder(model):
+def network_of(model):
     return model._decoder if isinstance(model, fastvi.LinearGaussian) else model
 
 
 def target(model, x):
-    own = decoder(model)
+    own = network_of(model)
     return targets.NetworkTarget(own.layers, own.activation, own.noise_std, x, lambda z: np.zeros(len(z)))
 
 

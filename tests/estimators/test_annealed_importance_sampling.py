@@ -8,6 +8,7 @@ import naive
 import naive_annealing
 import numpy as np
 import pytest
+from cases import machine, parameters_of, quiet, restricted
 
 import fastvi
 from fastvi.engine.annealing import chains, machines
@@ -21,26 +22,6 @@ from fastvi.kernels.jit import kernel
 ais = fastvi.annealed_importance_sampling
 
 
-def restricted(num_visible, num_hidden, scale=1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    return fastvi.RestrictedBoltzmannMachine(
-        scale * rng.normal(size=(num_visible, num_hidden)),
-        rng.normal(size=num_visible),
-        rng.normal(size=num_hidden),
-    )
-
-
-def boltzmann(num_units, scale=1.0, share_excluded=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    pairs = np.triu(scale * rng.normal(size=(num_units, num_units)), 1)
-    pairs[np.triu(rng.random(pairs.shape) < share_excluded, 1)] = -np.inf
-    return fastvi.BoltzmannMachine(pairs + pairs.T, rng.normal(size=num_units))
-
-
-def quiet(count):
-    """No progress."""
-
-
 def log_weights(model, num_temperatures, num_chains, seed=0):
     """Relative to independent units."""
     weights = machines.layer_log_weights if len(model.arrays()) == 3 else machines.pair_log_weights
@@ -48,22 +29,22 @@ def log_weights(model, num_temperatures, num_chains, seed=0):
 
 
 def naive_log_weight(model, *rest):
-    arrays = [array.tolist() for array in model.arrays().values()]
+    arrays = parameters_of(model)
     chain = naive_annealing.rbm_log_weight if len(arrays) == 3 else naive_annealing.bm_log_weight
     return chain(*arrays, *rest)
 
 
 MACHINES = {
     "restricted": restricted(7, 4),
-    "wide": restricted(3, 2 * WIDTH + 3, 0.5),
-    "tall": restricted(37, 1, 3.0),
-    "more than a product's factors": restricted(2, 1100, 0.1),
-    "large weights": restricted(5, 6, 300.0),
-    "pairs": boltzmann(9),
-    "strong pairs": boltzmann(20, 100.0),
-    "exclusive pairs": boltzmann(18, 1.0, 0.4),
-    "one unit": boltzmann(1),
-    "all exclude each other": boltzmann(5, 1.0, 1.0),
+    "wide": restricted(3, 2 * WIDTH + 3, scale=0.5, bias_scale=1.0),
+    "tall": restricted(37, 1, scale=3.0, bias_scale=1.0),
+    "more than a product's factors": restricted(2, 1100, scale=0.1, bias_scale=1.0),
+    "large weights": restricted(5, 6, scale=300.0, bias_scale=1.0),
+    "pairs": machine(9),
+    "strong pairs": machine(20, scale=100.0, bias_scale=1.0),
+    "exclusive pairs": machine(18, exclusive=0.4),
+    "one unit": machine(1),
+    "all exclude each other": machine(5, exclusive=1.0),
 }
 
 
@@ -95,7 +76,7 @@ def test_estimates_are_within_their_errors_of_the_truth(name):
 
 @pytest.mark.slow_without_jit
 def test_more_temperatures_have_smaller_errors():
-    model = restricted(30, 12, 0.7)
+    model = restricted(30, 12, scale=0.7, bias_scale=1.0)
     truth = fastvi.log_partition(model)
     errors = []
     for num_temperatures in (10, 100, 1000):
@@ -106,7 +87,7 @@ def test_more_temperatures_have_smaller_errors():
 
 
 @pytest.mark.slow_without_jit
-@pytest.mark.parametrize("model", [restricted(3, 2), boltzmann(4), boltzmann(5, 1.0, 0.5, 3)])
+@pytest.mark.parametrize("model", [restricted(3, 2), machine(4), machine(5, 3, exclusive=0.5)])
 def test_reversed_chains_from_exact_states_have_a_mean_of_one_over_z(model):
     """E[Z / w] = 1, and the estimate is too high on average."""
     restrictions = isinstance(model, fastvi.RestrictedBoltzmannMachine)
@@ -152,7 +133,7 @@ def test_states_that_cannot_be_are_refused():
 
 
 @pytest.mark.slow_without_jit
-@pytest.mark.parametrize("model", [restricted(3, 2), boltzmann(4), boltzmann(5, 1.0, 0.5, 3)])
+@pytest.mark.parametrize("model", [restricted(3, 2), machine(4), machine(5, 3, exclusive=0.5)])
 def test_the_mean_of_many_estimates_is_z(model):
     """E[exp(estimate)] = Z: 400 seeds of few chains, whose mean has a standard error of its own."""
     ratios = np.exp(
@@ -166,7 +147,7 @@ def test_the_mean_of_many_estimates_is_z(model):
 @pytest.mark.slow_without_jit
 def test_chains_are_where_the_exact_distribution_has_them():
     """Many steps at small changes of temperature: means of the weighted states of importance sampling."""
-    model = boltzmann(4, 1.0, 0.4, 1)
+    model = machine(4, 1, exclusive=0.4)
     assert np.isinf(model.couplings).any()
     every = naive.states(4)
     log_p = [naive.bm_log_joint(model.couplings.tolist(), model.bias.tolist(), z) for z in every]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import naive
@@ -10,6 +9,7 @@ import naive_annealing
 import naive_models
 import numpy as np
 import pytest
+from cases import decoder, network, quiet, random_bits, sparse_coding
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -20,23 +20,6 @@ from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
 ais = fastvi.annealed_importance_sampling
 RNG = np.random.default_rng(11)
-
-
-def quiet(count):
-    """No progress."""
-
-
-def network(num_pixels, num_latents, scale=1.0, **prior):
-    weights = scale * RNG.normal(size=(num_pixels, num_latents))
-    prior = prior or {"prior_logits": RNG.normal(size=num_latents)}
-    return fastvi.SigmoidBeliefNetwork(weights, RNG.normal(size=num_pixels), **prior)
-
-
-def layers(*sizes):
-    return [
-        (RNG.normal(size=(after, before)), RNG.normal(size=after))
-        for before, after in itertools.pairwise(sizes)
-    ]
 
 
 def together(x_n, z):
@@ -50,29 +33,22 @@ def of_arrays(x, z):
     return -np.square(x[:, None, :] - z[None, :, : x.shape[1]]).sum(axis=-1) - 0.4 * z.sum(axis=-1) * z[:, 0]
 
 
-UPPER = network(3, 2)
 MACHINE = fastvi.BoltzmannMachine([[0, 1, 0], [1, 0, -2], [0, -2, 0]], [0.3, 0, -1])
 MODELS = {
-    "network": network(7, 4),
-    "network without pixels": network(0, 3),
-    "network of one latent": network(5, 1),
-    "network of 20 latents": network(3, 20, 0.3),
-    "network of many pixels": network(1100, 2, 0.05),
-    "large weights": network(6, 4, 40.0),  # products are cut, odds leave the doubles
-    "larger weights": network(6, 4, 250.0),
-    "overflowing weights": network(5, 3, 800.0),  # no factor fits
-    "sparse coding": fastvi.BinarySparseCoding(
-        RNG.normal(size=(6, 4)), RNG.normal(size=6), 0.8, RNG.normal(size=4)
-    ),
-    "sparse coding, little noise": fastvi.BinarySparseCoding(
-        RNG.normal(size=(3, 2)), RNG.normal(size=3), 0.01, RNG.normal(size=2)
-    ),
-    "decoder": fastvi.NeuralDecoder(layers(3, 5, 6), "tanh", fastvi.Bernoulli(RNG.normal(size=3))),
-    "decoder of real pixels": fastvi.NeuralDecoder(
-        layers(3, 4, 4, 5), "softplus", fastvi.Bernoulli(RNG.normal(size=3)), "gaussian", 0.7
-    ),
-    "deep network": network(5, 3, prior=UPPER),
-    "deep machine": network(5, 3, prior=MACHINE),
+    "network": network(7, 4, RNG),
+    "network without pixels": network(0, 3, RNG),
+    "network of one latent": network(5, 1, RNG),
+    "network of 20 latents": network(3, 20, RNG, 0.3, bias_scale=1.0),
+    "network of many pixels": network(1100, 2, RNG, 0.05, bias_scale=1.0),
+    "large weights": network(6, 4, RNG, 40.0, bias_scale=1.0),  # products are cut, odds leave the doubles
+    "larger weights": network(6, 4, RNG, 250.0, bias_scale=1.0),
+    "overflowing weights": network(5, 3, RNG, 800.0, bias_scale=1.0),  # no factor fits
+    "sparse coding": sparse_coding(6, 4, RNG, 0.8),
+    "sparse coding, little noise": sparse_coding(3, 2, RNG, 0.01),
+    "decoder": decoder((3, 5, 6), seed=RNG),
+    "decoder of real pixels": decoder((3, 4, 4, 5), "softplus", noise_std=0.7, seed=RNG),
+    "deep network": network(5, 3, RNG, prior=network(3, 2, RNG)),
+    "deep machine": network(5, 3, RNG, prior=MACHINE),
     "scalar log joint": fastvi.LogJoint(together, 3),
     "log joint of arrays": fastvi.LogJoint(of_arrays, 4, True),
 }  # fmt: skip
@@ -150,7 +126,7 @@ def naive_joint(model, x_n):
 
 def possible_states(name, num_rows):
     d = MODELS[name].num_latents
-    states = (np.random.default_rng(3).random((num_rows, d)) < 0.5).astype(np.uint8)
+    states = random_bits(num_rows, d, 3)
     if name == "scalar log joint":
         states[:, 1] = states[:, 0]
     return states
@@ -348,7 +324,7 @@ def test_progress_counts_temperatures_of_all_chains(monkeypatch):
 
 @pytest.mark.slow_without_jit
 def test_more_temperatures_have_smaller_errors():
-    model = network(30, 10, 0.7)
+    model = network(30, 10, RNG, 0.7, bias_scale=1.0)
     _, x = model.sample(4, 1)
     errors = [ais(model, x, num_temperatures=num, num_chains=400).std_error.mean() for num in (5, 40, 320)]
     assert errors[0] > 2 * errors[1] > 4 * errors[2]

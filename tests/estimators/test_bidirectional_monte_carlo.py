@@ -6,31 +6,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cases import decoder, linear_gaussian, network, sparse_coding
 
 import fastvi
 
 RNG = np.random.default_rng(13)
-
-
-def network(num_pixels, num_latents):
-    weights, bias = RNG.normal(size=(num_pixels, num_latents)), RNG.normal(size=num_pixels)
-    return fastvi.SigmoidBeliefNetwork(weights, bias, RNG.normal(size=num_latents))
-
-
 MODELS = {
-    "network": network(8, 5),
-    "sparse coding": fastvi.BinarySparseCoding(
-        RNG.normal(size=(5, 4)), RNG.normal(size=5), 1.0, RNG.normal(size=4)
-    ),
-    "linear": fastvi.LinearGaussian(RNG.normal(size=(5, 2)), RNG.normal(size=5), 1.0),
-    "decoder": fastvi.NeuralDecoder(
-        [(RNG.normal(size=(4, 1)), RNG.normal(size=4)), (RNG.normal(size=(6, 4)), RNG.normal(size=6))],
-        "tanh", fastvi.Normal([0.5], [1.5]),
-    ),
-    "deep network": fastvi.SigmoidBeliefNetwork(
-        RNG.normal(size=(5, 3)), RNG.normal(size=5), prior=network(3, 2)
-    ),
-}  # fmt: skip
+    "network": network(8, 5, RNG),
+    "sparse coding": sparse_coding(5, 4, RNG, 1.0),
+    "linear": linear_gaussian(5, 2, RNG, 1.0),
+    "decoder": decoder((1, 4, 6), "tanh", fastvi.Normal([0.5], [1.5]), seed=RNG),
+    "deep network": network(5, 3, RNG, prior=network(3, 2, RNG)),
+}
 
 
 @pytest.mark.slow_without_jit

@@ -8,9 +8,10 @@ import naive
 import numpy as np
 import pytest
 import strategies
+from cases import bernoulli, network, parameters_of, random_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_log_marginal import random_data, random_network, rounding
+from tolerances import rounding
 
 import fastvi
 from fastvi.engine.importance import softplus_target
@@ -22,11 +23,11 @@ def reference_log_weights(model, x, logits, num_samples, seed):
     """log p(x, z) - log q(z) of the library's draws, by the definitions, (N, K)."""
     all_logits = np.ascontiguousarray(np.broadcast_to(logits, (len(x), model.num_latents)))
     z = bernoulli_draws(all_logits, num_samples, seed).tolist()
-    weights, bias, prior = model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist()
+    parameters = parameters_of(model)
     return np.array(
         [
             [
-                naive.sbn_log_joint(weights, bias, prior, row, z[k][n])
+                naive.sbn_log_joint(*parameters, row, z[k][n])
                 - naive.bernoulli_log_prob(z[k][n], all_logits[n].tolist())
                 for k in range(num_samples)
             ]
@@ -40,8 +41,8 @@ def proposals(model, num_data):
     return {
         "uniform": ("uniform", np.zeros(model.num_latents)),
         "prior": ("prior", model.prior_logits),
-        "shared": (q := fastvi.Bernoulli(rng.normal(size=model.num_latents)), q.logits),
-        "per datum": (q := fastvi.Bernoulli(rng.normal(size=(num_data, model.num_latents))), q.logits),
+        "shared": (q := bernoulli(model.num_latents, seed=rng), q.logits),
+        "per datum": (q := bernoulli(num_data, model.num_latents, seed=rng), q.logits),
     }
 
 
@@ -51,7 +52,7 @@ def proposals(model, num_data):
 def test_every_number_is_that_of_the_same_draws(monkeypatch, way, name, case):
     num_pixels, num_latents, scale = case
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 9 if way == "table" else 0)
-    model, x = random_network(num_pixels, num_latents, scale=scale), random_data(3, num_pixels)
+    model, x = network(num_pixels, num_latents, scale=scale), random_bits(3, num_pixels)
     proposal, logits = proposals(model, 3)[name]
     estimate = fastvi.estimate_log_marginal(model, x, proposal=proposal, num_samples=50, seed=4)
     log_w = reference_log_weights(model, x, logits, 50, 4)
@@ -78,7 +79,7 @@ def test_one_sample_is_one_weight(case, seed):
 
 @pytest.mark.slow_without_jit
 def test_estimates_are_within_their_errors_of_the_truth():
-    model = random_network(16, 6)
+    model = network(16, 6)
     x = model.sample(40, 2)[1]
     truth = fastvi.log_marginal(model, x)
     for proposal in ("prior", fastvi.fit_posterior(model, x).q):
@@ -104,7 +105,7 @@ def test_the_posterior_as_proposal_has_no_error():
 
 def test_certain_proposals():
     """Probabilities 0 and 1: every sample is the same state, and the estimate its log joint."""
-    model, x = random_network(6, 3), random_data(2, 6)
+    model, x = network(6, 3), random_bits(2, 6)
     q = fastvi.Bernoulli(np.array([np.inf, -np.inf, np.inf]))
     estimate = fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=30)
     assert np.allclose(estimate.log_marginal, model.log_joint(x, [1, 0, 1]), rtol=0, atol=1e-12)
@@ -146,18 +147,13 @@ def test_interval():
             estimate.interval(level)
 
 
-def test_same_bits_for_any_number_of_threads(set_threads):
-    model, x = random_network(20, 11), random_data(9, 20)
-    seen = set()
-    for threads in ("1", "2", "5"):
-        set_threads(threads)
-        estimate = fastvi.estimate_log_marginal(model, x, proposal="prior", num_samples=30, seed=5)
-        seen.add(b"".join(getattr(estimate, name).tobytes() for name in ("log_marginal", "std_error", "ess")))
-    assert len(seen) == 1
+def test_same_bits_for_any_number_of_threads(same_bits):
+    model, x = network(20, 11), random_bits(9, 20)
+    same_bits(lambda: fastvi.estimate_log_marginal(model, x, proposal="prior", num_samples=30, seed=5))
 
 
 def test_seed_and_datum_decide_the_draws():
-    model, x = random_network(8, 11), random_data(1, 8).repeat(4, axis=0)
+    model, x = network(8, 11), random_bits(1, 8).repeat(4, axis=0)
     values = fastvi.estimate_log_marginal(model, x, num_samples=20, seed=1).log_marginal
     assert len(set(values.tolist())) == 4  # equal data have draws of their own
     first = fastvi.estimate_log_marginal(model, x[:1], num_samples=20, seed=1).log_marginal
@@ -167,7 +163,7 @@ def test_seed_and_datum_decide_the_draws():
 
 
 def test_progress_counts_samples():
-    model, x = random_network(5, 3), random_data(4, 5)
+    model, x = network(5, 3), random_bits(4, 5)
     for options in ({}, {"target_ess": 5.0, "num_samples": 10**9}):
         seen = []
         fastvi.estimate_log_marginal(
@@ -196,6 +192,6 @@ def test_table_with_an_impossible_value():
 
 
 def test_no_data():
-    estimate = fastvi.estimate_log_marginal(random_network(4, 3), np.empty((0, 4)))
+    estimate = fastvi.estimate_log_marginal(network(4, 3), np.empty((0, 4)))
     assert estimate.log_marginal.shape == estimate.ess.shape == (0,)
     assert repr(estimate) == "Estimate(num_data=0, num_samples=1000)"

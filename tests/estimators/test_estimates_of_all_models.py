@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import pairwise
 
 import naive
 import numpy as np
 import pytest
+from cases import MODELS, bits, couplings, data_of, encoder, proposal_of, restricted
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -17,65 +17,7 @@ from fastvi.engine.importance import jobs, softplus_target
 from fastvi.estimators import sampling_run
 
 RNG = np.random.default_rng(0)
-
-
-def layers(*sizes):
-    return [(RNG.normal(size=(out, into)), RNG.normal(size=out)) for into, out in pairwise(sizes)]
-
-
-def coin(x_n, z):
-    total = 0.0
-    for i in range(z.size):
-        total += z[i] * (0.3 + i) * x_n[0] - 0.2 * z[i] * z[i - 1]
-    return total - 3.0
-
-
-def coins(x, z):
-    return x[:, :1] * (z * (0.3 + np.arange(z.shape[1]))).sum(axis=1) - 3.0
-
-
-NETWORK = fastvi.SigmoidBeliefNetwork(RNG.normal(size=(6, 4)), RNG.normal(size=6), RNG.normal(size=4))
-MODELS = {
-    "network": NETWORK,
-    "wide network": fastvi.SigmoidBeliefNetwork(
-        RNG.normal(size=(40, 37)) / 3, RNG.normal(size=40), RNG.normal(size=37)
-    ),
-    "deep network": fastvi.SigmoidBeliefNetwork(RNG.normal(size=(5, 6)), RNG.normal(size=5), prior=NETWORK),
-    "sparse coding": fastvi.BinarySparseCoding(
-        RNG.normal(size=(7, 5)), RNG.normal(size=7), 0.8, RNG.normal(size=5)
-    ),
-    "wide sparse coding": fastvi.BinarySparseCoding(
-        RNG.normal(size=(7, 35)), RNG.normal(size=7), 2.5, RNG.normal(size=35)
-    ),
-    "decoder": fastvi.NeuralDecoder(layers(5, 9, 7, 11), "tanh", fastvi.Bernoulli(RNG.normal(size=5))),
-    "relu decoder": fastvi.NeuralDecoder(
-        layers(3, 40, 6), "relu", fastvi.Bernoulli(RNG.normal(size=3)), "gaussian", noise_std=0.7
-    ),
-    "normal decoder": fastvi.NeuralDecoder(
-        layers(2, 9, 11), "softplus", fastvi.Normal([0.3, -1.0], [1.5, 0.5])
-    ),
-    "normal gaussian decoder": fastvi.NeuralDecoder(
-        layers(1, 4, 3), "sigmoid", fastvi.Normal([0.3], [1.5]), "gaussian", noise_std=0.5
-    ),
-    "linear": fastvi.LinearGaussian(RNG.normal(size=(9, 3)), RNG.normal(size=9), 0.6),
-    "log joint": fastvi.LogJoint(coin, 4),
-    "log joint of arrays": fastvi.LogJoint(coins, 4, vectorized=True),
-}
-NUM_DATA = 3
-
-
-def data_of(model, num=NUM_DATA, seed=1):
-    if isinstance(model, fastvi.LogJoint):
-        return np.random.default_rng(seed).normal(size=(num, 2))
-    return model.sample(num, seed)[1]
-
-
-def proposal_of(model, num=None, seed=2):
-    rng = np.random.default_rng(seed)
-    shape = (model.num_latents,) if num is None else (num, model.num_latents)
-    if rules_of(model).real_latents:
-        return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
-    return fastvi.Bernoulli(rng.normal(size=shape))
+NETWORK = MODELS["network"]
 
 
 def log_weights(model, x, q, num_samples, seed):
@@ -99,7 +41,7 @@ def check(estimate, log_w):
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("num", [None, NUM_DATA])
+@pytest.mark.parametrize("num", [None, 3])
 def test_every_number_is_that_of_the_same_draws(name, num):
     model = MODELS[name]
     x, q = data_of(model), proposal_of(model, num)
@@ -114,13 +56,13 @@ def test_every_number_is_that_of_the_same_draws(name, num):
 def test_mixtures(name):
     model = MODELS[name]
     x = data_of(model)
-    own = proposal_of(model, NUM_DATA)
+    own = proposal_of(model, 3)
     other = "uniform" if name.startswith("log joint") else "prior"
     known = fastvi.Uniform(model.num_latents) if other == "uniform" else model.prior
     mixture = fastvi.Mixture([own, other], [3.0, 1.0])
     estimate = fastvi.estimate_log_marginal(model, x, proposal=mixture, num_samples=400, seed=3)
     whole = fastvi.Mixture(
-        [own, type(own)(*(np.broadcast_to(v, (NUM_DATA, model.num_latents)) for v in (
+        [own, type(own)(*(np.broadcast_to(v, (3, model.num_latents)) for v in (
             (known.logits,) if not rules_of(model).real_latents else (known.mean, known.std)
         )))],
         [3.0, 1.0],
@@ -145,14 +87,14 @@ def test_estimates_are_within_their_errors_of_the_truth(name):
 
 
 def test_an_encoder_makes_the_proposal():
-    encoder = fastvi.Encoder(layers(6, 5, 4), "tanh")
+    net = encoder(6, 5, 4)
     x = data_of(NETWORK)
     direct, through = (
-        fastvi.estimate_log_marginal(NETWORK, x, proposal=q, num_samples=50) for q in (encoder(x), encoder)
+        fastvi.estimate_log_marginal(NETWORK, x, proposal=q, num_samples=50) for q in (net(x), net)
     )
     assert np.array_equal(direct.log_marginal, through.log_marginal)
     with pytest.raises(TypeError, match="proposal must not be an Encoder where observed is given"):
-        fastvi.estimate_log_marginal(NETWORK, x, proposal=encoder, observed=np.ones(6, bool))
+        fastvi.estimate_log_marginal(NETWORK, x, proposal=net, observed=np.ones(6, bool))
 
 
 @pytest.mark.slow_without_jit
@@ -173,9 +115,9 @@ def test_missing_pixels_are_summed_out(name):
 
 @pytest.mark.slow_without_jit
 def test_boltzmann_machines():
-    couplings = np.triu(RNG.normal(size=(7, 7)), 1)
-    couplings[0, 3] = -np.inf
-    machine = fastvi.BoltzmannMachine(couplings + couplings.T, RNG.normal(size=7))
+    pairs = couplings(7, RNG)
+    pairs[0, 3] = pairs[3, 0] = -np.inf
+    machine = fastvi.BoltzmannMachine(pairs, RNG.normal(size=7))
     x = machine.sample(4, 1)[1]
     observed = np.ones((4, 7), bool)
     observed[1, 2:] = observed[2, :4] = observed[3, :] = False
@@ -196,9 +138,7 @@ def test_boltzmann_machines():
 @pytest.mark.parametrize("in_table", [True, False])
 def test_restricted_machines(monkeypatch, in_table):
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 20 if in_table else 0)
-    machine = fastvi.RestrictedBoltzmannMachine(
-        RNG.normal(size=(8, 5)), RNG.normal(size=8), RNG.normal(size=5)
-    )
+    machine = restricted(8, 5, RNG)
     x = RNG.integers(0, 2, (3, 8))
     observed = np.ones((3, 8), bool)
     observed[1, 2:] = observed[2, :] = False
@@ -308,14 +248,9 @@ def test_wrong_proposals(model, proposal, text):
         fastvi.estimate_log_marginal(MODELS[model], data_of(MODELS[model]), proposal=proposal)
 
 
-def bits(estimate):
-    names = ("log_marginal", "std_error", "ess", "pareto_k", "max_weight_share")
-    return tuple(getattr(estimate, name).tobytes() for name in names)
-
-
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", ["network", "wide network", "sparse coding", "decoder", "linear"])
-def test_same_bits_for_threads_workers_and_batches(monkeypatch, set_threads, name):
+def test_same_bits_for_threads_workers_and_batches(monkeypatch, same_bits, name):
     model = MODELS[name]
     x, q = data_of(model, 5), proposal_of(model, 5)
     monkeypatch.setattr(jobs, "CHUNK", 16)
@@ -325,14 +260,9 @@ def test_same_bits_for_threads_workers_and_batches(monkeypatch, set_threads, nam
     ask = lambda x, q, **options: fastvi.estimate_log_marginal(  # noqa: E731
         model, x, proposal=q, num_samples=150, seed=9, **options
     )
-    seen = set()
-    for threads in ("1", "3"):
-        set_threads(threads)
-        whole = ask(x, q)
-        seen.add(bits(whole))
+    whole = same_bits(lambda: ask(x, q))
     with ThreadPoolExecutor(2) as pool:
-        seen.add(bits(ask(x, q, executor=pool)))
-    assert len(seen) == 1
+        assert bits(ask(x, q, executor=pool)) == bits(whole)
     shorter = ask(x[:2], q.from_arrays({k: v[:2] for k, v in q.arrays().items()}))
     assert np.array_equal(shorter.log_marginal, whole.log_marginal[:2])
 

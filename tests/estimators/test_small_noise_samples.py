@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_small_noise import EPS, KINDS, NOISES, check, coding_case
+from small_noise import KINDS, NOISES, check, coding_case
+from tolerances import EPS
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -15,14 +16,10 @@ from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.run import threads
 from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
+pytestmark = pytest.mark.usefixtures("many_bits")
+
 NUM = 8  # samples
 MIXED = np.array([1e20, 0.3, -2.0])
-
-
-@pytest.fixture(autouse=True)
-def many_bits():
-    with mpmath.workprec(naive.BITS):
-        yield
 
 
 def sampled(numbers, model, x, z, logits):

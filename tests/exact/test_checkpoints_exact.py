@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_log_partition import machine, random_bits, restricted
-from test_posterior_models import network, sparse_coding, strong_network, strongly_clamped
+from cases import machine, network, random_bits, restricted, sparse_coding, strong_network, strongly_clamped
 
 import fastvi
 from fastvi.engine.run import checkpoints, threads
@@ -78,8 +77,11 @@ PAIRS = [
 ]
 
 
+# a form that does not say for itself has what its base class says
 _ORDINARY = [
-    (form, name, vars(form)[name]) for form in (PairForm, Form) for name in ("wave_tiles", "filled_tiles")
+    (form, name, vars(form).get(name))
+    for form in (PairForm, Form)
+    for name in ("wave_tiles", "filled_tiles")
 ]
 _SMALL = [3, 2, 3, 3]
 
@@ -87,13 +89,16 @@ _SMALL = [3, 2, 3, 3]
 def set_waves(*, small=True):
     """Several waves of every small problem, also in another process; or waves as they are."""
     for (form, name, ordinary), few in zip(_ORDINARY, _SMALL, strict=True):
-        setattr(form, name, few if small else ordinary)
+        if small or ordinary is not None:
+            setattr(form, name, few if small else ordinary)
+        elif name in vars(form):
+            delattr(form, name)
 
 
 @pytest.fixture
 def waves(monkeypatch):
     for (form, name, _), few in zip(_ORDINARY, _SMALL, strict=True):
-        monkeypatch.setattr(form, name, few)
+        monkeypatch.setattr(form, name, few, raising=False)
     monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
 
 

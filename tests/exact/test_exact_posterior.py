@@ -7,24 +7,17 @@ import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
-import naive
 import numpy as np
 import pytest
 import strategies
+from cases import network, random_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_log_marginal import random_data, random_network, rounding
+from references import reference
+from tolerances import rounding, share_error
 
 import fastvi
 from fastvi.engine.run import slices
-
-
-def reference(model, x, observed=None):
-    """All states (2^d, d) and log p(z | x_n) of each (N, 2^d), by the definition."""
-    masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
-    parameters = model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist()
-    rows = [naive.sbn_log_posterior(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]
-    return np.array(naive.states(model.num_latents)), np.array(rows).reshape(len(x), 2**model.num_latents)
 
 
 def check(model, x, posterior, observed=None):
@@ -58,7 +51,7 @@ def test_equals_the_definition(case, data):
 
 @pytest.mark.parametrize(("num_latents", "scale"), [(5, 1.0), (9, 1.0), (9, 60.0), (11, 0.2), (11, 3.0)])
 def test_several_tiles(num_latents, scale):
-    model, x = random_network(7, num_latents, scale=scale), random_data(3, 7)
+    model, x = network(7, num_latents, scale=scale), random_bits(3, 7)
     posterior = fastvi.exact_posterior(model, x, top_k=30, pairwise=True)
     check(model, x, posterior)
     for row in posterior.top_states:
@@ -67,21 +60,21 @@ def test_several_tiles(num_latents, scale):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_unseen_pixels(shared):
-    model, x = random_network(6, 4), random_data(5, 6)
-    observed = random_data(5, 6, seed=8).astype(bool)
+    model, x = network(6, 4), random_bits(5, 6)
+    observed = random_bits(5, 6, seed=8).astype(bool)
     observed = observed[0] if shared else observed
     check(model, x, fastvi.exact_posterior(model, x, observed=observed, top_k=3, pairwise=True), observed)
 
 
 def test_nothing_seen_leaves_the_prior():
-    model = random_network(3, 4)
+    model = network(3, 4)
     posterior = fastvi.exact_posterior(model, [[0, 0, 0]], observed=np.zeros(3, bool))
     assert np.allclose(posterior.mean, model.prior.mean, rtol=1e-14)
     assert np.allclose(posterior.entropy, model.prior.entropy(), rtol=1e-13)
 
 
 def test_moments_are_consistent():
-    model, x = random_network(20, 10), random_data(4, 20)
+    model, x = network(20, 10), random_bits(4, 20)
     posterior = fastvi.exact_posterior(model, x, pairwise=True)
     second = posterior.second_moment
     assert np.allclose(np.diagonal(second, axis1=1, axis2=2), posterior.mean, rtol=1e-12)
@@ -92,7 +85,7 @@ def test_moments_are_consistent():
 
 @pytest.mark.slow_without_jit
 def test_samples_are_the_posterior():
-    model, x = random_network(12, 9), random_data(3, 12)
+    model, x = network(12, 9), random_bits(3, 12)
     posterior = fastvi.exact_posterior(model, x, pairwise=True)
     num = 4000
     draws = posterior.sample(num, seed=5)
@@ -102,7 +95,7 @@ def test_samples_are_the_posterior():
         (np.einsum("kni,knj->nij", draws.astype(float), draws.astype(float)) / num, posterior.second_moment),
     ):
         error = np.abs(found - expected)
-        assert (error <= 5 * np.sqrt(expected * (1 - expected) / num) + 1e-12).all()
+        assert (error <= 5 * share_error(expected, num) + 1e-12).all()
     # the mean log probability of draws is minus the entropy
     log_prob = posterior.log_prob(draws)
     assert (
@@ -111,7 +104,7 @@ def test_samples_are_the_posterior():
 
 
 def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
-    model, x = random_network(12, 9), random_data(5, 12)
+    model, x = network(12, 9), random_bits(5, 12)
     draws = fastvi.exact_posterior(model, x).sample(20, 1)
     monkeypatch.setattr(slices, "CHUNK_DATA", 2)
     set_threads(3)
@@ -123,19 +116,18 @@ def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
 
 
 @pytest.mark.slow_without_jit
-def test_same_bits_for_any_number_of_threads(set_threads):
-    model, x = random_network(20, 10), random_data(17, 20)
-    seen = set()
-    for threads in ("1", "2", "5"):
-        set_threads(threads)
+def test_same_bits_for_any_number_of_threads(same_bits):
+    model, x = network(20, 10), random_bits(17, 20)
+
+    def ask():
         found = fastvi.exact_posterior(model, x, top_k=4, pairwise=True)
-        arrays = (found.mean, found.second_moment, found.entropy, found.top_log_probs, found.top_states)
-        seen.add(b"".join(array.tobytes() for array in arrays))
-    assert len(seen) == 1
+        return found.mean, found.second_moment, found.entropy, found.top_log_probs, found.top_states
+
+    same_bits(ask)
 
 
 def test_progress_counts_both_passes():
-    model, x = random_network(5, 9), random_data(2, 5)
+    model, x = network(5, 9), random_bits(2, 5)
     seen = []
     fastvi.exact_posterior(model, x, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (512, 512)
@@ -149,7 +141,7 @@ ANSWERS = ("log_marginal", "mean", "entropy", "mode", "mode_log_prob")
 @pytest.mark.parametrize("ask", [{}, {"top_k": 1}])
 def test_where_the_second_pass_runs(caplog, ask):
     """With the caller's executor and progress where it is asked for; else it says that it will not."""
-    model, x = random_network(6, 9), random_data(3, 6)
+    model, x = network(6, 9), random_bits(3, 6)
     told = []
     with ThreadPoolExecutor(2) as executor, caplog.at_level("INFO", "fastvi"):
         posterior = fastvi.exact_posterior(
@@ -172,11 +164,11 @@ def test_pickles_keep_what_is_computed(caplog, copied):
     couplings = np.triu(np.random.default_rng(0).normal(size=(6, 6)), 1)
     machine = (
         fastvi.BoltzmannMachine(couplings + couplings.T, np.zeros(6)),
-        random_data(3, 6),
+        random_bits(3, 6),
         [True, False] * 3,
     )
-    network = random_network(6, 9), random_data(3, 6), None
-    for model, x, observed in (network, machine):
+    plain = network(6, 9), random_bits(3, 6), None
+    for model, x, observed in (plain, machine):
         with ThreadPoolExecutor(2) as executor:
             posterior = fastvi.exact_posterior(
                 model, x, observed=observed, executor=executor, progress=lambda done, total: None
@@ -196,7 +188,7 @@ def test_pickles_keep_what_is_computed(caplog, copied):
 
 
 def test_no_data():
-    posterior = fastvi.exact_posterior(random_network(4, 3), np.empty((0, 4)), top_k=2, pairwise=True)
+    posterior = fastvi.exact_posterior(network(4, 3), np.empty((0, 4)), top_k=2, pairwise=True)
     assert posterior.mean.shape == (0, 3)
     assert posterior.second_moment.shape == (0, 3, 3)
     assert posterior.sample(3, 0).shape == (3, 0, 3)

@@ -8,29 +8,28 @@ import logging
 import naive
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_log_partition import NEVER, machine, random_bits, restricted, strongly_clamped
-from test_posterior_models import (
+from cases import (
+    NEVER,
     far_off_data,
+    linear_gaussian,
+    machine,
+    masks_of,
     network,
+    random_bits,
     random_data,
-    rounding_of,
-    slack_of,
+    restricted,
     sparse_coding,
     strong_deep_network,
     strong_network,
     strong_restricted,
+    strongly_clamped,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerances import posterior_rounding, rounding
 
 import fastvi
 from fastvi.engine.run import slices
-
-
-def linear_gaussian(num_pixels=5, num_latents=2, seed=0):
-    rng = np.random.default_rng(seed)
-    return fastvi.LinearGaussian(rng.normal(size=(num_pixels, num_latents)), rng.normal(size=num_pixels), 0.8)
-
 
 SMALL = {
     "a machine": lambda: machine(5),
@@ -47,21 +46,9 @@ SMALL = {
     "one latent": lambda: network(2, 1),
     "one unit": lambda: machine(1),
     "no pixels": lambda: network(0, 3),
-    "linear Gaussian": linear_gaussian,
+    "linear Gaussian": lambda: linear_gaussian(5, 2, noise_std=0.8),
 }
 each_small_model = pytest.mark.parametrize("name", SMALL)
-
-
-def data_of(model, num_data, seed=1):
-    """Draws, so that none has probability 0."""
-    if isinstance(model, fastvi.LinearGaussian):
-        return model.sample(num_data, seed)[1]
-    return random_data(model, num_data, seed)
-
-
-def masks_of(model, num_data):
-    shared = np.arange(model.num_pixels) % 3 > 0
-    return {"none": None, "shared": shared, "each": random_bits(num_data, model.num_pixels, 11).astype(bool)}
 
 
 def moved(model, name, index, by):
@@ -80,7 +67,7 @@ def value(model, x, weights, observed):
 def slack_of_value(model, x, weights):
     if isinstance(model, fastvi.LinearGaussian):
         return 1e-13 * np.abs(weights).sum() * (1 + np.abs(x).max())
-    return np.abs(weights).sum() * slack_of(model, x)
+    return np.abs(weights).sum() * posterior_rounding(model, x)
 
 
 def entries(gradient):
@@ -123,7 +110,7 @@ WEIGHTS = np.array([1.0, -0.7, 0.0, 2.5])
 @pytest.mark.parametrize("mask", ["none", "shared", "each"])
 def test_central_differences(name, mask):
     model = SMALL[name]()
-    x = data_of(model, 4)
+    x = random_data(model, 4)
     check_by_differences(model, x, WEIGHTS, masks_of(model, 4)[mask])
 
 
@@ -132,7 +119,7 @@ def test_central_differences(name, mask):
 def test_differences_in_a_random_direction(name, seed, data):
     """The sum of gradient times change is the change of the result."""
     model, rng = SMALL[name](), np.random.default_rng(seed)
-    x, weights = data_of(model, 3, seed), rng.normal(size=3)
+    x, weights = random_data(model, 3, seed), rng.normal(size=3)
     observed = data.draw(st.sampled_from([None, *masks_of(model, 3).values()]))
     gradient = fastvi.log_marginal_gradient(model, x, data_weights=weights, observed=observed)
     change = {key: rng.normal(size=array.shape) for key, array in gradient.items()}
@@ -279,7 +266,7 @@ LARGER_PARAMETERS = [
 @pytest.mark.parametrize("name", [*SMALL, *LARGER_PARAMETERS])
 def test_automatic_differentiation(name):
     model = {**SMALL, **LARGER}[name]()
-    x = data_of(model, 4)
+    x = random_data(model, 4)
     for observed in masks_of(model, 4).values():
         check_by_torch(model, x, WEIGHTS, observed)
 
@@ -289,7 +276,7 @@ def test_automatic_differentiation(name):
 def test_many_data(name):
     """More data than a block of tables, no multiple of anything."""
     model = LARGER[name]()
-    x = data_of(model, 137)
+    x = random_data(model, 137)
     check_by_torch(model, x, np.random.default_rng(0).normal(size=137), masks_of(model, 1)["shared"])
 
 
@@ -325,7 +312,7 @@ def test_differences_where_products_underflow(case):
              - value(moved(model, name, place, -h), x, weights, None)) / (2 * h)
             for h in (1e-3, 2e-3)
         )  # fmt: skip
-        assert abs(found - one) <= abs(one - two) + 8e3 * len(x) * rounding_of(model)
+        assert abs(found - one) <= abs(one - two) + 8e3 * len(x) * rounding(model)
 
 
 @pytest.mark.slow_without_jit
@@ -345,7 +332,7 @@ def test_easy_and_lost_data_together():
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_add_over_data(name):
     model = SMALL[name]()
-    x, weights = data_of(model, 4), WEIGHTS
+    x, weights = random_data(model, 4), WEIGHTS
     for observed in masks_of(model, 4).values():
         whole = fastvi.log_marginal_gradient(model, x, data_weights=weights, observed=observed)
         rows = [None if observed is None else np.broadcast_to(observed, x.shape)[n] for n in range(4)]
@@ -361,7 +348,7 @@ def test_gradients_add_over_data(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_weights_of_zero(name):
     model = SMALL[name]()
-    x = data_of(model, 3)
+    x = random_data(model, 3)
     gradient = fastvi.log_marginal_gradient(model, x, data_weights=np.zeros(3))
     assert all((array == 0).all() for array in gradient.values())
     some = fastvi.log_marginal_gradient(model, x, data_weights=[0.0, 1.0, 0.0])
@@ -385,7 +372,7 @@ def test_no_data(name):
 )
 def test_chunks_of_any_size(name, monkeypatch):
     model = LARGER[name]()
-    x, observed = data_of(model, 7), np.arange(model.num_pixels) % 3 > 0
+    x, observed = random_data(model, 7), np.arange(model.num_pixels) % 3 > 0
     whole = fastvi.log_marginal_gradient(model, x, observed=observed)
     monkeypatch.setattr(slices, "CHUNK_DATA", 3)
     for key, array in fastvi.log_marginal_gradient(model, x, observed=observed).items():
@@ -407,22 +394,17 @@ def test_at_the_maximum_the_gradient_vanishes():
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", [*LARGER, "lost"])
-def test_same_bits_for_any_number_of_threads(set_threads, name):
+def test_same_bits_for_any_number_of_threads(same_bits, name):
     model, x, observed = strong_network() if name == "lost" else (LARGER[name](), None, None)
     if x is None:
-        x, observed = data_of(model, 37), np.arange(model.num_pixels) % 4 > 0
-    seen = set()
-    for threads in (1, 2, 3):
-        set_threads(threads)
-        found = fastvi.log_marginal_gradient(model, x, observed=observed)
-        seen.add(b"".join(array.tobytes() for array in found.values()))
-    assert len(seen) == 1
+        x, observed = random_data(model, 37), np.arange(model.num_pixels) % 4 > 0
+    same_bits(lambda: fastvi.log_marginal_gradient(model, x, observed=observed))
 
 
 @pytest.mark.parametrize("name", [*SMALL, *LARGER_PARAMETERS])
 def test_progress_counts_every_pass(name):
     model, seen = {**SMALL, **LARGER}[name](), []
-    x = data_of(model, 2)
+    x = random_data(model, 2)
     for observed in (None, np.arange(model.num_pixels) % 3 > 0):
         fastvi.log_marginal_gradient(
             model, x, observed=observed, progress=lambda *counts: seen.append(counts)
@@ -470,8 +452,8 @@ def test_a_log_joint_has_no_parameters():
 
 
 def test_linear_gaussian_sums_out_what_is_not_seen():
-    model = linear_gaussian()
-    x = np.where(random_bits(6, 5, 2).astype(bool), data_of(model, 6), np.nan)
+    model = linear_gaussian(5, 2, noise_std=0.8)
+    x = np.where(random_bits(6, 5, 2).astype(bool), random_data(model, 6), np.nan)
     observed = np.isfinite(x)
     found = fastvi.log_marginal_gradient(model, x, observed=observed)
     assert all(np.isfinite(array).all() for array in found.values())

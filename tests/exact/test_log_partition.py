@@ -1,107 +1,30 @@
-"""log Z, and log marginals of machines with a log Z, against sums over every state and closed forms."""
+"""log Z against sums over every state, closed forms, and counts of independent sets."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import math
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import mpmath
 import naive
 import numpy as np
 import pytest
 import strategies
+from cases import NEVER, machine, restricted, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import naive_log_partition
+from tolerances import EPS, assert_close, rounding
 
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.posterior import log_sum
-from fastvi.engine.run.runs import Run
-from fastvi.engine.states.form import Form
-from fastvi.engine.states.pair_form import PairForm
-
-EPS = np.finfo(float).eps
-NEVER = -math.inf
-
-
-def machine(d, seed=0, scale=1.0, exclusive=0.0):
-    """Normal couplings and biases; each pair excludes each other with probability ``exclusive``."""
-    rng = np.random.default_rng(seed)
-    upper = np.triu(scale * rng.normal(size=(d, d)), 1)
-    upper[np.triu(rng.random((d, d)) < exclusive, 1)] = NEVER
-    return fastvi.BoltzmannMachine(upper + upper.T, scale * rng.normal(size=d))
-
-
-def restricted(num_pixels, num_latents, seed=0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return fastvi.RestrictedBoltzmannMachine(
-        scale * rng.normal(size=(num_pixels, num_latents)),
-        scale * rng.normal(size=num_pixels),
-        scale * rng.normal(size=num_latents),
-    )
-
-
-def random_bits(num_data, num_units, seed=1):
-    return (np.random.default_rng(seed).random((num_data, num_units)) < 0.5).astype(np.uint8)
-
-
-def rounding(model):
-    """A bound on the rounding error of log Z and of log marginals: each term is rounded a few times."""
-    arrays = model.arrays().values()
-    largest = sum(np.abs(array[np.isfinite(array)]).sum() for array in arrays)
-    return 16 * EPS * (largest + model.num_pixels + model.num_latents + 1)
-
-
-def naive_log_partition(model):
-    name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    return getattr(naive, f"{name}_log_partition")(*(array.tolist() for array in model.arrays().values()))
-
-
-def naive_log_marginal(model, x, observed=None, normalized=False):
-    name = "bm" if isinstance(model, fastvi.BoltzmannMachine) else "rbm"
-    parameters = [array.tolist() for array in model.arrays().values()]
-    masks = [None] * len(x) if observed is None else np.broadcast_to(observed, x.shape)
-    sums = getattr(naive, f"{name}_log_marginal")
-    return np.array([sums(*parameters, row, mask) for row, mask in zip(x, masks, strict=True)]) - (
-        naive_log_partition(model) if normalized else 0.0
-    )
-
-
-def assert_close(found, expected, slack):
-    """Within ``slack`` where finite, and -inf in the same places."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape
-    np.testing.assert_array_equal(np.isneginf(found), np.isneginf(expected))
-    finite = np.isfinite(expected)
-    assert np.abs(found[finite] - expected[finite]).max(initial=0) <= slack
-
-
-COUPLINGS = st.one_of(strategies.EXTREME, st.just(NEVER))
-
-
-@st.composite
-def machines(draw, max_units=6, couplings=COUPLINGS, biases=strategies.EXTREME):
-    d = draw(st.integers(1, max_units))
-    upper = np.triu(draw(strategies.floats((d, d), couplings)), 1)
-    upper[np.tril_indices(d)] = 0.0  # -inf * 0
-    return fastvi.BoltzmannMachine(upper + upper.T, draw(strategies.floats(d, biases)))
-
-
-@st.composite
-def restricted_machines(draw, max_pixels=5, max_latents=4, elements=strategies.EXTREME):
-    shape = draw(st.integers(1, max_pixels)), draw(st.integers(1, max_latents))
-    return fastvi.RestrictedBoltzmannMachine(
-        *(draw(strategies.floats(size, elements)) for size in (shape, shape[0], shape[1]))
-    )
-
 
 # ---- log Z against the definition -------------------------------------------------------------------------
 
 
-@given(st.one_of(machines(), restricted_machines()))
+@given(st.one_of(strategies.boltzmann_machines(), strategies.restricted_machines()))
 def test_equals_the_definition_on_extreme_small_machines(model):
     found = fastvi.log_partition(model)
     assert isinstance(found, float)
@@ -195,7 +118,7 @@ def test_blocks_that_nothing_couples_add(seed):
     assert abs(fastvi.log_partition(whole) - parts) <= 2 * rounding(whole)
 
 
-@given(machines(couplings=strategies.ORDINARY, biases=strategies.ORDINARY), st.data())
+@given(strategies.boltzmann_machines(couplings=strategies.ORDINARY, biases=strategies.ORDINARY), st.data())
 @settings(max_examples=20)
 def test_turning_a_unit_around_moves_log_z_by_its_bias(model, data):
     """z_i -> 1 - z_i is the same distribution with other parameters."""
@@ -315,11 +238,6 @@ def signs(rng, shape):
     return rng.choice([-1.0, 1.0], shape)
 
 
-def symmetric(upper):
-    upper = np.where(np.tri(len(upper), dtype=bool), 0.0, upper)
-    return upper + upper.T
-
-
 HARD = {
     "couplings of +-1000": lambda r: (symmetric(1e3 * signs(r, (7, 7))), r.normal(size=7)),
     "biases of +-1000": lambda r: (symmetric(r.normal(size=(7, 7))), 1e3 * signs(r, 7)),
@@ -372,230 +290,8 @@ def test_strong_inhibition_is_summed_again_in_log_space(name, caplog):
     assert "1 of 1 data are summed again in log space" in caplog.text
 
 
-def strongly_clamped(d=10):
-    """Clamped units that say the opposite of what the free ones want."""
-    couplings = np.zeros((d, d))
-    couplings[:3, 3:] = -900.0
-    couplings[3:, 3:] = 20.0
-    model = fastvi.BoltzmannMachine(
-        symmetric(couplings), np.concatenate([np.zeros(3), np.full(d - 3, 900.0)])
-    )
-    return model, random_bits(8, d), np.arange(d) < 3
-
-
-def test_clamped_data_are_summed_again_in_log_space(caplog):
-    model, x, observed = strongly_clamped()
-    with caplog.at_level(logging.INFO, logger="fastvi"):
-        found = fastvi.log_marginal(model, x, observed=observed, normalized=False)
-    assert "data are summed again in log space" in caplog.text
-    assert_close(found, naive_log_marginal(model, x, observed), rounding(model))
-
-
-def test_the_log_space_path_equals_the_fast_one():
-    model, x, observed = machine(13, exclusive=0.1), random_bits(5, 13), np.arange(13) < 2
-    form = rules_of(model).form(observed, "float64")
-    assert isinstance(form, PairForm)
-    seen = x[:, observed]
-    slow = log_sum.log_space_sums_of(form, form.data.terms(seen), np.full(5, -np.inf), Run())
-    assert_close(slow, log_sum.log_sums(form, seen, Run()), rounding(model))
-
-
 def test_an_easy_case_is_certain_at_once(caplog):
     with caplog.at_level(logging.INFO, logger="fastvi"):
         fastvi.log_partition(machine(11))
         fastvi.log_partition(restricted(20, 9))
     assert "log space" not in caplog.text
-
-
-# ---- log marginals ----------------------------------------------------------------------------------------
-
-
-@given(st.one_of(machines(), restricted_machines()), st.booleans(), st.data())
-def test_marginals_equal_the_definition(model, normalized, data):
-    x = data.draw(strategies.bits((data.draw(st.integers(0, 3)), model.num_pixels)))
-    shape = data.draw(st.sampled_from([None, (model.num_pixels,), x.shape]))
-    observed = None if shape is None else data.draw(strategies.bits(shape)).astype(bool)
-    found = fastvi.log_marginal(model, x, observed=observed, normalized=normalized)
-    expected = naive_log_marginal(model, x, observed, normalized)
-    assert_close(found, expected, 2 * rounding(model))
-
-
-@pytest.mark.parametrize("model", [machine(11, exclusive=0.1), restricted(7, 4), restricted(3, 9)])
-@pytest.mark.parametrize("normalized", [False, True])
-def test_masks_of_a_few_units(model, normalized):
-    x, masks = random_bits(6, model.num_pixels), random_bits(6, model.num_pixels, 4).astype(bool)
-    for observed in (masks, masks[0], ~masks[1], None):
-        found = fastvi.log_marginal(model, x, observed=observed, normalized=normalized)
-        assert_close(found, naive_log_marginal(model, x, observed, normalized), 2 * rounding(model))
-
-
-@pytest.mark.parametrize("model", [machine(4, exclusive=0.2), restricted(4, 2), restricted(3, 5)])
-def test_probabilities_of_all_data_sum_to_one(model):
-    x = np.array(naive.states(model.num_pixels))
-    assert np.exp(fastvi.log_marginal(model, x)).sum() == pytest.approx(1, abs=1e-13)
-    observed = np.arange(model.num_pixels) != 1
-    x = x[x[:, 1] == 0]
-    assert np.exp(fastvi.log_marginal(model, x, observed=observed)).sum() == pytest.approx(1, abs=1e-13)
-
-
-def test_nothing_observed():
-    model = machine(6)
-    log_z = fastvi.log_partition(model)
-    assert fastvi.log_marginal(model, normalized=False).tolist() == [log_z]
-    assert fastvi.log_marginal(model).tolist() == [0.0]
-    nothing = np.zeros(6, bool)
-    assert fastvi.log_marginal(model, np.full((3, 6), np.nan), observed=nothing).tolist() == [0.0] * 3
-    assert fastvi.log_marginal(model, np.empty((0, 6))).shape == (0,)
-    small = restricted(6, 3)
-    unseen = fastvi.log_marginal(small, np.zeros((2, 6)), observed=nothing, normalized=False)
-    assert_close(unseen, [fastvi.log_partition(small)] * 2, rounding(small))
-
-
-@pytest.mark.parametrize("observed", [None, np.zeros(4, bool)])
-def test_only_a_boltzmann_machine_lacks_data(observed):
-    normal = np.random.default_rng(0).normal
-    square, four = normal(size=(4, 4)), normal(size=4)
-    others = (
-        fastvi.RestrictedBoltzmannMachine(square, four, four),
-        fastvi.SigmoidBeliefNetwork(square, four, four),
-        fastvi.BinarySparseCoding(square, four, 1.0, four),
-    )
-    for model in others:
-        for function in (fastvi.log_marginal, fastvi.exact_posterior, fastvi.log_marginal_gradient):
-            with pytest.raises(TypeError, match=r"^x must be an array of shape \(num_data, 4\), got None"):
-                function(model, observed=observed)
-
-
-def test_a_mask_without_data_is_refused():
-    with pytest.raises(TypeError, match=r"^x must be an array .* where observed is given, got None"):
-        fastvi.log_marginal(machine(3), observed=np.zeros(3, bool))
-
-
-def test_units_that_exclude_each_other_have_probability_zero():
-    couplings = np.zeros((10, 10))
-    couplings[0, 1] = couplings[1, 0] = NEVER
-    model = fastvi.BoltzmannMachine(couplings, np.zeros(10))
-    x = np.zeros((3, 10))
-    x[0, :2], x[1, 0] = 1, 1
-    for observed in (None, np.arange(10) < 2, np.arange(10) < 9):
-        for normalized in (False, True):
-            found = fastvi.log_marginal(model, x, observed=observed, normalized=normalized)
-            assert np.isneginf(found).tolist() == [True, False, False]
-    # one of the two is not seen: it is off
-    unseen = fastvi.log_marginal(model, x[:2], observed=np.arange(10) != 1, normalized=False)
-    assert unseen == pytest.approx([0.0, 0.0], abs=1e-15)
-
-
-@pytest.mark.slow_without_jit
-def test_clamped_units_that_bar_everything_else():
-    """Every free unit but one is excluded by a clamped one, in a machine of several outer states."""
-    couplings = np.zeros((14, 14))
-    couplings[0, 1:13] = couplings[1:13, 0] = NEVER
-    model = fastvi.BoltzmannMachine(couplings, np.r_[1.0, np.full(12, 500.0), 2.0])
-    observed = np.arange(14) == 0
-    found = fastvi.log_marginal(model, np.eye(14)[[0]], observed=observed, normalized=False)
-    assert found == pytest.approx([1 + np.logaddexp(0, 2)], rel=1e-14)
-
-
-# ---- the same bits ----------------------------------------------------------------------------------------
-
-
-def questions(case, **options):
-    """log Z and some log marginals as bytes."""
-    model, x, observed = case
-    log_z = np.float64(fastvi.log_partition(model, **options))
-    return log_z.tobytes() + fastvi.log_marginal(model, x, observed=observed, **options).tobytes()
-
-
-CASES = {
-    "a machine": lambda: (machine(13, exclusive=0.1), random_bits(11, 13), np.arange(13) < 2),
-    "its log space": strongly_clamped,
-    "a restricted machine": lambda: (restricted(20, 12), random_bits(11, 20), np.arange(20) < 5),
-}
-
-
-@pytest.mark.slow_without_jit
-@pytest.mark.parametrize("name", CASES)
-def test_same_bits_for_any_number_of_threads(set_threads, name):
-    case = CASES[name]()
-    results = set()
-    for threads in (1, 2, 3, 7):
-        set_threads(threads)
-        results.add(questions(case))
-    assert len(results) == 1
-
-
-def set_wave_tiles(count):
-    """Several waves of small problems, here and in the processes of a pool."""
-    PairForm.wave_tiles = Form.wave_tiles = count
-
-
-@pytest.fixture
-def several_waves(monkeypatch):
-    monkeypatch.setattr(PairForm, "wave_tiles", 3)
-    monkeypatch.setattr(Form, "wave_tiles", 3)
-
-
-@pytest.mark.slow_without_jit
-@pytest.mark.usefixtures("several_waves")
-@pytest.mark.parametrize("processes", [False, True])
-def test_same_bits_from_executors(processes):
-    spawn = {
-        "mp_context": multiprocessing.get_context("spawn"),
-        "initializer": set_wave_tiles,
-        "initargs": (3,),
-    }
-    cases = {name: case() for name, case in CASES.items()}
-    assert all(
-        len(rules_of(case[0]).partition_form().wave_starts()) > 1
-        for case in cases.values()
-        if case[0].num_pixels > 11
-    )
-    with ProcessPoolExecutor(2, **spawn) if processes else ThreadPoolExecutor(2) as executor:
-        for case in cases.values():
-            assert questions(case, executor=executor) == questions(case)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_same_bits_for_a_datum_in_any_batch(name):
-    model, x, observed = CASES[name]()
-    whole = fastvi.log_marginal(model, x, observed=observed, normalized=False)
-    for part in (slice(0, 1), slice(3, 8), slice(None, None, -1)):
-        some = fastvi.log_marginal(model, x[part], observed=observed, normalized=False)
-        assert some.tobytes() == whole[part].tobytes()
-
-
-def test_waves_of_any_size_agree_to_rounding(monkeypatch):
-    model = machine(13, exclusive=0.1)
-    whole = fastvi.log_partition(model)
-    monkeypatch.setattr(PairForm, "wave_tiles", 3)
-    assert abs(fastvi.log_partition(model) - whole) <= rounding(model)
-
-
-# ---- progress, limits -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("model", "states"), [(machine(10), 1 << 10), (restricted(12, 9), 1 << 9), (restricted(5, 12), 1 << 5)]
-)
-def test_progress_counts_all_states(model, states):
-    seen = []
-    fastvi.log_partition(model, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (states, states)
-
-
-@pytest.mark.slow_without_jit
-def test_too_many_states_are_refused():
-    couplings = np.zeros((41, 41))
-    model = fastvi.BoltzmannMachine(couplings, np.zeros(41))
-    with pytest.raises(ValueError, match=r"^max_states .*log Z under 2\^41 states"):
-        fastvi.log_partition(model)
-    with pytest.raises(ValueError, match=r"^max_states .*log Z"):
-        fastvi.log_marginal(model, np.zeros((1, 41)))
-    assert fastvi.log_marginal(model, np.zeros((1, 41)), normalized=False).tolist() == [0.0]
-    wide = restricted(50, 45)
-    with pytest.raises(ValueError, match=r"^max_states .*log Z under 2\^45 states"):
-        fastvi.log_partition(wide)
-    with pytest.raises(ValueError, match=r"^max_states .*2\^45 states"):
-        fastvi.exact_posterior(wide, np.zeros((1, 50)), normalized=False)
-    assert np.isfinite(fastvi.log_marginal(wide, np.zeros((1, 50)), normalized=False)).all()

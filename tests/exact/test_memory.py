@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import cases
 import numpy as np
 import pytest
+from cases import linear_gaussian, random_bits, sparse_coding
 
 import fastvi
 
@@ -19,83 +21,64 @@ pytestmark = pytest.mark.needs_jit  # as interpreted loops kernels make other ar
 RNG = np.random.default_rng(5)
 
 
-def network(num_pixels, num_latents, **prior):
-    prior = prior or {"prior_logits": np.zeros(num_latents)}
-    return fastvi.SigmoidBeliefNetwork(
-        RNG.normal(0.0, 0.3, (num_pixels, num_latents)), RNG.normal(size=num_pixels), **prior
-    )
+def network(num_pixels, num_latents, prior=None):
+    return cases.network(num_pixels, num_latents, RNG, 0.3, bias_scale=1.0, prior=prior)
 
 
 def machine(num_units):
-    pairs = np.triu(RNG.normal(0.0, 0.2, (num_units, num_units)), 1)
-    return fastvi.BoltzmannMachine(pairs + pairs.T, RNG.normal(size=num_units))
+    return cases.machine(num_units, RNG, 0.2, bias_scale=1.0)
 
 
 def restricted(num_pixels, num_latents):
-    weights = RNG.normal(0.0, 0.2, (num_pixels, num_latents))
-    return fastvi.RestrictedBoltzmannMachine(weights, RNG.normal(size=num_pixels), np.zeros(num_latents))
+    return cases.restricted(num_pixels, num_latents, RNG, 0.2, bias_scale=1.0)
 
 
 def decoder(num_pixels, hidden, num_latents):
-    layers = [
-        (RNG.normal(size=(hidden, num_latents)), np.zeros(hidden)),
-        (RNG.normal(0.0, 0.3, (num_pixels, hidden)), np.zeros(num_pixels)),
-    ]
-    return fastvi.NeuralDecoder(layers, "tanh", fastvi.Bernoulli(np.zeros(num_latents)))
-
-
-def bits(num_data, num_pixels):
-    return RNG.integers(0, 2, (num_data, num_pixels)).astype(np.uint8)
-
-
-def deep():
-    return network(60, 14, prior=network(14, 8))
-
-
-def sparse_coding():
-    return fastvi.BinarySparseCoding(RNG.normal(size=(64, 14)), np.zeros(64), 1.0, np.zeros(14))
-
-
-def factor_analysis():
-    return fastvi.LinearGaussian(RNG.normal(size=(60, 5)), np.zeros(60), 1.0)
+    return cases.decoder((num_latents, hidden, num_pixels), seed=RNG, divided=True)
 
 
 MASKS = RNG.random((200, 64)) < 0.7
 FIRST = np.arange(20) < 6
 # question, model, data, arguments
 PROBLEMS = {
-    "gradient": ("log_marginal_gradient", lambda: network(784, 12), lambda: bits(20_000, 784), {}),
-    "many data": ("log_marginal", lambda: network(64, 8), lambda: bits(300_000, 64), {}),
+    "gradient": ("log_marginal_gradient", lambda: network(784, 12), lambda: random_bits(20_000, 784), {}),
+    "many data": ("log_marginal", lambda: network(64, 8), lambda: random_bits(300_000, 64), {}),
     "details": (
-        "exact_posterior", lambda: network(64, 12), lambda: bits(4000, 64), {"top_k": 10, "pairwise": True},
+        "exact_posterior", lambda: network(64, 12), lambda: random_bits(4000, 64),
+        {"top_k": 10, "pairwise": True},
     ),
     "details of several chunks": (
-        "exact_posterior", lambda: network(30, 9), lambda: bits(20_000, 30), {"pairwise": True},
+        "exact_posterior", lambda: network(30, 9), lambda: random_bits(20_000, 30), {"pairwise": True},
     ),
-    "means": ("exact_posterior", lambda: network(784, 14), lambda: bits(3000, 784), {}),
-    "many states": ("log_marginal", lambda: network(784, 16), lambda: bits(500, 784), {}),
+    "means": ("exact_posterior", lambda: network(784, 14), lambda: random_bits(3000, 784), {}),
+    "many states": ("log_marginal", lambda: network(784, 16), lambda: random_bits(500, 784), {}),
     "log Z": ("log_partition", lambda: machine(28), None, {}),
     "log Z of a restricted machine": ("log_partition", lambda: restricted(784, 16), None, {}),
-    "free energies": ("log_marginal", lambda: restricted(400, 12), lambda: bits(10_000, 400), {}),
+    "free energies": ("log_marginal", lambda: restricted(400, 12), lambda: random_bits(10_000, 400), {}),
     "gradient of a restricted machine": (
-        "log_marginal_gradient", lambda: restricted(300, 10), lambda: bits(10_000, 300), {},
+        "log_marginal_gradient", lambda: restricted(300, 10), lambda: random_bits(10_000, 300), {},
     ),
     "clamped units": (
-        "log_marginal_gradient", lambda: machine(20), lambda: bits(2000, 20), {"observed": FIRST},
+        "log_marginal_gradient", lambda: machine(20), lambda: random_bits(2000, 20), {"observed": FIRST},
     ),
     "masks": (
-        "log_marginal", lambda: network(64, 9), lambda: bits(20_000, 64),
+        "log_marginal", lambda: network(64, 9), lambda: random_bits(20_000, 64),
         {"observed": MASKS[np.arange(20_000) % 200]},
     ),
-    "decoder": ("log_marginal", lambda: decoder(200, 60, 11), lambda: bits(8000, 200), {}),
+    "decoder": ("log_marginal", lambda: decoder(200, 60, 11), lambda: random_bits(8000, 200), {}),
     "gradient of a decoder": (
-        "log_marginal_gradient", lambda: decoder(200, 60, 10), lambda: bits(1500, 200), {},
+        "log_marginal_gradient", lambda: decoder(200, 60, 10), lambda: random_bits(1500, 200), {},
     ),
     "pairwise moments": (
-        "exact_posterior", sparse_coding, lambda: RNG.normal(size=(2000, 64)), {"pairwise": True},
+        "exact_posterior", lambda: sparse_coding(64, 14, RNG, 1.0), lambda: RNG.normal(size=(2000, 64)),
+        {"pairwise": True},
     ),
-    "gradient of a deep network": ("log_marginal_gradient", deep, lambda: bits(2000, 60), {}),
-    "closed form": ("log_marginal", factor_analysis, lambda: RNG.normal(size=(30_000, 60)), {}),
+    "gradient of a deep network": (
+        "log_marginal_gradient", lambda: network(60, 14, network(14, 8)), lambda: random_bits(2000, 60), {},
+    ),
+    "closed form": (
+        "log_marginal", lambda: linear_gaussian(60, 5, RNG, 1.0), lambda: RNG.normal(size=(30_000, 60)), {},
+    ),
 }  # fmt: skip
 
 
@@ -136,7 +119,7 @@ def test_log_z_of_many_states_takes_no_more_than_a_tile_and_its_tables():
 
 def test_converted_data_count():
     """A list becomes an array of bytes, which the caller did not have."""
-    model, x = network(50, 3), bits(4000, 50)
+    model, x = network(50, 3), random_bits(4000, 50)
     planned = fastvi.plan(model, len(x)).bytes
     fastvi.log_marginal(model, x, memory_limit=planned)
     with pytest.raises(ValueError, match=f"^memory_limit is .* {planned + x.nbytes:,} bytes$"):
@@ -145,7 +128,7 @@ def test_converted_data_count():
 
 def test_a_posterior_does_not_see_its_data_change():
     """Data are not copied for sums, but what is kept for later is."""
-    model, x = network(20, 4), bits(30, 20)
+    model, x = network(20, 4), random_bits(30, 20)
     before = x.copy()
     posterior = fastvi.exact_posterior(model, x)
     x[...] = 1 - x

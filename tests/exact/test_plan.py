@@ -10,18 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_log_marginal import random_network
+from cases import machine, network
 
 import fastvi
 from fastvi.core.registry import rules_of
-from fastvi.engine.run import slices
 from fastvi.engine.states import form as forms
 from fastvi.exact.plan import duration
 from fastvi.rules.sigmoid_belief_network import SigmoidBeliefNetworkRules
-
-
-def machine(num_units):
-    return fastvi.BoltzmannMachine(np.zeros((num_units, num_units)), np.zeros(num_units))
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ def each_piece_takes_a_second(monkeypatch):
 @pytest.mark.usefixtures("each_piece_takes_a_second")
 @pytest.mark.parametrize("question", ["log_marginal", "exact_posterior", "log_marginal_gradient"])
 def test_counts(question):
-    found = fastvi.plan(random_network(5, 9), 40, question=question)
+    found = fastvi.plan(network(5, 9), 40, question=question)
     assert (found.question, found.num_data, found.states) == (question, 40, 512)
     assert found.operations >= 2 * 512 * (5 + 40)
     assert found.shards == (2 if question == "log_marginal_gradient" else 1)
@@ -45,9 +40,9 @@ def test_counts(question):
 
 @pytest.mark.slow_without_jit
 def test_shards_are_waves_times_chunks(monkeypatch):
-    monkeypatch.setattr(forms, "WAVE_TILES", 3)
-    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
-    model = random_network(5, 13)
+    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
+    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
+    model = network(5, 13)
     tiles = rules_of(model).form(np.ones(5, bool), "float64").tiling.num_tiles
     assert fastvi.plan(model, 25).shards == 3 * -(-tiles // 3)
 
@@ -114,10 +109,10 @@ _MACHINE = fastvi.BoltzmannMachine(0.1 * (1 - np.eye(5)), np.zeros(5))
 @pytest.mark.parametrize(
     ("model", "question", "more"),
     [
-        (random_network(5, 13), "log_marginal", {}),
-        (random_network(5, 13), "exact_posterior", {}),
-        (random_network(5, 12), "exact_posterior", {"top_k": 2, "pairwise": True}),
-        (random_network(5, 12), "log_marginal_gradient", {}),
+        (network(5, 13), "log_marginal", {}),
+        (network(5, 13), "exact_posterior", {}),
+        (network(5, 12), "exact_posterior", {"top_k": 2, "pairwise": True}),
+        (network(5, 12), "log_marginal_gradient", {}),
         (_RBM, "log_marginal", {}),
         (_RBM, "exact_posterior", {"normalized": False, "top_k": 1}),
         (_RBM, "log_marginal_gradient", {}),
@@ -130,8 +125,8 @@ def test_shards_are_the_tasks_of_the_run(model, question, more, masked, monkeypa
     """Waves, chunks, passes, masks and log Z: as many tasks as an executor then gets."""
     from fastvi.engine.decoder import network_gradient
 
-    monkeypatch.setattr(forms, "WAVE_TILES", 3)
-    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
+    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
+    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
     monkeypatch.setattr(network_gradient, "CHUNK_DATA", 4)
     rng = np.random.default_rng(1)
     x = rng.integers(0, 2, (25, 5)).astype(np.uint8)
@@ -153,7 +148,7 @@ def test_states_are_those_that_progress_is_told_of():
 @pytest.mark.slow_without_jit
 def test_of_many_masks_a_few_are_measured(monkeypatch):
     """2,000 masks of 40 sizes: all are counted, and forms of a few are made."""
-    model, rng = random_network(60, 6), np.random.default_rng(3)
+    model, rng = network(60, 6), np.random.default_rng(3)
     observed = np.unique(rng.random((2000, 60)) < rng.random((2000, 1)), axis=0)
     made = []
     make = SigmoidBeliefNetworkRules.form
@@ -178,12 +173,12 @@ def test_a_mask_for_each_datum_is_the_sum_of_its_groups():
 
 
 def test_of_no_data_no_states_are_summed():
-    found = fastvi.plan(random_network(5, 4), 0)
+    found = fastvi.plan(network(5, 4), 0)
     assert (found.states, found.shards) == (0, 0)
 
 
 def test_a_deep_network_counts_both_layers():
-    upper = random_network(4, 5)
+    upper = network(4, 5)
     deep = fastvi.SigmoidBeliefNetwork(np.zeros((3, 4)), np.zeros(3), prior=upper)
     assert fastvi.plan(deep, 7).states == 2**5 + 2**4
     # the prior's evidence for the table of states, and its gradient
@@ -191,7 +186,7 @@ def test_a_deep_network_counts_both_layers():
 
 
 def test_the_table_names_everything():
-    text = str(fastvi.plan(random_network(5, 9), 40))
+    text = str(fastvi.plan(network(5, 9), 40))
     for word in ("question", "data", "states", "operations", "peak memory", "shards", "predicted time"):
         assert word in text
     assert "512 (2^9)" in text
@@ -229,6 +224,6 @@ def test_durations(seconds, text):
 )
 def test_wrong_input(arguments, error, text):
     with pytest.raises(error, match=text):
-        fastvi.plan(random_network(5, 4), **arguments)
+        fastvi.plan(network(5, 4), **arguments)
     with pytest.raises(TypeError, match=r"^model must be one with latents to sum out, got JointTable"):
         fastvi.plan(fastvi.JointTable([[1.0]]))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import pickle
 
 import naive_quadrature
 import numpy as np
 import pytest
+from cases import layers, standard_normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,17 +20,12 @@ pytestmark = pytest.mark.slow_without_jit
 
 
 def decoder(sizes, activation, noise_std=None, scale=1.5, seed=0):
-    rng = np.random.default_rng(seed)
-    layers = [
-        (scale * rng.normal(size=(out, width)) / math.sqrt(width), 0.3 * rng.normal(size=out))
-        for width, out in itertools.pairwise(sizes)
-    ]
-    return with_layers(layers, activation, noise_std)
+    own = layers(*sizes, seed=seed, scale=scale, bias_scale=0.3, divided=True)
+    return with_layers(own, activation, noise_std)
 
 
 def with_layers(layers, activation, noise_std=None):
-    d = len(layers[0][0][0])
-    prior = fastvi.Normal(np.zeros(d), np.ones(d))
+    prior = standard_normal(len(layers[0][0][0]))
     likelihood = "bernoulli" if noise_std is None else "gaussian"
     return fastvi.NeuralDecoder(layers, activation, prior, likelihood, noise_std)
 

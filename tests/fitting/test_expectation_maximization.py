@@ -8,6 +8,7 @@ import math
 import naive_learning
 import numpy as np
 import pytest
+from cases import bits, linear_gaussian, sparse_coding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,15 +18,11 @@ from fastvi.fitting.expectation_maximization import LEAST_NOISE, ExpectationMaxi
 
 
 def coding(num_pixels, d, seed=0, scale=1.5):
-    rng = np.random.default_rng(seed)
-    return fastvi.BinarySparseCoding(
-        scale * rng.normal(size=(num_pixels, d)), rng.normal(size=num_pixels), 0.6, rng.normal(size=d)
-    )
+    return sparse_coding(num_pixels, d, seed, 0.6, scale)
 
 
 def linear(num_pixels, d, seed=0):
-    rng = np.random.default_rng(seed)
-    return fastvi.LinearGaussian(rng.normal(size=(num_pixels, d)), rng.normal(size=num_pixels), 0.6)
+    return linear_gaussian(num_pixels, d, seed, 0.6)
 
 
 KINDS = {"coding": coding, "linear": linear}
@@ -113,18 +110,10 @@ def test_it_is_no_worse_than_adam():
     assert em.objective > adam.objective
 
 
-def bits(fit):
-    return b"".join(value.tobytes() for value in fit.model.arrays().values()) + fit.history.tobytes()
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_bits_for_any_number_of_threads(set_threads, kind):
+def test_same_bits_for_any_number_of_threads(same_bits, kind):
     x, start = KINDS[kind](9, 7, 1).sample(50, 1)[1], KINDS[kind](9, 7)
-    seen = set()
-    for threads in ("1", "3"):
-        set_threads(threads)
-        seen.add(bits(fastvi.fit_model(start, x, objective="em", num_epochs=3)))
-    assert len(seen) == 1
+    same_bits(lambda: fastvi.fit_model(start, x, objective="em", num_epochs=3))
 
 
 class Stop(BaseException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_log_marginal import random_data, random_network
+from cases import network, random_bits
 
 import fastvi
 
@@ -12,7 +12,7 @@ import fastvi
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_latents", [1, 2, 5, 10])
 def test_no_coordinate_can_be_improved(num_latents):
-    model, x = random_network(12, num_latents, seed=num_latents), random_data(4, 12)
+    model, x = network(12, num_latents, seed=num_latents), random_bits(4, 12)
     fit = fastvi.fit_posterior(model, x, tolerance=1e-12)
     assert fit.converged.all()
     best = fastvi.elbo(model, x, fit.q).value
@@ -25,7 +25,7 @@ def test_no_coordinate_can_be_improved(num_latents):
 
 
 def test_history_never_falls():
-    model, x = random_network(30, 9, scale=2.0), random_data(20, 30)
+    model, x = network(30, 9, scale=2.0), random_bits(20, 30)
     history = fastvi.fit_posterior(model, x, num_restarts=0).history
     assert history.size > 1
     assert (np.diff(history) >= -1e-11).all()
@@ -50,7 +50,7 @@ def test_factorised_posterior_is_found_exactly():
 
 
 def test_extreme_weights_and_priors():
-    model, x = random_network(6, 5, scale=200.0, prior_scale=500.0), random_data(5, 6)
+    model, x = network(6, 5, scale=200.0, prior_scale=500.0), random_bits(5, 6)
     fit = fastvi.fit_posterior(model, x)
     gap = fastvi.log_marginal(model, x) - fit.objective
     assert (gap >= -1e-9).all()
@@ -58,14 +58,14 @@ def test_extreme_weights_and_priors():
 
 
 def test_seed_decides_the_result():
-    model, x = random_network(30, 8, scale=2.0), random_data(20, 30)
+    model, x = network(30, 8, scale=2.0), random_bits(20, 30)
     first, again, other = (fastvi.fit_posterior(model, x, num_restarts=1, seed=s).q.logits for s in (1, 1, 2))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
 
 
 def test_no_data():
-    fit = fastvi.fit_posterior(random_network(4, 3), np.empty((0, 4)))
+    fit = fastvi.fit_posterior(network(4, 3), np.empty((0, 4)))
     assert fit.q.logits.shape == (0, 3)
     assert fit.history.size == 0
     assert repr(fit) == "Fit(num_data=0, converged=0 of 0, sweeps=0)"

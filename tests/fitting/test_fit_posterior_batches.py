@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_log_marginal import random_network
+from cases import decoder, network, sparse_coding, standard_normal
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -14,28 +14,16 @@ from fastvi.engine.mean_field import block_mean_field
 RNG = np.random.default_rng(5)
 
 
-def decoder(d, likelihood="bernoulli", noise_std=None, prior=None):
-    sizes = ((6, d), (5, 6))
-    layers = [(RNG.normal(size=size), RNG.normal(size=size[0])) for size in sizes]
-    return fastvi.NeuralDecoder(
-        layers, "tanh", prior or fastvi.Bernoulli(RNG.normal(size=d)), likelihood, noise_std
-    )
-
-
-def coding(d):
-    return fastvi.BinarySparseCoding(RNG.normal(size=(6, d)), RNG.normal(size=6), 0.8, RNG.normal(size=d))
+MODELS = [
+    network(12, 5, 1),
+    sparse_coding(6, 30, RNG, 0.8),
+    decoder((4, 6, 5), seed=RNG),
+    pytest.param(decoder((1, 6, 5), prior=standard_normal(1), seed=RNG), marks=pytest.mark.slow_without_jit),
+]
 
 
 def parameters(q):
     return q.logits if isinstance(q, fastvi.Bernoulli) else np.concatenate([q.mean, q.std], axis=1)
-
-
-MODELS = [
-    random_network(12, 5, seed=1),
-    coding(30),
-    decoder(4),
-    pytest.param(decoder(1, prior=fastvi.Normal([0.0], [1.0])), marks=pytest.mark.slow_without_jit),
-]
 
 
 @pytest.mark.slow_without_jit
@@ -62,7 +50,7 @@ def test_more_restarts_are_never_worse(model):
 @pytest.mark.parametrize("d", [1, 2, 7, pytest.param(12, marks=pytest.mark.slow_without_jit)])
 def test_tables_of_log_joints(d, likelihood):
     """Twelve latents are four tiles."""
-    model = decoder(d, likelihood, None if likelihood == "bernoulli" else 0.6)
+    model = decoder((d, 6, 5), noise_std=None if likelihood == "bernoulli" else 0.6, seed=RNG)
     x = model.sample(11, 1)[1]
     form = rules_of(model).form(np.ones(5, bool), "float64")
     terms = form.data.terms(x)
@@ -76,7 +64,7 @@ def test_tables_of_log_joints(d, likelihood):
 
 @pytest.mark.slow_without_jit
 def test_groups_of_data_change_no_bit(monkeypatch):
-    model = decoder(11)
+    model = decoder((11, 6, 5), seed=RNG)
     x = model.sample(7, 1)[1]
     whole = fastvi.fit_posterior(model, x, num_restarts=1)
     assert np.allclose(fastvi.elbo(model, x, whole.q).value, whole.objective, rtol=0, atol=1e-11)
@@ -91,7 +79,7 @@ def test_groups_of_data_change_no_bit(monkeypatch):
 @pytest.mark.parametrize("scale", [0.2, 1.0])
 def test_a_fit_ends_where_the_gradient_is_small(scale):
     """In q's logits: a sweep that moves no mean by more than 1e-8 leaves some d couplings of it."""
-    model = random_network(40, 8, scale=scale, seed=3)
+    model = network(40, 8, scale=scale, seed=3)
     x = model.sample(30, 2)[1]
     fit = fastvi.fit_posterior(model, x)
     assert fit.converged.all()

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import decoder, linear_gaussian, sparse_coding, standard_normal, states
 
 import fastvi
 
 RNG = np.random.default_rng(0)
-LINEAR = fastvi.LinearGaussian(RNG.normal(size=(5, 3)), RNG.normal(size=5), 0.7)
+LINEAR = linear_gaussian(5, 3, RNG)
 # x sees |z| alone, so that the posterior has a mode on each side of the axes
 TWO_MODES = fastvi.NeuralDecoder(
     [([[4.0, 0.0], [-4.0, 0.0], [0.0, 1.0]], np.zeros(3)), ([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.zeros(2))],
     "softplus", fastvi.Normal([0.0, 0.0], [1.0, 1.0]), "gaussian", 0.7,
 )  # fmt: skip
 SEEN = np.array([[6.0, 0.8], [4.5, 1.0]])
-
-
-def decoder(d, prior=None, widths=(6, 7)):
-    sizes = (d, *widths)
-    layers = [(RNG.normal(size=(b, a)), RNG.normal(size=b)) for a, b in zip(sizes, sizes[1:], strict=False)]  # noqa: RUF007
-    return fastvi.NeuralDecoder(layers, "tanh", prior or fastvi.Bernoulli(RNG.normal(size=d)))
-
-
-def coding(d):
-    return fastvi.BinarySparseCoding(RNG.normal(size=(6, d)), RNG.normal(size=6), 0.8, RNG.normal(size=d))
-
-
-def states(d):
-    return ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
 
 
 def grid_of(model, x, reach=6.0, num=801):
@@ -40,7 +27,16 @@ def grid_of(model, x, reach=6.0, num=801):
     return (density / density.sum(axis=1, keepdims=True)).reshape(len(x), num, num), line
 
 
-@pytest.mark.parametrize("model", [coding(1), coding(5), decoder(1), decoder(5)], ids=repr)
+@pytest.mark.parametrize(
+    "model",
+    [
+        sparse_coding(6, 1, RNG, 0.8),
+        sparse_coding(6, 5, RNG, 0.8),
+        decoder((1, 6, 7), seed=RNG),
+        decoder((5, 6, 7), seed=RNG),
+    ],
+    ids=repr,
+)
 def test_no_logit_can_be_improved(model):
     """At the optimum given the others a logit is the difference of the log joints' averages."""
     x = model.sample(4, 1)[1]
@@ -65,7 +61,7 @@ def test_no_logit_can_be_improved(model):
 @pytest.mark.slow_without_jit
 def test_sparse_coding_of_any_size():
     """Where both can be done the table and the couplings find the same; forty latents take no table."""
-    model = coding(40)
+    model = sparse_coding(6, 40, RNG, 0.8)
     x = model.sample(3, 2)[1]
     fit = fastvi.fit_posterior(model, x, tolerance=1e-12, max_sweeps=2000)
     assert fit.converged.all()
@@ -142,7 +138,7 @@ def test_sampled_fits_reach_the_exact_optimum(estimator):
     if estimator == "reparameterized":
         model, exact = LINEAR, None
     else:
-        model = decoder(3)
+        model = decoder((3, 6, 7), seed=RNG)
     x = model.sample(5, 3)[1]
     exact = fastvi.fit_posterior(model, x, num_restarts=0)
     fit = fastvi.fit_posterior(model, x, num_samples=32, estimator=estimator, max_sweeps=400, seed=1)
@@ -168,7 +164,7 @@ def test_importance_weighted_lies_between():
     assert (fit.q.std > reverse.q.std).all()
     assert (fit.objective > reverse.objective).all()
     assert (fit.objective < fastvi.log_marginal(LINEAR, x) + 0.05).all()
-    binary = decoder(3)
+    binary = decoder((3, 6, 7), seed=RNG)
     x = binary.sample(4, 1)[1]
     fit = fastvi.fit_posterior(binary, x, objective="importance_weighted", num_samples=16, max_sweeps=200)
     assert np.allclose(fit.objective, fastvi.log_marginal(binary, x), atol=0.1)
@@ -187,7 +183,9 @@ def test_two_hundred_latents():
 
 
 @pytest.mark.parametrize("objective", ["reverse_kl", "forward_kl"])
-@pytest.mark.parametrize("model", [LINEAR, TWO_MODES, decoder(2), coding(3)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [LINEAR, TWO_MODES, decoder((2, 6, 7), seed=RNG), sparse_coding(6, 3, RNG, 0.8)], ids=repr
+)
 def test_no_data(model, objective):
     x = np.zeros((0, model.num_pixels))
     for options in ({}, {"num_samples": 4, "max_sweeps": 2}):
@@ -206,18 +204,18 @@ def test_no_data(model, objective):
         (LINEAR, {"num_samples": 0}, "num_samples must be"),
         (LINEAR, {"num_samples": 4, "learning_rate": -1.0}, "learning_rate must be"),
         (
-            decoder(25),
+            decoder((25, 6, 7), seed=RNG),
             {},
             "model must have at most 24 latents to be fitted exactly, got 25; pass num_samples",
         ),
-        (decoder(4, fastvi.Normal(np.zeros(4), np.ones(4))), {}, "model must have at most 3 latents"),
+        (decoder((4, 6, 7), prior=standard_normal(4)), {}, "model must have at most 3 latents"),
         (
             fastvi.BoltzmannMachine(np.zeros((3, 3)), np.zeros(3)),
             {"num_samples": 4},
             "model must have a prior",
         ),
         (
-            coding(3),
+            sparse_coding(6, 3, RNG, 0.8),
             {"num_samples": 3, "estimator": "disarm"},
             "num_samples must be even for estimator='disarm'",
         ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import cases
 import mpmath
 import numpy as np
 import pytest
+from cases import decoder, linear_gaussian, network, sparse_coding, standard_normal, states
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -16,32 +18,27 @@ from fastvi.fitting.sampled_bound import step_seed
 from fastvi.fitting.score_gradients import leave_one_out, reweighted, vimco
 
 RNG = np.random.default_rng(0)
+OTHERS = {
+    "sparse coding": sparse_coding(6, 3, RNG, 0.8),
+    "deep": network(6, 3, RNG, prior=network(3, 2, RNG)),
+    "decoder": decoder((3, 5, 6), seed=RNG),
+    "linear": linear_gaussian(6, 2, RNG, 0.8),
+    "autoencoder": decoder((2, 5, 6), prior=standard_normal(2), seed=RNG),
+}
 
 
-def network(num_pixels, d, scale=1.0):
-    return fastvi.SigmoidBeliefNetwork(
-        scale * RNG.normal(size=(num_pixels, d)), RNG.normal(size=num_pixels), RNG.normal(size=d)
-    )
+def encoder(num_pixels, d):
+    return cases.encoder(num_pixels, 5, d, seed=RNG, divided=True)
 
 
-def states(d):
-    return ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
-
-
-def encoder(num_pixels, d, hidden=5):
-    return fastvi.Encoder(
-        [
-            (RNG.normal(size=(hidden, num_pixels)) / 2, RNG.normal(size=hidden)),
-            (RNG.normal(size=(d, hidden)), RNG.normal(size=d)),
-        ],
-        "tanh",
-    )
+def linear_encoder(num_pixels, num_outputs, family="bernoulli"):
+    return cases.encoder(num_pixels, num_outputs, family=family, seed=RNG, scale=0.1, bias_scale=0.0)
 
 
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize(("num_pixels", "d"), [(3, 1), (7, 5), (9, 12), (4, 15)])
 def test_moments_under_q(num_pixels, d):
-    model, logits, weights = network(num_pixels, d), 2 * RNG.normal(size=(5, d)), RNG.normal(size=5)
+    model, logits, weights = network(num_pixels, d, RNG), 2 * RNG.normal(size=(5, d)), RNG.normal(size=5)
     logits[0, 0], logits[1, 0] = np.inf, -np.inf
     found = q_moments(rules_of(model).form(np.ones(num_pixels, bool), "float64"), logits, weights)
     z = states(d)
@@ -53,7 +50,7 @@ def test_moments_under_q(num_pixels, d):
 
 
 def test_the_elbo_learner_climbs_the_exact_elbo():
-    model = network(6, 4)
+    model = network(6, 4, RNG)
     x = model.sample(20, 1)[1]
     learner = ExactElbo(model, encoder(6, 4), x, x, 1, 0)
 
@@ -74,7 +71,7 @@ def test_the_elbo_learner_climbs_the_exact_elbo():
 
 
 def test_the_elbo_with_its_own_q_climbs_too():
-    model = network(6, 4)
+    model = network(6, 4, RNG)
     x = model.sample(20, 1)[1]
     learner = ExactElbo(model, None, x, x, 1, 0)
     gradient = learner.gradient(np.arange(20), 0)
@@ -95,7 +92,7 @@ def all_samples(d, num):
 @pytest.mark.parametrize("num", [2, 3])
 def test_estimators_are_unbiased(num):
     """Their mean over all draws, each with its probability, is the derivative of the expectation."""
-    d, model = 2, network(3, 2)
+    d, model = 2, network(3, 2, RNG)
     x, logits = np.array([[1, 0, 1]]), np.array([[0.3, -0.8]])
     z = all_samples(d, num)
 
@@ -170,7 +167,7 @@ def test_the_reweighted_learner_has_its_expectation_and_its_limit():
     """Mean over seeds within 4.5 standard errors of the enumeration; one step of K = 20,000 within 4.5 of its
     own, sqrt(sum q (w / p(x))^2 (score - limit)^2 / K), of the forward KL's gradient.
     """
-    model = network(4, 2)
+    model = network(4, 2, RNG)
     x = model.sample(1, 1)[1]
     learner = ImportanceWeighted(model, encoder(4, 2), x, x, 2, 3, estimator="reweighted")
     q = learner.network.encoder()(x)
@@ -193,7 +190,7 @@ def test_the_reweighted_learner_has_its_expectation_and_its_limit():
 
 
 def test_wake_sleep_moves_as_it_says():
-    model = network(5, 3)
+    model = network(5, 3, RNG)
     x = model.sample(8, 1)[1]
     learner = WakeSleep(model, encoder(5, 3), x, x, 4, 7)
     found = learner.gradient(np.arange(8), 2)
@@ -218,7 +215,7 @@ def test_wake_sleep_moves_as_it_says():
     ],
 )
 def test_training_raises_the_exact_likelihood(set_threads, objective, with_encoder):
-    truth, start = network(8, 3, 2.0), network(8, 3, 0.1)
+    truth, start = network(8, 3, RNG, 2.0, bias_scale=1.0), network(8, 3, RNG, 0.1, bias_scale=1.0)
     x = truth.sample(200, 1)[1]
     options = {
         "objective": objective, "encoder": encoder(8, 3) if with_encoder else None, "num_epochs": 12,
@@ -235,29 +232,6 @@ def test_training_raises_the_exact_likelihood(set_threads, objective, with_encod
     assert exact.objective >= fit.objective - 0.05
 
 
-def linear_encoder(num_pixels, d):
-    return fastvi.Encoder([(0.1 * RNG.normal(size=(d, num_pixels)), np.zeros(d))], "tanh")
-
-
-def normal_encoder(num_pixels, d):
-    return fastvi.Encoder([(0.1 * RNG.normal(size=(2 * d, num_pixels)), np.zeros(2 * d))], "tanh", "normal")
-
-
-OTHERS = {
-    "sparse coding": fastvi.BinarySparseCoding(RNG.normal(size=(6, 3)), np.zeros(6), 0.8, np.zeros(3)),
-    "deep": fastvi.SigmoidBeliefNetwork(RNG.normal(size=(6, 3)), np.zeros(6), prior=network(3, 2)),
-    "decoder": fastvi.NeuralDecoder(
-        [(RNG.normal(size=(5, 3)), np.zeros(5)), (RNG.normal(size=(6, 5)), np.zeros(6))], "tanh",
-        fastvi.Bernoulli(np.zeros(3)),
-    ),
-    "linear": fastvi.LinearGaussian(RNG.normal(size=(6, 2)), np.zeros(6), 0.8),
-    "autoencoder": fastvi.NeuralDecoder(
-        [(RNG.normal(size=(5, 2)), np.zeros(5)), (RNG.normal(size=(6, 5)), np.zeros(6))], "tanh",
-        fastvi.Normal([0.0, 0.0], [1.0, 1.0]),
-    ),
-}  # fmt: skip
-
-
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("objective", ["elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep"])
 @pytest.mark.parametrize("name", OTHERS)
@@ -268,9 +242,10 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
     arrays = truth.arrays()
     weight = "weights" if "weights" in arrays else "layer_0_weight"
     start = type(truth).from_arrays({**arrays, weight: 0.1 * arrays[weight]})
-    make = normal_encoder if rules_of(truth).real_latents else linear_encoder
+    d, family = truth.num_latents, "normal" if rules_of(truth).real_latents else "bernoulli"
+    net = linear_encoder(6, 2 * d if family == "normal" else d, family)
     options = {
-        "objective": objective, "encoder": make(6, truth.num_latents), "num_samples": 8, "num_epochs": 12,
+        "objective": objective, "encoder": net, "num_samples": 8, "num_epochs": 12,
         "batch_size": 20, "learning_rate": 0.05, "score": "bound",
     }  # fmt: skip
     fit = fastvi.fit_model(start, x, **options)
@@ -290,9 +265,9 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
 @pytest.mark.slow_without_jit
 def test_a_network_of_forty_latents_learns_by_its_bound():
     """No sum over 2^40 states: scored by the bound."""
-    truth = network(12, 40, 0.7)
+    truth = network(12, 40, RNG, 0.7, bias_scale=1.0)
     x = truth.sample(100, 1)[1]
-    start = network(12, 40, 0.1)
+    start = network(12, 40, RNG, 0.1, bias_scale=1.0)
     fit = fastvi.fit_model(
         start, x, objective="importance_weighted", encoder=encoder(12, 40), num_epochs=8, batch_size=25,
         learning_rate=0.05, score="bound",
@@ -342,6 +317,6 @@ def test_a_network_of_forty_latents_learns_by_its_bound():
     ],
 )
 def test_wrong_input(options, text):
-    arguments = {"model": network(5, 3), "x": np.zeros((4, 5)), "num_epochs": 1, **options}
+    arguments = {"model": network(5, 3, RNG), "x": np.zeros((4, 5)), "num_epochs": 1, **options}
     with pytest.raises((ValueError, TypeError), match=f"^{text}"):
         fastvi.fit_model(**arguments)

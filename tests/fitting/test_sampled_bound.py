@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from cases import decoder, linear_gaussian, network, sparse_coding, states
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -17,30 +16,16 @@ RNG = np.random.default_rng(0)
 REPEATS = 20_000  # estimates at once: a datum as often, each with draws of its own
 
 
-def network(num_pixels=5, d=3, prior=None):
-    logits = RNG.normal(size=d) if prior is None else None
-    return fastvi.SigmoidBeliefNetwork(
-        RNG.normal(size=(num_pixels, d)), RNG.normal(size=num_pixels), logits, prior=prior
-    )
-
-
-def layers(*widths):
-    return [(RNG.normal(size=(b, a)), RNG.normal(size=b)) for a, b in itertools.pairwise(widths)]
-
-
 NORMAL = fastvi.Normal([0.3, 0.0], [1.0, 0.8])
-BERNOULLI = fastvi.Bernoulli(RNG.normal(size=3))
 MODELS = {
-    "network": network(),
-    "deep network": network(prior=network(3, 2)),
-    "sparse coding": fastvi.BinarySparseCoding(
-        RNG.normal(size=(4, 3)), RNG.normal(size=4), 0.8, [0.3, -0.5, 0.0]
-    ),
-    "decoder": fastvi.NeuralDecoder(layers(3, 4, 5), "tanh", BERNOULLI),
-    "real pixels": fastvi.NeuralDecoder(layers(3, 4, 4), "softplus", BERNOULLI, "gaussian", 0.7),
-    "linear Gaussian": fastvi.LinearGaussian(RNG.normal(size=(4, 2)), RNG.normal(size=4), 0.7),
-    "normal prior": fastvi.NeuralDecoder(layers(2, 5, 6), "tanh", NORMAL),
-    "both real": fastvi.NeuralDecoder(layers(2, 5, 4), "sigmoid", NORMAL, "gaussian", 0.6),
+    "network": network(5, 3, RNG),
+    "deep network": network(5, 3, RNG, prior=network(3, 2, RNG)),
+    "sparse coding": sparse_coding(4, 3, RNG, 0.8),
+    "decoder": decoder((3, 4, 5), seed=RNG),
+    "real pixels": decoder((3, 4, 4), "softplus", noise_std=0.7, seed=RNG),
+    "linear Gaussian": linear_gaussian(4, 2, RNG),
+    "normal prior": decoder((2, 5, 6), prior=NORMAL, seed=RNG),
+    "both real": decoder((2, 5, 4), "sigmoid", NORMAL, 0.6, RNG),
 }
 BINARY = [name for name, model in MODELS.items() if not rules_of(model).real_latents]
 REAL = [name for name in MODELS if name not in BINARY]
@@ -81,11 +66,11 @@ def test_value_is_that_of_the_draws(name):
 def enumerated_slope(model, x, logits, num, importance_weighted):
     """Of the bound in logits: the sum over all states of all ``num`` samples, by differences."""
     d = logits.size
-    states = ((np.arange(1 << d)[:, None] >> np.arange(d)) & 1).astype(np.uint8)
-    log_p = model.log_joint(x, states)
+    z = states(d)
+    log_p = model.log_joint(x, z)
 
     def bound(logits):
-        log_q = fastvi.Bernoulli(logits).log_prob(states)
+        log_q = fastvi.Bernoulli(logits).log_prob(z)
         log_w = log_p - log_q
         if not importance_weighted:
             return np.exp(log_q) @ log_w

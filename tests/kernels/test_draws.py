@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import share_error
 
 import fastvi
 from fastvi.kernels.cpu.random import draws
@@ -92,7 +93,7 @@ def test_frequencies():
         logits = np.log(probabilities) - np.log1p(-probabilities)
     num = 20000
     mean = draws.bernoulli_draws(logits[None], num, 1)[:, 0].mean(axis=0)
-    assert (np.abs(mean - probabilities) <= 4.5 * np.sqrt(probabilities * (1 - probabilities) / num)).all()
+    assert (np.abs(mean - probabilities) <= 4.5 * share_error(probabilities, num)).all()
 
 
 def test_uniforms():

@@ -7,6 +7,7 @@ import math
 import naive
 import numpy as np
 import pytest
+from cases import bernoulli, network, random_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,9 +112,7 @@ def test_growth_never_leaves_the_range():
 @pytest.mark.parametrize("num_data", [1, 2, 7])
 def test_same_bits_for_any_threads_and_chunks(monkeypatch, set_threads, num_data):
     """Few data (threads share a datum's samples) and many (threads share the data), short chunks and long."""
-    rng = np.random.default_rng(3)
-    model = fastvi.SigmoidBeliefNetwork(rng.normal(size=(20, 11)), rng.normal(size=20), rng.normal(size=11))
-    x, q = rng.integers(0, 2, (num_data, 20)), fastvi.Bernoulli(rng.normal(size=(num_data, 11)))
+    model, x, q = network(20, 11), random_bits(num_data, 20), bernoulli(num_data, 11)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     seen, log_sums = {}, set()
     for threads in ("1", "3"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+from tolerances import EPS
 
 from fastvi.kernels.cpu.simd import denormals, register_tiles
 from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64
@@ -58,13 +59,13 @@ def test_matmul_block(length):
     run_matmul(total, 1, left, 0, right, 0, weight, 1, length)
     register_tiles.matmul_loops(twin, 1, left, 0, right, 0, weight, 1, length)
     size = np.abs(left).max() * np.abs(right).max() * np.abs(weight).max()
-    assert np.allclose(total, twin, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
+    assert np.allclose(total, twin, rtol=0, atol=4 * (length + 2) * COLUMNS * EPS * size)
     products = left[: length * rows].reshape(length, rows).T @ right[: length * COLUMNS].reshape(
         length, COLUMNS
     )
     expected = (products * weight[1:].reshape(rows, COLUMNS)).sum(axis=1)
     found = (total[1:-1] - 1).reshape(rows, lanes).sum(axis=1)
-    assert np.allclose(found, expected, rtol=0, atol=4 * (length + 2) * COLUMNS * np.finfo(float).eps * size)
+    assert np.allclose(found, expected, rtol=0, atol=4 * (length + 2) * COLUMNS * EPS * size)
 
 
 @kernel
@@ -92,7 +93,7 @@ def test_mass_block(length):
     )
     parts = products * weight[1:].reshape(rows, COLUMNS)
     size = np.abs(left).max() * np.abs(right).max() * np.abs(weight).max() * max(1, np.abs(scale).max())
-    close = {"rtol": 0, "atol": 4 * (length + 2) * COLUMNS * np.finfo(float).eps * size}
+    close = {"rtol": 0, "atol": 4 * (length + 2) * COLUMNS * EPS * size}
     assert np.allclose((total[1:-1] - 1).reshape(rows, lanes).sum(axis=1), parts.sum(axis=1), **close)
     assert np.allclose(mass[1:-1].reshape(rows, COLUMNS) - 1, parts * scale[1:, None], **close)
     assert (mass[[0, -1]] == 1).all()
@@ -118,7 +119,7 @@ def test_store_block(length):
         length, COLUMNS
     )
     size = np.abs(left).max() * np.abs(right).max()
-    close = {"rtol": 0, "atol": 4 * (length + 2) * np.finfo(float).eps * (1 + size)}
+    close = {"rtol": 0, "atol": 4 * (length + 2) * EPS * (1 + size)}
     assert np.allclose(out[1:-1].reshape(rows, COLUMNS) - 1, products, **close)
     assert np.allclose(out, twin, **close)
     assert (out[[0, -1]] == 1).all()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import units
 
 from fastvi.kernels import bits, scalar
 from fastvi.kernels.jit import kernel
@@ -56,15 +57,6 @@ def values(function, *inputs):
     out = np.empty(arrays[0].size)
     function(*arrays, out)
     return out
-
-
-def units(found, exact):
-    """Error in units in the last place of the exact value."""
-    with mpmath.workdps(40):
-        return [
-            float(abs(mpmath.mpf(float(f)) - e)) / math.ulp(float(e))
-            for f, e in zip(found, exact, strict=True)
-        ]
 
 
 def grid(low, high, num=400):

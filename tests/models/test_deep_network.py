@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import pickle
 
+import cases
 import naive
 import naive_models
 import numpy as np
 import pytest
 import strategies
+from cases import assert_same, deep_network, machine
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import assert_frequencies
 
 import fastvi
 from fastvi.core.registry import rules_of
@@ -37,31 +39,11 @@ def naive_log_prior(prior, z):
     return np.array([naive.sbn_log_marginal(prior.weights, prior.bias, prior.prior_logits, row) for row in z])
 
 
-def deep_network(seed=0, sizes=(4, 3, 2), scale=1.0):
-    """Layers of the given sizes, pixels first."""
-    rng = np.random.default_rng(seed)
-    model = None
-    for below, above in reversed(list(itertools.pairwise(sizes))):
-        weights, bias = scale * rng.standard_normal((below, above)), scale * rng.standard_normal(below)
-        prior = {"prior": model} if model else {"prior_logits": scale * rng.standard_normal(above)}
-        model = fastvi.SigmoidBeliefNetwork(weights, bias, **prior)
-    return model
-
-
-def with_machine(seed=0, num_pixels=3, d=3):
-    rng = np.random.default_rng(seed)
-    upper = np.triu(rng.standard_normal((d, d)), 1)
-    machine = fastvi.BoltzmannMachine(upper + upper.T, rng.standard_normal(d))
-    return fastvi.SigmoidBeliefNetwork(
-        rng.standard_normal((num_pixels, d)), rng.standard_normal(num_pixels), prior=machine
-    )
-
-
 MODELS = {
-    "two layers": deep_network(),
-    "three layers": deep_network(1, (3, 3, 2, 2)),
-    "no pixels": deep_network(2, (0, 2, 1)),
-    "a machine above": with_machine(),
+    "two layers": deep_network(4, 3, 2),
+    "three layers": deep_network(3, 3, 2, 2, seed=1),
+    "no pixels": deep_network(0, 2, 1, seed=2),
+    "a machine above": cases.network(3, 3, prior=machine(3)),
 }
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
@@ -143,7 +125,7 @@ def test_log_z_of_a_prior_is_summed_once(monkeypatch, sums_of_log_z):
     """It was summed for each datum and chunk of samples, and for every call of log_joint."""
     monkeypatch.setattr(jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
-    model = with_machine()
+    model = cases.network(3, 3, prior=machine(3))
     x, z = naive.states(3)[:5], naive.states(3)[:5]
     q = fastvi.Bernoulli(np.zeros(3))
     fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=100)
@@ -174,7 +156,7 @@ def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
 
 
 def test_what_a_deep_network_says_about_itself():
-    model, shallow = deep_network(), fastvi.SigmoidBeliefNetwork(np.zeros((2, 3)), [0, 0], [0, 0, 0])
+    model, shallow = deep_network(4, 3, 2), fastvi.SigmoidBeliefNetwork(np.zeros((2, 3)), [0, 0], [0, 0, 0])
     assert model.is_deep
     assert model.prior_logits is None
     assert type(model.prior) is fastvi.SigmoidBeliefNetwork
@@ -192,14 +174,14 @@ def test_what_a_deep_network_says_about_itself():
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (2, 2, 1, 2)])
 def test_draws_follow_the_joint_distribution(sizes):
-    model, num = deep_network(4, sizes), 40_000
+    model, num = deep_network(*sizes, seed=4), 40_000
     z, x = model.sample(num, seed=3)
     assert (z.shape, z.dtype, x.shape, x.dtype) == ((num, 2), np.uint8, (num, 2), np.uint8)
     states = np.array(naive.states(2))
     expected = np.exp(model.log_joint(states[:, None], states[None]))
     counts = np.zeros((4, 4))
     np.add.at(counts, (x @ [2, 1], z @ [2, 1]), 1)
-    assert (np.abs(counts - num * expected) <= 5 * np.sqrt(num * expected * (1 - expected))).all()
+    assert_frequencies(counts, expected, num)
 
 
 def test_layers_do_not_share_their_random_numbers():
@@ -213,7 +195,7 @@ def test_layers_do_not_share_their_random_numbers():
 
 
 def test_a_sample_is_a_pure_function_of_the_seed():
-    model = deep_network()
+    model = deep_network(4, 3, 2)
     first, again, other = model.sample(50, 2**64 - 1), model.sample(50, 2**64 - 1), model.sample(50, 0)
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -223,16 +205,6 @@ def test_a_sample_is_a_pure_function_of_the_seed():
 
 
 # ---- files, copies, immutability -------------------------------------------------------------------------
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    ours, theirs = a.arrays(), b.arrays()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
-    if a.is_deep:
-        assert type(a.prior) is type(b.prior)
 
 
 @each_model
@@ -245,7 +217,7 @@ def test_a_deep_network_comes_back_the_same(model, tmp_path):
 
 
 def test_nothing_can_be_changed():
-    model = deep_network()
+    model = deep_network(4, 3, 2)
     for name in ("weights", "bias", "prior_logits", "prior", "is_deep"):
         with pytest.raises(AttributeError, match="immutable"):
             setattr(model, name, None)
@@ -281,7 +253,7 @@ WRONG_FILES = [
 )
 def test_wrong_files(changes, message, tmp_path):
     path = tmp_path / "model"
-    deep_network().save(path)
+    deep_network(4, 3, 2).save(path)
     with np.load(path) as archive:
         arrays = {**archive, **changes}
     with open(path, "wb") as file:
@@ -305,16 +277,16 @@ class OwnNetwork(fastvi.SigmoidBeliefNetwork):
 # fmt: off
 WRONG_INPUT = [
     ("no prior", lambda: network(), TypeError, r"^prior_logits or prior must be given, exactly one of them, got neither$"),
-    ("two priors", lambda: network(np.zeros(4), prior=deep_network(sizes=(4, 1))), TypeError, r"^prior_logits or prior .* got both$"),
-    ("prior of another size", lambda: network(prior=deep_network(sizes=(3, 1))), ValueError, r"^prior must have num_pixels 4, .* got num_pixels 3$"),
+    ("two priors", lambda: network(np.zeros(4), prior=deep_network(4, 1)), TypeError, r"^prior_logits or prior .* got both$"),
+    ("prior of another size", lambda: network(prior=deep_network(3, 1)), ValueError, r"^prior must have num_pixels 4, .* got num_pixels 3$"),
     ("machine of another size", lambda: network(prior=fastvi.BoltzmannMachine(np.zeros((3, 3)), np.zeros(3))), ValueError, r"^prior must have num_units 4, .* got num_units 3$"),
     ("a Bernoulli", lambda: network(prior=fastvi.Uniform(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got Uniform"),
     ("an array", lambda: network(prior=np.zeros(4)), TypeError, r"^prior must be a SigmoidBeliefNetwork or BoltzmannMachine, got an array"),
-    ("prior by position", lambda: fastvi.SigmoidBeliefNetwork(np.zeros((2, 4)), np.zeros(2), None, deep_network(sizes=(4, 1))), TypeError, r"positional"),
+    ("prior by position", lambda: fastvi.SigmoidBeliefNetwork(np.zeros((2, 4)), np.zeros(2), None, deep_network(4, 1)), TypeError, r"positional"),
     ("a class that load would not know", lambda: pickle.dumps(network(prior=OwnNetwork(np.zeros((4, 1)), np.zeros(4), [0]))), TypeError, r"^prior must be one of .* to be saved or pickled, got an OwnNetwork of"),
-    ("negative num", lambda: deep_network().sample(-1, 0), ValueError, r"^num must be an int >= 0"),
-    ("seed None", lambda: deep_network().sample(1, None), TypeError, r"^seed must be an int"),
-    ("z of 2", lambda: deep_network().log_joint([0] * 4, [0, 2, 0]), ValueError, r"^z must contain only 0 and 1"),
+    ("negative num", lambda: deep_network(4, 3, 2).sample(-1, 0), ValueError, r"^num must be an int >= 0"),
+    ("seed None", lambda: deep_network(4, 3, 2).sample(1, None), TypeError, r"^seed must be an int"),
+    ("z of 2", lambda: deep_network(4, 3, 2).log_joint([0] * 4, [0, 2, 0]), ValueError, r"^z must contain only 0 and 1"),
 ]
 # fmt: on
 

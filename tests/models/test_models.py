@@ -13,7 +13,9 @@ import naive
 import numpy as np
 import pytest
 import strategies
+from cases import assert_same, network
 from hypothesis import given
+from tolerances import assert_frequencies
 
 import fastvi
 from fastvi.models import sigmoid_belief_network
@@ -25,14 +27,8 @@ EYES = [
 ]
 
 
-def small_network(seed=0, num_pixels=5, num_latents=3, scale=1.0):
-    rng = np.random.default_rng(seed)
-    shapes = [(num_pixels, num_latents), (num_pixels,), (num_latents,)]
-    return fastvi.SigmoidBeliefNetwork(*(scale * rng.standard_normal(shape) for shape in shapes))
-
-
 MODELS = {
-    "network": small_network(),
+    "network": network(5, 3),
     "network without pixels": fastvi.SigmoidBeliefNetwork(np.zeros((0, 2)), [], [1e3, -1e3]),
     "table": fastvi.JointTable([[0.25, 0.25], [0.5, 0.0]]),
     "eyes": fastvi.JointTable(EYES, unnormalized=True),
@@ -86,7 +82,7 @@ def test_logits_of_a_thousand(x, z, expected):
 
 
 def test_leading_axes_broadcast():
-    model = small_network()
+    model = network(5, 3)
     x, z = np.array([[0, 1, 0, 1, 1], [1, 1, 0, 0, 0]]), np.array(naive.states(3))
     pairs = model.log_joint(x[:, None], z[None])
     assert model.log_joint(x[1], z[5]).shape == ()
@@ -97,7 +93,7 @@ def test_leading_axes_broadcast():
 
 
 def test_dividing_the_work_changes_nothing(monkeypatch):
-    model = small_network()
+    model = network(5, 3)
     rng = np.random.default_rng(1)
     x, z = rng.integers(0, 2, (4, 1, 6, 5)), rng.integers(0, 2, (7, 1, 3))
     whole = model.log_joint(x, z)
@@ -108,7 +104,7 @@ def test_dividing_the_work_changes_nothing(monkeypatch):
 
 
 def test_probabilities_of_all_pairs_sum_to_one():
-    model = small_network(num_pixels=4, num_latents=3)
+    model = network(4, 3)
     x, z = np.array(naive.states(4)), np.array(naive.states(3))
     assert np.exp(model.log_joint(x[:, None], z[None])).sum() == pytest.approx(1, rel=1e-14)
 
@@ -148,15 +144,8 @@ def test_the_total_of_a_table_has_a_tolerance(total, accepted):
 # ---- sampling --------------------------------------------------------------------------------------------
 
 
-def assert_frequencies(counts, probabilities, num):
-    """Counts of disjoint events within 5 standard errors, and none where the probability is 0."""
-    probabilities = np.asarray(probabilities)
-    error = 5 * np.sqrt(num * probabilities * (1 - probabilities))
-    np.testing.assert_array_less(np.abs(counts - num * probabilities), error + 1e-6)
-
-
 def test_draws_of_a_network_follow_the_joint_distribution():
-    model, num = small_network(num_pixels=2, num_latents=2), 40_000
+    model, num = network(2, 2), 40_000
     z, x = model.sample(num, seed=3)
     states = np.array(naive.states(2))
     expected = np.exp(model.log_joint(states[:, None], states[None]))
@@ -188,7 +177,7 @@ def test_a_sample_is_a_pure_function_of_the_seed(model):
 
 
 def test_blocks_do_not_show_in_a_sample(monkeypatch):
-    model = small_network()
+    model = network(5, 3)
     whole = model.sample(100, 7)
     monkeypatch.setattr(sigmoid_belief_network, "BLOCK", 35)
     for a, b in zip(whole, model.sample(100, 7), strict=True):
@@ -196,9 +185,9 @@ def test_blocks_do_not_show_in_a_sample(monkeypatch):
 
 
 def test_shapes_and_types_of_samples():
-    z, x = small_network().sample(11, 0)
+    z, x = network(5, 3).sample(11, 0)
     assert (z.shape, z.dtype, x.shape, x.dtype) == ((11, 3), np.uint8, (11, 5), np.uint8)
-    z, x = small_network().sample(0, 0)
+    z, x = network(5, 3).sample(0, 0)
     assert (z.shape, x.shape) == ((0, 3), (0, 5))
     z, x = MODELS["eyes"].sample(11, 0)
     assert (z.shape, z.dtype, x.shape, x.dtype) == ((11,), np.int64, (11,), np.int64)
@@ -235,14 +224,6 @@ def test_what_was_passed_is_copied(order):
     model = fastvi.SigmoidBeliefNetwork(weights, np.zeros(2), np.zeros(3))
     weights[:] = 1
     assert not model.weights.any()
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    ours, theirs = a.arrays(), b.arrays()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
 
 
 @each_model

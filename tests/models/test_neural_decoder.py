@@ -8,13 +8,16 @@ import copy
 import itertools
 import pickle
 
+import cases
 import naive
 import naive_models
 import numpy as np
 import pytest
 import strategies
+from cases import assert_same
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import assert_frequencies
 
 import fastvi
 from fastvi.models import neural_decoder
@@ -24,20 +27,10 @@ ORDINARY = st.floats(-2, 2)
 
 
 def decoder(sizes=(3, 4, 5), activation="tanh", prior="bernoulli", likelihood="bernoulli", seed=0, scale=1.0):
-    """Layers of the given sizes, latents first."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        (scale * rng.standard_normal((above, below)), scale * rng.standard_normal(above))
-        for below, above in itertools.pairwise(sizes)
-    ]
-    d = sizes[0]
-    if prior == "bernoulli":
-        prior = fastvi.Bernoulli(rng.standard_normal(d))
-    else:
-        prior = fastvi.Normal(rng.standard_normal(d), rng.uniform(0.5, 2.0, d))
-    return fastvi.NeuralDecoder(
-        layers, activation, prior, likelihood, 0.7 if likelihood == "gaussian" else None
-    )
+    """Layers of the given sizes, latents first, and a prior drawn by ``seed``."""
+    prior = getattr(cases, prior)(sizes[0], seed=seed)
+    noise_std = 0.7 if likelihood == "gaussian" else None
+    return cases.decoder(sizes, activation, prior, noise_std, seed, scale=scale, bias_scale=scale)
 
 
 MODELS = {
@@ -218,7 +211,7 @@ def test_binary_draws_follow_the_joint_distribution():
     expected = np.exp(model.log_joint(states[:, None], states[None]))
     counts = np.zeros((4, 4))
     np.add.at(counts, (x @ [2, 1], z @ [2, 1]), 1)
-    assert (np.abs(counts - num * expected) <= 5 * np.sqrt(num * expected * (1 - expected))).all()
+    assert_frequencies(counts, expected, num)
 
 
 @pytest.mark.slow_without_jit
@@ -245,16 +238,6 @@ def test_a_sample_is_a_pure_function_of_the_seed(model):
 
 
 # ---- files, copies, immutability -------------------------------------------------------------------------
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    ours, theirs = a.arrays(), b.arrays()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
-    assert repr(a) == repr(b)
-    assert a.noise_std == b.noise_std
 
 
 @each_model

@@ -7,8 +7,10 @@ import json
 import math
 from dataclasses import replace
 
+import cases
 import numpy as np
 import pytest
+from cases import states
 from naive import sbn_log_marginal
 
 import fastvi
@@ -28,22 +30,12 @@ def result():
     return missing.run(QUICK, no_progress)
 
 
-def states_of(num):
-    return (np.arange(1 << num)[:, None] >> np.arange(num)) & 1
-
-
-def random_machine(num_units, seed=0):
-    generator = np.random.default_rng(seed)
-    couplings = np.triu(generator.normal(size=(num_units, num_units)), 1)
-    return fastvi.BoltzmannMachine(couplings + couplings.T, generator.normal(size=num_units))
-
-
 # ---- fit -------------------------------------------------------------------------------------------------
 
 
 def test_unit_terms_are_conditionals_of_the_machine():
-    machine = random_machine(5)
-    z = states_of(5)
+    machine = cases.machine(5)
+    z = states(5)
     terms = unit_terms(machine.couplings, machine.bias, z.astype(float))
     for unit in range(5):
         other = z.copy()
@@ -72,12 +64,12 @@ def test_objective_is_the_pseudo_likelihood_and_its_gradient_the_finite_differen
 
 
 def test_fit_finds_the_machine_that_the_data_come_from():
-    machine = random_machine(4)
-    log_p = machine.log_joint(None, states_of(4))
+    machine = cases.machine(4)
+    log_p = machine.log_joint(None, states(4))
     share = np.exp(log_p - log_p.max())
     share /= share.sum()
     # every state as often as its probability says, within one of 200,000: no sampling error
-    x = np.repeat(states_of(4), np.rint(200_000 * share).astype(int), axis=0)
+    x = np.repeat(states(4), np.rint(200_000 * share).astype(int), axis=0)
     found = fit_boltzmann_machine(x, 0.0)
     # rounding of the shares moves the optimum by 1e-4; the fit ends where the gradient is below 1e-4, and the
     # smallest curvature here is about 0.01
@@ -109,7 +101,7 @@ def test_machine_s_answer_is_the_sum_over_all_images(result):
     """Against z^T J z / 2 + h^T z of all 2^16 images."""
     machine = result.models["boltzmann_machine"]
     arrays = result.arrays["completions"]
-    top = states_of(16)
+    top = states(16)
     for n, x in enumerate(arrays["x"]):
         z = np.tile(x, (len(top), 1)).astype(float)
         z[:, :16] = top
@@ -131,7 +123,7 @@ def log_prob(result, name):
 def test_network_s_answer_is_the_posterior_mean_of_its_pixels(result):
     network = model.fitted(QUICK, 4, no_progress).model
     arrays = result.arrays["completions"]
-    z = states_of(4)
+    z = states(4)
     eta = z @ network.weights.T + network.bias
     chance = 1.0 / (1.0 + np.exp(-eta))
     prior = z @ network.prior_logits

@@ -5,20 +5,24 @@ What draws for a datum depends on its number as well, so a batch is compared wit
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from cases import (
+    data_of,
+    decoder,
+    encoder,
+    linear_gaussian,
+    machine,
+    network,
+    proposal_of,
+    restricted,
+    sparse_coding,
+)
 
 import fastvi
 from fastvi.core.registry import rules_of
 
 NUM_DATA = 7
-NAMES = (
-    "network", "deep network", "restricted machine", "machine", "sparse coding", "decoder",
-    "gaussian decoder", "log joint", "log joint of arrays", "linear", "normal decoder",
-    "normal gaussian decoder",
-)  # fmt: skip
 
 
 def scalar(x_n, z):
@@ -33,56 +37,30 @@ def arrays(x, z):
     return np.array([[-(np.square(row[0] - state).sum()) for state in z] for row in x])
 
 
+# of D pixels and d latents; that of real latents by quadrature has one, the machine as many units as both
+KINDS = {
+    "network": lambda size, d, rng: network(size, d, rng),
+    "deep network": lambda size, d, rng: network(size, d, rng, prior=network(d, 4, rng)),
+    "restricted machine": lambda size, d, rng: restricted(size, d, rng, 0.5, bias_scale=1.0),
+    "machine": lambda size, d, rng: machine(5 + d, rng, 0.5, bias_scale=1.0),
+    "sparse coding": lambda size, d, rng: sparse_coding(size, d, rng, 0.8),
+    "decoder": lambda size, d, rng: decoder((d, 11, size), seed=rng),
+    "gaussian decoder": lambda size, d, rng: decoder((d, 11, size), "softplus", noise_std=0.7, seed=rng),
+    "log joint": lambda size, d, rng: fastvi.LogJoint(scalar, d),
+    "log joint of arrays": lambda size, d, rng: fastvi.LogJoint(arrays, d, vectorized=True),
+    "linear": lambda size, d, rng: linear_gaussian(size, d, rng, 0.6),
+    "normal decoder": lambda size, d, rng: decoder((1, 7, size), prior=REALS, seed=rng),
+    "normal gaussian decoder": lambda size, d, rng: decoder((1, 7, size), "sigmoid", REALS, 0.5, rng),
+}
+REALS = fastvi.Normal([0.3], [1.5])
+
+
 def a_model(name, num_pixels, d):
-    """Of so many pixels and latents; that of real latents by quadrature has one, the machine D + d units."""
-    rng = np.random.default_rng(13)
-
-    def layers(*sizes):
-        pairs = itertools.pairwise(sizes)
-        return [(rng.normal(size=(high, low)), rng.normal(size=high)) for low, high in pairs]
-
-    def network(num_pixels, d):
-        return fastvi.SigmoidBeliefNetwork(
-            rng.normal(size=(num_pixels, d)), rng.normal(size=num_pixels), rng.normal(size=d)
-        )
-
-    ((weights, bias),), prior = layers(d, num_pixels), rng.normal(size=d)
-    bits, reals = fastvi.Bernoulli(prior), fastvi.Normal([0.3], [1.5])
-    if name == "network":
-        return network(num_pixels, d)
-    if name == "deep network":
-        return fastvi.SigmoidBeliefNetwork(weights, bias, prior=network(d, 4))
-    if name == "restricted machine":
-        return fastvi.RestrictedBoltzmannMachine(weights / 2, bias, prior)
-    if name == "machine":
-        half = np.tril(rng.normal(size=(5 + d, 5 + d)), -1) / 2
-        return fastvi.BoltzmannMachine(half + half.T, rng.normal(size=5 + d))
-    if name == "sparse coding":
-        return fastvi.BinarySparseCoding(weights, bias, 0.8, prior)
-    if name == "decoder":
-        return fastvi.NeuralDecoder(layers(d, 11, num_pixels), "tanh", bits)
-    if name == "gaussian decoder":
-        return fastvi.NeuralDecoder(layers(d, 11, num_pixels), "softplus", bits, "gaussian", noise_std=0.7)
-    if name == "linear":
-        return fastvi.LinearGaussian(weights, bias, 0.6)
-    if name == "normal decoder":
-        return fastvi.NeuralDecoder(layers(1, 7, num_pixels), "tanh", reals)
-    if name == "normal gaussian decoder":
-        return fastvi.NeuralDecoder(layers(1, 7, num_pixels), "sigmoid", reals, "gaussian", noise_std=0.5)
-    return fastvi.LogJoint(scalar, d) if name == "log joint" else fastvi.LogJoint(arrays, d, vectorized=True)
+    return KINDS[name](num_pixels, d, np.random.default_rng(13))
 
 
-def data_of(model, num=NUM_DATA):
-    if isinstance(model, fastvi.LogJoint):
-        return np.random.default_rng(1).normal(size=(num, 2))
-    return model.sample(num, 1)[1]
-
-
-def q_of(model, num=NUM_DATA):
-    rng, shape = np.random.default_rng(2), (num, model.num_latents)
-    if rules_of(model).real_latents:
-        return fastvi.Normal(rng.normal(size=shape), rng.uniform(0.5, 2.0, size=shape))
-    return fastvi.Bernoulli(rng.normal(size=shape))
+def q_of(model):
+    return proposal_of(model, NUM_DATA)
 
 
 def full_q_of(model, num=NUM_DATA):
@@ -171,10 +149,8 @@ def fitted(objective):
 
 
 def encoder_of(model, x):
-    d, rng = model.num_latents * (2 if rules_of(model).real_latents else 1), np.random.default_rng(6)
-    pairs = [(rng.normal(size=(8, x.shape[1])) / 4, rng.normal(size=8))]
-    pairs.append((rng.normal(size=(d, 8)) / 4, rng.normal(size=d)))
-    return fastvi.Encoder(pairs, "tanh", "normal" if rules_of(model).real_latents else "bernoulli")
+    d, family = (2, "normal") if rules_of(model).real_latents else (1, "bernoulli")
+    return encoder(x.shape[1], 8, d * model.num_latents, family=family, seed=6, scale=0.25, bias_scale=1.0)
 
 
 def encoded(model, x, rows):
@@ -223,7 +199,7 @@ def rows_of(num):
 
 # more columns than a vector register and NumPy's pairwise sums take in one go; fewer than either
 SIZES = [(21, 6), (2, 3)]
-CASES = [(name, asked, *size) for name in NAMES for asked in EXACT if is_asked(name, asked) for size in SIZES]
+CASES = [(name, asked, *size) for name in KINDS for asked in EXACT if is_asked(name, asked) for size in SIZES]
 
 
 @pytest.mark.slow_without_jit
@@ -305,7 +281,7 @@ def is_sampled(name, asked):
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize(("num_pixels", "d"), SIZES)
 @pytest.mark.parametrize(
-    ("name", "asked"), [(name, asked) for name in NAMES for asked in SAMPLED if is_sampled(name, asked)]
+    ("name", "asked"), [(name, asked) for name in KINDS for asked in SAMPLED if is_sampled(name, asked)]
 )
 def test_the_beginning_of_any_batch(name, asked, num_pixels, d):
     model = a_model(name, num_pixels, d)

@@ -10,15 +10,14 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cases import network
 
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.engine.importance.proposals import BernoulliMixture
 
-RNG = np.random.default_rng(0)
-MODEL = fastvi.SigmoidBeliefNetwork(RNG.normal(size=(6, 4)), RNG.normal(size=6), RNG.normal(size=4))
-OTHER = fastvi.SigmoidBeliefNetwork(RNG.normal(size=(5, 3)), RNG.normal(size=5), RNG.normal(size=3))
+MODEL, OTHER = network(6, 4), network(5, 3, 1)
 X, X_OTHER = MODEL.sample(3, 1)[1], OTHER.sample(2, 1)[1]
 
 

@@ -1,36 +1,27 @@
-"""What a fit's ``converged`` and ``interrupted`` mean, and the former name of ``num_samples``."""
+"""What a fit's ``converged`` and ``interrupted`` mean."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_log_marginal import random_network
+from cases import encoder, network
 
 import fastvi
 from fastvi.fitting import training
 from fastvi.fitting.training import STANDSTILL
 
-TRUTH = random_network(6, 2, seed=1)
+TRUTH = network(6, 2, seed=1)
 X, HELD_OUT = TRUTH.sample(40, 1).x, TRUTH.sample(20, 2).x
 START = fastvi.SigmoidBeliefNetwork(TRUTH.weights / 10 + 0.1, np.zeros(6), np.zeros(2))
 LINEAR = fastvi.LinearGaussian(np.arange(8.0).reshape(4, 2) / 4, np.zeros(4), 0.7)
-RNG = np.random.default_rng(5)
-
-
-def encoder(num_pixels, num_outputs, family="bernoulli"):
-    weights = RNG.normal(size=(num_outputs, num_pixels)) / 9
-    return fastvi.Encoder([(weights, np.zeros(num_outputs))], "tanh", family)
-
-
+ENCODER = encoder(6, 2, seed=5, scale=0.1, bias_scale=0.0)
 FITS = {
     "model": lambda **options: fastvi.fit_model(START, X, **options),
     "model by a bound": lambda **options: fastvi.fit_model(
-        START, X, objective="importance_weighted", encoder=encoder(6, 2), num_samples=3, **options
+        START, X, objective="importance_weighted", encoder=ENCODER, num_samples=3, **options
     ),
-    "encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, encoder(6, 2), **options),
-    "sampled encoder": lambda **options: fastvi.fit_encoder(
-        TRUTH, X, encoder(6, 2), num_samples=4, **options
-    ),
+    "encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, ENCODER, **options),
+    "sampled encoder": lambda **options: fastvi.fit_encoder(TRUTH, X, ENCODER, num_samples=4, **options),
 }
 
 
@@ -101,29 +92,3 @@ def test_posteriors_judge_every_datum():
     assert fastvi.fit_posterior(LINEAR, x).converged.tolist() == [True] * 3
     assert fastvi.fit_posterior(LINEAR, x, objective="forward_kl").converged.all()
     assert fastvi.fit_posterior(TRUTH, X[:3], objective="forward_kl").converged.all()
-
-
-# ---- a former name ---------------------------------------------------------------------------------------
-
-
-def test_num_particles_still_works():
-    log_w = RNG.normal(size=(3, 12))
-    expected = fastvi.importance_weighted_bound(log_w, [2, 4])
-    with pytest.warns(DeprecationWarning, match=r"^num_particles is called num_samples now$") as seen:
-        found = fastvi.importance_weighted_bound(log_w, num_particles=[2, 4])
-    assert seen[0].filename == __file__
-    np.testing.assert_array_equal(found, expected)
-    options = {"objective": "importance_weighted", "encoder": encoder(6, 2), "num_epochs": 1}
-    expected = fastvi.fit_model(START, X, num_samples=3, **options)
-    with pytest.warns(DeprecationWarning, match=r"^num_particles is called num_samples now$") as seen:
-        found = fastvi.fit_model(START, X, num_particles=3, **options)
-    assert seen[0].filename == __file__
-    np.testing.assert_array_equal(found.history, expected.history)
-
-
-def test_both_names_are_refused():
-    both = r"^num_samples must be given once, got num_particles, its former name, as well$"
-    with pytest.raises(TypeError, match=both):
-        fastvi.importance_weighted_bound(np.zeros((1, 4)), 2, num_particles=2)
-    with pytest.raises(TypeError, match=both):
-        fastvi.fit_model(START, X, objective="importance_weighted", num_samples=2, num_particles=2)
