@@ -13,6 +13,7 @@ import naive
 import naive_models
 import numba
 import numpy as np
+import optional
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -354,7 +355,7 @@ def of_arrays(x, z):
 
 
 def of_tensors(x, z):
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     x, z, w, b, c = (torch.from_numpy(np.asarray(a, float)) for a in (x, z, WEIGHTS, BIAS, LOGITS))
     eta, soft = z @ w.T + b, torch.nn.functional.softplus
     return x @ eta.T - soft(eta).sum(dim=1) + z @ c - soft(c).sum()
@@ -366,13 +367,12 @@ JOINTS = {
     "arrays": fastvi.LogJoint(of_arrays, 4, True),
     "torch": fastvi.LogJoint(of_tensors, 4, True),
 }
-each_joint = pytest.mark.parametrize("name", JOINTS)
 
 
-@each_joint
+@pytest.mark.parametrize(
+    "name", ["scalar", "compiled", "arrays", pytest.param("torch", marks=pytest.mark.peers)]
+)
 def test_a_network_written_as_a_log_joint(name):
-    if name == "torch":
-        pytest.importorskip("torch")
     model = JOINTS[name]
     _, x = NETWORK.sample(6, 0)
     check_posterior(model, x)

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
+import optional
 import pytest
 
 from fastvi.engine.run import checkpoints, progress, runs
@@ -304,7 +305,7 @@ class TestDask:
 
     @pytest.fixture
     def client(self):
-        distributed = pytest.importorskip("distributed")
+        distributed = optional.package("distributed")
         with (
             distributed.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import optional
 import pytest
 from test_log_partition import machine, random_bits, restricted
 from test_posterior_models import network, sparse_coding, strong_network, strongly_clamped
@@ -420,7 +421,7 @@ def test_ctrl_c_ends_a_run_at_once(name, case, path, monkeypatch, set_threads, t
 class TestDask:
     @pytest.fixture(scope="class")
     def client(self):
-        distributed = pytest.importorskip("distributed")
+        distributed = optional.package("distributed")
         with (
             distributed.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL

@@ -11,6 +11,7 @@ import tracemalloc
 
 import naive_log_weights as naive
 import numpy as np
+import optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -309,7 +310,7 @@ def test_chunks_without_weights():
         lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
         lambda a: a.astype(">f8"),
         lambda a: a.tolist(),
-        lambda a: pytest.importorskip("torch").tensor(a),
+        pytest.param(lambda a: optional.package("torch").tensor(a), marks=pytest.mark.peers),
     ],
     ids=["fortran", "step", "reversed", "big-endian", "list", "torch"],
 )
