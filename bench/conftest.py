@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if peers.required() and peers.missing():
         raise pytest.UsageError(
-            f"FASTVI_BENCH_REQUIRE_PEERS=1, but {' and '.join(peers.missing())} cannot be imported: "
+            f"FASTVI_REQUIRE_PEERS=1, but {' and '.join(peers.missing())} cannot be imported: "
             "install the extra `bench`"
         )
 

@@ -56,4 +56,4 @@ def missing() -> list[str]:
 
 def required() -> bool:
     """Whether a missing tool is an error."""
-    return os.environ.get("FASTVI_BENCH_REQUIRE_PEERS") == "1"
+    return os.environ.get("FASTVI_REQUIRE_PEERS") == "1"

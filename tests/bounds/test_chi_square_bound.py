@@ -58,4 +58,6 @@ def test_many_samples_give_it_as_the_renyi_bound_of_order_minus_one():
     w = np.exp(2 * (log_w - exact[:, None]))  # of mean 1
     error = 0.5 * w.std(axis=1) / 200
     assert (error < 0.05).all()
-    assert (np.abs(fastvi.renyi_bound(log_w, -1) - exact) <= 4.5 * error + 1e-3).all()
+    # half the logarithm of a mean that is off by 2 delta: within delta / (1 - 2 delta)
+    allowed = 4.5 * error / (1 - 9 * error)
+    assert (np.abs(fastvi.renyi_bound(log_w, -1) - exact) <= allowed).all()

@@ -8,6 +8,7 @@ import mpmath
 import naive
 import naive_divergences
 import numpy as np
+import optional
 import pytest
 import strategies
 from hypothesis import assume, given
@@ -288,8 +289,9 @@ def test_normal_and_multivariate_normal_in_any_combination():
     assert fastvi.kl_divergence(huge, tiny)[0] == INF
 
 
+@pytest.mark.peers
 def test_against_torch():
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     there = torch.distributions
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, 4, 5))

@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import naive
+import naive_log_weights
 import numpy as np
 import pytest
 from models import bits, machine, network
@@ -244,7 +245,8 @@ def test_sums_of_log_weights(make_device, put, num, dtype, check):
     with np.errstate(divide="ignore"):
         want = [naive.log_sum_exp(row.tolist()) - math.log(num) for row in log_w]
     np.testing.assert_allclose(mean, want, rtol=1e-12)
-    np.testing.assert_allclose(size, fastvi.effective_sample_size(log_w), rtol=1e-12)
+    want = [naive_log_weights.effective_sample_size(row.tolist()) for row in log_w]
+    np.testing.assert_allclose(size, want, rtol=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -269,8 +271,11 @@ def test_streams(make_device, put):
             there.update(put(chunk))
     got, want = there.estimate(), here.estimate()
     np.testing.assert_array_equal(got.pareto_k, want.pareto_k)  # the same largest weights
-    for name in ("log_marginal", "std_error", "ess", "max_weight_share"):
-        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-12)
+    # each of 29,011 weights, and what is added to it, is rounded: at most 2^-53 of the sum
+    oracle = np.array([naive_log_weights.estimate(row.tolist()) for row in np.concatenate(chunks, axis=1)])
+    for name, expected in zip(("log_marginal", "std_error", "ess"), oracle.T, strict=False):
+        np.testing.assert_allclose(getattr(got, name), expected, rtol=1e-11)
+    np.testing.assert_allclose(got.max_weight_share, oracle[:, 4], rtol=1e-11)
 
 
 def test_sparse_coding_of_little_noise(make_device, put):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from optional import needs_gcc
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -26,9 +26,8 @@ def gpu(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@needs_gcc()
 def test_the_whole_script(tmp_path):
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is needed to run PTX on the CPU")
     out = tmp_path / "gpu.json"
     command = [sys.executable, "-W", "ignore", str(BENCH / "gpu.py"), "--device", "ptx", "--size", "smoke"]
     # ten times the time of a GPU's machine: nothing here is a matter of how busy this one is

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
 from harness.offline import compile_ptx
 from numba import cuda, types
+from optional import needs_gcc
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is needed to run PTX on the CPU")
+pytestmark = needs_gcc()
 REALS = types.float64[::1]
 
 

@@ -15,6 +15,7 @@ import pytest
 from harness import sass
 from harness.offline import compile_ptx
 from numba import types
+from optional import needs
 
 import fastvi.kernels.cuda
 from fastvi.kernels.cuda.data_terms import terms_kernel
@@ -23,7 +24,7 @@ from fastvi.kernels.cuda.user_loops import user_sums
 
 pytestmark = [
     pytest.mark.cuda_sass,
-    pytest.mark.skipif(sass.tool("ptxas") is None, reason="ptxas is needed: the wheel cuda-toolkit[nvcc]"),
+    needs("ptxas, of the wheel cuda-toolkit[nvcc],", sass.tool("ptxas")),
 ]
 TABLE = Path(__file__).with_name("machine_code.json")
 
@@ -78,9 +79,7 @@ def test_resources(name, architecture, table):
     assert used.stack <= found[name][architecture]["stack"]
 
 
-@pytest.mark.skipif(
-    sass.tool("nvdisasm") is None, reason="nvdisasm is needed: the wheel nvidia-cuda-nvdisasm"
-)
+@needs("nvdisasm, of the wheel nvidia-cuda-nvdisasm,", sass.tool("nvdisasm"))
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(
     ("name", "least"),

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import optional
 import pytest
 
 import fastvi
+from fastvi.datasets import make_digits
 from fastvi.datasets.idx import load_idx
 
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
@@ -44,6 +46,18 @@ def test_digits_are_the_ones_that_the_script_made() -> None:
     data = fastvi.datasets.digits()
     digest = hashlib.sha256(data.images.tobytes() + data.labels.tobytes()).hexdigest()
     assert digest == "ed6c0cb437dea0d8fc504f3a2f6c01b32f96d0f70668c61983d8534f793952f1"
+
+
+@pytest.mark.peers
+def test_the_script_makes_them_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    optional.package("sklearn")
+    kept = make_digits.DESTINATION
+    monkeypatch.setattr(make_digits, "DESTINATION", tmp_path / "digits.npz")
+    make_digits.main()
+    with np.load(kept) as old, np.load(tmp_path / "digits.npz") as new:
+        assert sorted(old) == sorted(new) == ["labels", "packed_images"]
+        for name in old:
+            np.testing.assert_array_equal(new[name], old[name], strict=True)
 
 
 def test_digits_cannot_be_changed() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
+import optional
 import pytest
 from toy_run import TASKS, Fake, Stopping, Toy, bits, reduce, states, toy, truth
 
@@ -186,7 +187,7 @@ class TestDask:
 
     @pytest.fixture
     def client(self):
-        distributed = pytest.importorskip("distributed")
+        distributed = optional.package("distributed")
         with (
             distributed.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL

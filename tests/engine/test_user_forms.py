@@ -10,6 +10,7 @@ import pickle
 import naive
 import numba
 import numpy as np
+import optional
 import pytest
 from cases import decoder
 from references import check_enumerated
@@ -42,7 +43,7 @@ def of_arrays(x, z):
 
 
 def of_tensors(x, z):
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     x, z, w, b, c = (torch.from_numpy(np.asarray(a, float)) for a in (x, z, WEIGHTS, BIAS, LOGITS))
     eta, soft = z @ w.T + b, torch.nn.functional.softplus
     return x @ eta.T - soft(eta).sum(dim=1) + z @ c - soft(c).sum()
@@ -54,13 +55,13 @@ JOINTS = {
     "arrays": fastvi.LogJoint(of_arrays, 4, True),
     "torch": fastvi.LogJoint(of_tensors, 4, True),
 }
-each_joint = pytest.mark.parametrize("name", JOINTS)
+each_joint = pytest.mark.parametrize(
+    "name", ["scalar", "compiled", "arrays", pytest.param("torch", marks=pytest.mark.peers)]
+)
 
 
 @each_joint
 def test_a_network_written_as_a_log_joint(name):
-    if name == "torch":
-        pytest.importorskip("torch")
     model = JOINTS[name]
     _, x = NETWORK.sample(6, 0)
     check_enumerated(model, x)

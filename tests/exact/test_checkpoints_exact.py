@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import optional
 import pytest
 from cases import machine, network, random_bits, restricted, sparse_coding, strong_network, strongly_clamped
 
@@ -79,9 +80,7 @@ PAIRS = [
 
 # a form that does not say for itself has what its base class says
 _ORDINARY = [
-    (form, name, vars(form).get(name))
-    for form in (PairForm, Form)
-    for name in ("wave_tiles", "filled_tiles")
+    (form, name, vars(form).get(name)) for form in (PairForm, Form) for name in ("wave_tiles", "filled_tiles")
 ]
 _SMALL = [3, 2, 3, 3]
 
@@ -425,7 +424,7 @@ def test_ctrl_c_ends_a_run_at_once(name, case, path, monkeypatch, set_threads, t
 class TestDask:
     @pytest.fixture(scope="class")
     def client(self):
-        distributed = pytest.importorskip("distributed")
+        distributed = optional.package("distributed")
         with (
             distributed.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL

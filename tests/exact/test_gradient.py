@@ -7,6 +7,7 @@ import logging
 
 import naive
 import numpy as np
+import optional
 import pytest
 from cases import (
     NEVER,
@@ -219,7 +220,7 @@ def torch_log_marginal(torch, model, p, x, observed):
 
 
 def torch_gradient(model, x, weights, observed):
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     p = {
         name: torch.tensor(array.copy(), requires_grad=True)
         for name, array in model.arrays().items()
@@ -263,6 +264,7 @@ LARGER_PARAMETERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", [*SMALL, *LARGER_PARAMETERS])
 def test_automatic_differentiation(name):
     model = {**SMALL, **LARGER}[name]()
@@ -271,6 +273,7 @@ def test_automatic_differentiation(name):
         check_by_torch(model, x, WEIGHTS, observed)
 
 
+@pytest.mark.peers
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", LARGER)
 def test_many_data(name):
@@ -285,6 +288,7 @@ def test_many_data(name):
 LOST = [strong_network, strong_deep_network, strong_restricted, strongly_clamped, far_off_data]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("case", LOST)
 def test_data_that_products_cannot_hold(case, caplog):
     model, x, observed = case()
@@ -451,6 +455,7 @@ def test_a_log_joint_has_no_parameters():
         fastvi.log_marginal_gradient(model, np.zeros((1, 0)))
 
 
+@pytest.mark.peers
 def test_linear_gaussian_sums_out_what_is_not_seen():
     model = linear_gaussian(5, 2, noise_std=0.8)
     x = np.where(random_bits(6, 5, 2).astype(bool), random_data(model, 6), np.nan)

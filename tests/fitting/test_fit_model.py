@@ -61,7 +61,9 @@ def test_adam_is_the_published_one():
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("name", MODELS)
 def test_the_free_gradient_is_that_of_the_free_parameters(name):
-    """Central differences: an error of h^2 and of 2^-53 |log p| / h, h = 1e-5."""
+    """Central differences with two steps: their errors are as 4 to 1, so that the difference is above the
+    smaller one; and rounding, divided by the step.
+    """
     model = MODELS[name]
     x = (
         RNG.normal(size=(7, model.num_pixels))
@@ -74,13 +76,18 @@ def test_the_free_gradient_is_that_of_the_free_parameters(name):
     for key, value in parameters.values.items():
         flat = value.reshape(-1)
         for at in {0, flat.size - 1}:
-            before, ends = flat[at], []
-            for sign in (1, -1):
-                flat[at] = before + sign * 1e-5
-                ends.append(fastvi.log_marginal(parameters.model(), x).sum())
+            before, slopes = flat[at], []
+            for step in (1e-4, 2e-4):
+                ends = []
+                for sign in (1, -1):
+                    flat[at] = before + sign * step
+                    ends.append(fastvi.log_marginal(parameters.model(), x).sum())
+                slopes.append((ends[0] - ends[1]) / (2 * step))
             flat[at] = before
-            slope = (ends[0] - ends[1]) / 2e-5
-            assert np.ravel(gradient[key])[at] == pytest.approx(slope, rel=1e-5, abs=1e-5), (key, at)
+            # each log p(x) is off by some hundred roundings of its exponents
+            rounding = 256 * 2.0**-53 * np.abs(fastvi.log_marginal(model, x)).sum() / 1e-4
+            allowed = abs(slopes[0] - slopes[1]) + rounding
+            assert abs(np.ravel(gradient[key])[at] - slopes[0]) <= allowed, (key, at)
 
 
 @pytest.mark.slow_without_jit
@@ -114,12 +121,12 @@ def test_learning_finds_what_made_the_data():
 def test_the_first_step_goes_up_the_mean_gradient_of_its_batch():
     fit = fastvi.fit_model(START, X, num_epochs=1, batch_size=len(X), learning_rate=1e-3)
     gradient = fastvi.log_marginal_gradient(START, X)
-    # Adam's first step is the rate times the sign of the gradient, where that is not tiny
+    # Adam's first step is the rate times g / (|g| + 1e-8), here within 1e-8 / 1e-3 of its sign
     for name in ("weights", "bias", "prior_logits"):
         moved = getattr(fit.model, name) - getattr(START, name)
         large = np.abs(gradient[name]) / len(X) > 1e-3
         assert large.any()
-        assert np.allclose(moved[large], 1e-3 * np.sign(gradient[name][large]), rtol=1e-4)
+        assert np.allclose(moved[large], 1e-3 * np.sign(gradient[name][large]), rtol=1.01e-5)
 
 
 def test_same_bits_for_any_number_of_threads(same_bits):

@@ -10,6 +10,7 @@ import pickle
 
 import numba
 import numpy as np
+import optional
 import pytest
 
 import fastvi
@@ -131,8 +132,9 @@ def test_integers_are_real_numbers():
     assert got.dtype == np.float64
 
 
+@pytest.mark.peers
 def test_tensors_on_the_cpu():
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     weights, bias, logits = (torch.from_numpy(a) for a in (WEIGHTS, BIAS, PRIOR_LOGITS))
 
     def of_tensors(x, z):

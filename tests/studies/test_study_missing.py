@@ -71,10 +71,23 @@ def test_fit_finds_the_machine_that_the_data_come_from():
     # every state as often as its probability says, within one of 200,000: no sampling error
     x = np.repeat(states(4), np.rint(200_000 * share).astype(int), axis=0)
     found = fit_boltzmann_machine(x, 0.0)
-    # rounding of the shares moves the optimum by 1e-4; the fit ends where the gradient is below 1e-4, and the
-    # smallest curvature here is about 0.01
-    np.testing.assert_allclose(found.couplings, machine.couplings, atol=0.02)
-    np.testing.assert_allclose(found.bias, machine.bias, atol=0.02)
+    wanted, reached = (np.concatenate([m.couplings[np.triu_indices(4, 1)], m.bias]) for m in (machine, found))
+
+    def objective(theta):
+        return negative_objective(theta, x.astype(float), np.zeros(4), theta, 0.0)
+
+    (best, left), (other, rounding) = objective(reached), objective(wanted)
+    assert best <= other
+    # 16 counts that are off by half of one datum move a mean of numbers up to 2 by 8e-5
+    assert np.abs(rounding).max() <= 8e-5
+    # the fit stops at 1e-5 in centred units: units' slopes, of which pairs' are moved by as much again
+    assert np.abs(left).max() <= 2e-5
+    # slopes that small are this near to each other, by the smallest curvature between them
+    steps = 1e-4 * np.eye(10)
+    middle = (wanted + reached) / 2
+    curvature = np.array([objective(middle + step)[1] - objective(middle - step)[1] for step in steps]) / 2e-4
+    least = np.linalg.eigvalsh((curvature + curvature.T) / 2)[0]
+    assert np.linalg.norm(reached - wanted) <= 1.1 * np.linalg.norm(rounding - left) / least < 0.02
 
 
 def test_fit_repeats_and_is_finite_for_units_that_never_change():

@@ -9,6 +9,7 @@ import math
 
 import naive_log_weights as naive
 import numpy as np
+import optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,8 +139,9 @@ def test_float32_integers_and_dlpack():
     np.testing.assert_array_equal(fastvi.log_mean_exp(Capsule()), fastvi.log_mean_exp(wide))
 
 
+@pytest.mark.peers
 def test_torch_tensors():
-    torch = pytest.importorskip("torch")
+    torch = optional.package("torch")
     log_w = torch.from_numpy(mixed(60))
     np.testing.assert_array_equal(fastvi.log_mean_exp(log_w.T, axis=0), fastvi.log_mean_exp(log_w.numpy()))
     np.testing.assert_array_equal(
