@@ -1,7 +1,8 @@
-"""Turn the JSON of ``pytest bench/ --benchmark-json=bench/results.json`` into the README's table.
+"""Turn the JSON of ``pytest bench/ --benchmark-json=bench/results.json`` into the tables of the documents.
 
 ``python bench/report.py bench/results.json`` rewrites what stands between the lines ``<!-- bench:start -->``
-and ``<!-- bench:end -->`` of README.md; ``--stdout`` prints it instead.
+and ``<!-- bench:end -->``: in ``fastvi/docs/speed.md`` the whole report, in README.md some rows of it.
+``--stdout`` prints the report instead.
 
 A benchmark is one row. What is read of it, all in ``extra_info`` but the median of its rounds:
 
@@ -41,8 +42,16 @@ from typing import Any
 
 START = "<!-- bench:start -->"
 END = "<!-- bench:end -->"
-_README = Path(__file__).resolve().parent.parent / "README.md"
+_ROOT = Path(__file__).resolve().parent.parent
 
+# the rows of the README: a large sum, a middling one, and where the fastest peer is faster
+README_JOBS = (
+    "exact log p(x), d = 20, D = 784, N = 100",
+    "exact gradient of log p(x), concentrated, d = 16, D = 784, N = 1,000",
+    "log Z of a Boltzmann machine, d = 30",
+    "exact log p(x), decoder 16-200-784, tanh, N = 100",
+    "log_mean_exp of (1,000, 10,000)",
+)
 
 _OWN = "fastvi"
 
@@ -244,15 +253,35 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join([*machine_lines(results["machine_info"], limits), "", *table(found, limits)])
 
 
-def insert(readme: str, block: str) -> str:
-    """readme with the block between its markers, each of which must stand there once, in order."""
+def excerpt(block: str) -> str:
+    """Header and rows of README_JOBS in a report, each beside its fastest peer that is not fastvi itself."""
+    lines = [line for line in block.splitlines() if line.startswith("|")]
+    fastest: dict[str, tuple[float, str]] = {}
+    start = ""
+    for line in lines[2:]:
+        cells = line.strip("| ").split(" | ")
+        if not line.startswith("| | | |"):
+            job, start = cells[0], " | ".join(cells[:3])
+        peer, seconds, ratio = cells[-3:]
+        if job in README_JOBS and ratio != "-" and not peer.startswith(f"{_OWN}."):
+            number = float(ratio.rstrip("x").replace(",", ""))
+            row = f"| {start} | {peer} | {seconds} | {ratio} |"
+            fastest[job] = min(fastest.get(job, (number, row)), (number, row))
+    for job in README_JOBS:
+        if job not in fastest:
+            raise ValueError(f"results must hold the job {job!r} and a peer of it")
+    return "\n".join([*lines[:2], *(fastest[job][1] for job in README_JOBS)])
+
+
+def insert(page: str, block: str, name: str) -> str:
+    """``page`` with the block between its markers, each of which must stand there once, in order."""
     for marker in (START, END):
-        if readme.count(marker) != 1:
-            raise ValueError(f"README.md must hold the marker {marker} once, got {readme.count(marker)}")
-    before, _, rest = readme.partition(START)
+        if page.count(marker) != 1:
+            raise ValueError(f"{name} must hold the marker {marker} once, got {page.count(marker)}")
+    before, _, rest = page.partition(START)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(f"README.md must hold the marker {START} before {END}")
+        raise ValueError(f"{name} must hold the marker {START} before {END}")
     return f"{before}{START}\n{block}\n{END}{after}"
 
 
@@ -272,8 +301,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results.json")
-    parser.add_argument("--readme", type=Path, default=_README)
-    parser.add_argument("--stdout", action="store_true", help="print the block and leave README.md as it is")
+    parser.add_argument("--page", type=Path, default=_ROOT / "fastvi" / "docs" / "speed.md")
+    parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
+    parser.add_argument(
+        "--stdout", action="store_true", help="print the report and leave the files as they are"
+    )
     options = parser.parse_args(arguments)
     try:
         results = json.loads(options.results.read_text(encoding="utf-8"))
@@ -282,8 +314,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(block)
             return 0
         if results["machine_info"]["size"] != "full":
-            raise ValueError("results must come from --size full to go into README.md, got --size smoke")
-        write_whole(options.readme, insert(options.readme.read_text(encoding="utf-8"), block))
+            raise ValueError("results must come from --size full to go into the documents, got --size smoke")
+        written = [
+            (path, insert(path.read_text(encoding="utf-8"), part, path.name))
+            for path, part in ((options.page, block), (options.readme, excerpt(block)))
+        ]
+        for path, text in written:
+            write_whole(path, text)
     except KeyError as error:
         print(f"report.py: results has no field {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""bench/report.py: from the JSON of a run to the table of the README."""
+"""bench/report.py: from the JSON of a run to the tables of the documents."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ assert _SPEC.loader is not None
 report = importlib.util.module_from_spec(_SPEC)
 sys.modules["bench_report"] = report
 _SPEC.loader.exec_module(report)
+JOBS = report.README_JOBS
 
-README = "# Title\n\ntext | with pipes\n\n<!-- bench:start -->\nold\n<!-- bench:end -->\n\nmore\n"
+PAGE = "# Title\n\ntext | with pipes\n\n<!-- bench:start -->\nold\n<!-- bench:end -->\n\nmore\n"
 
 
 def _benchmark(median: float, **info: Any) -> dict[str, Any]:
@@ -71,12 +72,28 @@ def results() -> dict[str, Any]:
     }
 
 
-def _main(tmp_path: Path, results: dict[str, Any], readme: str, *options: str) -> tuple[int, str]:
+@pytest.fixture(autouse=True)
+def jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of these tests' README."""
+    monkeypatch.setattr(report, "README_JOBS", ("exact", "other (random)"))
+
+
+def _main(
+    tmp_path: Path, results: dict[str, Any], page: str, *options: str, readme: str | None = None
+) -> tuple[int, str, str]:
+    """Exit status, speed.md and README.md; what the README was is what the page was unless given."""
+    texts = {"speed.md": page, "README.md": page if readme is None else readme}
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
-    status = report.main([str(tmp_path / "results.json"), "--readme", str(tmp_path / "README.md"), *options])
-    assert sorted(os.listdir(tmp_path)) == ["README.md", "results.json"]  # nothing temporary is left
-    return status, (tmp_path / "README.md").read_text(encoding="utf-8")
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    places = ["--page", str(tmp_path / "speed.md"), "--readme", str(tmp_path / "README.md")]
+    status = report.main([str(tmp_path / "results.json"), *places, *options])
+    assert sorted(os.listdir(tmp_path)) == [
+        "README.md",
+        "results.json",
+        "speed.md",
+    ]  # nothing temporary is left
+    return status, *((tmp_path / name).read_text(encoding="utf-8") for name in texts)
 
 
 def _table(results: dict[str, Any]) -> list[str]:
@@ -191,18 +208,46 @@ def test_duration(seconds: float, text: str) -> None:
     assert report.duration(seconds) == text
 
 
-def test_readme_keeps_everything_outside_the_markers(tmp_path: Path, results: dict[str, Any]) -> None:
-    status, readme = _main(tmp_path, results, README)
+def test_documents_keep_everything_outside_the_markers(tmp_path: Path, results: dict[str, Any]) -> None:
+    block = report.report(results)
+    status, page, readme = _main(tmp_path, results, PAGE)
     assert status == 0
-    assert readme == README.replace("old", report.report(results))
-    assert _main(tmp_path, results, readme) == (0, readme)  # twice is once
+    assert page == PAGE.replace("old", block)
+    assert readme == PAGE.replace("old", report.excerpt(block))
+    assert _main(tmp_path, results, page, readme=readme) == (0, page, readme)  # twice is once
 
 
-def test_stdout_leaves_the_readme(
+def test_the_readme_has_rows_of_the_table_with_the_fastest_peer(
+    results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results["benchmarks"].append(_benchmark(7.0, job="exact", who="PyTorch", work=1024))
+    results["benchmarks"].append(_benchmark(0.01, job="exact", who="fastvi.log_marginal, exact", work=1024))
+    assert report.excerpt(report.report(results)).splitlines() == [
+        "| job | fastvi | share of the limit | peer | its time | ratio |",
+        "|---|---|---|---|---|---|",
+        "| exact | 80 ms | 75 % (arithmetic) | PyTorch | 7 s | 88x |",
+        "| other (random) | 60 ms | 50 % (memory) | SciPy | 45 ms | 0.75x |",
+    ]
+    monkeypatch.setattr(report, "README_JOBS", ("start",))
+    with pytest.raises(ValueError, match="results must hold the job 'start' and a peer of it"):
+        report.excerpt(report.report(results))
+
+
+def test_the_readme_s_rows_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _PATH.parents[1]
+    monkeypatch.setattr(report, "README_JOBS", JOBS)
+    page, readme = (
+        (root / name).read_text(encoding="utf-8").partition(report.START)[2].partition(report.END)[0]
+        for name in ("fastvi/docs/speed.md", "README.md")
+    )
+    assert readme.strip() == report.excerpt(page)
+
+
+def test_stdout_leaves_the_documents(
     tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     results["machine_info"]["size"] = "smoke"
-    assert _main(tmp_path, results, README, "--stdout") == (0, README)
+    assert _main(tmp_path, results, PAGE, "--stdout") == (0, PAGE, PAGE)
     assert capsys.readouterr().out == report.report(results) + "\n"
 
 
@@ -233,32 +278,39 @@ def _without_job(results: dict[str, Any]) -> None:
             _twice,
             "job 'start' must have one benchmark of fastvi, or one of each variant, got ['fastvi', 'fastvi']",
         ),
-        (_smoke, "results must come from --size full to go into README.md, got --size smoke"),
+        (_smoke, "results must come from --size full to go into the documents, got --size smoke"),
         (_without_job, "results has no field 'job'"),
     ],
 )
-def test_wrong_results_leave_the_readme(
+def test_wrong_results_leave_the_documents(
     tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str], spoil: Any, text: str
 ) -> None:
     spoil(results)
-    assert _main(tmp_path, results, README) == (2, README)
+    assert _main(tmp_path, results, PAGE) == (2, PAGE, PAGE)
     assert capsys.readouterr().err == f"report.py: {text}\n"
 
 
+@pytest.mark.parametrize("name", ["speed.md", "README.md"])
 @pytest.mark.parametrize(
-    ("readme", "text"),
+    ("wrong", "text"),
     [
         ("no markers", "must hold the marker <!-- bench:start --> once, got 0"),
-        (f"{README}{README}", "must hold the marker <!-- bench:start --> once, got 2"),
+        (f"{PAGE}{PAGE}", "must hold the marker <!-- bench:start --> once, got 2"),
         ("<!-- bench:start -->", "must hold the marker <!-- bench:end --> once, got 0"),
         ("<!-- bench:end --><!-- bench:start -->", "must hold the marker <!-- bench:start --> before"),
     ],
 )
-def test_wrong_markers_leave_the_readme(
-    tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str], readme: str, text: str
+def test_wrong_markers_leave_both_documents(
+    tmp_path: Path,
+    results: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    wrong: str,
+    text: str,
 ) -> None:
-    assert _main(tmp_path, results, readme) == (2, readme)
-    assert text in capsys.readouterr().err
+    page, readme = (wrong, PAGE) if name == "speed.md" else (PAGE, wrong)
+    assert _main(tmp_path, results, page, readme=readme) == (2, page, readme)
+    assert f"{name} {text}" in capsys.readouterr().err
 
 
 def test_missing_results_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,62 @@
+"""Sphinx settings of the documentation: ``tox -e docs`` builds it, and every warning is an error."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import fastvi
+
+project = "fastvi"
+author = "The fastvi authors"
+release = fastvi.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"fastvi {release}"
+
+# a reference to a name of ours that is not described is an error; words of types ("array_like") are no names
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!fastvi\.).*")]
+suppress_warnings = ["ref.python"]  # "the shape of mean" in a type: several classes have a mean
+
+napoleon_google_docstring = False
+napoleon_use_ivar = True  # an attribute in a docstring and the property of its name are one entry
+autodoc_typehints = "none"  # shapes and types stand in the docstrings
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "inherited-members": "tuple, UserWarning"}
+
+_LITERAL_OR_BAR = re.compile(r"(``.*?``)|\|")
+
+
+def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Take the bars of |x| and KL(q || p) as they stand: reStructuredText would substitute what is between.
+
+    A property's first line stays one sentence: without a line before it napoleon takes what precedes a colon
+    for a type.
+    """
+    in_math = False
+    for number, line in enumerate(lines):
+        if line.startswith((".. math::", "    .. math::")):
+            in_math = True
+        elif line and not line.startswith(" "):
+            in_math = False
+        if not in_math and not line.lstrip().startswith((">>>", "... ")):
+            lines[number] = _LITERAL_OR_BAR.sub(lambda found: found[1] or r"\|", line)
+    if what == "property":
+        lines.insert(0, "")
+
+
+def check_public_names(app: Any, env: Any) -> None:
+    """Refuse a reference that does not describe every public name."""
+    described = {entry[0] for entry in env.get_domain("py").get_objects()}
+    names = {f"fastvi.{name}" for name in fastvi.__all__} - {"fastvi.__version__"}
+    if missing := sorted(names - described):
+        raise ValueError(f"the API reference lacks {', '.join(missing)}")
+
+
+def setup(app: Any) -> None:
+    """Connect both to Sphinx, the first ahead of napoleon."""
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
+    app.connect("env-check-consistency", check_public_names)
