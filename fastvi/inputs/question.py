@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 import fastvi
 from fastvi.core import validation
-from fastvi.engine.cuda.place import placed
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.checkpoints import Checkpoint, digest
 from fastvi.engine.run.hardware import caches
@@ -59,7 +58,7 @@ class Question(NamedTuple):
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         report = Reporter(self.options.progress, states)
         options = self.options
-        place = placed(options.device, options.dtype, options.memory_limit, automatic=options.automatic)
+        place = forms_on(options.device, options.dtype, options.memory_limit, automatic=options.automatic)
         return Run(executor=options.executor, checkpoint=checkpoint, report=report, place=place)
 
 
@@ -75,6 +74,20 @@ def _summed_by(device: str) -> str:
     from fastvi.engine.cuda import blas
 
     return "cuda by cuBLAS" if blas.wanted() else device
+
+
+def forms_on(
+    device: str, dtype: str = "float64", memory_limit: int | None = None, *, automatic: bool = False
+) -> Callable[[Any], Any] | None:
+    """Return a function that moves a form to a GPU, or None for the CPU.
+
+    ``automatic``: a form that a GPU cannot sum stays on the CPU.
+    """
+    if device == "cpu":
+        return None
+    from fastvi.engine.cuda.place import placed
+
+    return placed(device, dtype, memory_limit, automatic=automatic)
 
 
 def ask(
@@ -142,7 +155,7 @@ def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -
     """log Z, refused where it is too large; 0 of a model that is normalised."""
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
-    run, form = Run(place=placed(device, "float64", None, automatic=False)), rules.partition_form()
+    run, form = Run(place=forms_on(device)), rules.partition_form()
     return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 

@@ -44,14 +44,14 @@ class SigmoidBeliefNetworkRules(Rules):
 
     def __init__(self, model: SigmoidBeliefNetwork) -> None:
         super().__init__(model)
-        self.layers = ((model.weights, model.bias),)
+        self.layers, self.is_deep = ((model.weights, model.bias),), model.is_deep
         self.questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED
         if not model.is_deep:
             self.questions |= ON_GPU
 
     @property
     def deep_prior(self) -> Rules | None:
-        return rules_of(self.model.prior) if self.model.is_deep else None
+        return rules_of(self.model.prior) if self.is_deep else None
 
     @property
     def _prior_of_states(self) -> LogPrior | None:
@@ -71,7 +71,7 @@ class SigmoidBeliefNetworkRules(Rules):
         Not ``with_prior``, all states are as probable.
         """
         prior = np.zeros(self.num_latents)
-        if with_prior and not self.model.is_deep:
+        if with_prior and not self.is_deep:
             prior = self.model.prior_logits
         deep = self._prior_of_states if with_prior else None
         return direct_form(self.layers, "relu", None, prior, observed, deep)
@@ -79,7 +79,7 @@ class SigmoidBeliefNetworkRules(Rules):
     def _small_form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
         """Form of logits that are not that large."""
         weights, bias = self.model.weights[observed], self.model.bias[observed]
-        if not self.model.is_deep:
+        if not self.is_deep:
             return softplus_form(weights, bias, self.model.prior_logits, dtype=dtype)
         return softplus_form(
             weights, bias, np.zeros(self.num_latents), dtype=dtype,
@@ -88,13 +88,13 @@ class SigmoidBeliefNetworkRules(Rules):
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
         seen = int(observed.sum())
-        return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.model.is_deep)
+        return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
         prior = self._prior_of_states if with_prior else None
         seen = (self.model.weights[observed], self.model.bias[observed])
-        if are_large((seen,), "relu", np.zeros(0) if self.model.is_deep else self.model.prior_logits):
-            factorised = self.model.prior_logits if with_prior and not self.model.is_deep else None
+        if are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.model.prior_logits):
+            factorised = self.model.prior_logits if with_prior and not self.is_deep else None
             decoder = self.layers, "relu", None, observed
             return BinaryDecoderTarget(*decoder, self.num_latents, factorised, prior)
         weights, bias = (
@@ -125,7 +125,7 @@ class SigmoidBeliefNetworkRules(Rules):
         return self.model.prior
 
     def prior_proposal(self) -> Any:
-        if not self.model.is_deep:
+        if not self.is_deep:
             return self.model.prior
         layers, above = [], self.deep_prior
         while isinstance(above, SigmoidBeliefNetworkRules):
@@ -139,7 +139,7 @@ class SigmoidBeliefNetworkRules(Rules):
         )
 
     def initial(self) -> Bernoulli:
-        if self.model.is_deep:
+        if self.is_deep:
             raise ValueError(
                 "initial must be a Bernoulli or Uniform distribution where model is a deep network, whose "
                 "prior is not factorised, got 'prior'"
@@ -150,7 +150,7 @@ class SigmoidBeliefNetworkRules(Rules):
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
         m, log_prior = self.model, self._prior_of_states or self.model.log_prior
-        if not m.is_deep and not are_large(self.layers, "relu", m.prior_logits):
+        if not self.is_deep and not are_large(self.layers, "relu", m.prior_logits):
             return softplus_log_weights(m.weights, m.bias, m.prior_logits, x, initial, schedule)
         target = NetworkTarget(self.layers, "relu", None, x, log_prior, bits=True)
         return general_log_weights(target, initial, schedule)
@@ -176,7 +176,7 @@ class SigmoidBeliefNetworkRules(Rules):
         weights, bias = weighted_sums(x, data_weights, found.mean)
         out["weights"][observed] = weights - found.values[:, :-1]
         out["bias"][observed] = bias - found.values[:, -1]
-        if not self.model.is_deep:
+        if not self.is_deep:
             posterior = (data_weights[:, None] * found.mean).sum(axis=0)
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.model.prior_logits)
             return out
@@ -189,7 +189,7 @@ class SigmoidBeliefNetworkRules(Rules):
         found = direct_gradient(form, x, data_weights, run)
         out = {"weights": np.zeros_like(self.model.weights), "bias": np.zeros_like(self.model.bias)}
         out["weights"][observed], out["bias"][observed] = found["weight_0"], found["bias_0"]
-        if not self.model.is_deep:
+        if not self.is_deep:
             return {
                 **out,
                 "prior_logits": found["prior"] - data_weights.sum() * sigmoid(self.model.prior_logits),
