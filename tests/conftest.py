@@ -27,25 +27,30 @@ def each_report(monkeypatch):
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
 
 
+def _set_threads(patch, count):
+    from fastvi.engine.run import threads
+
+    patch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
+    patch.setenv("FASTVI_NUM_THREADS", str(count))
+
+
 @pytest.fixture
 def set_threads(monkeypatch):
     """Set the number of threads, and have the smallest task worth one."""
-    from fastvi.engine.run import threads
-
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
-    return lambda count: monkeypatch.setenv("FASTVI_NUM_THREADS", str(count))
+    return lambda count: _set_threads(monkeypatch, count)
 
 
-@pytest.fixture
-def same_bits(set_threads):
+@pytest.fixture(scope="session")  # so that tests of many examples may take it
+def same_bits():
     """``same_bits(ask)`` asks on several numbers of threads, compares, and returns the last answer."""
     from cases import bits
 
     def compare(ask, threads=(1, 2, 5)):
         found = []
         for count in threads:
-            set_threads(count)
-            answer = ask()
+            with pytest.MonkeyPatch.context() as patch:
+                _set_threads(patch, count)
+                answer = ask()
             found.append(bits(answer))
         assert len(set(found)) == 1
         return answer

@@ -13,10 +13,12 @@ from fastvi.engine.decoder.large_logits import largest_reach
 
 
 def all_data(num_pixels):
+    """Every image (2^D, D)."""
     return np.array(list(itertools.product((0, 1), repeat=num_pixels)), np.uint8).reshape(-1, num_pixels)
 
 
 def truth(model, x, seen=None):
+    """log p(x) of each datum in many digits."""
     parameters = model.weights, model.bias, model.prior_logits
     return np.array([naive.log_marginal(*parameters, row, seen) for row in x])
 
@@ -35,6 +37,7 @@ def allowed(model, expected):
 
 
 def network(weights, bias, prior_logits=None):
+    """A network of given weights, under fair coins unless a prior is given."""
     weights = np.array(weights, float)
     prior = np.zeros(weights.shape[1]) if prior_logits is None else prior_logits
     return fastvi.SigmoidBeliefNetwork(weights, bias, prior)

@@ -32,10 +32,12 @@ class Toy(NamedTuple):
 
 
 def toy(task):
+    """The result of a task."""
     return Toy(np.sin(task + np.arange(6.0).reshape(2, 3)), np.array(task + 1), np.empty((0, 4), np.float32))
 
 
 def states(task):
+    """How many states a task sums."""
     return 10 + task
 
 
@@ -44,10 +46,12 @@ PARTS = [range(4), range(0), [7, 1, 3], range(5)]  # several reductions of one r
 
 
 def bits(*results):
+    """Bytes of all arrays."""
     return b"".join(array.tobytes() for toy in results for array in toy)
 
 
 def truth(tasks=TASKS):
+    """What a run must give, merged in order."""
     result = Toy.zero()
     for task in tasks:
         result.merge(toy(task))
@@ -55,6 +59,7 @@ def truth(tasks=TASKS):
 
 
 def reduce(path=None, *, work=toy, tasks=TASKS, identity="me", **options):
+    """Bytes of a run's result, with a checkpoint where there is a path."""
     checkpoint = None if path is None else Checkpoint.open(path, identity)
     return bits(Run(checkpoint=checkpoint, **options).reduce(Toy.zero(), tasks, work, states))
 
@@ -104,10 +109,12 @@ class Fake(Executor):
 
 
 def never(task):
+    """For a run in which nothing is left to do."""
     raise AssertionError("nothing is left to do")
 
 
 def several(checkpoint, work, report=None):
+    """The reductions of ``PARTS`` in one run."""
     run = Run(checkpoint=checkpoint, report=report)
     results = []
     for part in PARTS:
@@ -131,6 +138,7 @@ def stand_still(call, function):
 
 
 def run_that_stands_still(path, where, call):
+    """What a process does that its parent kills."""
     checkpoints.SAVE_SECONDS = 0.0
     if where == "before a file is renamed":
         os.replace = stand_still(call, os.replace)

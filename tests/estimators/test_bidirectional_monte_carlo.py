@@ -16,7 +16,9 @@ MODELS = {
     "sparse coding": sparse_coding(5, 4, RNG, 1.0),
     "linear": linear_gaussian(5, 2, RNG, 1.0),
     "decoder": decoder((1, 4, 6), "tanh", fastvi.Normal([0.5], [1.5]), seed=RNG),
-    "deep network": network(5, 3, RNG, prior=network(3, 2, RNG)),
+    "deep network": fastvi.SigmoidBeliefNetwork(
+        RNG.normal(size=(5, 3)), RNG.normal(size=5), prior=network(3, 2, RNG)
+    ),
 }
 
 

@@ -13,7 +13,6 @@ from tolerances import EPS
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.run import threads
 from fastvi.estimators.annealed_log_weights import checked_initial, log_weights
 
 pytestmark = pytest.mark.usefixtures("many_bits")
@@ -243,18 +242,12 @@ def all_answers(model, x, logits):
     ]  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(case=coding_models())
-def test_the_same_bits_for_any_threads_and_batch(case):
+def test_the_same_bits_for_any_threads_and_batch(same_bits, case):
     """The draws of a datum are those of its number, so that what is sampled is asked of the first data."""
     model, x, logits = case
-    with pytest.MonkeyPatch.context() as patch:  # once an example
-        patch.setattr(threads, "_WORTH_A_THREAD", 1e-3)
-        patch.setenv("FASTVI_NUM_THREADS", "1")
-        want = all_answers(model, x, logits)
-        patch.setenv("FASTVI_NUM_THREADS", "3")
-        for got, other in zip(all_answers(model, x, logits), want, strict=True):
-            np.testing.assert_array_equal(got, other)
+    want = same_bits(lambda: all_answers(model, x, logits), threads=(1, 3))
     first = len(x) // 2
     for got, other in zip(all_answers(model, x[:first], logits[:first]), want, strict=True):
         np.testing.assert_array_equal(got, other[:first])
@@ -262,7 +255,7 @@ def test_the_same_bits_for_any_threads_and_batch(case):
         np.testing.assert_array_equal(fastvi.log_marginal(model, x[-1:])[0], want[0][-1])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99), noise_std=st.sampled_from([1e-9, 1e-3, 1.0]))
 @pytest.mark.parametrize(
     ("num_pixels", "num_latents", "num_data"), [(1, 1, 1), (1, 3, 2), (5, 1, 2), (4, 2, 0)]
