@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid
+from fastvi.core.functions import log_sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.expectations import half_log_square_sum
 from fastvi.inputs import requests

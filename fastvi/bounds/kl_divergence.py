@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import Bernoulli, log_sigmoid, sigmoid
+from fastvi.core.functions import log_sigmoid, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.categorical import Categorical, log_softmax
 from fastvi.distributions.multivariate_normal import MultivariateNormal, solve_lower
 from fastvi.distributions.normal import Normal

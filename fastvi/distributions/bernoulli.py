@@ -1,4 +1,4 @@
-"""Factorised Bernoulli distribution over binary latents, and the functions of logits that go with it."""
+"""Factorised Bernoulli distribution over binary latents."""
 
 from __future__ import annotations
 
@@ -8,27 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.functions import bernoulli_entropy, bernoulli_log_prob, sigmoid
 from fastvi.distributions.base import Distribution
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)), elementwise, without overflow, tiny values to full relative accuracy."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
-
-
-def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-    """log(1 / (1 + exp(-logits))) = -softplus(-logits), elementwise; 0 at +inf and -inf at -inf."""
-    return np.minimum(logits, 0.0) - np.log1p(np.exp(-np.abs(logits)))
-
-
-def bernoulli_log_prob(bits: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """log probability of each bit (0 or 1) under its logit, elementwise, shapes broadcast.
-
-    This is bits * logits - softplus(logits) written as the log-sigmoid of a signed logit: nothing cancels at
-    logits of +-1000, and 0 * inf does not arise at infinite ones.
-    """
-    return log_sigmoid(np.where(bits != 0, logits, -logits))
 
 
 class Bernoulli(Distribution):
@@ -130,7 +111,4 @@ class Bernoulli(Distribution):
         N = 1 where logits are (d,). Every term is a sum of non-negative parts, so small entropies keep their
         relative accuracy; at +-inf it is 0.
         """
-        size = np.abs(np.atleast_2d(self.logits))
-        small = np.exp(-size)
-        # size * small is 0 from |logit| = 800 on; bounding it there keeps inf * 0 out
-        return (np.log1p(small) + np.minimum(size, 800.0) * small / (1.0 + small)).sum(axis=-1)
+        return bernoulli_entropy(np.atleast_2d(self.logits))

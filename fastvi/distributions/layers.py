@@ -8,22 +8,18 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+from fastvi.core.functions import sigmoid, softplus
 
 
 def _relu(t: np.ndarray) -> np.ndarray:
     return np.maximum(t, 0.0)
 
 
-def _softplus(t: np.ndarray) -> np.ndarray:
-    return -log_sigmoid(-t)
-
-
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": _relu,
     "tanh": np.tanh,
     "sigmoid": sigmoid,
-    "softplus": _softplus,
+    "softplus": softplus,
 }
 
 

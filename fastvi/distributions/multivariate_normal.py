@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.functions import LOG_TWO_PI
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.normal import Normal
 
-_LOG_TWO_PI = math.log(2.0 * math.pi)
 # relative to the latents' own sizes: what sums in another order differ by, and no more
 _ASYMMETRY = 2.0**-36
 
@@ -192,13 +190,13 @@ class MultivariateNormal(Distribution):
             squares = np.square(white).sum(axis=-1)
         # inf - inf where a point is beyond every double of standard deviations
         squares = np.where(np.isnan(squares), np.inf, squares)
-        return np.asarray(-0.5 * (squares + self.num_latents * _LOG_TWO_PI) - _log_diagonal(self.cholesky))
+        return np.asarray(-0.5 * (squares + self.num_latents * LOG_TWO_PI) - _log_diagonal(self.cholesky))
 
     def entropy(self) -> np.ndarray:
         """H(q) = sum_i log L_ii + d / 2 log(2 pi e) in nats, shape (N,); N = 1 where the parameters are
         shared.
         """
-        constant = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI)
+        constant = 0.5 * self.num_latents * (1.0 + LOG_TWO_PI)
         return np.atleast_1d(_log_diagonal(self.cholesky)) + constant
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.functions import LOG_TWO_PI, normal_log_prob
 from fastvi.distributions.base import Distribution
-
-_LOG_TWO_PI = math.log(2.0 * math.pi)
-
-
-def normal_log_prob(value: np.ndarray, mean: np.ndarray, std: np.ndarray | float) -> np.ndarray:
-    """log density of each ``value`` in nats, elementwise, shapes broadcast; -inf where a square overflows."""
-    with np.errstate(over="ignore"):
-        return -0.5 * np.square((value - mean) / std) - (np.log(std) + 0.5 * _LOG_TWO_PI)
 
 
 class Normal(Distribution):
@@ -126,4 +117,4 @@ class Normal(Distribution):
 
     def entropy(self) -> np.ndarray:
         """H(q) = sum_i log(std_i sqrt(2 pi e)) in nats, shape (N,); N = 1 where the parameters are (d,)."""
-        return (np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + _LOG_TWO_PI)).sum(axis=-1)
+        return (np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + LOG_TWO_PI)).sum(axis=-1)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob
+from fastvi.core.functions import bernoulli_log_prob
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.coding import sparse_coding_log_weights

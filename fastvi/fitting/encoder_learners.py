@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from fastvi.bounds.elbo import elbo
+from fastvi.core.functions import LOG_TWO_PI
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
@@ -22,8 +22,6 @@ from fastvi.fitting.tiled import tiled_form
 from fastvi.inputs.question import Options, always_summed, ask
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian
-
-_LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 class EncoderLearner:
@@ -107,7 +105,7 @@ class NormalForwardKL(EncoderLearner):
         mean, log_std = np.split(self.network.forward(self._judged)[-1], 2, axis=1)
         own, variance = self._judged_moments
         squares = (np.square(own - mean) + variance) * np.exp(-2.0 * log_std)
-        return float((-0.5 * (squares + _LOG_TWO_PI) - log_std).sum(axis=1).mean())
+        return float((-0.5 * (squares + LOG_TWO_PI) - log_std).sum(axis=1).mean())
 
 
 class LinearReverseKL(EncoderLearner):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.q_moments import q_moments

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.distributions.bernoulli import sigmoid
-from fastvi.distributions.normal import normal_log_prob
+from fastvi.core.functions import normal_log_prob, sigmoid
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
 from fastvi.fitting.path_gradients import through_draws

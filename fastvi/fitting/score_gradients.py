@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.engine.expectation.q_draws import weighted_sums_of
 
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
-from fastvi.distributions.bernoulli import Bernoulli, bernoulli_log_prob, sigmoid
+from fastvi.core.functions import bernoulli_log_prob, sigmoid
+from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.base import Pairs
 from fastvi.models.enumerable import Enumerable
 

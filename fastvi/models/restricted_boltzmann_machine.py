@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
-from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.models.base import Pairs
 from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 

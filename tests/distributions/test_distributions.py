@@ -12,7 +12,7 @@ import strategies
 from hypothesis import given
 
 import fastvi
-from fastvi.distributions.bernoulli import log_sigmoid, sigmoid
+from fastvi.core.functions import log_sigmoid, sigmoid
 
 INF = math.inf
 GRID = [0.0, -0.0, 1e-300, 1e-9, 0.3, 1.0, 17.0, 36.5, 40.0, 300.0, 700.0, 744.0, 1e3, 1e300, INF]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.units import Piece, UnitChains, independent
-from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.engine.states.coding_words import CodingWords
 from fastvi.engine.states.data_terms import RealData, largest_size
 from fastvi.engine.states.pair_form import sparse_coding_parts

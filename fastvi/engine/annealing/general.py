@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import bernoulli_log_prob
+from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.targets import Target
 from fastvi.kernels.cpu.annealing.annealing_rows import choose_unit, draw_rows, fill_row_words

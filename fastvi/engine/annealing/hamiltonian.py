@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvi.core.functions import LOG_TWO_PI
 from fastvi.engine.annealing.chains import Array, Schedule, all_chains
 from fastvi.engine.annealing.targets import NetworkTarget
 from fastvi.kernels.cpu.annealing.annealing_rows import row_squares
@@ -31,7 +32,6 @@ _MOVES = 20  # of the pilot in each part; the later half is averaged
 _AIM = 0.75  # acceptance: between 0.65, best where dimensions are many (Beskos et al. 2013), and 0.8
 _GAIN = 1.5  # of the first move in a part, falling with the square root of its number
 _FIRST_SIZE = 0.5
-_LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 class Problem(NamedTuple):
@@ -54,8 +54,8 @@ class _Walkers:
         self._problem, self._where, self._tag = problem, (first, num_chains, *key), tag
         self.owners = (first + np.arange(num)) // num_chains
         self.mean, self.std = problem.mean[self.owners], problem.std[self.owners]
-        self._normaliser = np.log(self.std).sum(axis=1) + 0.5 * problem.mean.shape[1] * _LOG_TWO_PI
-        prior = np.log(problem.prior_std).sum() + 0.5 * problem.prior_std.size * _LOG_TWO_PI
+        self._normaliser = np.log(self.std).sum(axis=1) + 0.5 * problem.mean.shape[1] * LOG_TWO_PI
+        prior = np.log(problem.prior_std).sum() + 0.5 * problem.prior_std.size * LOG_TWO_PI
         self._prior_normaliser = float(prior)
 
     def place(self, y: Array) -> None:

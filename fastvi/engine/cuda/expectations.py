@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.engine.cuda.device import device
 from fastvi.engine.cuda.place import Unsupported, refuse_large
 from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
@@ -30,17 +31,16 @@ def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) 
     for data in chunks(len(x)):
         terms = placed.terms(x[data])
         ordered = np.broadcast_to(logits, (len(x), form.num_latents))[data][:, form.order]
-        # to 2^-53 of each bit's own probability, as on the CPU
-        small = np.exp(-np.abs(ordered))
-        ones = np.where(ordered >= 0, 1.0, small) / (1.0 + small)
-        result[data] = terms.constant + (ones * terms.linear).sum(axis=1) + _tile_means(placed, ordered)
+        result[data] = (
+            terms.constant + (sigmoid(ordered) * terms.linear).sum(axis=1) + _tile_means(placed, ordered)
+        )
     return result
 
 
 def _tile_means(form: CudaSoftplusForm, logits: Array) -> Array:
     """E_q[<centre, z> - A(z)] for each row of ``logits`` in the form's order."""
     on, outer, found = device(), form.tiling.outer_bits, []
-    normaliser = -(np.maximum(logits, 0.0) + np.log1p(np.exp(-np.abs(logits)))).sum(axis=1)
+    normaliser = log_sigmoid(-logits).sum(axis=1)
     for part in slices(len(logits), form.batch_size(on, len(logits))):
         linear, num_data = np.ascontiguousarray(logits[part]), part.stop - part.start
         tables, base = form.bit_tables(on, linear, normaliser[part])

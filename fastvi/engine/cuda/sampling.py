@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.cuda.resident import resident
 from fastvi.engine.importance.coding_target import CodingTarget
 from fastvi.engine.importance.pair_target import PairTarget
-from fastvi.engine.importance.proposals import BernoulliMixture, log_probabilities
+from fastvi.engine.importance.proposals import BernoulliMixture
 from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
 from fastvi.engine.importance.targets import WEIGHT
 from fastvi.engine.run.threads import parallel_map

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.decoder.network import network
 from fastvi.engine.decoder.network_block import Block, block_part
 from fastvi.engine.run.threads import parallel_map
@@ -130,22 +131,17 @@ class BlockForm(NumberedForm):
         out = np.empty(z.shape[:-1])
         for n in range(len(x)):
             hidden = z[n].astype(np.float64)
-            out[n] = _bernoulli(z[n], self.prior_logits)
+            out[n] = bernoulli_log_prob(z[n], self.prior_logits).sum(axis=-1)
             for i, (weight, bias) in enumerate(self.layers):
                 hidden = self.activate(hidden) if i else hidden
                 # einsum, not BLAS, so that the bits of a result do not depend on threads
                 hidden = np.einsum("...i,ji->...j", hidden, weight) + bias
             if self.noise_std is None:
-                out[n] += _bernoulli(x[n], hidden)
+                out[n] += bernoulli_log_prob(x[n], hidden).sum(axis=-1)
             else:
                 density = math.log(self.noise_std) + 0.5 * math.log(2.0 * math.pi)
                 out[n] -= (0.5 * np.square((x[n] - hidden) / self.noise_std) + density).sum(axis=-1)
         return out
-
-
-def _bernoulli(bits: Array, logits: Array) -> Array:
-    """log p of bits with these logits, the last axis summed: bit by bit, so that nothing cancels."""
-    return np.asarray(-np.logaddexp(0.0, np.where(bits == 1, -logits, logits)).sum(axis=-1))
 
 
 def packed_data(linear: Array) -> Array:

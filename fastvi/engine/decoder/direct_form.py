@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import bernoulli_log_prob, log_sigmoid
+from fastvi.core.functions import bernoulli_log_prob, log_sigmoid
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_network import DirectNetwork
 from fastvi.engine.decoder.large_logits import LargeLogits, Layers, are_large

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.large_logits import log_sigmoids
 from fastvi.engine.linalg.products import Packed

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import log_sigmoid
+from fastvi.core.functions import log_sigmoid
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.dense.exact_logits import exact_logits
 from fastvi.kernels.cpu.dense.products import IDENTITY, RELU, SIGMOID, SOFTPLUS, TANH, activate

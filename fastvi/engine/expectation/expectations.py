@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_probabilities, sigmoid
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form, chunks
 from fastvi.engine.states.tile_batch import PackedBatch
@@ -42,17 +43,7 @@ def ordered_bits(form: Any, logits: Array, num_data: int) -> Bits:
     is.
     """
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
-    small = np.exp(-np.abs(ordered))
-    likely, unlikely = 1.0 / (1.0 + small), small / (1.0 + small)
-    log_likely = -np.log1p(small)
-    log_unlikely = -np.abs(ordered) + log_likely
-    on = ordered >= 0
-    return Bits(
-        np.where(on, unlikely, likely),
-        np.where(on, likely, unlikely),
-        np.where(on, log_unlikely, log_likely),
-        np.where(on, log_likely, log_unlikely),
-    )
+    return Bits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
 
 def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:

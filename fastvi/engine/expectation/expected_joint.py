@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import bernoulli_entropy
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.expectations import expected_log_likelihood, log_ratio
 from fastvi.engine.states.form import Form
@@ -24,14 +25,7 @@ def expected_joint(form: Form, x: Array, logits: Array) -> Array:
     if isinstance(form, NumberedForm):
         with np.errstate(invalid="ignore"):
             ratio = log_ratio(form, x, logits)
-        return ratio - entropy(np.broadcast_to(logits, (len(x), form.num_latents)))
+        return ratio - bernoulli_entropy(np.broadcast_to(logits, (len(x), form.num_latents)))
     if isinstance(form, PairForm):
         return expected_log_joint(form, x, logits).value
     return expected_log_likelihood(form, x, logits)
-
-
-def entropy(logits: Array) -> Array:
-    """Of q with these logits (..., d), (...,)."""
-    size = np.abs(logits)
-    small = np.exp(-size)
-    return np.asarray((np.log1p(small) + np.minimum(size, 800.0) * small / (1.0 + small)).sum(axis=-1))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.decoder.large_logits import largest_reach
-from fastvi.engine.importance.proposals import log_probabilities
 from fastvi.engine.run.threads import data_slices, parallel_map
 from fastvi.kernels.cpu.dense.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.random.draws import draw_states, split_seed, thresholds, unpack

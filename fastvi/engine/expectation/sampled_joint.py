@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import sigmoid
-from fastvi.distributions.normal import normal_log_prob
+from fastvi.core.functions import normal_log_prob, sigmoid
 from fastvi.engine.decoder.large_logits import are_large
 from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.importance.importance_sampling import (
     Groups,
@@ -75,12 +76,6 @@ class Ancestral(NamedTuple):
 
 
 Proposal = BernoulliMixture | NormalMixture | Ancestral
-
-
-def log_probabilities(logits: Array) -> tuple[Array, Array]:
-    """log q(z_i = 0) and log q(z_i = 1), to full relative accuracy."""
-    tail = np.log1p(np.exp(-np.abs(logits)))
-    return np.minimum(-logits, 0.0) - tail, np.minimum(logits, 0.0) - tail
 
 
 def unpacked(words: Array, num_latents: int) -> Array:

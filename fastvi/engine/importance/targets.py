@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import log_probabilities
 from fastvi.engine.importance.proposals import (
     Ancestral,
     AncestralDraws,
@@ -19,7 +20,6 @@ from fastvi.engine.importance.proposals import (
     BernoulliMixture,
     NormalDraws,
     NormalMixture,
-    log_probabilities,
 )
 from fastvi.engine.states.data_terms import Terms
 from fastvi.kernels.cpu.importance.importance_sampling import Groups, pick_rows

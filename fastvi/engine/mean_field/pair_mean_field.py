@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastvi.core.functions import bernoulli_entropy
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-from fastvi.engine.expectation.expected_joint import entropy
 from fastvi.engine.mean_field.mean_field import MeanFieldFit
 from fastvi.engine.run.threads import data_slices, parallel_map
 from fastvi.engine.states.data_terms import WordData
@@ -62,7 +62,7 @@ def ascend(
             array[coarse] = own
     ordered[:, parts.order] = logits
     if residual:
-        value = expected_log_joint(parts, x, ordered).value + entropy(ordered)
+        value = expected_log_joint(parts, x, ordered).value + bernoulli_entropy(ordered)
         history += (value - objective)[:, None]
         objective = value
     return MeanFieldFit(ordered, objective, history, converged)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.distributions.bernoulli import bernoulli_log_prob
+from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import (
     BinaryData,
@@ -312,6 +312,7 @@ def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_log
     for matrix in (couplings, couplings_low):
         np.fill_diagonal(matrix, 0.0)
     order = _order(couplings, linear)
+    # not ``sigmoid``, whose last bits are others where a logit is negative: they would be in every result
     mean = 1.0 / (1.0 + np.exp(-np.clip(prior_logits, -500, 500)))
     # E[t(x)] for x at the model's mean
     centre = linear + (gram * mean).sum(axis=1)

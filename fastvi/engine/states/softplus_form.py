@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.tiling import choose_tiling
@@ -144,8 +145,8 @@ def softplus_form(
     prior_logits = np.ascontiguousarray(prior_logits[order])
     centre, linear, constant = np.zeros(order.size), np.zeros(order.size), 0.0
     if fold_prior:
-        mean_logits = _row_sums(weights * _sigmoid(prior_logits)) + bias
-        centre = (weights * _sigmoid(mean_logits)[:, None]).sum(axis=0)
+        mean_logits = _row_sums(weights * centre_sigmoid(prior_logits)) + bias
+        centre = (weights * centre_sigmoid(mean_logits)[:, None]).sum(axis=0)
         if log_prior is None:
             linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
             centre = centre + prior_logits
@@ -169,7 +170,7 @@ def softplus_sum_form(
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
     # the slope of the softplus sum at z = 1/2, with its sign turned: that makes the tiles flat
-    slope = _sigmoid(_row_sums(weights) / 2 + bias)
+    slope = centre_sigmoid(_row_sums(weights) / 2 + bias)
     centre = -(weights * slope[:, None]).sum(axis=0)
     data = BinaryData(
         np.ascontiguousarray(data_weights[:, order]),
@@ -231,11 +232,6 @@ def _build(
     return SoftplusForm(
         tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
     )
-
-
-def _sigmoid(logits: Array) -> Array:
-    """Good enough for a centre; SciPy's would cost 0.2 s of import."""
-    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def _row_sums(matrix: Array) -> Array:

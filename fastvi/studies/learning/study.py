@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastvi
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.fitting.starts import starting_network
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings

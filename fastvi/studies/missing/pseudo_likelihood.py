@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import fastvi
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.common.result import Finding, Progress, StudyResult, no_progress, rows_to_table

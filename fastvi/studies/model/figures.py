@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.studies.common.result import StudyResult
 from fastvi.studies.common.style import (
     BLUE,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.distributions.bernoulli import sigmoid
+from fastvi.core.functions import sigmoid
 from fastvi.fitting.adam import Adam, cosine
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
