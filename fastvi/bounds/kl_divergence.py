@@ -16,8 +16,9 @@ from fastvi.core import validation
 from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.categorical import Categorical, log_softmax
-from fastvi.distributions.multivariate_normal import MultivariateNormal, solve_lower
+from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
+from fastvi.engine.linalg.triangular import solve_lower
 
 # (exp(t) - 1 - t) / t^2 = sum_k t^k / (k + 2)!; 17 terms leave less than 1e-17 at |t| = 1
 _SERIES = [1 / math.factorial(k + 2) for k in range(17)]

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from fastvi.bounds.kl_divergence import triangular_kl
-from fastvi.distributions.multivariate_normal import moments_of, solve_lower, times_vectors
+from fastvi.distributions.multivariate_normal import moments_of
+from fastvi.engine.linalg.triangular import solve_lower, times_vectors, upper_triangle
 from fastvi.inputs.bound_parts import Part
-from fastvi.models.linear_gaussian import LinearGaussian, _triangle
+from fastvi.models.linear_gaussian import LinearGaussian
 
 
 def linear_divergence(model: LinearGaussian, part: Part, *, from_posterior: bool) -> np.ndarray:
     """KL(q || p(z | x)), or KL(p(z | x) || q), (N,)."""
     scaled, _, mean, _ = model._solved(model._spread(part.x, part.pixels), part.pixels)
     # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
-    root = _triangle(scaled[:, ::-1])[::-1, ::-1]
+    root = upper_triangle(scaled[:, ::-1])[::-1, ::-1]
     own_mean, own = moments_of(part.q, len(part.members))
     # each at least 1: the inverses are the diagonal of the posterior's factor
     of_posterior, diagonal = 1.0 / np.diagonal(root), np.diagonal(own, axis1=-2, axis2=-1)

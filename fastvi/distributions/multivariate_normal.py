@@ -9,48 +9,10 @@ from fastvi.core import validation
 from fastvi.core.functions import LOG_TWO_PI
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.normal import Normal
+from fastvi.engine.linalg.triangular import lower_factor, solve_lower, times_vectors
 
 # relative to the latents' own sizes: what sums in another order differ by, and no more
 _ASYMMETRY = 2.0**-36
-
-
-def lower_factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """L, lower triangular with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d), of which
-    one that is not positive says that there is no L.
-
-    Column by column, by operations on single numbers: neither a library's threads nor the batch that a
-    matrix is in change its bits, as LAPACK's would.
-    """
-    out = matrix.copy()
-    pivots = np.empty(matrix.shape[:-1])
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for k in range(matrix.shape[-1]):
-            pivots[..., k] = out[..., k, k]
-            out[..., k, k] = np.sqrt(out[..., k, k])
-            out[..., k + 1 :, k] /= out[..., k, k, None]
-            column = out[..., k + 1 :, k]
-            out[..., k + 1 :, k + 1 :] -= column[..., :, None] * column[..., None, :]
-            out[..., k, k + 1 :] = 0.0
-    return out, pivots
-
-
-def solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """X with L X = right for lower triangular L (..., d, d) and right (..., d, k); leading axes broadcast."""
-    leading = np.broadcast_shapes(factor.shape[:-2], right.shape[:-2])
-    out = np.broadcast_to(right, (*leading, *right.shape[-2:])).copy(order="C")
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(factor.shape[-1]):
-            out[..., k, :] /= factor[..., k, k, None]
-            out[..., k + 1 :, :] -= factor[..., k + 1 :, k, None] * out[..., k, None, :]
-    return out
-
-
-def times_vectors(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """matrix (..., d, d) times vectors (..., d), columns added in their order; leading axes broadcast."""
-    out = matrix[..., 0] * vectors[..., 0, None]
-    for k in range(1, vectors.shape[-1]):
-        out += matrix[..., k] * vectors[..., k, None]
-    return out
 
 
 def moments_of(q: Normal | MultivariateNormal, num_data: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from fastvi.core import validation
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
+from fastvi.engine.linalg.triangular import solve_transposed_rows
 from fastvi.engine.posterior.coding_moments import coding_moments
 from fastvi.engine.run.runs import Run
 from fastvi.exact.log_marginal import log_marginal
@@ -17,7 +18,7 @@ from fastvi.fitting.training import Stepper
 from fastvi.inputs.question import Options, ask
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import Enumerable
-from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed
+from fastvi.models.linear_gaussian import LinearGaussian
 
 _LOG = logging.getLogger("fastvi")
 
@@ -130,7 +131,7 @@ def _binary_moments(model: BinarySparseCoding, x: np.ndarray) -> Moments:
 
 def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:
     _, factor, mean, _ = model._solved(x, None)
-    root = _solve_transposed(factor, np.eye(len(factor)))  # of the posterior's covariance, R^-1 R^-T
+    root = solve_transposed_rows(factor, np.eye(len(factor)))  # of the posterior's covariance, R^-1 R^-T
     return Moments(model._log_marginal(x), mean, len(x) * np.einsum("ik,jk->ij", root, root))
 
 

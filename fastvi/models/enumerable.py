@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.blocks import weighted_sums_bytes
+from fastvi.engine.linalg.weighted_sums import weighted_sums_bytes
 from fastvi.models.base import Model
 
 if TYPE_CHECKING:

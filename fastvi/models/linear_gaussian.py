@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
+from fastvi.engine.linalg.triangular import solve_rows, solve_transposed_rows, upper_triangle
 from fastvi.models.base import Pairs
 from fastvi.models.enumerable import Enumerable
 from fastvi.models.neural_decoder import NeuralDecoder
@@ -236,8 +237,8 @@ class LinearGaussian(Enumerable):
             # depend on the number of data
             centred = (np.ascontiguousarray(x[:, kept]) - self.bias[kept]) / self.noise_std
         validation.require(centred, np.abs(centred) < _FARTHEST, "(x - bias) / noise_std must be below 1e150")
-        factor = _triangle(scaled)
-        mean = _solve(factor, _solve_transposed(factor, matmul(centred, scaled)))
+        factor = upper_triangle(scaled)
+        mean = solve_rows(factor, solve_transposed_rows(factor, matmul(centred, scaled)))
         return scaled, factor, mean, centred - matmul(mean, np.ascontiguousarray(scaled.T))
 
     def _log_marginal(self, x: np.ndarray, pixels: np.ndarray | None = None) -> np.ndarray:
@@ -255,7 +256,9 @@ class LinearGaussian(Enumerable):
 
     def _posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         _, factor, mean, _ = self._solved(x, None)
-        inverse = _solve_transposed(factor, np.eye(self.num_latents))  # R^-1, and the covariance is R^-1 R^-T
+        inverse = solve_transposed_rows(
+            factor, np.eye(self.num_latents)
+        )  # R^-1, and the covariance is R^-1 R^-T
         entropy = 0.5 * self.num_latents * (1.0 + _LOG_TWO_PI) - np.log(np.diagonal(factor)).sum()
         std = np.sqrt(np.square(inverse).sum(axis=1))
         return mean, np.broadcast_to(std, mean.shape), np.full(len(x), entropy)
@@ -276,52 +279,12 @@ class LinearGaussian(Enumerable):
         kept = slice(None) if pixels is None else pixels
         scaled, factor, mean, residual = self._solved(self._spread(x, pixels), pixels)
         total = data_weights.sum()
-        spread = _solve_transposed(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
+        spread = solve_transposed_rows(factor, scaled)  # A R^-1: its rows' squares sum to tr(A S A^T)
         weights, bias = np.zeros_like(self.weights), np.zeros_like(self.bias)
         pull = data_weights[:, None] * residual
         bias[kept] = pull.sum(axis=0) / self.noise_std
-        fitted = np.einsum("jn,kn->jk", pull.T.copy(), mean.T.copy()) - total * _solve(factor, spread)
+        fitted = np.einsum("jn,kn->jk", pull.T.copy(), mean.T.copy()) - total * solve_rows(factor, spread)
         weights[kept] = fitted / self.noise_std
         squares = np.square(residual).sum(axis=1) + (np.square(spread).sum() - len(scaled))
         noise_std = (data_weights * squares).sum() / self.noise_std
         return {"weights": weights, "bias": bias, "noise_std": np.asarray(noise_std)}
-
-
-def _triangle(scaled: np.ndarray) -> np.ndarray:
-    """R (d, d), upper triangular with a positive diagonal, R^T R = I + A^T A for A (D, d).
-
-    By Householder reflections of A over I, never forming A^T A, whose condition number is the square of A's.
-    Not by LAPACK: its last bits depend on the number of threads.
-    """
-    d = scaled.shape[1]
-    # a reflection leaves rows alone that are 0 in its column: those of the identity stay exact until they
-    # are used
-    rows = np.concatenate([np.eye(d), scaled])
-    for k in range(d):
-        column = rows[k:, k].copy()
-        size = math.sqrt(np.square(column).sum())
-        column[0] += math.copysign(size, column[0])
-        rows[k, k], rows[k + 1 :, k] = -math.copysign(size, column[0]), 0.0
-        # v (v^T rest) 2 / |v|^2, and |v|^2 = 2 size |v_0|
-        rest = rows[k:, k + 1 :]
-        rest -= column[:, None] * (np.einsum("ij,i->j", rest, column) / (size * abs(column[0])))
-    factor = rows[:d]
-    return factor * np.where(np.diagonal(factor) < 0, -1.0, 1.0)[:, None]
-
-
-def _solve_transposed(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Rows y_n with R^T y_n = right_n, that is y = right R^-1, for rows (N, d)."""
-    columns = right.T.copy()
-    for k in range(len(columns)):
-        columns[k] /= factor[k, k]
-        columns[k + 1 :] -= factor[k, k + 1 :, None] * columns[k]
-    return columns.T.copy()
-
-
-def _solve(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Rows y_n with R y_n = right_n for rows (N, d)."""
-    columns = right.T.copy()
-    for k in reversed(range(len(columns))):
-        columns[k] /= factor[k, k]
-        columns[:k] -= factor[:k, k, None] * columns[k]
-    return columns.T.copy()

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
+from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.functions import log_sigmoid, sigmoid
+from fastvi.engine.linalg.weighted_sums import weighted_sums
 from fastvi.models.base import Pairs
 from fastvi.models.enumerable import MAX_ENERGY, MAX_ENERGY_TEXT, NO_DATA, Enumerable
 

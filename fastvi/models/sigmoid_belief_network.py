@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.blocks import BLOCK, in_blocks, weighted_sums
+from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.functions import bernoulli_log_prob, sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.engine.linalg.weighted_sums import weighted_sums
 from fastvi.models.base import Pairs
 from fastvi.models.enumerable import Enumerable, LogPrior, gradient_of
 

@@ -14,8 +14,8 @@ import fastvi
 from fastvi.engine.annealing import chains, hamiltonian, targets
 from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.decoder import row_network
+from fastvi.engine.linalg.triangular import solve_rows
 from fastvi.estimators.annealed_log_weights import checked_data, checked_initial, log_weights
-from fastvi.models.linear_gaussian import _solve
 
 ais = fastvi.annealed_importance_sampling
 RNG = np.random.default_rng(12)
@@ -145,7 +145,7 @@ def test_reversed_chains_from_the_posterior_have_a_mean_of_one_over_p_of_x(name)
     model, num_chains = MODELS[name], 1500
     x = model.sample(3, 1)[1]
     _, factor, mean, _ = model._solved(x, None)
-    noise = _solve(factor, RNG.normal(size=(3 * num_chains, model.num_latents)))
+    noise = solve_rows(factor, RNG.normal(size=(3 * num_chains, model.num_latents)))
     latents = mean + noise.reshape(num_chains, 3, -1)
     above = ais(model, x, num_temperatures=40, num_chains=num_chains, seed=5, latents=latents)
     ratio = np.exp(fastvi.log_marginal(model, x) - above.log_marginal)

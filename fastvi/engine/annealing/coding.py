@@ -73,7 +73,7 @@ def _one_word(
     weights: Array, bias: Array, noise_std: float, prior_logits: Array, x: Array, base: Array
 ) -> tuple[Array, ...]:
     scaled = weights / noise_std
-    couplings = -np.einsum("ji,jk->ik", scaled, scaled)  # not BLAS
+    couplings = -np.einsum("ji,jk->ik", scaled, scaled)
     offset = prior_logits + 0.5 * np.diag(couplings)
     np.fill_diagonal(couplings, 0.0)
     prior = -float(np.logaddexp(0.0, prior_logits).sum())

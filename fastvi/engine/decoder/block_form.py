@@ -134,7 +134,6 @@ class BlockForm(NumberedForm):
             out[n] = bernoulli_log_prob(z[n], self.prior_logits).sum(axis=-1)
             for i, (weight, bias) in enumerate(self.layers):
                 hidden = self.activate(hidden) if i else hidden
-                # einsum, not BLAS, so that the bits of a result do not depend on threads
                 hidden = np.einsum("...i,ji->...j", hidden, weight) + bias
             if self.noise_std is None:
                 out[n] += bernoulli_log_prob(x[n], hidden).sum(axis=-1)

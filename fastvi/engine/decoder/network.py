@@ -11,7 +11,6 @@ u = R h with the triangle of its QR factorisation, and the rest of x - b is in c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,9 +21,9 @@ from fastvi.engine.decoder.direct_network import DirectNetwork
 from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
 from fastvi.engine.decoder.network_block import Block, empty_block
 from fastvi.engine.linalg.products import Packed, row_block
+from fastvi.engine.linalg.reflections import reflections
 from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
 from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, softplus_sums
-from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows
 
 Array = NDArray[Any]
 
@@ -101,28 +100,6 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
     return panels, index, counts
 
 
-def _reflections(a: Array, factor: float) -> tuple[Array, Array]:
-    """R (K, K) of factor A (M, K), M > K, and the vectors v (K, M) of the reflections 1 - v v^T that make it.
-    Not by LAPACK, whose last bits depend on the number of threads.
-    """
-    rows = np.ascontiguousarray(a.T)
-    vectors, low = np.zeros_like(rows), np.zeros_like(rows)
-    for k in range(len(rows)):
-        column = rows[k, k:].copy()
-        largest = np.abs(column).max()
-        if largest > 0.0:
-            column /= largest
-            size = math.sqrt(np.square(column).sum())
-            column[0] += math.copysign(size, column[0])
-            vectors[k, k:] = column / math.sqrt(size * abs(column[0]))
-        own = np.ascontiguousarray(rows[k:, k:]), np.ascontiguousarray(low[k:, k:])
-        reflect_rows(vectors[k : k + 1, k:], False, *own)
-        rows[k:, k:], low[k:, k:] = own
-        rows[k, k + 1 :], low[k, k + 1 :] = 0.0, 0.0
-    scale_rows(rows, low, factor)
-    return np.ascontiguousarray(rows[:, : len(rows)].T), vectors
-
-
 def network(
     layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
     bits: bool = False,
@@ -147,7 +124,7 @@ def network(
         unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))
         matrix, factor = weights * unit, rotated_factor(noise_std)
         if len(matrix) > depth:
-            matrix, vectors = _reflections(matrix, factor)
+            matrix, vectors = reflections(matrix, factor)
         else:
             matrix = matrix * factor
         # without pixels u is a number 0, so that no panel is empty

@@ -61,7 +61,6 @@ def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
     never = np.isneginf(form.couplings)
     finite = np.where(never, 0.0, form.couplings)
     linear = terms.linear + form.centre
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     fields = np.einsum("ni,ij->nj", bits.one, finite)
     value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
     slope = bits.one * bits.zero * (linear + fields)

@@ -1,1 +1,5 @@
-"""Products and solves whose bits do not depend on the number of threads, as those of BLAS do."""
+"""Products and solves of the same bits for any number of threads.
+
+BLAS and LAPACK sum in another order for another number of threads, so their last bits depend on it. They make
+no result: large products are ``products.py``, small ones ``np.einsum`` without ``optimize``, which calls neither.
+"""

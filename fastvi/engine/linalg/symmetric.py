@@ -1,7 +1,4 @@
-"""Linear equations with a symmetric matrix that may be singular.
-
-Without LAPACK, whose last bits depend on the number of threads.
-"""
+"""Linear equations with a symmetric matrix that may be singular."""
 
 from __future__ import annotations
 
@@ -68,5 +65,4 @@ def solve_rows(right: Array, matrix: Array, cutoff: float) -> Array:
     values, vectors = eigen(matrix)
     kept = values > cutoff * values.max(initial=0.0)
     basis = vectors[:, kept]
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     return np.einsum("nk,ik->ni", np.einsum("ni,ik->nk", right, basis) / values[kept], basis)

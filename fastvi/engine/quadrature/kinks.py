@@ -40,7 +40,6 @@ class Kinks:
     def _inputs(self, layer: int, z: Array) -> Array:
         """What enters the units of a layer (S, units)."""
         for i, (weight, bias) in enumerate(self._hidden[: layer + 1]):
-            # einsum, not BLAS, so that the bits of a result do not depend on threads
             z = np.einsum("sk,jk->sj", np.maximum(z, 0.0) if i else z, weight) + bias
         return z
 
@@ -112,7 +111,6 @@ def line_nodes(
         corner = cells[number % len(cells)].astype(np.float64)
         corner[:, :-1] += offsets[number // len(cells)]
         corner *= cell
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
         owner, begin, end = kinks.split(mean + np.einsum("sk,ik->si", corner, scale), direction)
         length = end - begin
         v = np.repeat(corner[owner], order, axis=0)

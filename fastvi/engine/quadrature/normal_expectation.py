@@ -136,7 +136,6 @@ class NormalExpectation:
     ) -> None:
         """Add the density's mass, and its products with f, f v and f v^2, v turned back to the latents."""
         f = np.zeros(len(v))
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
         self._likelihood.add_states(mean + np.einsum("sk,ik->si", v, turned), self._terms.linear[n], f)
         mass = weights * np.exp(-0.5 * np.square(v).sum(axis=1))
         part, back = mass * f, np.einsum("sk,ik->si", v, turn)

@@ -36,7 +36,6 @@ class Axes(NamedTuple):
 
     def nodes(self, v: Array) -> Array:
         """u of v (S, d)."""
-        # einsum, not BLAS, so that the bits of a result do not depend on threads
         return self.centre + np.einsum("sk,ik->si", v, self.turn)
 
     def back(self, u: Array) -> Array:

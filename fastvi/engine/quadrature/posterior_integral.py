@@ -158,7 +158,6 @@ def _moments(pieces: list[Piece], log_total: float) -> tuple[Array, Array, float
     """Means and variances of u (d,), and the mean log joint density."""
     shares = np.array([math.exp(log - log_total) for _, _, log in pieces])
     means = np.array([axes.nodes(sums.mean[None])[0] for axes, sums, _ in pieces])
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     own = np.array([np.einsum("ik,kl,il->i", a.turn, sums.covariance, a.turn) for a, sums, _ in pieces])
     value = float((shares * [sums.mean_value for _, sums, _ in pieces]).sum())
     mean = (shares[:, None] * means).sum(axis=0)

@@ -100,7 +100,6 @@ def _principal(v: Array, values: Array, spacing: Array) -> tuple[Array, Array, A
     """
     share = np.exp(values - values.max())
     share /= share.sum()
-    # einsum, not BLAS, so that the bits of a result do not depend on threads
     mean = np.einsum("s,si->i", share, v)
     away = v - mean
     spread = np.einsum("s,si,sj->ij", share, away, away)

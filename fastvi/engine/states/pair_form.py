@@ -227,7 +227,6 @@ class SparseCodingForm(PairForm):
         for n in range(len(x)):
             bits = z[n].astype(np.float64)
             with np.errstate(over="ignore"):
-                # einsum, not BLAS, so that the bits of a result do not depend on threads
                 means = np.einsum("...i,ji->...j", bits, data.weights)
                 squares = np.square((x[n] - data.bias - means) / data.noise_std).sum(axis=-1)
             prior = bernoulli_log_prob(z[n], data.prior_logits).sum(axis=-1)

@@ -109,7 +109,6 @@ class SoftplusForm(Form):
         linear = self.data.offset + self.centre
         data: Any = self.data
         for n in range(len(x)):
-            # einsum, not BLAS, so that the bits of a result do not depend on threads
             eta = np.einsum("...i,ji->...j", z[n], self.weights) + self.bias
             out[n] = (z[n] * linear).sum(axis=-1) + data.constant
             if self.sign < 0:  # pixel by pixel: nothing cancels
