@@ -17,7 +17,7 @@ from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
-from fastvi.engine.states.form import slices
+from fastvi.engine.run.slices import slices
 from fastvi.inputs import requests
 from fastvi.inputs.memory import PAIR_DATA, Asked
 from fastvi.inputs.question import Group, Options, Question, always_summed, ask

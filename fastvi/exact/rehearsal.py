@@ -16,7 +16,7 @@ import numpy as np
 from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.runs import Run
-from fastvi.engine.states.form import num_chunks
+from fastvi.engine.run.slices import num_chunks
 from fastvi.inputs.memory import Asked
 from fastvi.models.enumerable import NO_DATA, Enumerable
 

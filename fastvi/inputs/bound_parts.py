@@ -12,8 +12,8 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
-from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.proposals import BernoulliMixture, NormalMixture, Proposal
+from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.memory import OTHER, Seen
 from fastvi.inputs.question import check_size, checked_data, exact_log_z, seen_groups
 from fastvi.inputs.requests import Limits

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvi.engine.memory.form import NUMBER, FormMemory
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 from fastvi.models.enumerable import Enumerable
 
 PAIR_DATA = 256  # whose second moments are put in order at a time
@@ -107,7 +107,7 @@ def _group_bytes(model: Enumerable, group: Seen, asked: Asked) -> int:
         return 0
     if group.closed:
         return model._gradient_bytes(num_data, pixels) if gradient else model._closed_bytes(num_data, pixels)
-    memory, chunk = model._memory(pixels, asked.dtype), min(num_data, forms.CHUNK_DATA)
+    memory, chunk = model._memory(pixels, asked.dtype), min(num_data, slices.CHUNK_DATA)
     passes = _passes(
         model, memory, num_data, chunk, gradient=gradient, means=asked.question != "log_marginal"
     )

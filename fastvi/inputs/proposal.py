@@ -11,8 +11,8 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.normal import Normal
-from fastvi.engine.cuda.arrays import refuse_pixels
 from fastvi.engine.importance.proposals import Ancestral, BernoulliMixture, NormalMixture, Proposal
+from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.models.enumerable import Enumerable
 
 WORDS = ("uniform", "prior")

@@ -10,16 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.engine.cuda.arrays import (
-    DeviceData,
-    device_data,
-    on_device,
-    refuse_pixels,
-    refuse_unless_asked,
-)
+from fastvi.engine.cuda.arrays import DeviceData, device_data, on_device, refuse_unless_asked
 from fastvi.engine.cuda.place import placed
 from fastvi.engine.run.progress import Progress, Reporter
-from fastvi.engine.states.form import num_chunks
+from fastvi.engine.run.slices import num_chunks
+from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs import requests
 from fastvi.inputs.memory import OTHER, Asked, Seen, predicted_bytes
 from fastvi.inputs.requests import NO_LIMITS, Limits
@@ -119,10 +114,11 @@ def tiles() -> tuple[Any, ...]:
     """Version and tiling, for a checkpoint's identity: those of others have other bits and other waves."""
     import fastvi
     from fastvi.engine.run.hardware import caches
-    from fastvi.engine.states.form import CHUNK_DATA, Form
+    from fastvi.engine.run.slices import CHUNK_DATA
+    from fastvi.engine.states.form import WAVE_TILES
     from fastvi.kernels.cpu.simd.host import CHOSEN
 
-    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, Form.wave_tiles, *caches())
+    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, WAVE_TILES, *caches())
 
 
 def _summed_by(device: str) -> str:

@@ -272,7 +272,7 @@ class BoltzmannMachine(Enumerable):
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         self._check_draws()
-        from fastvi.engine.posterior.posteriors import sample_form
+        from fastvi.engine.posterior.samples import sample_form
 
         z = sample_form(self._partition_form(), num, seed)
         return Pairs(z, z.copy())

@@ -300,7 +300,7 @@ class RestrictedBoltzmannMachine(Enumerable):
         x : ndarray, (num, D), uint8
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
-        from fastvi.engine.posterior.posteriors import sample_form
+        from fastvi.engine.posterior.samples import sample_form
         from fastvi.inputs.requests import check_draws
 
         check_draws(

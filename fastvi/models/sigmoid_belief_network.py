@@ -313,7 +313,7 @@ class SigmoidBeliefNetwork(Enumerable):
     def _states_above(self) -> int:
         if not self.is_deep:
             return 0
-        from fastvi.engine.states.form import num_chunks
+        from fastvi.engine.run.slices import num_chunks
 
         prior, everything = self._deep_prior, np.ones(self.num_latents, bool)
         free, partition = prior._free(everything).size, prior._partition_form()

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from fastvi.engine.run import threads
+from fastvi.engine.run import slices, threads
 
 
 def test_results_are_in_order_and_the_work_is_shared(set_threads):
@@ -160,5 +160,5 @@ def test_number_of_threads(monkeypatch):
 
 @pytest.mark.parametrize("num_data", [0, 1, 7, 1000])
 def test_slices_cover_all_data_once(num_data):
-    seen = [n for part in threads.data_slices(num_data) for n in range(num_data)[part]]
+    seen = [n for part in slices.data_slices(num_data) for n in range(num_data)[part]]
     assert seen == list(range(num_data))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_log_marginal import random_data, random_network, rounding
 
 import fastvi
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 
 
 def reference(model, x, observed=None):
@@ -113,7 +113,7 @@ def test_samples_are_the_posterior():
 def test_draws_depend_on_seed_and_datum_alone(monkeypatch, set_threads):
     model, x = random_network(12, 9), random_data(5, 12)
     draws = fastvi.exact_posterior(model, x).sample(20, 1)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 2)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 2)
     set_threads(3)
     posterior = fastvi.exact_posterior(model, x)
     assert np.array_equal(posterior.sample(20, 1), draws)

@@ -24,7 +24,7 @@ from test_posterior_models import (
 )
 
 import fastvi
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 
 
 def linear_gaussian(num_pixels=5, num_latents=2, seed=0):
@@ -387,7 +387,7 @@ def test_chunks_of_any_size(name, monkeypatch):
     model = LARGER[name]()
     x, observed = data_of(model, 7), np.arange(model.num_pixels) % 3 > 0
     whole = fastvi.log_marginal_gradient(model, x, observed=observed)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 3)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 3)
     for key, array in fastvi.log_marginal_gradient(model, x, observed=observed).items():
         assert np.allclose(array, whole[key], rtol=1e-12, atol=1e-12)
 

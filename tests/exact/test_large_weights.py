@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fastvi
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large, largest_reach, reach
 from fastvi.engine.expectation import q_draws
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 from fastvi.kernels.cpu.dense.exact_logits import exact_logits
 from fastvi.kernels.cpu.random.draws import bernoulli_draws
 
@@ -184,7 +184,7 @@ def test_same_bits_for_threads_batches_and_chunks(set_threads, monkeypatch):
         assert fastvi.log_marginal(model, x).tobytes() == whole.tobytes()
     alone = np.concatenate([fastvi.log_marginal(model, row[None]) for row in x])
     assert alone.tobytes() == whole.tobytes()
-    monkeypatch.setattr(forms, "CHUNK_DATA", 4)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 4)
     assert fastvi.log_marginal(model, x).tobytes() == whole.tobytes()
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import fastvi
 from fastvi.engine.posterior import log_sum
+from fastvi.engine.run import slices
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states import form as forms
 from fastvi.engine.states.softplus_form import softplus_form
@@ -239,7 +240,7 @@ def test_same_bits_for_a_datum_in_any_batch():
 def test_same_bits_for_chunks_and_waves_of_any_number_of_workers(monkeypatch):
     model, x = random_network(12, 9), random_data(11, 12)
     whole = fastvi.log_marginal(model, x)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 4)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 4)
     assert fastvi.log_marginal(model, x).tobytes() == whole.tobytes()
     with ThreadPoolExecutor(3) as executor:
         assert fastvi.log_marginal(model, x, executor=executor).tobytes() == whole.tobytes()
@@ -257,7 +258,7 @@ def test_same_bits_from_a_pool_of_processes(monkeypatch):
 def test_waves_of_any_size_agree_to_rounding(monkeypatch):
     model, x = random_network(12, 13), random_data(11, 12)
     whole = fastvi.log_marginal(model, x)
-    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
+    monkeypatch.setattr(forms, "WAVE_TILES", 3)
     assert np.abs(fastvi.log_marginal(model, x) - whole).max(initial=0) <= rounding(model)
 
 

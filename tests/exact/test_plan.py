@@ -13,6 +13,7 @@ import pytest
 from test_log_marginal import random_network
 
 import fastvi
+from fastvi.engine.run import slices
 from fastvi.engine.states import form as forms
 from fastvi.exact.plan import duration
 
@@ -42,8 +43,8 @@ def test_counts(question):
 
 @pytest.mark.slow_without_jit
 def test_shards_are_waves_times_chunks(monkeypatch):
-    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
+    monkeypatch.setattr(forms, "WAVE_TILES", 3)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
     model = random_network(5, 13)
     tiles = model._form(np.ones(5, bool), "float64").tiling.num_tiles
     assert fastvi.plan(model, 25).shards == 3 * -(-tiles // 3)
@@ -127,8 +128,8 @@ def test_shards_are_the_tasks_of_the_run(model, question, more, masked, monkeypa
     """Waves, chunks, passes, masks and log Z: as many tasks as an executor then gets."""
     from fastvi.engine.decoder import network_gradient
 
-    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
+    monkeypatch.setattr(forms, "WAVE_TILES", 3)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
     monkeypatch.setattr(network_gradient, "CHUNK_DATA", 4)
     rng = np.random.default_rng(1)
     x = rng.integers(0, 2, (25, 5)).astype(np.uint8)

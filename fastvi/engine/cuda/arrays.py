@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core import validation
 from fastvi.engine.cuda.device import Device, device, device_at
-
-if TYPE_CHECKING:
-    from fastvi.engine.states.data_terms import Data, Terms
+from fastvi.engine.states.data_terms import BinaryData, Data, Terms
+from fastvi.engine.states.remote_data import RemoteData
 
 Array = NDArray[Any]
 
@@ -33,7 +32,7 @@ def on_device(value: Any) -> bool:
         return False
 
 
-class DeviceData:
+class DeviceData(RemoteData):
     """Some rows of an array (N, D) on a GPU, and which columns of them were seen."""
 
     def __init__(self, on: Device, held: Any, rows: Array, pixels: Array) -> None:
@@ -46,6 +45,34 @@ class DeviceData:
     def on_host(self) -> Array:
         """A copy (N, D) float64."""
         return np.ascontiguousarray(self.on.get(self.held)[np.ix_(self.rows, self.pixels)], np.float64)
+
+    def terms(self, data: Data) -> Terms:
+        """t(x) and c(x), computed where the data lie; ValueError for a value that is not allowed."""
+        from fastvi.kernels.cuda.data_terms import THREADS, terms_kernel
+        from fastvi.kernels.cuda.target import numba_type
+
+        on, num_data, d = self.on, len(self), data.offset.size
+        if num_data == 0:
+            return Terms(np.empty((0, d)), np.empty(0))
+        linear, values = on.empty((num_data, d), np.float64), on.empty(num_data, np.float64)
+        bad = on.empty(num_data, np.int64)
+        real = not isinstance(data, BinaryData)
+        if isinstance(data, BinaryData):
+            couplings = np.empty((0, 0)) if data.couplings is None else data.couplings
+            middle: tuple[Any, ...] = (data.constant, on.put(data.offset), on.put(couplings))
+        else:
+            middle = (data.noise_std, data.full_constant, on.put(data.offset))
+        kernel = terms_kernel(numba_type(np.dtype(self.held.dtype)), real=real)
+        on.launch(
+            kernel, -(-num_data // THREADS), self.held, on.put(self.rows), on.put(self.pixels),
+            on.put(data.weights), on.put(data.bias), *middle, linear, values, bad,
+        )  # fmt: skip
+        where = on.get(bad)
+        if (where >= 0).any():
+            n = int(np.flatnonzero(where >= 0)[0])
+            allowed = "finite" if real else "0 or 1"
+            raise ValueError(f"x must be {allowed}, got another value at index ({self.rows[n]}, {where[n]})")
+        return Terms(on.get(linear), on.get(values))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,36 +124,6 @@ def device_data(value: Any, num_pixels: int) -> DeviceData:
     return DeviceData(on, held, np.arange(held.shape[0]), np.arange(num_pixels))
 
 
-def device_terms(data: Data, x: DeviceData) -> Terms:
-    """t(x) and c(x), computed where x lies; ValueError for a value that is not allowed."""
-    from fastvi.engine.states.data_terms import BinaryData, Terms
-    from fastvi.kernels.cuda.data_terms import THREADS, terms_kernel
-    from fastvi.kernels.cuda.target import numba_type
-
-    on, num_data, d = x.on, len(x), data.offset.size
-    if num_data == 0:
-        return Terms(np.empty((0, d)), np.empty(0))
-    linear, values = on.empty((num_data, d), np.float64), on.empty(num_data, np.float64)
-    bad = on.empty(num_data, np.int64)
-    real = not isinstance(data, BinaryData)
-    if isinstance(data, BinaryData):
-        couplings = np.empty((0, 0)) if data.couplings is None else data.couplings
-        middle: tuple[Any, ...] = (data.constant, on.put(data.offset), on.put(couplings))
-    else:
-        middle = (data.noise_std, data.full_constant, on.put(data.offset))
-    kernel = terms_kernel(numba_type(np.dtype(x.held.dtype)), real=real)
-    on.launch(
-        kernel, -(-num_data // THREADS), x.held, on.put(x.rows), on.put(x.pixels), on.put(data.weights),
-        on.put(data.bias), *middle, linear, values, bad,
-    )  # fmt: skip
-    where = on.get(bad)
-    if (where >= 0).any():
-        n = int(np.flatnonzero(where >= 0)[0])
-        allowed = "finite" if real else "0 or 1"
-        raise ValueError(f"x must be {allowed}, got another value at index ({x.rows[n]}, {where[n]})")
-    return Terms(on.get(linear), on.get(values))
-
-
 def refuse_unless_asked(value: Any, device_name: str | None) -> None:
     """TypeError for data of a GPU where the CPU was asked for, or where the question reads none (None):
     nothing is copied behind the caller's back.
@@ -141,12 +138,6 @@ def refuse_unless_asked(value: Any, device_name: str | None) -> None:
             "x lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
             f"{validation.shown(type(value))}"
         )
-
-
-def refuse_pixels(x: Any, why: str) -> None:
-    """TypeError for data of a GPU where more is read of them than their terms."""
-    if isinstance(x, DeviceData):
-        raise TypeError(f"x must lie on the host {why}, got an array of a GPU")
 
 
 def like_data(result: Array, data: list[Any]) -> Any:

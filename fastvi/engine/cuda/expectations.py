@@ -13,7 +13,8 @@ from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.engine.cuda.device import device
 from fastvi.engine.cuda.place import Unsupported, refuse_large
 from fastvi.engine.cuda.softplus_form import CudaSoftplusForm, cuda_softplus_form
-from fastvi.engine.states.form import Form, chunks, slices
+from fastvi.engine.run.slices import chunks, slices
+from fastvi.engine.states.form import Form
 from fastvi.engine.states.softplus_form import SoftplusForm
 from fastvi.kernels.cuda.tile_means import add_tile_means
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
+from fastvi.engine.run.slices import slices
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Form, Moments, Sums, slices
+from fastvi.engine.states.form import Form, SummedForm
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
 
@@ -32,7 +34,7 @@ _SHARE = 0.8  # of the free memory that a run takes at most
 
 
 @dataclass(frozen=True, eq=False)
-class CudaForm(Form):
+class CudaForm(SummedForm):
     """A form with tiles for a GPU."""
 
     source: Form
@@ -44,25 +46,15 @@ class CudaForm(Form):
         return self.source.operations
 
     @property
-    def flush_exponent(self) -> int:  # type: ignore[override]
+    def flush_exponent(self) -> int:
         return LIMITS[self.dtype][2]
 
     @property
-    def rounding_bits(self) -> int:  # type: ignore[override]
+    def rounding_bits(self) -> int:
         return 53 if self.dtype == "float64" else 24
 
     def wider(self) -> CudaForm | None:
         return None if self.dtype == "float64" else replace(self, dtype="float64")
-
-    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        raise NotImplementedError
-
-    def log_joint(self, x: Array, z: Array) -> Array:
-        return self.source.log_joint(x, z)
-
-    @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
 
     @abstractmethod
     def tables(self, on: Device) -> Any:

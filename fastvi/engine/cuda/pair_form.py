@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
+from fastvi.engine.run.slices import slices
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE, Terms, WordData
-from fastvi.engine.states.form import slices
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -58,7 +58,7 @@ class CudaPairForm(CudaForm):
         return self.source
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return max(1, _WAVE_STATES // self.tiling.tile_states)
 
     @property

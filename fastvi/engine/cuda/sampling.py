@@ -22,9 +22,9 @@ from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.proposals import BernoulliMixture
 from fastvi.engine.importance.softplus_target import LARGEST_LOG, ProductTarget, splits_before
 from fastvi.engine.importance.targets import WEIGHT
+from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE
-from fastvi.engine.states.form import slices
 from fastvi.kernels.cpu.random.draws import split_seed, thresholds
 from fastvi.kernels.cuda.draws import THREADS as DRAW_THREADS
 from fastvi.kernels.cuda.draws import draw_states

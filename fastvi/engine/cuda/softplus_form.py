@@ -60,7 +60,7 @@ class CudaSoftplusForm(CudaForm):
     source: SoftplusForm
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return _LAUNCH_TILES * _WAVE_LAUNCHES
 
     def batch(self, terms: Terms) -> SoftplusBatch:

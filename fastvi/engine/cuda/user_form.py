@@ -30,7 +30,7 @@ class CudaUserForm(CudaForm):
     source: UserForm
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return max(1, _WAVE_STATES // self.tiling.tile_states)
 
     def batch(self, terms: Terms) -> UserBatch:
@@ -40,7 +40,7 @@ class CudaUserForm(CudaForm):
         return on.put(np.ascontiguousarray(self.source.latents, np.int64))
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
-        raise NotImplementedError  # all is in log space
+        self.batch(terms).add(on, terms, first, running)  # which is in log space
 
     def kernel(self, x: Array) -> Kernel:
         return user_sums(self.source.model.fn, self.num_latents, numba_type(x.dtype), x.ndim)

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core.functions import bernoulli_log_prob
-from fastvi.engine.decoder.network import network
 from fastvi.engine.decoder.network_block import Block, block_part
+from fastvi.engine.linalg.products import packed_columns
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Moments, Sums, shifted
+from fastvi.engine.states.form import shifted
 from fastvi.engine.states.numbered_form import (
     NumberedForm,
     block_tiling,
@@ -31,6 +31,7 @@ from fastvi.engine.states.numbered_form import (
     packed_places,
     visit_datum_tiles,
 )
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -68,7 +69,7 @@ class BlockForm(NumberedForm):
     noise_std: float | None
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         bits = wave_bits(self.network.depth, self.tiling)
         return 1 << (bits - self.tiling.row_bits - self.tiling.column_bits)
 
@@ -145,8 +146,6 @@ class BlockForm(NumberedForm):
 
 def packed_data(linear: Array) -> Array:
     """t(x_n) in panels of COLUMNS data."""
-    from fastvi.engine.linalg.products import packed_columns
-
     return packed_columns(linear.T)
 
 
@@ -213,28 +212,6 @@ class BlockBatch(Batch):
 
     def moments(self, first: int) -> Moments:
         return self._add(first, True)
-
-
-def block_form(
-    layers: tuple[tuple[Array, Array], ...], activation: str, activate: Any, noise_std: float | None,
-    prior_logits: Array, pixels: Array,
-) -> BlockForm:  # fmt: skip
-    """A decoder of the pixels that were seen, in tiles of its states."""
-    from fastvi.engine.decoder.direct_form import direct_form
-
-    if noise_std is None:
-        large = direct_form(layers, activation, activate, prior_logits, pixels)
-        if large is not None:
-            return large
-    num_latents = prior_logits.size
-    tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
-    first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
-    layers = (first, *layers[1:])
-    net, data = network(layers, activation, noise_std, pixels)
-    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
-    return BlockForm(
-        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
-    )
 
 
 def latent_order(weights: Array) -> Array:

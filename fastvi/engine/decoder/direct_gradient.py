@@ -18,10 +18,10 @@ from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.large_logits import log_sigmoids
 from fastvi.engine.linalg.products import Packed
 from fastvi.engine.posterior.log_sum import log_sums
-from fastvi.engine.posterior.posteriors import silent
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import num_chunks
 from fastvi.kernels.cpu.dense.products import multiply_slopes, responsibilities
 
 Array = NDArray[np.float64]
@@ -134,7 +134,7 @@ def direct_gradient(form: DirectForm, x: Array, data_weights: Array, run: Run) -
         total.merge(
             run.reduce(
                 _zero(form), form.wave_starts(), partial(_wave, form, data),
-                form.wave_states if told else silent,
+                form.wave_states if told else report_nothing,
             )
         )  # fmt: skip
     found, in_order = _pieces(form, total.values), np.argsort(form.order)

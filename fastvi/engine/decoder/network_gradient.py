@@ -15,7 +15,7 @@ passed over.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,10 +25,11 @@ from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.direct_gradient import direct_gradient
 from fastvi.engine.linalg.products import Packed, packed_rows
-from fastvi.engine.posterior.posteriors import silent
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks, num_chunks
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import Sums, chunks, num_chunks
+from fastvi.engine.states.sums import Sums
 from fastvi.kernels.cpu.dense.products import (
     activate,
     multiply_slopes,
@@ -193,13 +194,12 @@ def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
     return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
+@singledispatch
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
     """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
     the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
     "noise_std" where pixels are real.
     """
-    if isinstance(form, DirectForm):
-        return direct_gradient(form, x, data_weights, run)
     sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
@@ -215,7 +215,7 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
         told = num_chunks(start + 1) > num_chunks(start)
         found = run.reduce(
             Flat(np.zeros(pieces.size)), form.wave_starts(), partial(_wave, form, data),
-            form.wave_states if told else silent,
+            form.wave_states if told else report_nothing,
         )  # fmt: skip
         for name, value in _of_parameters(form, x[part], data_weights[part], pieces.of(found.values)).items():
             total[name] = total[name] + value if name in total else value
@@ -223,6 +223,9 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     total["prior"] = total["prior"][in_order]
     total["weight_0"] = total["weight_0"][:, in_order]
     return total
+
+
+network_gradient.register(DirectForm, direct_gradient)
 
 
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:

@@ -9,18 +9,20 @@ of variances.
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.cuda.arrays import DeviceData
 from fastvi.engine.expectation.expectations import Bits, ordered_bits
 from fastvi.engine.linalg.products import matmul
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms, WordData
-from fastvi.engine.states.form import Form, chunks
 from fastvi.engine.states.pair_form import PairForm, PairParts
+from fastvi.engine.states.remote_data import RemoteData
 from fastvi.engine.states.tile_batch import PackedBatch, flipped_tiles
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
@@ -36,7 +38,7 @@ class Expected(NamedTuple):
     slope: Array
 
 
-def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expected:
+def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> Expected:
     """For q with ``logits`` (d,) or (N, d) and a form with tiles, or what a pairwise one is made of; in
     chunks of data, wave by wave.
     """
@@ -44,16 +46,25 @@ def expected_log_joint(form: Form | PairParts, x: Array, logits: Array) -> Expec
     for data in chunks(len(x)):
         own = logits if logits.ndim == 1 else logits[data]
         bits = ordered_bits(form, own, data.stop - data.start)
-        # of data on a GPU the terms are here, but not the pixels
-        if isinstance(form.data, WordData) and not isinstance(x, DeviceData):
-            found = _coded(form.data, x[data], bits)
-        elif isinstance(form, PairForm | PairParts):
-            found = _pairwise(form, form.data.terms(x[data]), bits)
-        else:
-            found = _tiled(form, form.data.terms(x[data]), bits)
+        found = _expected(form, x[data], bits)
         value[data] = found.value
         slope[data, form.order] = found.slope
     return Expected(value, slope)
+
+
+@singledispatch
+def _expected(form: Any, x: Any, bits: Bits) -> Expected:
+    """Of the data of one chunk."""
+    return _tiled(form, form.data.terms(x), bits)
+
+
+@_expected.register(PairForm)
+@_expected.register(PairParts)
+def _(form: PairForm | PairParts, x: Any, bits: Bits) -> Expected:
+    # of data on a GPU the terms are here, but not the pixels
+    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
+        return _coded(form.data, x, bits)
+    return _pairwise(form, form.data.terms(x), bits)
 
 
 def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
@@ -95,7 +106,7 @@ def _outer_shares(bits: Bits, outer: int, first: int, num_tiles: int, padded_dat
     return shares
 
 
-def _tiled(form: Form, terms: Terms, bits: Bits) -> Expected:
+def _tiled(form: TileForm, terms: Terms, bits: Bits) -> Expected:
     outer, row_bits, column_bits, _ = form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core.functions import log_probabilities, sigmoid
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Form, chunks
+from fastvi.engine.states.form import Form
 from fastvi.engine.states.tile_batch import PackedBatch
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.states.state_sums import (
     FROM_POSTERIOR,
     LOG_RATIO,
@@ -46,7 +48,7 @@ def ordered_bits(form: Any, logits: Array, num_data: int) -> Bits:
     return Bits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
 
-def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
+def _chunk_expectation(form: TileForm, terms: Terms, bits: Bits) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
     batch = PackedBatch.of(form, len(terms.constant))
     inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
@@ -62,7 +64,7 @@ def _chunk_expectation(form: Form, terms: Terms, bits: Bits) -> Array:
     return values
 
 
-def expected_log_likelihood(form: Form, x: Array, logits: Array) -> Array:
+def expected_log_likelihood(form: TileForm, x: Array, logits: Array) -> Array:
     """E_q[c + <t, z> - A(z)] for each datum: with the prior if the form has it folded in, else without.
 
     Without the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].

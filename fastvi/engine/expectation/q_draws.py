@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.decoder.large_logits import largest_reach
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.random.draws import draw_states, split_seed, thresholds, unpack
 from fastvi.kernels.cpu.random.normal_draws import standard_normals

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
+from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import slices
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.weights.log_weight_streams import add_sums, collect_largest, pareto_k_streams
 from fastvi.kernels.cpu.weights.pareto import EQUAL
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.run.threads import num_threads, parallel_map
-from fastvi.engine.states.form import Form
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.mean_field.coordinate_ascent import fit_mean_field
 from fastvi.kernels.cpu.states.state_sums import unpack_tiles
 
@@ -25,7 +25,7 @@ class MeanFieldFit(NamedTuple):
     converged: Array
 
 
-def state_table(form: Form) -> Array:
+def state_table(form: TileForm) -> Array:
     """Log weights of all states as a matrix (2^(outer + row bits), 2^column bits)."""
     tiling = form.tiling
     table = np.empty((1 << (tiling.outer_bits + tiling.row_bits), 1 << tiling.column_bits))
@@ -35,14 +35,14 @@ def state_table(form: Form) -> Array:
     return table
 
 
-def fit(form: Form, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
+def fit(form: TileForm, x: Array, starts: list[Array], max_sweeps: int, tolerance: float) -> MeanFieldFit:
     """The best fit of each datum over the starting logits ``starts``, each (N, d) in the model's order."""
     table = state_table(form)
     return best(fit_table(form, table, x, start, max_sweeps, tolerance) for start in starts)
 
 
 def fit_table(
-    form: Form, table: Array, x: Array, start: Array, max_sweeps: int, tolerance: float
+    form: TileForm, table: Array, x: Array, start: Array, max_sweeps: int, tolerance: float
 ) -> MeanFieldFit:
     """From logits ``start`` (N, d), with the form's ``state_table``."""
     terms = form.data.terms(x)

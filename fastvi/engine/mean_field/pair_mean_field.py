@@ -11,7 +11,8 @@ import numpy as np
 from fastvi.core.functions import bernoulli_entropy
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.mean_field.mean_field import MeanFieldFit
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import WordData
 from fastvi.engine.states.pair_form import PairParts
 from fastvi.kernels.cpu.mean_field.coordinate_ascent import fit_coding, fit_pairs

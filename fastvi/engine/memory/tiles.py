@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
 from fastvi.engine.posterior.state_moments import NUM_TASKS
 from fastvi.engine.run.threads import num_threads
-from fastvi.engine.states.form import Form
+from fastvi.engine.states import form as forms
 from fastvi.engine.states.tiling import Tiling, choose_tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
@@ -56,11 +56,11 @@ class TileMemory(FormMemory):
     @property
     def _wave(self) -> int:
         """Tiles of a wave."""
-        return min(Form.wave_tiles, self.tiling.num_tiles)
+        return min(forms.WAVE_TILES, self.tiling.num_tiles)
 
     @property
     def _waves(self) -> int:
-        return -(-self.tiling.num_tiles // Form.wave_tiles)
+        return -(-self.tiling.num_tiles // forms.WAVE_TILES)
 
     @property
     def operations(self) -> int:

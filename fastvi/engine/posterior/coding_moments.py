@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
-from fastvi.engine.posterior.posteriors import Details, second_moments, silent
+from fastvi.engine.posterior.posteriors import Details, second_moments
 from fastvi.engine.posterior.state_moments import Total, in_products, pairs_wave
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks, slices
 from fastvi.engine.states.data_terms import Terms, WordData, log_density_scale
-from fastvi.engine.states.form import chunks, slices
 from fastvi.engine.states.pair_form import SparseCodingForm
 from fastvi.kernels.cpu.states.posterior_sums import posterior_sums
 
@@ -115,7 +116,8 @@ def _of_states(
     near = np.where(mean > 0.5, 1, 0)
     origin = (near << np.arange(d)).sum(axis=1)
     work = partial(_flips_wave, form, terms, -evidence, origin)
-    zero, states = Details.zero(len(weights), d, 1, pairwise=True), form.filled_states if report else silent
+    zero = Details.zero(len(weights), d, 1, pairwise=True)
+    states = form.filled_states if report else report_nothing
     found = run.reduce(zero, form.filled_starts(), work, states)
     flipped, sign = np.minimum(found.mean, 1.0), 1.0 - 2.0 * near
     mean = np.where(near == 1, 1.0 - flipped, flipped)

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.posterior.posteriors import details_of, silent
+from fastvi.engine.posterior.posteriors import details_of
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Form, Moments, Sums, chunks
+from fastvi.engine.states.form import Form, SummedForm
+from fastvi.engine.states.sums import Moments, Sums
 
 Array = NDArray[Any]
 
@@ -29,14 +32,14 @@ _UNDERFLOW = "products underflow"
 _TOO_LARGE = "their terms are too large for products"
 
 
-def log_space_sums_of(form: Form, terms: Terms, certain: Array, run: Run) -> Array:
+def log_space_sums_of(form: SummedForm, terms: Terms, certain: Array, run: Run) -> Array:
     """The sums in log space; ``certain`` is a lower bound of each datum's logarithm."""
     negligible = certain - (form.rounding_bits + form.num_latents) * math.log(2.0)
     work = partial(form.log_space_wave, terms, negligible)
-    return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, silent).log()
+    return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, report_nothing).log()
 
 
-def uncertain(form: Form, terms: Terms, bound: Array, result: Array) -> Array:
+def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Array:
     """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum, and of those whose terms
     are too large for products: of their ``result`` nothing is certain, and it becomes -inf.
     """
@@ -54,7 +57,7 @@ def _say(which: Array, how: str, why: str) -> None:
         _LOG.info("%d of %d data are summed again in %s: %s", which.sum(), which.size, how, why)
 
 
-def log_sums(form: Form, x: Any, run: Run) -> Array:
+def log_sums(form: SummedForm, x: Any, run: Run) -> Array:
     """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
     form, result = run.placed(form), np.empty(len(x))
     for data in chunks(len(x)):
@@ -62,14 +65,14 @@ def log_sums(form: Form, x: Any, run: Run) -> Array:
     return result
 
 
-def _summed(form: Form, terms: Terms, run: Run) -> Array:
+def _summed(form: SummedForm, terms: Terms, run: Run) -> Array:
     sums = run.reduce(
         Sums.zero(len(terms.constant)), form.wave_starts(), form.batch(terms).sums, form.wave_states
     )
     return _certified(form, terms, sums.bound, sums.log(), run)
 
 
-def _certified(form: Form, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
+def _certified(form: SummedForm, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
     again = uncertain(form, terms, bound, found)
     too_large = form.too_large(terms)[again]
     for members, other in ((again[too_large], form.more_exact()), (again[~too_large], form.wider())):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import CHUNK_DATA, chunks, num_chunks, slices
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import CHUNK_DATA, Form, chunks, num_chunks
+from fastvi.engine.states.form import Form
 from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
 from fastvi.kernels.cpu.states.posterior_sums import merge_largest, posterior_sums, sample_states
 
@@ -82,12 +85,7 @@ def details_of(
     """The same for the data of one chunk."""
     zero = Details.zero(len(evidence), form.num_latents, top_k, pairwise=pairwise)
     work = partial(_details_wave, form, terms, -evidence, top_k, pairwise)
-    return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else silent)
-
-
-def silent(task: int) -> int:
-    """For what no progress is told of: work that is rarely needed and was not planned."""
-    return 0
+    return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else report_nothing)
 
 
 def second_moments(pairs: Array) -> Array:
@@ -115,10 +113,10 @@ def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed
     return unpack_states(form, unsorted)
 
 
-def _sample_slices(form: Form, num_data: int) -> list[slice]:
+def _sample_slices(form: Form, num_data: int) -> Iterator[slice]:
     """Data whose tiles' masses are kept at a time: 2^22 numbers, 32 MiB."""
     step = max(1, min(CHUNK_DATA, (1 << 22) // form.tiling.num_tiles))
-    return [slice(first, min(first + step, num_data)) for first in range(0, num_data, step)]
+    return slices(num_data, step)
 
 
 def _sample_all(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
@@ -178,11 +176,3 @@ def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array,
             if taken[k] < count[k]:  # a tile of less than 2^-60 of the mass, whose rows are passed over
                 picked[k, taken[k] : count[k]] = picked[k, taken[k] - 1] if taken[k] else tile
             states[n, first[k] : first[k] + count[k]] = picked[k, : count[k]]
-
-
-def sample_form(form: Form, num: int, seed: int) -> Array:
-    """Exact draws (num, d) of the latents of a form without data, in the model's order."""
-    from fastvi.engine.posterior.log_sum import log_sums
-
-    nothing = np.empty((1, 0), np.uint8)
-    return sample(form, nothing, log_sums(form, nothing, Run()), np.zeros(1, np.int64), num, seed)[0]

@@ -6,7 +6,7 @@ first pass; the second one knows the scale of every datum, so that its partial s
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import chunks
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.form import Form, Moments, Sums, chunks
+from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.pair_batch import PairBatch
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.softplus_form import SoftplusForm
@@ -63,6 +64,13 @@ class _Weights(NamedTuple):
     in_logs: Array  # their w_n
 
 
+@singledispatch
+def second_wave(batch: Batch, weights: _Weights, first: int) -> Total:
+    """One wave of the second pass, by the kind of batch."""
+    raise TypeError(f"no gradient comes from sums over the states of {type(batch).__name__}")
+
+
+@second_wave.register
 def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     """One wave of a softplus form."""
     form: Any = batch.form
@@ -115,6 +123,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     return found
 
 
+@second_wave.register
 def pairs_wave(batch: PairBatch, weights: _Weights, first: int) -> Total:
     """One wave of a pair form."""
     found = _zero(batch.form)
@@ -139,12 +148,28 @@ def _add_log_pairs(batch: PairBatch, weights: _Weights, first: int, values: Arra
         add_tile_moments(posterior, start, outer, row_bits, values)
 
 
-def _zero(form: Form) -> Total:
+@singledispatch
+def _zero(form: SoftplusForm | PairForm) -> Total:
     """Nothing yet, in the shapes of the form."""
-    if isinstance(form, SoftplusForm):
-        shape: tuple[int, ...] = (form.bias.size, form.num_latents + 1)
-        return Total(np.zeros(shape), np.zeros(0 if form.log_prior is None else 1 << form.num_latents))
     return Total(np.zeros((form.num_latents, form.num_latents)), np.zeros(0))
+
+
+@_zero.register
+def _(form: SoftplusForm) -> Total:
+    states = 0 if form.log_prior is None else 1 << form.num_latents
+    return Total(np.zeros((form.bias.size, form.num_latents + 1)), np.zeros(states))
+
+
+@singledispatch
+def _in_order(form: SoftplusForm | PairForm, values: Array) -> Array:
+    """Summed ``values`` with latents in the model's order."""
+    back = np.argsort(form.order)
+    return values[back][:, back]
+
+
+@_in_order.register
+def _(form: SoftplusForm, values: Array) -> Array:
+    return np.concatenate([values[:, np.argsort(form.order)], values[:, -1:]], axis=1)
 
 
 def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run) -> StateMoments:
@@ -153,13 +178,8 @@ def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, 
     total = _zero(form)
     for data in chunks(len(x)):
         _add_chunk(form, x[data], data_weights[data], run, evidence[data], mean[data], total)
-    values = total.values
-    back = np.argsort(form.order)
-    if isinstance(form, SoftplusForm):
-        values = np.concatenate([values[:, back], values[:, -1:]], axis=1)
-    else:
-        values = values[back][:, back]
-    return StateMoments(evidence, mean[:, back], values, total.states, form.order)
+    values = _in_order(form, total.values)
+    return StateMoments(evidence, mean[:, np.argsort(form.order)], values, total.states, form.order)
 
 
 def _add_chunk(
@@ -176,8 +196,7 @@ def _add_chunk(
     # of an impossible one every state is: any finite evidence leaves each with nothing
     possible = np.where(np.isneginf(found), 0.0, found)
     weights = _Weights(possible, in_products, again, data_weights[again])
-    wave: Any = slopes_wave if isinstance(form, SoftplusForm) else pairs_wave
-    work = partial(wave, form.batch(terms), weights)
+    work = partial(second_wave, form.batch(terms), weights)
     total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
 
 
@@ -190,18 +209,6 @@ def states_of(moments: StateMoments) -> tuple[Array, Array]:
     return states, moments.states
 
 
-def has_slopes(form: Form) -> bool:
-    """Whether the gradient of this form comes from ``state_moments``."""
-    return isinstance(form, SoftplusForm | PairForm)
-
-
 def in_products(evidence: Array, data_weights: Array) -> _Weights:
     """Of data all of which products hold."""
     return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))
-
-
-def one_wave(form: Any, batch: Any, moments: Moments) -> None:
-    """The second pass over the first wave, as if the rest of the states were nothing: for measuring."""
-    evidence = Sums(*moments[:3]).log()
-    weights = in_products(evidence, np.ones(len(evidence)))
-    (slopes_wave if isinstance(form, SoftplusForm) else pairs_wave)(batch, weights, 0)

@@ -20,7 +20,7 @@ from fastvi.core.accuracy import uncertain
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
-from fastvi.engine.run.slices import finished
+from fastvi.engine.run.interruptible import finished
 
 Array = NDArray[Any]
 

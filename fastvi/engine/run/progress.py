@@ -19,6 +19,11 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
+def report_nothing(task: object) -> int:
+    """States of a task that no progress counts: 0. Rarely needed work is not part of the planned total."""
+    return 0
+
+
 class Reporter:
     """Counts what is finished and tells whoever asked, at most ten times a second and once at the end."""
 

@@ -1,34 +1,44 @@
-"""Long works side by side, in slices short enough for Ctrl-C to be heard."""
+"""Slices of data: of fixed length where results depend on it, else a few for each thread."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
 
-from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.run.threads import num_threads
 
-Result = TypeVar("Result")
-
-_SLICE = 0.1  # seconds that a thread works on one before it may be told to stop; no result depends on it
+# data that are worked on together: 43 MB of tables at 2^6 rows and 2^8 columns; the tiles, made anew for
+# each chunk, are then 5 % of the work
+CHUNK_DATA = 16384
 
 
-def finished(works: Sequence[Generator[None, None, Result]]) -> list[Result]:
-    """What generators return that yield between short steps of their work, in order."""
-    results: dict[int, Result] = {}
+def num_chunks(num_data: int) -> int:
+    """How many slices ``chunks`` gives."""
+    return -(-num_data // CHUNK_DATA)
 
-    def task(k: int) -> None:
-        end = time.monotonic() + _SLICE
-        try:
-            while True:
-                next(works[k])
-                if time.monotonic() >= end:
-                    return
-        except StopIteration as done:
-            results[k] = done.value
 
-    left = list(range(len(works)))
-    while left:
-        parallel_map(task, left)
-        left = [k for k in left if k not in results]
-    return [results[k] for k in range(len(works))]
+def slices(num: int, step: int) -> Iterator[slice]:
+    """``num`` things, ``step`` at a time."""
+    for first in range(0, num, step):
+        yield slice(first, min(first + step, num))
+
+
+def chunks(num_data: int) -> Iterator[slice]:
+    """Data that are worked on together."""
+    return slices(num_data, CHUNK_DATA)
+
+
+def data_slices(num_data: int) -> list[slice]:
+    """``num_data`` cut into about four tasks a thread; no result may depend on where the cuts are."""
+    return list(slices(num_data, max(1, -(-num_data // (4 * num_threads())))))
+
+
+def small_slices(num_data: int, states: int) -> list[slice]:
+    """Slices for tasks of an exponential a state and datum, each of at most 2^24 of these, 0.15 s, where one
+    datum has no more: Ctrl-C waits for it.
+    """
+    step = max(1, min(64, (1 << 24) // states))
+    return [
+        slice(first, min(first + step, part.stop))
+        for part in data_slices(num_data)
+        for first in range(part.start, part.stop, step)
+    ]

@@ -123,9 +123,3 @@ def parallel_map(
     if errors:
         raise errors.pop(min(errors))  # popped, so that it does not hold itself by its own traceback
     return [results[number] for number in range(len(tasks))]
-
-
-def data_slices(num_data: int) -> list[slice]:
-    """``num_data`` cut into about four tasks a thread; no result may depend on where the cuts are."""
-    step = max(1, -(-num_data // (4 * num_threads())))
-    return [slice(first, min(first + step, num_data)) for first in range(0, num_data, step)]

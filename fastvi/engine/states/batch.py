@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.states.data_terms import Terms
-
-if TYPE_CHECKING:
-    from fastvi.engine.states.form import Moments, Sums
+from fastvi.engine.states.sums import Moments, Sums
 
 Array = NDArray[Any]
 

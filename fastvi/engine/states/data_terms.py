@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.cuda.arrays import DeviceData, device_terms, refuse_pixels
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices
+from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.states.remote_data import RemoteData, refuse_pixels
 from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows, subtract_bias
 from fastvi.kernels.cpu.states.data_terms import linear_terms, pair_terms, real_terms
 from fastvi.kernels.cpu.states.pair_words import residual_terms
@@ -57,8 +58,8 @@ class BinaryData(NamedTuple):
 
     def terms(self, x: Any) -> Terms:
         """Terms of the data ``x`` (N, D) uint8, or of a GPU's."""
-        if isinstance(x, DeviceData):
-            return device_terms(self, x)
+        if isinstance(x, RemoteData):
+            return x.terms(self)
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
 
         def task(part: slice) -> None:
@@ -93,8 +94,8 @@ class RealData(NamedTuple):
 
     def terms(self, x: Any) -> Terms:
         """Terms of the data ``x`` (N, D) float64, or of a GPU's."""
-        if isinstance(x, DeviceData):
-            return device_terms(self, x)
+        if isinstance(x, RemoteData):
+            return x.terms(self)
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
 
         def task(part: slice) -> None:
@@ -170,8 +171,8 @@ class WordData(NamedTuple):
         """Terms of the data ``x`` (N, D) float64, or of a GPU's: one word there, and brought here where
         that does not bear them.
         """
-        if isinstance(x, DeviceData):
-            return self._device_terms(x)
+        if isinstance(x, RemoteData):
+            return self._remote_terms(x)
         found = Terms(*(np.empty(shape) for shape in ((len(x), self.offset.size), (len(x),)) * 2))
         linear, linear_low, constant, constant_low = found.words()
         weights, factor = self.weights * self.unit, inverse_square(self.noise_std * self.unit)
@@ -185,8 +186,8 @@ class WordData(NamedTuple):
         parallel_map(task, data_slices(len(x)), 4.0 * x.size * (self.offset.size + 4))
         return found
 
-    def _device_terms(self, x: DeviceData) -> Terms:
-        found = device_terms(self, x)
+    def _remote_terms(self, x: RemoteData) -> Terms:
+        found = x.terms(self)
         large = self.large(found, LARGEST_ON_DEVICE)
         if large.any():
             words = found.words()

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.states.form import Form, Moments, Sums
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.form import Form
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
@@ -36,17 +38,13 @@ class NumberedForm(Form):
     """States in the order of their numbers, whose log joints no tile holds for all data."""
 
     @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
-        return self.wave_tiles
-
-    @property
     def latents(self) -> Array:
         """Which latent bit i of (row bits, column bits, outer bits) is."""
         outer = self.tiling.outer_bits
         return np.concatenate([np.arange(outer, self.num_latents), np.arange(outer)])
 
-    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        raise TypeError("model must be linear in z given x here, got a decoder or a LogJoint")
+    def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
+        return self.batch(terms).sums(first)  # which drops nothing
 
 
 def visit_datum_tiles(

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
-from fastvi.engine.states.form import Moments, Sums
-from fastvi.engine.states.pair_form import OuterWords
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tile_batch import flipped_tiles
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
@@ -38,6 +37,15 @@ Array = NDArray[Any]
 TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
 _GROUPS = 16  # tiles of summed posteriors at a time
 MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at a time
+
+
+class OuterWords(NamedTuple):
+    """What some outer states add."""
+
+    linear: Array  # (T, inner bits)
+    linear_low: Array
+    constant: Array  # (T,)
+    constant_low: Array
 
 
 class RowMasses(NamedTuple):

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core.functions import bernoulli_log_prob
+from fastvi.engine.run.slices import small_slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import (
     BinaryData,
@@ -32,7 +33,9 @@ from fastvi.engine.states.data_terms import (
     power_below,
     two_words,
 )
-from fastvi.engine.states.form import Form, Sums, small_slices
+from fastvi.engine.states.pair_batch import OuterWords, PairBatch
+from fastvi.engine.states.sums import Sums
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import Tiling, choose_pair_tiling
 from fastvi.kernels.cpu.states.pair_words import (
     datum_log_tiles,
@@ -44,9 +47,6 @@ from fastvi.kernels.cpu.states.pair_words import (
 )
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
 from fastvi.kernels.cpu.states.tile_logs import add_linear, exponentiate, outer_terms
-
-if TYPE_CHECKING:
-    from fastvi.engine.states.pair_batch import PairBatch
 
 Array = NDArray[Any]
 
@@ -68,7 +68,7 @@ def filled_tiles(tiling: Tiling) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class PairForm(Form):
+class PairForm(TileForm):
     """One tile of J(inner) + <centre, inner>, and what outer bits add to it."""
 
     couplings: Array  # (d, d) symmetric, zero diagonal, in the form's order; may hold -inf
@@ -81,11 +81,11 @@ class PairForm(Form):
     tells_masses = True
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return wave_tiles(self.tiling)
 
     @property
-    def filled_tiles(self) -> int:  # type: ignore[override]
+    def filled_tiles(self) -> int:
         return filled_tiles(self.tiling)
 
     @property
@@ -144,18 +144,7 @@ class PairForm(Form):
         return out
 
     def batch(self, terms: Terms) -> PairBatch:
-        from fastvi.engine.states.pair_batch import PairBatch
-
         return PairBatch(self, terms)
-
-
-class OuterWords(NamedTuple):
-    """What some outer states add."""
-
-    linear: Array  # (T, inner bits)
-    linear_low: Array
-    constant: Array  # (T,)
-    constant_low: Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
-from fastvi.engine.states.form import Form
+from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import choose_tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
@@ -45,7 +45,7 @@ _RANGES = {"float64": (340.0, 700.0), "float32": (35.0, 85.0)}
 
 
 @dataclass(frozen=True, eq=False)
-class SoftplusForm(Form):
+class SoftplusForm(TileForm):
     """Tables of sum_j softplus(eta_j), eta = W z + b, and of what is linear in z."""
 
     tables: SoftplusTables

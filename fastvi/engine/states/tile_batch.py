@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
-from fastvi.engine.states.form import Form, Moments, Sums
+from fastvi.engine.states.form import Form
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.states.tile_masses import (

@@ -8,16 +8,18 @@ that is as large as what it returns for a few data and one wave.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.run.threads import data_slices, parallel_map
+from fastvi.engine.run.slices import data_slices, slices
+from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
-from fastvi.engine.states.form import Moments, Sums, shifted
+from fastvi.engine.states.form import shifted
 from fastvi.engine.states.numbered_form import (
     NumberedForm,
     block_tiling,
@@ -25,6 +27,7 @@ from fastvi.engine.states.numbered_form import (
     packed_places,
     visit_datum_tiles,
 )
+from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.states.user_loops import add_rows_of_logs, user_loops
 
@@ -58,7 +61,7 @@ class UserForm(NumberedForm):
     model: Any  # a LogJoint
 
     @property
-    def wave_tiles(self) -> int:  # type: ignore[override]
+    def wave_tiles(self) -> int:
         return wave_tiles(self.tiling)
 
     @property
@@ -96,10 +99,10 @@ class UserForm(NumberedForm):
         self.model._check_table(out)
         return out
 
-    def data_parts(self, num_data: int, num_states: int) -> list[slice]:
+    def data_parts(self, num_data: int, num_states: int) -> Iterator[slice]:
         """Data whose table of so many states is kept at a time."""
         step = max(1, CALL_NUMBERS // num_states)
-        return [slice(start, min(start + step, num_data)) for start in range(0, num_data, step)]
+        return slices(num_data, step)
 
     def visit_states(
         self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,

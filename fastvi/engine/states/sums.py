@@ -1,0 +1,48 @@
+"""Sums over states of the data of one chunk, merged wave by wave."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.kernels.cpu.states.log_sums import merge_log_sums, merge_moments
+
+Array = NDArray[Any]
+
+
+class Sums(NamedTuple):
+    """Per datum: the sum is total * exp(largest); no tile had a scale above exp(bound)."""
+
+    largest: Array
+    total: Array
+    bound: Array
+
+    @classmethod
+    def zero(cls, num_data: int) -> Sums:
+        return cls(np.full(num_data, -np.inf), np.zeros(num_data), np.full(num_data, -np.inf))
+
+    def merge(self, part: Sums) -> None:
+        merge_log_sums(self.largest, self.total, part.largest, part.total)
+        np.maximum(self.bound, part.bound, out=self.bound)
+
+    def log(self) -> Array:
+        with np.errstate(divide="ignore"):
+            return self.largest + np.log(self.total)
+
+
+class Moments(NamedTuple):
+    """Sums, and per latent the part of the sum whose states have its bit: ones * exp(bound)."""
+
+    largest: Array  # (N,)
+    total: Array  # (N,)
+    bound: Array  # (N,)
+    ones: Array  # (N, d) in the form's order
+
+    @classmethod
+    def zero(cls, num_data: int, num_latents: int) -> Moments:
+        return cls(*Sums.zero(num_data), np.zeros((num_data, num_latents)))
+
+    def merge(self, part: Moments) -> None:
+        merge_moments(*self, *part)

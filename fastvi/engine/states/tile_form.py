@@ -1,0 +1,91 @@
+"""Forms whose tiles of exp(<centre, z> - A(z)) are filled once for all data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.engine.run.slices import data_slices, small_slices
+from fastvi.engine.run.threads import num_threads, parallel_map
+from fastvi.engine.states.batch import Batch
+from fastvi.engine.states.data_terms import Terms
+from fastvi.engine.states.form import Form, shifted
+from fastvi.engine.states.sums import Sums
+from fastvi.engine.states.tile_batch import TileBatch
+from fastvi.kernels.cpu.states.log_sums import log_space_sums
+from fastvi.kernels.cpu.states.posterior_sums import row_peaks
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TileForm(Form):
+    """Tiles of exp(<centre, z> - A(z)), summed tile after tile."""
+
+    @abstractmethod
+    def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to
+        exp(scales[t]).
+
+        With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as
+        (column panels, padded rows, COLUMNS); what pads it is 0.
+        """
+
+    def batch(self, terms: Terms) -> Batch:
+        return TileBatch(self, terms)
+
+    def fill_wave(
+        self, first: int, *, most: int | None = None, in_log_space: bool = False
+    ) -> tuple[Array, Array]:
+        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logarithms of their
+        scales.
+        """
+        count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        tiles, scales = np.empty((count, self.tile_size)), np.empty(count)
+        group = max(1, count // (8 * num_threads()))
+
+        def fill(start: int) -> None:
+            part = slice(start, start + group)
+            self.fill(first + start, tiles[part], scales[part], in_log_space=in_log_space)
+
+        parallel_map(fill, range(0, count, group), count * self.tiling.tile_states * self.operations)
+        return tiles, scales
+
+    def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
+        """One wave of filled tiles summed in log space; a tile all of whose states are below
+        exp(negligible[n]) is passed over.
+        """
+        log_tiles, _ = self.fill_wave(first, in_log_space=True)
+        outer, row_bits = self.tiling.outer_bits, self.tiling.row_bits
+        sums = Sums.zero(len(negligible))
+
+        def task(part: slice) -> None:
+            log_space_sums(
+                log_tiles, first, terms.linear[part], outer, row_bits, self.padded_rows,
+                terms.constant[part], negligible[part], sums.largest[part], sums.total[part],
+            )  # fmt: skip
+
+        parallel_map(task, data_slices(len(negligible)), 20.0 * len(negligible) * log_tiles.size)
+        return sums
+
+    def visit_states(
+        self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        offset = shifted(terms, shift)
+        log_tiles, _ = self.fill_wave(first, most=most, in_log_space=True)
+        outer, row_bits, column_bits, _ = self.tiling
+        peaks = np.empty((len(log_tiles), 1 << row_bits))
+        row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
+
+        def task(part: slice) -> None:
+            kernel(
+                log_tiles, peaks, first, outer, row_bits, self.padded_rows, terms.linear[part], offset[part],
+                self.negligible, *(array[part] for array in sums),
+            )  # fmt: skip
+
+        parallel_map(task, small_slices(len(offset), log_tiles.size), 8.0 * len(offset) * log_tiles.size)
