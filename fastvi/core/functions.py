@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,6 +33,29 @@ def softplus(t: np.ndarray) -> np.ndarray:
     exp and log1p, the last bits may differ.
     """
     return -log_sigmoid(-t)
+
+
+def relu(t: np.ndarray) -> np.ndarray:
+    """max(t, 0), elementwise."""
+    return np.maximum(t, 0.0)
+
+
+Function = Callable[[np.ndarray], np.ndarray]
+ACTIVATIONS: dict[str, Function] = {"relu": relu, "tanh": np.tanh, "sigmoid": sigmoid, "softplus": softplus}
+# derivative of an activation from its value
+SLOPES: dict[str, Function] = {
+    "relu": lambda h: (h > 0.0).astype(np.float64),
+    "tanh": lambda h: 1.0 - h * h,
+    "sigmoid": lambda h: h * (1.0 - h),
+    "softplus": lambda h: -np.expm1(-h),
+}
+
+
+def reach_after(activation: str, reach: np.ndarray) -> np.ndarray:
+    """Largest sizes of units after an activation whose inputs are within +-``reach``, or bounds on them."""
+    if activation in ("tanh", "sigmoid"):
+        return np.ones(len(reach))
+    return reach + 1.0 if activation == "softplus" else reach
 
 
 def log_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

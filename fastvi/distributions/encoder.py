@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.functions import ACTIVATIONS
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.distributions.layers import ACTIVATIONS, clean_layers
+from fastvi.distributions.layers import clean_layers, layer_arrays, take_layers
 from fastvi.distributions.normal import Normal
 from fastvi.models.base import Frozen
 
@@ -149,19 +150,14 @@ class Encoder(Frozen):
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {"activation": np.array(self.activation), "family": np.array(self.family)}
-        for i, (weight, bias) in enumerate(self.layers):
-            arrays[f"layer_{i}_weight"], arrays[f"layer_{i}_bias"] = weight, bias
-        return arrays
+        words = {"activation": np.array(self.activation), "family": np.array(self.family)}
+        return words | layer_arrays(self.layers)
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         rest = dict(arrays)
         activation, family = str(rest.pop("activation")), str(rest.pop("family"))
-        layers: list[tuple[np.ndarray, np.ndarray]] = []
-        while f"layer_{len(layers)}_weight" in rest:
-            i = len(layers)
-            layers.append((rest.pop(f"layer_{i}_weight"), rest.pop(f"layer_{i}_bias")))
+        layers = take_layers(rest)
         if rest:
             raise TypeError(f"unexpected array {min(rest)!r}")
         return cls(layers, activation, family)
@@ -186,10 +182,10 @@ class Encoder(Frozen):
         """
         data = validation.real_matrix(x, "x", self.num_pixels)
         # imported here, so that distributions do not import numba
-        from fastvi.engine.linalg.products import layer_inputs
+        from fastvi.engine.decoder.layers import Layers
 
         with np.errstate(over="ignore", invalid="ignore"):
-            hidden = layer_inputs(self.layers, ACTIVATIONS[self.activation], data)[-1]
+            hidden = Layers(self.layers, self.activation).inputs(data)[-1]
             # NumPy may take another loop, of other last bits, for what is not contiguous
             mean, log_std = (np.ascontiguousarray(half) for half in np.split(hidden, [self.num_latents], 1))
             if self.family == "bernoulli":

@@ -1,26 +1,13 @@
-"""Layers of a feed-forward neural network: activations, and the checks of its weights."""
+"""Layers of a feed-forward neural network as arguments and as arrays of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.functions import sigmoid, softplus
-
-
-def _relu(t: np.ndarray) -> np.ndarray:
-    return np.maximum(t, 0.0)
-
-
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": _relu,
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "softplus": softplus,
-}
+from fastvi.core.functions import reach_after
 
 
 def clean_layers(
@@ -44,9 +31,24 @@ def clean_layers(
         with np.errstate(over="ignore"):
             reach = np.einsum("i,ji->j", reach, np.abs(weight)) + np.abs(bias)
         validation.require(reach, np.isfinite(reach), f"layers[{i}] must keep every unit finite")
-        if activation in ("tanh", "sigmoid"):
-            reach = np.ones(width)
-        elif activation == "softplus":
-            reach = reach + 1.0
+        reach = reach_after(activation, reach)
         clean.append((validation.frozen_array(weight), validation.frozen_array(bias)))
     return tuple(clean)
+
+
+def layer_arrays(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> dict[str, np.ndarray]:
+    """Weights and biases by the names that they have in a file."""
+    return {
+        f"layer_{i}_{name}": array
+        for i, pair in enumerate(layers)
+        for name, array in zip(("weight", "bias"), pair, strict=True)
+    }
+
+
+def take_layers(arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The inverse; what is taken leaves ``arrays``."""
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    while f"layer_{len(layers)}_weight" in arrays:
+        i = len(layers)
+        layers.append((arrays.pop(f"layer_{i}_weight"), arrays.pop(f"layer_{i}_bias")))
+    return layers

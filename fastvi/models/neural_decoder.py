@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, cut, in_blocks
-from fastvi.core.functions import bernoulli_log_prob, normal_log_prob, sigmoid
+from fastvi.core.functions import ACTIVATIONS, bernoulli_log_prob, normal_log_prob, sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.distributions.layers import ACTIVATIONS, clean_layers
+from fastvi.distributions.layers import clean_layers
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
 from fastvi.models.base import Pairs

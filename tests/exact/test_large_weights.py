@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core import functions
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large, largest_reach, reach
 from fastvi.engine.expectation import q_draws
 from fastvi.engine.run import slices
@@ -217,7 +218,7 @@ def test_decoders_whose_logits_are_lost_are_refused(activation):
     hidden = {"relu": (0.4, 0.9), "tanh": np.tanh([0.4, 0.9])}.get(activation, (1.0, 2.0))
     weights[0, 1] = -weights[0, 0] * hidden[0] / hidden[1]  # about 0 where the latent is 1
     if activation in ("sigmoid", "softplus"):
-        values = fastvi.distributions.layers.ACTIVATIONS[activation](np.array([0.4, 0.9]))
+        values = functions.ACTIVATIONS[activation](np.array([0.4, 0.9]))
         weights[0, 1] = -weights[0, 0] * values[0] / values[1]
     decoder = fastvi.NeuralDecoder([layers[0], (weights, [0.0])], activation, fastvi.Bernoulli([0.0]))
     line = r"^layers must leave every logit right to 1e-06, .* got a logit of .* that is right to [^\n]*$"

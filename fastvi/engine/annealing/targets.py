@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastvi.engine.annealing.chains import Array
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.row_network import RowNetwork
 
 
@@ -30,7 +31,7 @@ class NetworkTarget:
 
     def __init__(
         self,
-        layers: Sequence[tuple[Array, Array]],
+        layers: Pairs,
         activation: str,
         noise_std: float | None,
         x: Array,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core.functions import bernoulli_log_prob
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network_block import Block, block_part
 from fastvi.engine.linalg.products import packed_columns
 from fastvi.engine.run.threads import parallel_map
@@ -64,7 +65,7 @@ class BlockForm(NumberedForm):
 
     network: Any  # a Network or a DirectNetwork
     prior_logits: Array  # (d,)
-    layers: tuple[tuple[Array, Array], ...]  # of the pixels that were seen
+    layers: Pairs  # of the pixels that were seen
     activate: Any  # f, of the hidden layers
     noise_std: float | None
 

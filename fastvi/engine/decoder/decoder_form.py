@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_form import direct_form
+from fastvi.engine.decoder.layers import Pairs, of_latents, of_pixels
 from fastvi.engine.decoder.network import network
 from fastvi.engine.states.numbered_form import block_tiling
 
@@ -16,7 +17,7 @@ Array = NDArray[Any]
 
 
 def decoder_form(
-    layers: tuple[tuple[Array, Array], ...], activation: str, activate: Any, noise_std: float | None,
+    layers: Pairs, activation: str, activate: Any, noise_std: float | None,
     prior_logits: Array, pixels: Array,
 ) -> BlockForm:  # fmt: skip
     """A decoder of the pixels that were seen, in tiles of its states."""
@@ -26,10 +27,16 @@ def decoder_form(
             return large
     num_latents = prior_logits.size
     tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
-    first = (np.ascontiguousarray(layers[0][0][:, order]), layers[0][1])
-    layers = (first, *layers[1:])
+    layers = of_latents(layers, order)
     net, data = network(layers, activation, noise_std, pixels)
-    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
     return BlockForm(
-        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
+        tiling,
+        order,
+        np.zeros(num_latents),
+        data,
+        net,
+        prior_logits[order],
+        of_pixels(layers, pixels),
+        activate,
+        noise_std,
     )

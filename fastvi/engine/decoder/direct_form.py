@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fastvi.core.functions import bernoulli_log_prob, log_sigmoid
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_network import DirectNetwork
-from fastvi.engine.decoder.large_logits import LargeLogits, Layers, are_large
+from fastvi.engine.decoder.large_logits import LargeLogits, are_large
+from fastvi.engine.decoder.layers import Pairs, of_latents, of_pixels
 from fastvi.engine.states.data_terms import PixelData
 from fastvi.engine.states.numbered_form import block_tiling
 from fastvi.engine.states.softplus_form import prior_table
@@ -78,7 +79,7 @@ class DirectForm(BlockForm):
 
 
 def direct_form(
-    layers: Layers, activation: str, activate: Any, prior_logits: Array, pixels: Array,
+    layers: Pairs, activation: str, activate: Any, prior_logits: Array, pixels: Array,
     log_prior: Callable[[Array], Array] | None = None,
 ) -> DirectForm | None:  # fmt: skip
     """Bernoulli pixels that were seen under a network of large logits; None where these are not large.
@@ -86,13 +87,13 @@ def direct_form(
     ``log_prior`` takes states (2^d, d) of a prior that is a model to their log p(z), in place of
     ``prior_logits``, which are then 0.
     """
-    seen = (*layers[:-1], (layers[-1][0][pixels], layers[-1][1][pixels]))
+    seen = of_pixels(layers, pixels)
     if not are_large(seen, activation, prior_logits):
         return None
     _LOG.info("weights are large: the log probability of each pixel is summed by itself")
     num_latents = prior_logits.size
     order = latent_order(seen[0][0])
-    seen = ((np.ascontiguousarray(seen[0][0][:, order]), seen[0][1]), *seen[1:])
+    seen = of_latents(seen, order)
     data: Any = PixelData()
     net = DirectNetwork(num_latents, LargeLogits(seen, activation))
     form = DirectForm(

@@ -22,7 +22,7 @@ from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.run.threads import parallel_map
-from fastvi.kernels.cpu.dense.products import multiply_slopes, responsibilities
+from fastvi.kernels.cpu.dense.products import responsibilities
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
     begin = first * form.tiling.tile_states
     num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
     to_data, from_data = Packed(data.linear.T), Packed(data.pixels)
-    back = [Packed(weight) for weight, _ in form.layers]
+    layers = form.network.logits.layers
     found = _zero(form)
 
     def task(start: int) -> Array:
@@ -96,12 +96,8 @@ def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
         out, inputs = _pieces(form, flat), [values[kept] for values in inputs]
         out["prior"][...] = (total[kept, None] * inputs[0]).sum(axis=0)
         pull = from_data.product(shares[kept]) - total[kept, None] * sigmoid(eta[kept])
-        for i in reversed(range(len(back))):
-            out[f"weight_{i}"][...] = Packed(inputs[i]).product(pull.T)
-            out[f"bias_{i}"][...] = pull.sum(axis=0)
-            if i:
-                pull = back[i].product(pull)
-                multiply_slopes(inputs[i], form.network.logits.activation, pull)
+        for i, pair in enumerate(layers.of_parameters(inputs, pull)):
+            out[f"weight_{i}"][...], out[f"bias_{i}"][...] = pair
         return flat
 
     cost = 1.0 * num_states * (3 * form.operations + 3 * data.linear.size)

@@ -9,24 +9,20 @@ a bound on their error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.core.functions import log_sigmoid
+from fastvi.core.functions import log_sigmoid, reach_after
+from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.dense.exact_logits import exact_logits
-from fastvi.kernels.cpu.dense.products import IDENTITY, RELU, SIGMOID, SOFTPLUS, TANH, activate
 
 Array = NDArray[Any]
-Layers = Sequence[tuple[Array, Array]]
 
 _UNIT = 2.0**-53
 _DIGITS = 1e-6  # to which a logit must be known where its own size is at most 1, else relative to its size
-_BOUNDED = (TANH, SIGMOID)
-ACTIVATIONS = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "softplus": SOFTPLUS, "identity": IDENTITY}
 
 
 def largest_reach(num_pixels: int) -> float:
@@ -38,20 +34,17 @@ def largest_reach(num_pixels: int) -> float:
     return 256.0 * (1024 + num_pixels)
 
 
-def reach(layers: Layers, activation: str, prior_logits: Array) -> float:
+def reach(layers: Pairs, activation: str, prior_logits: Array) -> float:
     """S: the largest sizes of all logits, summed, for inputs within +-1, and those of the prior."""
     units = np.ones(layers[0][0].shape[1])
     with np.errstate(over="ignore"):
         for i, (weight, bias) in enumerate(layers):
-            if i and ACTIVATIONS[activation] in _BOUNDED:
-                units = np.ones(weight.shape[1])
-            elif i and ACTIVATIONS[activation] == SOFTPLUS:
-                units = units + 1.0
+            units = reach_after(activation, units) if i else units
             units = np.einsum("i,ji->j", units, np.abs(weight)) + np.abs(bias)
         return float(units.sum() + np.abs(prior_logits).sum())
 
 
-def are_large(layers: Layers, activation: str, prior_logits: Array) -> bool:
+def are_large(layers: Pairs, activation: str, prior_logits: Array) -> bool:
     """Whether the logits of these pixels and the prior's have to be looked at one by one."""
     return reach(layers, activation, prior_logits) > largest_reach(len(layers[-1][1]))
 
@@ -67,13 +60,12 @@ class LargeLogits:
     ``bits`` False is for real latents, which are rounded themselves: a logit of theirs need not be exact.
     """
 
-    def __init__(self, layers: Layers, activation: str, *, bits: bool = True) -> None:
-        self.activation, self._bits = ACTIVATIONS[activation], bits
+    def __init__(self, layers: Pairs, activation: str, *, bits: bool = True) -> None:
+        self.layers, self._bits = PackedLayers(layers, CODES[activation]), bits
         self._first = tuple(np.ascontiguousarray(part) for part in layers[0])
-        self._layers = [Packed(weight.T, bias) for weight, bias in layers]
         self._sizes = [Packed(np.abs(weight).T, np.abs(bias)) for weight, bias in layers[1:]]
         self._growth = [Packed(np.abs(weight).T) for weight, _ in layers[1:]]
-        self.num_pixels, self.widest = len(layers[-1][1]), max(layer.depth for layer in self._layers)
+        self.num_pixels, self.widest = len(layers[-1][1]), max(layer.depth for layer in self.layers.forward)
         self.operations = sum(60.0 * weight.size + 20.0 * len(bias) for weight, bias in layers)  # of a row
 
     def __call__(self, z: Array) -> Array:
@@ -83,13 +75,13 @@ class LargeLogits:
     def inputs(self, z: Array) -> list[Array]:
         """What enters each layer, z first, and eta last; ValueError where an eta is not known well enough."""
         if not self._bits:
-            return self._rounded(z)
+            return self.layers.inputs(z)
         found, value = [z], np.empty((len(z), len(self._first[1])))
         exact_logits(np.ascontiguousarray(z), *self._first, value)
         error = _UNIT * np.abs(value)
         with np.errstate(over="ignore", invalid="ignore"):
-            for layer, sizes, growth in zip(self._layers[1:], self._sizes, self._growth, strict=True):
-                hidden, low, high = (self._activated(t) for t in (value, value - error, value + error))
+            for layer, sizes, growth in zip(self.layers.forward[1:], self._sizes, self._growth, strict=True):
+                hidden, low, high = (self.layers.activated(t) for t in (value, value - error, value + error))
                 # activations rise, and are right to a few units in the last place
                 error = np.maximum(high - hidden, hidden - low) + 8 * _UNIT * np.abs(hidden)
                 found.append(hidden)
@@ -104,14 +96,3 @@ class LargeLogits:
                 f"that is above 1, got a logit of {value[at]:.6g} that is right to {error[at]:.2g}"
             )
         return [*found, value]
-
-    def _activated(self, values: Array) -> Array:
-        out = values.copy()
-        activate(out.reshape(-1), self.activation)
-        return out
-
-    def _rounded(self, z: Array) -> list[Array]:
-        found = [z]
-        for i, layer in enumerate(self._layers):
-            found.append(layer.product(self._activated(found[-1]) if i else z))
-        return found

@@ -11,14 +11,14 @@ u = R h with the triangle of its QR factorisation, and the rest of x - b is in c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.decoder.direct_network import DirectNetwork
-from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
+from fastvi.engine.decoder.large_logits import LargeLogits, are_large
+from fastvi.engine.decoder.layers import CODES, Pairs, of_pixels
 from fastvi.engine.decoder.network_block import Block, empty_block
 from fastvi.engine.linalg.products import Packed, row_block
 from fastvi.engine.linalg.reflections import reflections
@@ -101,15 +101,14 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
 
 
 def network(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, *,
+    layers: Pairs, activation: str, noise_std: float | None, pixels: Array, *,
     bits: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
     seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
     """
-    weights, bias = layers[-1]
-    weights, bias = np.ascontiguousarray(weights[pixels]), np.ascontiguousarray(bias[pixels])
-    seen = (*layers[:-1], (weights, bias))
+    seen = of_pixels(layers, pixels)
+    weights, bias = seen[-1]
     if noise_std is None and are_large(seen, activation, np.zeros(0)):
         logits = LargeLogits(seen, activation, bits=bits)
         return DirectNetwork(layers[0][0].shape[1], logits), PixelData()
@@ -131,4 +130,4 @@ def network(
         matrix = matrix if len(matrix) else np.zeros((1, depth))
         last = Packed(matrix.T)
         data = RotatedData(bias, noise_std, vectors, len(matrix))
-    return Network(num_latents, hidden, last, ACTIVATIONS[activation], noise_std is not None, matrix), data
+    return Network(num_latents, hidden, last, CODES[activation], noise_std is not None, matrix), data

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.direct_gradient import direct_gradient
+from fastvi.engine.decoder.layers import PackedLayers
 from fastvi.engine.linalg.products import Packed, packed_rows
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
@@ -31,8 +32,6 @@ from fastvi.engine.run.slices import chunks, num_chunks
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.sums import Sums
 from fastvi.kernels.cpu.dense.products import (
-    activate,
-    multiply_slopes,
     responsibilities,
     sigmoid_rows,
     softplus_rows,
@@ -97,11 +96,11 @@ class _Network:
     """A form's layers packed for products in both directions."""
 
     def __init__(self, form: BlockForm, data: _Data) -> None:
-        self.forward = form.network.hidden
-        self.last = form.network.last
-        self.back = [Packed(weight) for weight, _ in form.layers[1:-1]]
-        weights = form.layers[-1][0]
-        self.top = Packed(weights if form.noise_std is None else form.network.last_matrix)
+        net = form.network
+        self.layers = PackedLayers(form.layers, net.activation, (*net.hidden, net.last))
+        self.top = (
+            self.layers.transposed(len(net.hidden)) if form.noise_std is None else Packed(net.last_matrix)
+        )
         self.from_data, self.to_data = Packed(data.linear), Packed(data.linear.T)
 
 
@@ -133,12 +132,7 @@ def _sum_states(
     states = np.empty((count, form.num_latents))
     for i, latent in enumerate(form.latents):
         states[:, latent] = (numbers >> i) & 1
-    hidden = [states]
-    for layer in net.forward:
-        values = layer.product(hidden[-1])
-        activate(values.reshape(-1), form.network.activation)
-        hidden.append(values)
-    eta = net.last.product(hidden[-1])
+    *hidden, eta = net.layers.inputs(states)
     minus, mass = np.empty(count), np.empty(count)
     bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
@@ -172,12 +166,10 @@ def _sum_states(
         out["weight"][...] = Packed(hidden[-1]).product(eta.T)
         out["bias"][...] = eta.sum(axis=0)
         pull -= net.top.product(eta)
-    for i in reversed(range(len(net.forward))):
-        multiply_slopes(hidden[i + 1], form.network.activation, pull)
-        out[f"weight_{i}"][...] = Packed(hidden[i]).product(pull.T)
-        out[f"bias_{i}"][...] = pull.sum(axis=0)
-        if i:
-            pull = net.back[i - 1].product(pull)
+    if len(hidden) > 1:
+        pull = net.layers.times_slopes(hidden[-1], pull)
+        for i, pair in enumerate(net.layers.of_parameters(hidden[:-1], pull)):
+            out[f"weight_{i}"][...], out[f"bias_{i}"][...] = pair
     return flat
 
 

@@ -6,16 +6,14 @@ are networks of one layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.engine.decoder.large_logits import ACTIVATIONS, LargeLogits, are_large
-from fastvi.engine.linalg.products import Packed
+from fastvi.engine.decoder.large_logits import LargeLogits, are_large
+from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
 from fastvi.kernels.cpu.annealing.annealing_rows import bernoulli_rows, normal_rows
-from fastvi.kernels.cpu.dense.products import activate, multiply_slopes
 
 Array = NDArray[Any]
 
@@ -38,12 +36,10 @@ class RowNetwork:
     """
 
     def __init__(
-        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, x: Array, *,
+        self, layers: Pairs, activation: str, noise_std: float | None, x: Array, *,
         bits: bool = False,
     ) -> None:  # fmt: skip
-        self._forward = [Packed(weight.T, bias) for weight, bias in layers]
-        self._back = [Packed(weight) for weight, _ in layers]
-        self._activation, self._noise_std = ACTIVATIONS[activation], noise_std
+        self._layers, self._noise_std = PackedLayers(layers, CODES[activation]), noise_std
         self._large: LargeLogits | None = None
         if bits and noise_std is None and are_large(layers, activation, np.zeros(0)):
             self._large = LargeLogits(layers, activation)
@@ -56,15 +52,7 @@ class RowNetwork:
     def evaluate(self, owners: Array, z: Array) -> Evaluated:
         """Rows of data n = owners[r] and latents z (rows, d) float64."""
         value = np.empty(len(z))
-        if self._large is not None:
-            *inputs, eta = self._large.inputs(z)
-        else:
-            inputs = [z]
-            for layer in self._forward[:-1]:
-                values = layer.product(inputs[-1])
-                activate(values.reshape(-1), self._activation)
-                inputs.append(values)
-            eta = self._forward[-1].product(inputs[-1])
+        *inputs, eta = (self._layers if self._large is None else self._large).inputs(z)
         if self._noise_std is None:
             bernoulli_rows(self._x, owners, eta, value)
         else:
@@ -73,22 +61,11 @@ class RowNetwork:
 
     def of_latents(self, rows: Evaluated) -> Array:
         """Gradient of each row's value in its z, (rows, d)."""
-        pull = rows.pull
-        for i in reversed(range(len(self._back))):
-            pull = self._back[i].product(pull)
-            if i:
-                multiply_slopes(rows.inputs[i], self._activation, pull)
-        return pull
+        return self._layers.of_rows(rows.inputs, rows.pull)
 
     def of_parameters(self, rows: Evaluated, share: Array) -> list[tuple[Array, Array]]:
         """Gradient of sum_r share_r value_r in each layer's weight and bias."""
-        pull, found = share[:, None] * rows.pull, []
-        for i in reversed(range(len(self._back))):
-            found.append((Packed(rows.inputs[i]).product(pull.T), pull.sum(axis=0)))
-            if i:
-                pull = self._back[i].product(pull)
-                multiply_slopes(rows.inputs[i], self._activation, pull)
-        return found[::-1]
+        return self._layers.of_parameters(rows.inputs, share[:, None] * rows.pull)
 
     def of_noise_std(self, rows: Evaluated, share: Array) -> float:
         """The same in ``noise_std``: (|x - eta|^2 / s^2 - D) / s, and the pull is (x - eta) / s^2."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastvi.core.functions import normal_log_prob, sigmoid
 from fastvi.engine.decoder.large_logits import are_large
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer
 from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sums_of
@@ -176,7 +177,7 @@ class SampledJoint:
     """
 
     def __init__(
-        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, prior: Prior,
+        self, layers: Pairs, activation: str, noise_std: float | None, prior: Prior,
         names: Sequence[tuple[str, str]], x: Array, z: Array,
     ) -> None:  # fmt: skip
         self._z, self._shape, self._prior = z.reshape(-1, z.shape[2]), z.shape, prior

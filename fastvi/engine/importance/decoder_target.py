@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, RealTarget, Sampled
@@ -21,14 +22,13 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
 )
 
 Array = NDArray[Any]
-Layers = Sequence[tuple[Array, Array]]
 
 
 class DecoderLikelihood:
     """log p(x | z) = c(x) + <t(x), h(z)> - A(z), or c(x) - |y(x) - u(z)|^2 for real pixels."""
 
     def __init__(
-        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, *, bits: bool = False
+        self, layers: Pairs, activation: str, noise_std: float | None, pixels: Array, *, bits: bool = False
     ) -> None:
         self.net, self._data = network(layers, activation, noise_std, pixels, bits=bits)
 
@@ -68,7 +68,7 @@ class BinaryDecoderTarget(BinaryTarget):
     """
 
     def __init__(
-        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
+        self, layers: Pairs, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
         prior_logits: Array | None, log_prior: Callable[[Array], Array] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(num_latents, prior_logits)
@@ -99,7 +99,7 @@ class RealDecoderTarget(RealTarget):
     """A decoder with a normal prior."""
 
     def __init__(
-        self, layers: Layers, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
+        self, layers: Pairs, activation: str, noise_std: float | None, pixels: Array, num_latents: int,
         prior: tuple[Array, Array] | None,
     ) -> None:  # fmt: skip
         self.num_latents, self._prior = num_latents, prior

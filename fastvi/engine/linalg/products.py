@@ -7,7 +7,6 @@ second on two threads and 8.0 on one, 88 % and 94 % of OpenBLAS's dgemm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,18 +63,6 @@ class Packed:
             rows = slice(first, first + step)
             product(packed_rows(a[rows]), self.columns, self.bias, self.depth, out[rows])
         return out
-
-
-def layer_inputs(
-    layers: Sequence[tuple[Array, Array]], activate: Callable[[Array], Array], x: Array
-) -> list[Array]:
-    """What enters each layer (weight (out, in), bias (out,)) of a network, and its outputs (N, out) last."""
-    inputs = [np.ascontiguousarray(x, dtype=np.float64)]
-    for i, (weight, bias) in enumerate(layers):
-        if i:
-            inputs[-1] = activate(inputs[-1])
-        inputs.append(matmul(inputs[-1], np.ascontiguousarray(weight.T), bias))
-    return inputs
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:

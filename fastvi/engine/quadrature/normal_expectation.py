@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.core.accuracy import uncertain
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
@@ -73,7 +74,7 @@ class NormalExpectation:
     """
 
     def __init__(
-        self, layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array,
+        self, layers: Pairs, activation: str, noise_std: float | None, pixels: Array,
         x: Array,
     ) -> None:  # fmt: skip
         self._d = layers[0][0].shape[1]
@@ -146,7 +147,7 @@ class NormalExpectation:
 
 
 def expected_log_likelihood(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, pixels: Array, x: Array,
+    layers: Pairs, activation: str, noise_std: float | None, pixels: Array, x: Array,
     mean: Array, scale: Array,
 ) -> Array:  # fmt: skip
     """(N,) for z = mean_n + scale_n v, ``mean`` (N, d), ``scale`` (N, d, d), and the seen ``pixels``."""

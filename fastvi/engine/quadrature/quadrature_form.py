@@ -34,6 +34,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastvi.core.accuracy import uncertain
+from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
 from fastvi.engine.quadrature.kinks import Kinks
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
@@ -264,7 +265,7 @@ def _nothing(num_data: int, d: int) -> Integral:
 
 
 def quadrature(
-    layers: Sequence[tuple[Array, Array]], activation: str, noise_std: float | None, mean: Array, std: Array,
+    layers: Pairs, activation: str, noise_std: float | None, mean: Array, std: Array,
     x: Array, pixels: Array,
 ) -> Integral:  # fmt: skip
     """Integrals (N, ...) given the pixels that were seen."""

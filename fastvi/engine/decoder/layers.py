@@ -1,0 +1,123 @@
+"""Layers of a feed-forward network over rows: forward, and gradients back through them.
+
+Of two kinds, whose last bits differ: ``Layers`` has NumPy's activations and takes all rows on all threads,
+``PackedLayers`` has those of the kernels and takes a block of rows in the calling thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvi.core.functions import ACTIVATIONS, SLOPES
+from fastvi.engine.linalg.products import Packed, matmul
+from fastvi.kernels.cpu.dense import products
+
+Array = NDArray[Any]
+Pairs = Sequence[tuple[Array, Array]]  # weight (out, in) and bias (out,) of each layer
+
+CODES = {
+    "relu": products.RELU,
+    "tanh": products.TANH,
+    "sigmoid": products.SIGMOID,
+    "softplus": products.SOFTPLUS,
+    "identity": products.IDENTITY,
+}  # fmt: skip
+
+
+def of_pixels(pairs: Pairs, pixels: Array) -> Pairs:
+    """Layers whose outputs are those of some ``pixels``."""
+    weight, bias = pairs[-1]
+    return *pairs[:-1], (weight[pixels], bias[pixels])
+
+
+def of_latents(pairs: Pairs, order: Array) -> Pairs:
+    """Layers whose inputs are in another ``order``."""
+    weight, bias = pairs[0]
+    return (np.ascontiguousarray(weight[:, order]), bias), *pairs[1:]
+
+
+class Layers:
+    """Weights and biases, and the activation after every layer but the last."""
+
+    def __init__(self, pairs: Pairs, activation: str) -> None:
+        self.pairs, self._activation = pairs, activation
+
+    def product(self, i: int, rows: Array) -> Array:
+        """Outputs of layer i before its activation."""
+        weight, bias = self.pairs[i]
+        return matmul(rows, np.ascontiguousarray(weight.T), bias)
+
+    def activated(self, values: Array) -> Array:
+        """Activations of ``values``, which may be overwritten."""
+        return ACTIVATIONS[self._activation](values)
+
+    def inputs(self, rows: Array) -> list[Array]:
+        """Return what enters each layer, and the outputs last."""
+        found = [np.ascontiguousarray(rows, dtype=np.float64)]
+        for i in range(len(self.pairs)):
+            if i:
+                found[-1] = self.activated(found[-1])
+            found.append(self.product(i, found[-1]))
+        return found
+
+    def back(self, i: int, inputs: list[Array], pull: Array) -> Array:
+        """Derivatives in the outputs before layer i, or in the rows, from ``pull``: those in its outputs."""
+        pull = matmul(pull, self.pairs[i][0])
+        return pull * SLOPES[self._activation](inputs[i]) if i else pull
+
+    def weight_gradient(self, rows: Array, pull: Array) -> Array:
+        """sum_r pull_r row_r^T."""
+        return matmul(np.ascontiguousarray(pull.T), rows)
+
+    def of_rows(self, inputs: list[Array], pull: Array) -> Array:
+        """Gradient of each row's f in the row, from ``pull``, the derivatives of f in its outputs."""
+        for i in reversed(range(len(inputs))):
+            pull = self.back(i, inputs, pull)
+        return pull
+
+    def of_parameters(self, inputs: list[Array], pull: Array) -> list[tuple[Array, Array]]:
+        """Gradient of the sum of f over rows in each weight and bias of the layers that have ``inputs``."""
+        found = []
+        for i in reversed(range(len(inputs))):
+            found.append((self.weight_gradient(inputs[i], pull), pull.sum(axis=0)))
+            if i:
+                pull = self.back(i, inputs, pull)
+        return found[::-1]
+
+
+class PackedLayers(Layers):
+    """Layers packed for our products; ``forward`` may take the place of those made of ``pairs``."""
+
+    def __init__(self, pairs: Pairs, code: int, forward: Sequence[Packed] | None = None) -> None:
+        self.pairs, self.code = pairs, code
+        self.forward = forward or [Packed(weight.T, bias) for weight, bias in pairs]
+        self._transposed: dict[int, Packed] = {}
+
+    def transposed(self, i: int) -> Packed:
+        """Weight of layer i, packed when it is first needed."""
+        if i not in self._transposed:
+            self._transposed[i] = Packed(self.pairs[i][0])
+        return self._transposed[i]
+
+    def product(self, i: int, rows: Array) -> Array:
+        return self.forward[i].product(rows)
+
+    def activated(self, values: Array) -> Array:
+        products.activate(values.reshape(-1), self.code)
+        return values
+
+    def times_slopes(self, hidden: Array, pull: Array) -> Array:
+        """``pull`` in place through the activation whose values are ``hidden``."""
+        products.multiply_slopes(hidden, self.code, pull)
+        return pull
+
+    def back(self, i: int, inputs: list[Array], pull: Array) -> Array:
+        pull = self.transposed(i).product(pull)
+        return self.times_slopes(inputs[i], pull) if i else pull
+
+    def weight_gradient(self, rows: Array, pull: Array) -> Array:
+        return Packed(rows).product(pull.T)
