@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def clean_layers(
     return tuple(clean)
 
 
-def layer_arrays(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> dict[str, np.ndarray]:
+def layer_arrays(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
     """Weights and biases by the names that they have in a file."""
     return {
         f"layer_{i}_{name}": array

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.progress import Report
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.annealing.annealing_words import REVERSED
 from fastvi.kernels.cpu.random.draws import split_seed
-
-Array = NDArray[Any]
 
 _LARGEST_GROUP = 64  # chains that pass over a tile of weights together
 _GROUPS_PER_THREAD = 8  # chains in memory at once: 15 MB a thread at 784 x 500

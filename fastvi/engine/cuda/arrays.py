@@ -9,14 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastvi.core import validation
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda.device import Device, device, device_at
 from fastvi.engine.states.data_terms import BinaryData, Data, Terms
 from fastvi.engine.states.remote_data import RemoteData
-
-Array = NDArray[Any]
 
 _DLPACK_CUDA = 2  # kDLCUDA
 

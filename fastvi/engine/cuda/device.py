@@ -18,12 +18,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fastvi.core.arrays import Array
 
 if TYPE_CHECKING:
     from fastvi.kernels.cuda.target import Kernel
-
-Array = NDArray[Any]
 
 _MOST_MEMORY = 1 << 50  # the simulator's has no end
 _LOG = logging.getLogger("fastvi")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.engine.cuda.device import device
 from fastvi.engine.cuda.place import Unsupported, refuse_large
@@ -17,8 +17,6 @@ from fastvi.engine.run.slices import chunks, slices
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.softplus_form import SoftplusForm
 from fastvi.kernels.cuda.tile_means import add_tile_means
-
-Array = NDArray[Any]
 
 
 def expected_joint(form: Form, x: Any, logits: Array, memory_limit: int | None) -> Array:

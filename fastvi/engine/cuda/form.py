@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.resident import resident
@@ -25,8 +25,6 @@ from fastvi.engine.states.form import Form, SummedForm
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS
-
-Array = NDArray[Any]
 
 TileSums = Callable[[Any, Any, Any], None]  # of tables, tiles, sums
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastvi.engine.cuda.arrays import adopted
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.sampling import MOST_DATA, Sums, row_sums
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.kernels.cuda.log_weights import COLLECT, THREADS
-
-Array = NDArray[Any]
 
 _CAPACITY = 1 << 13  # entries of a row that are looked at; where more are above its threshold, it comes whole
 

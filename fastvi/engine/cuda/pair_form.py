@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
@@ -24,8 +24,6 @@ from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_logs import THREADS as OUTER_THREADS
 from fastvi.kernels.cuda.tile_logs import outer_terms
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
-
-Array = NDArray[Any]
 
 _MOST_SIDE_BITS = 9  # 2^9 x 2^9 states: 2 MiB, and 144 numbers of a row stand for 2^18 multiply-adds
 _FEWEST_ROWS_BITS = 8

@@ -11,8 +11,8 @@ import logging
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.cuda.device import Device, device
 from fastvi.engine.cuda.place import Unsupported
@@ -39,8 +39,6 @@ from fastvi.kernels.cuda.importance_sampling import (
     add_pairs,
 )
 from fastvi.kernels.cuda.log_weights import SEGMENT, WEIGHT_SUMS, add_segments
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 

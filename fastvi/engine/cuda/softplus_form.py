@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
@@ -21,8 +21,6 @@ from fastvi.kernels.cuda import softplus_product as product
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_direct import KERNELS as ADD_DIRECT
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
-
-Array = NDArray[Any]
 
 _LAUNCH_TILES = 512  # 32 MiB of weights: in the second-level cache of a data-centre GPU
 _WAVE_LAUNCHES = 8  # 2^25 states: 5 ms on a GPU of 10^10 states of 784 pixels a second

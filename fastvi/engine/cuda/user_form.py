@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.cuda.device import Device
 from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
 from fastvi.engine.states.data_terms import Terms
@@ -16,8 +16,6 @@ from fastvi.engine.states.user_form import UserForm
 from fastvi.kernels.cuda.log_sums import merge_tile_sums
 from fastvi.kernels.cuda.target import Kernel, numba_type
 from fastvi.kernels.cuda.user_loops import STATES, user_sums
-
-Array = NDArray[Any]
 
 _WAVE_STATES = 1 << 24
 _MOST_DATA = 1 << 12

@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network_block import Block, block_part
@@ -37,8 +37,6 @@ from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import add_block_sums, bit_sums, block_logs
-
-Array = NDArray[Any]
 
 _GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_form import direct_form
 from fastvi.engine.decoder.layers import Pairs, of_latents, of_pixels
 from fastvi.engine.decoder.network import network
 from fastvi.engine.states.numbered_form import block_tiling
-
-Array = NDArray[Any]
 
 
 def decoder_form(
@@ -29,14 +27,7 @@ def decoder_form(
     tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
     layers = of_latents(layers, order)
     net, data = network(layers, activation, noise_std, pixels)
+    seen = of_pixels(layers, pixels)
     return BlockForm(
-        tiling,
-        order,
-        np.zeros(num_latents),
-        data,
-        net,
-        prior_logits[order],
-        of_pixels(layers, pixels),
-        activate,
-        noise_std,
+        tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std
     )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob, log_sigmoid
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_network import DirectNetwork
@@ -23,8 +23,6 @@ from fastvi.engine.decoder.layers import Pairs, of_latents, of_pixels
 from fastvi.engine.states.data_terms import PixelData
 from fastvi.engine.states.numbered_form import block_tiling
 from fastvi.engine.states.softplus_form import prior_table
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 

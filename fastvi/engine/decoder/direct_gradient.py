@@ -11,8 +11,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import sigmoid
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.large_logits import log_sigmoids
@@ -23,8 +23,6 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.products import responsibilities
-
-Array = NDArray[np.float64]
 
 _TASK_STATES = 256
 _CHUNK_DATA = 1024  # whose responsibilities a task keeps: 2 MiB

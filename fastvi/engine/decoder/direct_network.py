@@ -5,17 +5,14 @@ probabilities of its pixels, and t(x) says which of them a datum has. No sum has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.large_logits import LargeLogits, log_sigmoids
 from fastvi.engine.decoder.network_block import Block, empty_block
 from fastvi.engine.linalg.products import row_block
 from fastvi.kernels.cpu.dense.products import ROWS, compress, pack_rows
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,17 +9,13 @@ a bound on their error.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_sigmoid, reach_after
 from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.dense.exact_logits import exact_logits
-
-Array = NDArray[Any]
 
 _UNIT = 2.0**-53
 _DIGITS = 1e-6  # to which a logit must be known where its own size is at most 1, else relative to its size

@@ -7,16 +7,14 @@ Of two kinds, whose last bits differ: ``Layers`` has NumPy's activations and tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import ACTIVATIONS, SLOPES
 from fastvi.engine.linalg.products import Packed, matmul
 from fastvi.kernels.cpu.dense import products
 
-Array = NDArray[Any]
 Pairs = Sequence[tuple[Array, Array]]  # weight (out, in) and bias (out,) of each layer
 
 CODES = {

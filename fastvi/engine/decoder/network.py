@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.direct_network import DirectNetwork
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 from fastvi.engine.decoder.layers import CODES, Pairs, of_pixels
@@ -24,8 +24,6 @@ from fastvi.engine.linalg.products import Packed, row_block
 from fastvi.engine.linalg.reflections import reflections
 from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
 from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, softplus_sums
-
-Array = NDArray[Any]
 
 _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.kernels.cpu.dense.products import ROWS
-
-Array = NDArray[Any]
 
 
 class Block(NamedTuple):

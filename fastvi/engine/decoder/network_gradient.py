@@ -19,8 +19,8 @@ from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.direct_gradient import direct_gradient
@@ -38,8 +38,6 @@ from fastvi.kernels.cpu.dense.products import (
     subtract_distances,
 )
 from fastvi.kernels.cpu.states.block_sums import bit_sums
-
-Array = NDArray[Any]
 
 TASK_STATES = 512
 TASKS_AT_ONCE = 8  # so that few of their sums wait to be added
@@ -98,9 +96,8 @@ class _Network:
     def __init__(self, form: BlockForm, data: _Data) -> None:
         net = form.network
         self.layers = PackedLayers(form.layers, net.activation, (*net.hidden, net.last))
-        self.top = (
-            self.layers.transposed(len(net.hidden)) if form.noise_std is None else Packed(net.last_matrix)
-        )
+        last = len(net.hidden)
+        self.top = self.layers.transposed(last) if form.noise_std is None else Packed(net.last_matrix)
         self.from_data, self.to_data = Packed(data.linear), Packed(data.linear.T)
 
 

@@ -6,16 +6,14 @@ are networks of one layer.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
 from fastvi.kernels.cpu.annealing.annealing_rows import bernoulli_rows, normal_rows
-
-Array = NDArray[Any]
 
 _BLOCK_NUMBERS = 1 << 16  # of a block's widest layer: 512 KiB, the second-level cache
 

@@ -8,11 +8,9 @@ Tables of exponentials save exp, a fifth of the logits' time, but need a guard a
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import bit_groups
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.threads import parallel_map
@@ -24,8 +22,6 @@ from fastvi.kernels.cpu.dense.binary_layer import (
     weight_rows,
 )
 from fastvi.kernels.cpu.dense.picked_rows import OCTET, WIDTH
-
-Array = NDArray[Any]
 
 _OFF = -1e300  # logit of what pads the last tile: its pixel is surely 0, and is seen to be
 

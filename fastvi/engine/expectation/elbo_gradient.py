@@ -13,8 +13,8 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.expectation.expectations import Bits, ordered_bits
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.slices import chunks
@@ -27,8 +27,6 @@ from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
 from fastvi.kernels.cpu.states.tile_sums import pack_tables
-
-Array = NDArray[Any]
 
 
 class Expected(NamedTuple):

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities, sigmoid
 from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
@@ -27,8 +27,6 @@ from fastvi.kernels.cpu.states.state_sums import (
     state_sums,
 )
 from fastvi.kernels.cpu.states.tile_sums import pack_tables
-
-Array = NDArray[Any]
 
 
 class Bits(NamedTuple):

@@ -6,19 +6,16 @@ Tiles: a matrix product. Pairwise: a formula. Decoders and log joints that the c
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_entropy
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.expectations import expected_log_likelihood, log_ratio
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.tile_form import TileForm
-
-Array = NDArray[Any]
 
 
 @singledispatch

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.decoder.large_logits import largest_reach
 from fastvi.engine.run.slices import data_slices
@@ -14,8 +12,6 @@ from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.random.draws import draw_states, split_seed, thresholds, unpack
 from fastvi.kernels.cpu.random.normal_draws import standard_normals
-
-Array = NDArray[Any]
 
 
 def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:

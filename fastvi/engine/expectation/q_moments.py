@@ -7,18 +7,16 @@ sums over states of gradients of log p(x) serve here too, with the tiles, and no
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.posterior.state_moments import StateMoments, state_moments
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.softplus_form import SoftplusForm
 from fastvi.kernels.cpu.simd.host import COLUMNS
-
-Array = NDArray[Any]
 
 
 class _Logits(NamedTuple):

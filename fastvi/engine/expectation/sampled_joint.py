@@ -6,11 +6,11 @@ A model is a prior and a network (``row_network``). Memory: rows N K times the w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import normal_log_prob, sigmoid
 from fastvi.engine.decoder.large_logits import are_large
 from fastvi.engine.decoder.layers import Pairs
@@ -18,8 +18,6 @@ from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer
 from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sums_of
 from fastvi.engine.run.threads import parallel_map
-
-Array = NDArray[Any]
 
 _GRADIENT_ROWS = 1024  # whose gradients in the parameters are one task
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.jobs import CHUNK, Sampler, bound
 from fastvi.engine.run.threads import num_threads, parallel_map
-
-Array = NDArray[Any]
 
 
 def sampled_means(sampler: Sampler, num_samples: int) -> tuple[Array, Array]:

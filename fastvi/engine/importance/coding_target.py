@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.pair_target import PairTarget
 from fastvi.engine.importance.targets import Sampled
 from fastvi.engine.states.coding_words import CodingWords
 from fastvi.engine.states.data_terms import Terms
 from fastvi.kernels.cpu.annealing.coding_words import add_log_joints
-
-Array = NDArray[Any]
 
 
 class CodingTarget(PairTarget):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
 from fastvi.engine.importance.proposals import unpacked
@@ -20,8 +19,6 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
     pack_words,
     subtract_panel_distances,
 )
-
-Array = NDArray[Any]
 
 
 class DecoderLikelihood:

@@ -15,8 +15,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import WEIGHT, Filler, Target
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.run.slices import slices
@@ -25,8 +25,6 @@ from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 if TYPE_CHECKING:
     from fastvi.engine.cuda.sampling import CudaFiller
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.pair_form import PairParts
 from fastvi.kernels.cpu.importance.importance_sampling import add_pairs
-
-Array = NDArray[Any]
 
 
 class PairTarget(BinaryTarget):

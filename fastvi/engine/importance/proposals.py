@@ -7,11 +7,11 @@ one that the component alone would make; which component a sample takes is a dra
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.importance.importance_sampling import (
@@ -24,8 +24,6 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
 from fastvi.kernels.cpu.random.component_draws import pick_components
 from fastvi.kernels.cpu.random.draws import draw_states, draw_states_each, split_seed, thresholds
 from fastvi.kernels.cpu.random.normal_draws import fill_signed_tails
-
-Array = NDArray[Any]
 
 
 def _row(parameters: Array, n: int) -> Array:

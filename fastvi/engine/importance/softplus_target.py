@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
 from fastvi.engine.run.threads import parallel_map
@@ -30,8 +30,6 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
     pick_rows,
     subset_rows,
 )
-
-Array = NDArray[Any]
 
 _TABLE_LATENTS = 20  # 8 MiB
 _STATES = 4096  # of a task, as many as the samples of a chunk

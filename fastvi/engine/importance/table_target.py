@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.targets import Target
 from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
-
-Array = NDArray[Any]
 
 
 class JointTableTarget(Target):

@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
 from fastvi.engine.importance.proposals import (
     Ancestral,
@@ -24,7 +24,6 @@ from fastvi.engine.importance.proposals import (
 from fastvi.engine.states.data_terms import Terms
 from fastvi.kernels.cpu.importance.importance_sampling import Groups, pick_rows
 
-Array = NDArray[Any]
 BinaryProposal = BernoulliMixture | Ancestral
 
 WEIGHT, JOINT = "log p(x, z) - log q(z)", "log p(x, z)"

@@ -7,13 +7,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.importance.proposals import unpacked
 from fastvi.engine.importance.targets import BinaryTarget, Sampled
 from fastvi.engine.states.data_terms import Terms
-
-Array = NDArray[Any]
 
 
 class UserTarget(BinaryTarget):

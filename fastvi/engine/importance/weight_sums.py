@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import data_slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.weights.log_weight_streams import add_sums, collect_largest, pareto_k_streams
 from fastvi.kernels.cpu.weights.pareto import EQUAL
-
-Array = NDArray[Any]
 
 _FIT_OPERATIONS = 500  # about, for each entry of a tail: a logarithm for each point of the fit's grid
 

@@ -7,16 +7,12 @@ second on two threads and 8.0 on one, 88 % and 94 % of OpenBLAS's dgemm.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.products import ROWS, pack_columns, pack_rows, product
 from fastvi.kernels.cpu.simd.host import COLUMNS
-
-Array = NDArray[Any]
 
 _LEFT_NUMBERS = 1 << 15  # of a block of rows: 256 KiB, half of the second-level cache
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows
-
-Array = NDArray[Any]
 
 
 def reflections(a: Array, factor: float) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from fastvi.core.arrays import Array
 
 _SWEEPS = 40  # of Jacobi's method, at most: 6 to 10 are taken at n = 2 ... 200
 _EPS = float(np.finfo(np.float64).eps)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.mean_field.coordinate_ascent import fit_mean_field
 from fastvi.kernels.cpu.states.state_sums import unpack_tiles
-
-Array = NDArray[Any]
 
 
 class MeanFieldFit(NamedTuple):

@@ -14,11 +14,11 @@ Cov[f] with signs.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
 from fastvi.engine.posterior.posteriors import Details, second_moments
@@ -29,8 +29,6 @@ from fastvi.engine.run.slices import chunks, slices
 from fastvi.engine.states.data_terms import Terms, WordData, log_density_scale
 from fastvi.engine.states.pair_form import SparseCodingForm
 from fastvi.kernels.cpu.states.posterior_sums import posterior_sums
-
-Array = NDArray[Any]
 
 _LARGEST_RATIO = 16.0  # |W|^2 / (D s^2) up to which second moments come from products
 _DETAILS = 1 << 20  # numbers of second moments of single data that are kept at a time: 8 MiB

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.posterior.posteriors import details_of
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
@@ -24,8 +24,6 @@ from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form, SummedForm
 from fastvi.engine.states.sums import Moments, Sums
-
-Array = NDArray[Any]
 
 _LOG = logging.getLogger("fastvi")
 _UNDERFLOW = "products underflow"

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import CHUNK_DATA, chunks, num_chunks, slices
@@ -16,8 +16,6 @@ from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
 from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
 from fastvi.kernels.cpu.states.posterior_sums import merge_largest, posterior_sums, sample_states
-
-Array = NDArray[Any]
 
 
 class Details(NamedTuple):

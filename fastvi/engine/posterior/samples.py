@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.posterior.posteriors import sample
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.form import Form
-
-Array = NDArray[Any]
 
 
 def sample_form(form: Form, num: int, seed: int) -> Array:

@@ -10,8 +10,8 @@ from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks
@@ -28,8 +28,6 @@ from fastvi.kernels.cpu.states.tile_posteriors import (
     add_tile_moments,
     tile_posteriors,
 )
-
-Array = NDArray[Any]
 
 NUM_TASKS = 8  # of a wave; of 64 tiles each keeps the posteriors of 8 at a time, 1 MiB
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastvi.core.arrays import Array
 
 _DIRECTIONS = 64  # that are tried for the lines
 _MOST_NUMBERS = 1 << 18  # of a layer's inputs at the ends of pieces

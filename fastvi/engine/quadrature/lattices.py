@@ -14,12 +14,9 @@ others. Halving the step does, at the cost of 2^d times the nodes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastvi.core.arrays import Array
 
 SEEN = 0.5  # of the error, at least
 # of Z^d, and of Z^d with its centres; the best of those with a common denominator below 100

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastvi.core.accuracy import uncertain
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
 from fastvi.engine.run.interruptible import finished
-
-Array = NDArray[Any]
 
 MOST_LATENTS = 3
 _REACH = 8.5  # standard deviations: what lies beyond has 2e-15 of the mass of three latents

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.block_form import packed_data
 from fastvi.engine.decoder.direct_network import DirectNetwork
 from fastvi.engine.decoder.network import Network
@@ -17,8 +17,6 @@ from fastvi.kernels.cpu.dense.products import ROWS
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import block_logs
 from fastvi.kernels.cpu.states.normal_nodes import add_half_squares, turned_rows
-
-Array = NDArray[Any]
 
 BLOCK_NODES = 1 << 13  # that pass through the network together
 _GROUP_NODES = 128

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
@@ -16,7 +16,6 @@ from fastvi.engine.quadrature.posterior_region import CELL, Region
 from fastvi.engine.quadrature.weighted_sums import ONES, WeightedSums
 from fastvi.kernels.cpu.states.normal_nodes import lattice_nodes
 
-Array = NDArray[Any]
 Piece = tuple[Axes, WeightedSums, float]  # sums with the log of the integral that they are
 
 TOLERANCE = 1e-8

@@ -10,15 +10,14 @@ shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.linalg.symmetric import eigen
 from fastvi.engine.quadrature.normal_joint import Axes
 
-Array = NDArray[Any]
 Logs = Callable[[Array, Axes], Array]  # log densities (S,) in u at nodes v (S, d)
 Across = Callable[[Array], Array]  # a rotation of the axes, given the scaled axes T
 

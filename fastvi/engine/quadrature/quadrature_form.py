@@ -26,14 +26,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastvi.core.accuracy import uncertain
+from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
 from fastvi.engine.quadrature.kinks import Kinks
@@ -43,8 +43,6 @@ from fastvi.engine.quadrature.posterior_region import MATTER, Region, distinct, 
 from fastvi.engine.run.interruptible import finished
 from fastvi.engine.run.slices import CHUNK_DATA, chunks
 from fastvi.engine.states.data_terms import Terms
-
-Array = NDArray[Any]
 
 MOST_LATENTS = 3
 _MOST_NODES = 1 << 19  # that one halving of the step may add for a datum

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.kernels.cpu.states.normal_nodes import add_moments
 
-Array = NDArray[Any]
 ONES = np.empty(0)  # weights that are 1
 
 

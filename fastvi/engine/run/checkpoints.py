@@ -20,13 +20,11 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastvi.core import validation
 from fastvi.core.archives import Archive, TooLarge, check_size
+from fastvi.core.arrays import Array
 from fastvi.core.files import check_writable, open_regular, path_text, write_whole
-
-Array = NDArray[Any]
 
 FORMAT_VERSION = 1
 SAVE_SECONDS = 5.0  # between two saves, at least

@@ -14,15 +14,11 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from itertools import islice
 from typing import Any, Protocol, Self, TypeVar
 
-from numpy.typing import NDArray
-
 import fastvi
 from fastvi.core.validation import shown, with_article
 from fastvi.engine.run.checkpoints import Checkpoint
 from fastvi.engine.run.progress import Report, Reporter
 from fastvi.kernels.cpu.simd.host import CHOSEN
-
-Array = NDArray[Any]
 
 WINDOW = 64  # tasks submitted and not yet merged, where an executor does not tell its number of workers
 

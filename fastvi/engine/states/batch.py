@@ -7,12 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.sums import Moments, Sums
-
-Array = NDArray[Any]
 
 
 class Batch(ABC):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.states.data_terms import Terms, WordData
 from fastvi.engine.states.pair_form import PairParts, add_words
-
-Array = NDArray[Any]
 
 
 class CodingWords(NamedTuple):

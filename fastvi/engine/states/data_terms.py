@@ -8,16 +8,14 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import data_slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.remote_data import RemoteData, refuse_pixels
 from fastvi.kernels.cpu.dense.reflections import reflect_rows, scale_rows, subtract_bias
 from fastvi.kernels.cpu.states.data_terms import linear_terms, pair_terms, real_terms
 from fastvi.kernels.cpu.states.pair_words import residual_terms
-
-Array = NDArray[Any]
 
 # S up to which a GPU, which has no second words, sums sparse coding: off by 2^-33 nats
 LARGEST_ON_DEVICE = 2.0**20

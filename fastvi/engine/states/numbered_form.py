@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
-
-Array = NDArray[Any]
 
 _TILE_BITS = 10  # states of a tile, as single states are visited
 

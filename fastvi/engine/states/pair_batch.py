@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.sums import Moments, Sums
@@ -31,8 +31,6 @@ from fastvi.kernels.cpu.states.tile_masses import (
 )
 from fastvi.kernels.cpu.states.tile_posteriors import add_pair_moments, tile_posteriors
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, pack_tables, shared_tile_sums
-
-Array = NDArray[Any]
 
 TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
 _GROUPS = 16  # tiles of summed posteriors at a time

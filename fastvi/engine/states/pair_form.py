@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.run.slices import small_slices
 from fastvi.engine.run.threads import parallel_map
@@ -47,8 +47,6 @@ from fastvi.kernels.cpu.states.pair_words import (
 )
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
 from fastvi.kernels.cpu.states.tile_logs import add_linear, exponentiate, outer_terms
-
-Array = NDArray[Any]
 
 # of c(x), t(x) and the tile: what rounding takes from smaller ones is below 2^-13, so that exponentials of it
 # move no number past a threshold

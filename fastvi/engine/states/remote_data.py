@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastvi.core.arrays import Array
 
 
 class RemoteData(ABC):

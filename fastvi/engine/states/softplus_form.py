@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.tile_form import TileForm
@@ -36,8 +36,6 @@ from fastvi.kernels.cpu.states.softplus_product import (
     tile_weights,
 )
 from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
-
-Array = NDArray[Any]
 
 # dtype -> largest |log| of a panel entry, largest |log| of a running product. exp(-beta) >= exp(-limit) keeps
 # exp(alpha) that flushes to zero (below 1e-308, or 1e-38) under half a unit in the last place of the sum.

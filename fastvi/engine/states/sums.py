@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.kernels.cpu.states.log_sums import merge_log_sums, merge_moments
-
-Array = NDArray[Any]
 
 
 class Sums(NamedTuple):

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
@@ -29,8 +28,6 @@ from fastvi.kernels.cpu.states.tile_masses import (
     transpose_tile,
 )
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, exponential_factors, pack_tables, tile_sums
-
-Array = NDArray[Any]
 
 
 def panel_ranges(num_panels: int) -> list[tuple[int, int]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import data_slices, small_slices
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
@@ -18,8 +18,6 @@ from fastvi.engine.states.sums import Sums
 from fastvi.engine.states.tile_batch import TileBatch
 from fastvi.kernels.cpu.states.log_sums import log_space_sums
 from fastvi.kernels.cpu.states.posterior_sums import row_peaks
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import data_slices, slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
@@ -30,8 +30,6 @@ from fastvi.engine.states.numbered_form import (
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.states.user_loops import add_rows_of_logs, user_loops
-
-Array = NDArray[Any]
 
 _WAVE_BITS = 15  # states of a wave, at most
 PART_TILES = 4  # tiles of a task's states
