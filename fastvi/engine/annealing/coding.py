@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
-from fastvi.engine.annealing.chains import Array, Schedule, all_chains
+from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.units import Piece, UnitChains, independent
 from fastvi.engine.states.coding_words import CodingWords
 from fastvi.engine.states.data_terms import RealData, largest_size

@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob
-from fastvi.engine.annealing.chains import Array, Schedule, all_chains
+from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.targets import Target
 from fastvi.kernels.cpu.annealing.annealing_rows import choose_unit, draw_rows, fill_row_words
 from fastvi.kernels.cpu.annealing.annealing_words import DATA

@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import LOG_TWO_PI
-from fastvi.engine.annealing.chains import Array, Schedule, all_chains
+from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.targets import NetworkTarget
 from fastvi.kernels.cpu.annealing.annealing_rows import row_squares
 from fastvi.kernels.cpu.annealing.annealing_words import DATA, PILOT, trajectory_numbers

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from fastvi.engine.annealing.chains import Array, Schedule, all_chains
+from fastvi.core.arrays import Array
+from fastvi.engine.annealing.chains import Schedule, all_chains
 from fastvi.engine.annealing.units import pair_chains
 from fastvi.engine.run.progress import Report
 from fastvi.kernels.cpu.annealing.annealing_layers import (

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvi.core.arrays import Array
 from fastvi.core.functions import log_probabilities
-from fastvi.engine.annealing.chains import Array, Chains, Schedule, all_chains
+from fastvi.engine.annealing.chains import Chains, Schedule, all_chains
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.kernels.cpu.annealing.annealing_pairs import anneal_pairs
 from fastvi.kernels.cpu.annealing.annealing_softplus import anneal_softplus

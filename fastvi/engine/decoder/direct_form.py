@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.core.functions import bernoulli_log_prob, log_sigmoid
 from fastvi.engine.decoder.block_form import BlockForm, latent_order
 from fastvi.engine.decoder.direct_network import DirectNetwork
@@ -69,11 +70,7 @@ class DirectForm(BlockForm):
 
     def states(self) -> Array:
         """All states (2^d, d) uint8 at their numbers, latents in the model's order."""
-        numbers = np.arange(1 << self.num_latents)
-        out = np.empty((numbers.size, self.num_latents), np.uint8)
-        for i, latent in enumerate(self.order[self.latents]):
-            out[:, latent] = (numbers >> i) & 1
-        return out
+        return bits_of(np.arange(1 << self.num_latents), self.order[self.latents])
 
 
 def direct_form(

@@ -13,11 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.core.functions import sigmoid
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.large_logits import log_sigmoids
+from fastvi.engine.decoder.layers import Pieces
 from fastvi.engine.linalg.products import Packed
 from fastvi.engine.posterior.log_sum import log_sums
+from fastvi.engine.posterior.state_moments import Total
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
@@ -26,17 +29,6 @@ from fastvi.kernels.cpu.dense.products import responsibilities
 
 _TASK_STATES = 256
 _CHUNK_DATA = 1024  # whose responsibilities a task keeps: 2 MiB
-
-
-class _Sums(NamedTuple):
-    """Of each layer's weight and bias, of the prior's logits, one after the other; posteriors of states."""
-
-    values: Array
-    states: Array  # (2^d,) at the numbers of the form, or (0,)
-
-    def merge(self, part: _Sums) -> None:
-        self.values[...] += part.values
-        self.states[...] += part.states
 
 
 class _Data(NamedTuple):
@@ -49,25 +41,16 @@ class _Data(NamedTuple):
     negligible: float
 
 
-def _zero(form: DirectForm) -> _Sums:
-    size = sum(weight.size + bias.size for weight, bias in form.layers) + form.num_latents
-    return _Sums(np.zeros(size), np.zeros(0 if form.log_prior is None else 1 << form.num_latents))
+def _pieces(form: DirectForm) -> Pieces:
+    return Pieces({"prior": (form.num_latents,)}, form.layers)
 
 
-def _pieces(form: DirectForm, flat: Array) -> dict[str, Array]:
-    """Views by name, latents in the form's order."""
-    shapes: dict[str, tuple[int, ...]] = {"prior": (form.num_latents,)}
-    for i, (weight, bias) in enumerate(form.layers):
-        shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
-    views, at = {}, 0
-    for name, shape in shapes.items():
-        size = math.prod(shape)
-        views[name] = flat[at : at + size].reshape(shape)
-        at += size
-    return views
+def _zero(form: DirectForm) -> Total:
+    states = 0 if form.log_prior is None else 1 << form.num_latents
+    return Total(np.zeros(_pieces(form).size), np.zeros(states))
 
 
-def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
+def _wave(form: DirectForm, data: _Data, first: int) -> Total:
     begin = first * form.tiling.tile_states
     num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
     to_data, from_data = Packed(data.linear.T), Packed(data.pixels)
@@ -77,10 +60,8 @@ def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
     def task(start: int) -> Array:
         count = min(_TASK_STATES, num_states - start)
         numbers = np.arange(begin + start, begin + start + count)
-        states, minus, mass = np.empty((count, form.num_latents)), np.empty(count), np.empty(count)
-        for i, latent in enumerate(form.latents):
-            states[:, latent] = (numbers >> i) & 1
-        *inputs, eta = form.network.logits.inputs(states)
+        minus, mass = np.empty(count), np.empty(count)
+        *inputs, eta = form.network.logits.inputs(bits_of(numbers, form.latents, np.float64))
         form.minus_log_prior(begin + start, minus)
         shares = to_data.product(log_sigmoids(eta)) - minus[:, None]
         responsibilities(shares, data.evidence, data.weights, mass)
@@ -91,7 +72,7 @@ def _wave(form: DirectForm, data: _Data, first: int) -> _Sums:
         kept = np.flatnonzero(~(mass <= data.negligible))  # NaN is kept
         if not kept.size:
             return flat
-        out, inputs = _pieces(form, flat), [values[kept] for values in inputs]
+        out, inputs = _pieces(form).of(flat), [values[kept] for values in inputs]
         out["prior"][...] = (total[kept, None] * inputs[0]).sum(axis=0)
         pull = from_data.product(shares[kept]) - total[kept, None] * sigmoid(eta[kept])
         for i, pair in enumerate(layers.of_parameters(inputs, pull)):
@@ -131,6 +112,6 @@ def direct_gradient(form: DirectForm, x: Array, data_weights: Array, run: Run) -
                 form.wave_states if told else report_nothing,
             )
         )  # fmt: skip
-    found, in_order = _pieces(form, total.values), np.argsort(form.order)
+    found, in_order = _pieces(form).of(total.values), np.argsort(form.order)
     found["prior"], found["weight_0"] = found["prior"][in_order], found["weight_0"][:, in_order]
     return found if form.log_prior is None else {**found, "states": total.states}

@@ -6,6 +6,7 @@ Of two kinds, whose last bits differ: ``Layers`` has NumPy's activations and tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,25 @@ def of_latents(pairs: Pairs, order: Array) -> Pairs:
     """Layers whose inputs are in another ``order``."""
     weight, bias = pairs[0]
     return (np.ascontiguousarray(weight[:, order]), bias), *pairs[1:]
+
+
+class Pieces:
+    """Arrays by name that lie one after the other in a flat one: ``shapes``, then those of each layer."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], pairs: Pairs) -> None:
+        self._shapes = dict(shapes)
+        for i, (weight, bias) in enumerate(pairs):
+            self._shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
+        self.size = sum(math.prod(shape) for shape in self._shapes.values())
+
+    def of(self, flat: Array) -> dict[str, Array]:
+        """Views of the pieces."""
+        views, at = {}, 0
+        for name, shape in self._shapes.items():
+            size = math.prod(shape)
+            views[name] = flat[at : at + size].reshape(shape)
+            at += size
+        return views
 
 
 class Layers:

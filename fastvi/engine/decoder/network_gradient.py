@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.decoder.direct_gradient import direct_gradient
-from fastvi.engine.decoder.layers import PackedLayers
+from fastvi.engine.decoder.layers import PackedLayers, Pieces
 from fastvi.engine.linalg.products import Packed, packed_rows
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
@@ -53,30 +54,15 @@ class Flat(NamedTuple):
         self.values[...] += part.values
 
 
-class Pieces:
-    """Names and shapes in a flat array."""
-
-    def __init__(self, form: BlockForm, num_data: int) -> None:
-        num_pixels, depth = form.layers[-1][0].shape
-        shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
-        inside = form.network.depth
-        if form.noise_std is None:
-            shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
-        else:
-            shapes |= {"miss": (inside,), "by_unit": (inside, depth), "square": ()}
-        for i, (weight, bias) in enumerate(form.layers[:-1]):
-            shapes |= {f"weight_{i}": weight.shape, f"bias_{i}": bias.shape}
-        self.shapes = shapes
-        self.size = sum(math.prod(shape) for shape in shapes.values())
-
-    def of(self, flat: Array) -> dict[str, Array]:
-        """Views of the pieces."""
-        views, at = {}, 0
-        for name, shape in self.shapes.items():
-            size = math.prod(shape)
-            views[name] = flat[at : at + size].reshape(shape)
-            at += size
-        return views
+def _pieces(form: BlockForm, num_data: int) -> Pieces:
+    num_pixels, depth = form.layers[-1][0].shape
+    shapes: dict[str, tuple[int, ...]] = {"data": (num_data, depth), "prior": (form.num_latents,)}
+    inside = form.network.depth
+    if form.noise_std is None:
+        shapes |= {"weight": (num_pixels, depth), "bias": (num_pixels,)}
+    else:
+        shapes |= {"miss": (inside,), "by_unit": (inside, depth), "square": ()}
+    return Pieces(shapes, form.layers[:-1])
 
 
 class _Data(NamedTuple):
@@ -102,7 +88,7 @@ class _Network:
 
 
 def _wave(form: BlockForm, data: _Data, first: int) -> Flat:
-    net, pieces = _Network(form, data), Pieces(form, len(data.weights))
+    net, pieces = _Network(form, data), _pieces(form, len(data.weights))
     begin = first * form.tiling.tile_states
     num_states = min(form.wave_tiles, form.tiling.num_tiles - first) * form.tiling.tile_states
     constant = float(np.logaddexp(0.0, form.prior_logits).sum())
@@ -126,10 +112,7 @@ def _sum_states(
 ) -> Array:
     """The sums over ``count`` states from number ``first``."""
     numbers, gaussian = np.arange(first, first + count), form.noise_std is not None
-    states = np.empty((count, form.num_latents))
-    for i, latent in enumerate(form.latents):
-        states[:, latent] = (numbers >> i) & 1
-    *hidden, eta = net.layers.inputs(states)
+    *hidden, eta = net.layers.inputs(bits_of(numbers, form.latents, np.float64))
     minus, mass = np.empty(count), np.empty(count)
     bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
@@ -195,7 +178,7 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
     total: dict[str, Array] = {}
     for start in range(0, len(x), CHUNK_DATA):
         part = slice(start, start + CHUNK_DATA)
-        terms, pieces = form.data.terms(x[part]), Pieces(form, len(x[part]))
+        terms, pieces = form.data.terms(x[part]), _pieces(form, len(x[part]))
         with np.errstate(divide="ignore", invalid="ignore"):
             # a datum that counts for nothing may be impossible
             shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sums.total[part])

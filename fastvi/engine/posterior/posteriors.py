@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import CHUNK_DATA, chunks, num_chunks, slices
@@ -45,10 +46,7 @@ class Details(NamedTuple):
 
 def unpack_states(form: Form, states: Array) -> Array:
     """Integers, bit i the form's i-th latent, to (..., d) uint8 in the model's order."""
-    bits = np.empty((*states.shape, form.num_latents), np.uint8)
-    for i, latent in enumerate(form.order):
-        bits[..., latent] = (states >> i) & 1
-    return bits
+    return bits_of(states, form.order)
 
 
 def _details_wave(form: Form, terms: Terms, shift: Array, top_k: int, pairwise: bool, first: int) -> Details:

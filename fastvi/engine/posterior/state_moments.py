@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks
@@ -200,11 +201,7 @@ def _add_chunk(
 
 def states_of(moments: StateMoments) -> tuple[Array, Array]:
     """All states (2^d, d) in the model's order of latents, and their summed posteriors."""
-    numbers = np.arange(moments.states.size)
-    states = np.empty((numbers.size, moments.order.size), np.uint8)
-    for i, latent in enumerate(moments.order):
-        states[:, latent] = (numbers >> i) & 1
-    return states, moments.states
+    return bits_of(np.arange(moments.states.size), moments.order), moments.states
 
 
 def in_products(evidence: Array, data_weights: Array) -> _Weights:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.tile_form import TileForm
@@ -182,12 +183,8 @@ def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
     """log p(z) of all states, at their numbers in the form's order."""
     table = np.empty(1 << order.size)
     step = min(table.size, 1 << 16)
-    states = np.empty((step, order.size), np.uint8)
     for first in range(0, table.size, step):
-        numbers = np.arange(first, first + step)
-        for i, latent in enumerate(order):
-            states[:, latent] = (numbers >> i) & 1
-        table[first : first + step] = log_prior(states)
+        table[first : first + step] = log_prior(bits_of(np.arange(first, first + step), order))
     return table
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.bits import bits_of
 from fastvi.engine.run.slices import data_slices, slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
@@ -71,11 +72,7 @@ class UserForm(NumberedForm):
 
     def states(self, first: int, count: int) -> Array:
         """States (count, d) of the numbers from ``first`` as float64."""
-        numbers = np.arange(first, first + count)
-        out = np.empty((count, self.num_latents))
-        for i, latent in enumerate(self.latents):
-            out[:, latent] = (numbers >> i) & 1
-        return out
+        return bits_of(np.arange(first, first + count), self.latents, np.float64)
 
     def table(self, x: Array, first: int, count: int) -> Array:
         """log p(x_n, z) (N, count) of the states from number ``first``."""
