@@ -32,7 +32,7 @@ class Chains(Protocol):
 
 
 class Schedule(NamedTuple):
-    """What all chains share. Reversed chains start at ``states`` and run from the model back."""
+    """Settings of all chains of a call. Reversed chains start at ``states`` and run from the model back."""
 
     num_steps: int  # K temperatures k / K
     num_chains: int  # M, of each datum
@@ -55,7 +55,7 @@ class Schedule(NamedTuple):
         return self.num_steps + 1 - place, self.num_steps - place
 
     def share(self, step: int) -> float:
-        """What a step adds to the inverse temperature."""
+        """Share of the inverse temperature that a step adds."""
         return step / self.num_steps - (step - 1) / self.num_steps
 
     def starts(self, first: int, num: int, num_units: int, dtype: Any) -> Array:

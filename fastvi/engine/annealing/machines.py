@@ -122,7 +122,7 @@ def pair_log_weights(
     report: Report,
     states: Array | None = None,
 ) -> Array:
-    """The same of a Boltzmann machine, relative to one without couplings."""
+    """Log weights of a Boltzmann machine's chains, relative to one without couplings."""
     never = np.isneginf(couplings)
     exclusive = never.astype(np.int64) if never.any() else np.empty((0, 0), np.int64)
     parameters = np.where(never, 0.0, couplings), exclusive

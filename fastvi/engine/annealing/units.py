@@ -48,7 +48,7 @@ class UnitChains:
         self.operations = num * operations
 
     def pieces(self) -> list[Piece]:
-        """What carries which of the rows."""
+        """Kernels, and the rows that each carries."""
         return [Piece(slice(0, len(self.log_w)), self._kernel, self._parameters)]
 
     def run(self, first_place: int, last_place: int) -> None:

@@ -37,7 +37,7 @@ class DeviceData(RemoteData):
         self.on, self.held, self.rows, self.pixels = on, held, rows, pixels
 
     def seen(self, rows: Array, pixels: Array) -> DeviceData:
-        """Of these data the pixels (D,) that were seen."""
+        """Some ``rows``, and of them the ``pixels`` (D,) that were seen."""
         return DeviceData(self.on, self.held, self.rows[rows], np.flatnonzero(pixels))
 
     def on_host(self) -> Array:
@@ -85,8 +85,9 @@ class DeviceData(RemoteData):
 
 
 def _with_interface(value: Any) -> Any:
-    """The same memory as an object that Numba reads; what speaks DLPack alone goes through a library that
-    speaks both.
+    """Present the memory of ``value`` as an object that Numba reads.
+
+    Arrays that speak DLPack alone go through a library that speaks both.
     """
     if hasattr(value, "__cuda_array_interface__"):
         return value

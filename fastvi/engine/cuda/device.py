@@ -183,7 +183,7 @@ def use(*devices: Device) -> Iterator[None]:
 
 
 def num_devices() -> int:
-    """How many GPUs can be used; Missing, a RuntimeError with the reason, where there is none."""
+    """Number of GPUs that can be used; Missing, a RuntimeError with the reason, where there is none."""
     return len(_SUBSTITUTES) or _found()
 
 

@@ -56,10 +56,10 @@ class CudaForm(SummedForm):
 
     @abstractmethod
     def tables(self, on: Device) -> Any:
-        """What all batches share, put on a device."""
+        """Put on a device what all batches share."""
 
     def resident(self, on: Device) -> Any:
-        """The same, once a device."""
+        """``tables``, put once on each device."""
         return resident(self, on, self.tables)
 
     @abstractmethod
@@ -73,7 +73,7 @@ class CudaForm(SummedForm):
         return running.sums()
 
     def tile_sums(self, on: Device, num_tiles: int, num_rows: int, num_columns: int) -> TileSums:
-        """What computes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and tiles of that shape."""
+        """Return what makes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and tiles of that shape."""
         if self.by_blas:
             return blas.BlasSums(on, num_tiles, num_rows, num_columns)
 
@@ -88,7 +88,7 @@ class CudaForm(SummedForm):
         return self.dtype == "float64" and blas.wanted()
 
     def room(self, on: Device, fixed: int, each: int, needed: int) -> int:
-        """How many of ``needed`` things of ``each`` bytes fit beside ``fixed`` bytes."""
+        """Number of things of ``each`` bytes, ``needed`` at most, that fit beside ``fixed`` bytes."""
         free = int(_SHARE * on.memory()[0])
         limit = free if self.memory_limit is None else min(free, self.memory_limit)
         fits = (limit - fixed) // each
@@ -125,7 +125,7 @@ class CudaBatch(Batch):
 
     @abstractmethod
     def data_at_once(self, on: Device) -> int:
-        """How many data fit."""
+        """Number of data that fit."""
 
     def sums(self, first: int) -> Sums:
         on = device()

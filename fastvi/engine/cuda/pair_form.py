@@ -90,7 +90,7 @@ class CudaPairForm(CudaForm):
         return _Tables(put(log_tile), put(tile), scale, put(self.source.couplings), put(self.centre))
 
     def outer_part(self, on: Device, first: int, count: int, scale: float) -> tuple[Any, Any]:
-        """What outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
+        """Terms that outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
         (count,).
         """
         tables = self.resident(on)
@@ -136,7 +136,7 @@ class PairBatch(CudaBatch):
         return int(min(self.form.wave_tiles, self.form.tiling.num_tiles, _LAUNCH_ROWS))
 
     def _numbers(self) -> int:
-        """Of the tables of a row."""
+        """Count of numbers in the tables of a row."""
         row_bits, column_bits = self.form.sides
         return LOW_ROWS + (1 << (row_bits - 3)) + LOW_COLUMNS + (1 << (column_bits - 6))
 
@@ -179,7 +179,7 @@ class PairBatch(CudaBatch):
 
 
 def cuda_pair_form(form: PairForm, dtype: str, memory_limit: int | None) -> CudaPairForm:
-    """The same sum with a tile for a GPU."""
+    """Return the form with a tile for a GPU."""
     d = form.num_latents
     inner = min(2 * _MOST_SIDE_BITS, max(min(d, 13), d - _FEWEST_ROWS_BITS))
     column_bits = max(min(6, inner), inner // 2)

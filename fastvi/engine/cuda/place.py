@@ -28,7 +28,7 @@ def refuse_large(form: SummedForm) -> None:
 
 @singledispatch
 def cuda_form(form: SummedForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
-    """The same sum as a GPU does it; RuntimeError for a model that only the CPU can sum."""
+    """Return the form as a GPU sums it; RuntimeError for a model that only the CPU can sum."""
     refuse_large(form)
     raise Unsupported(f"device='cuda' sums {_SUPPORTED}, not this model; use device='cpu'")
 
@@ -73,8 +73,9 @@ def _cuda_form_or_own(form: SummedForm, *, dtype: str, memory_limit: int | None)
 def placed(
     device: str, dtype: str, memory_limit: int | None, *, automatic: bool
 ) -> Callable[[SummedForm], SummedForm] | None:
-    """What takes forms to where ``device`` sums them; None for the CPU. ``automatic``: what a GPU cannot
-    sum stays here.
+    """Return a function that moves a form to the GPU, or None for the CPU.
+
+    ``automatic`` leaves forms that a GPU cannot sum where they are.
     """
     if device == "cpu":
         return None

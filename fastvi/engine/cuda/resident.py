@@ -1,4 +1,4 @@
-"""What is put on a device once: tables of a form or of a target, for as long as their owner lives."""
+"""Tables that are put on a device once: those of a form or of a target, for as long as their owner lives."""
 
 from __future__ import annotations
 

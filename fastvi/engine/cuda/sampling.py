@@ -170,7 +170,7 @@ class CudaFiller:
 
 
 class Sums(NamedTuple):
-    """Of each row, on the host."""
+    """Sums of each row, on the host."""
 
     largest: Array
     total: Array

@@ -29,7 +29,7 @@ NUM_NUMBERS = LOW_ROWS + product.ROWS // LOW_ROWS + LOW_COLUMNS + 1  # numbers o
 
 
 class _Tables(NamedTuple):
-    """Of one dtype; in the order that the kernels take them."""
+    """Tables of one dtype, in the order that the kernels take them."""
 
     panels: tuple[Any, Any]  # left, right
     terms: tuple[Any, ...]  # of tile_terms, up to the constant
@@ -38,7 +38,7 @@ class _Tables(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-    """What one launch fills."""
+    """Arrays that one launch fills."""
 
     scales: Any
     bounds: Any
@@ -126,7 +126,7 @@ class CudaSoftplusForm(CudaForm):
         return min(_LAUNCH_TILES, self.tiling.num_tiles)
 
     def batch_size(self, on: Device, num_data: int) -> int:
-        """How many data fit beside one launch's tiles."""
+        """Number of data that fit beside one launch's tiles."""
         each = 8 * (NUM_NUMBERS + self.num_latents + self.launch_tiles + 8)
         return self.room(on, self.launch_bytes(), DATA * each, -(-max(1, num_data) // DATA)) * DATA
 
@@ -219,7 +219,7 @@ class SoftplusBatch(CudaBatch):
 
 
 def cuda_softplus_form(form: SoftplusForm, dtype: str, memory_limit: int | None) -> CudaSoftplusForm:
-    """The same sum in tiles for a GPU."""
+    """Return the form with tiles for a GPU."""
     d = form.num_latents
     column_bits = min(product.COLUMN_BITS, d)
     row_bits = min(product.ROW_BITS, d - column_bits)

@@ -79,7 +79,7 @@ class UserBatch(CudaBatch):
 
 
 def cuda_user_form(form: UserForm, dtype: str, memory_limit: int | None) -> CudaUserForm:
-    """The same sum, a block of threads for 2^14 states."""
+    """Return the form with a block of threads for 2^14 states."""
     d = form.num_latents
     bits = min(d, STATES.bit_length() - 1)
     return CudaUserForm(

@@ -69,7 +69,7 @@ class LargeLogits:
         return self.inputs(z)[-1]
 
     def inputs(self, z: Array) -> list[Array]:
-        """What enters each layer, z first, and eta last; ValueError where an eta is not known well enough."""
+        """Inputs of each layer, z first, and eta last; ValueError where an eta is not known well enough."""
         if not self._bits:
             return self.layers.inputs(z)
         found, value = [z], np.empty((len(z), len(self._first[1])))

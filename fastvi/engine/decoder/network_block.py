@@ -11,7 +11,7 @@ from fastvi.kernels.cpu.dense.products import ROWS
 
 
 class Block(NamedTuple):
-    """What a block of states is to every datum."""
+    """Features of a block of states, for every datum."""
 
     features: Array  # h packed as rows, compressed
     units: Array  # (panels * depth,) units that are left

@@ -201,7 +201,7 @@ network_gradient.register(DirectForm, direct_gradient)
 
 
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:
-    """What a chunk adds to the gradients, from its sums."""
+    """Gradients that a chunk adds, from its sums."""
     last = len(form.layers) - 1
     out = {name: sums[name] for name in sums if name == "prior" or name.startswith(("weight_", "bias_"))}
     matrix, bias = form.layers[-1]

@@ -66,7 +66,7 @@ class RowNetwork:
         return self._layers.of_parameters(rows.inputs, share[:, None] * rows.pull)
 
     def of_noise_std(self, rows: Evaluated, share: Array) -> float:
-        """The same in ``noise_std``: (|x - eta|^2 / s^2 - D) / s, and the pull is (x - eta) / s^2."""
+        """Gradient of sum_r share_r value_r in s, ``noise_std``: a value's is (|x - eta|^2 / s^2 - D) / s."""
         assert self._noise_std is not None
         squares = np.square(rows.pull * self._noise_std).sum(axis=1) - rows.pull.shape[1]
         return float((share * squares).sum()) / self._noise_std

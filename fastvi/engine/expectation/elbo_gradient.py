@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.engine.expectation.expectations import Bits, ordered_bits
+from fastvi.engine.expectation.expectations import FactorisedBits, ordered_bits
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms, WordData
@@ -51,21 +51,21 @@ def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> E
 
 
 @singledispatch
-def _expected(form: Any, x: Any, bits: Bits) -> Expected:
-    """Of the data of one chunk."""
+def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes of the data of one chunk."""
     return _tiled(form, form.data.terms(x), bits)
 
 
 @_expected.register(PairForm)
 @_expected.register(PairParts)
-def _(form: PairForm | PairParts, x: Any, bits: Bits) -> Expected:
+def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
     # of data on a GPU the terms are here, but not the pixels
     if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
         return _coded(form.data, x, bits)
     return _pairwise(form, form.data.terms(x), bits)
 
 
-def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
+def _pairwise(form: PairForm | PairParts, terms: Terms, bits: FactorisedBits) -> Expected:
     """-inf couplings count where both latents can be on."""
     never = np.isneginf(form.couplings)
     finite = np.where(never, 0.0, form.couplings)
@@ -79,8 +79,8 @@ def _pairwise(form: PairForm | PairParts, terms: Terms, bits: Bits) -> Expected:
     return Expected(value, slope)
 
 
-def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
-    """Of sparse coding from the residual r = (x - b - W m) / s, which no large terms leave:
+def _coded(data: WordData, x: Array, bits: FactorisedBits) -> Expected:
+    """Sparse coding's, from the residual r = (x - b - W m) / s, which no large terms leave:
     E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
     """
     weights, variance = data.weights / data.noise_std, bits.one * bits.zero
@@ -93,7 +93,7 @@ def _coded(data: WordData, x: Array, bits: Bits) -> Expected:
     return Expected(value, slope)
 
 
-def _outer_shares(bits: Bits, outer: int, first: int, num_tiles: int, padded_data: int) -> Array:
+def _outer_shares(bits: FactorisedBits, outer: int, first: int, num_tiles: int, padded_data: int) -> Array:
     """(T, padded N): q of the outer bits of each tile."""
     num_data, numbers = len(bits.one), np.arange(first, first + num_tiles)
     shares = np.zeros((num_tiles, padded_data))
@@ -104,7 +104,7 @@ def _outer_shares(bits: Bits, outer: int, first: int, num_tiles: int, padded_dat
     return shares
 
 
-def _tiled(form: TileForm, terms: Terms, bits: Bits) -> Expected:
+def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
     outer, row_bits, column_bits, _ = form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)

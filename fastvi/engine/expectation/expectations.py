@@ -29,7 +29,7 @@ from fastvi.kernels.cpu.states.state_sums import (
 from fastvi.kernels.cpu.states.tile_sums import pack_tables
 
 
-class Bits(NamedTuple):
+class FactorisedBits(NamedTuple):
     """A factorised q in a form's order of latents, (N, d) each."""
 
     zero: Array  # q(z_i = 0)
@@ -38,15 +38,15 @@ class Bits(NamedTuple):
     log_one: Array
 
 
-def ordered_bits(form: Any, logits: Array, num_data: int) -> Bits:
+def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
     """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
     is.
     """
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
-    return Bits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
+    return FactorisedBits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
 
-def _chunk_expectation(form: TileForm, terms: Terms, bits: Bits) -> Array:
+def _chunk_expectation(form: TileForm, terms: Terms, bits: FactorisedBits) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
     batch = PackedBatch.of(form, len(terms.constant))
     inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
@@ -74,7 +74,7 @@ def expected_log_likelihood(form: TileForm, x: Array, logits: Array) -> Array:
     return result
 
 
-def _chunk_bits(form: Form, logits: Array, data: slice) -> Bits:
+def _chunk_bits(form: Form, logits: Array, data: slice) -> FactorisedBits:
     return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
 
 

@@ -1,4 +1,4 @@
-"""What a gradient of E_q[log p(x, z)] in the model's parameters needs of a factorised q, summed over data.
+"""Moments of a factorised q, summed over data, for gradients of E_q[log p(x, z)] in a model's parameters.
 
 Under a form whose tiles are all 1 and whose t(x) are q's logits, the posterior of a datum is its q. So the
 sums over states of gradients of log p(x) serve here too, with the tiles, and nothing else, exchanged.
@@ -31,7 +31,7 @@ class _Logits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _FlatForm(SoftplusForm):
-    """The same states and pixels, all tiles 1."""
+    """States and pixels of a softplus form, all tiles 1."""
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
         num_rows, num_columns = 1 << self.tiling.row_bits, 1 << self.tiling.column_bits

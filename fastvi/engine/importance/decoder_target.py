@@ -46,7 +46,7 @@ class DecoderLikelihood:
         add_panel_sums(block.features, block.units, block.counts, self.net.depth, linear, log_w)
 
     def add_states(self, z: Array, linear: Array, log_w: Array) -> None:
-        """The same for any number of states z (K, d)."""
+        """``add`` for any number of states z (K, d)."""
         step = self.net.block_rows
         for first in range(0, log_w.size, step):
             part = log_w[first : first + step]

@@ -135,7 +135,7 @@ def bound(sampler: Sampler) -> Filler:
 
 
 def cuda_filler(sampler: Sampler) -> CudaFiller:
-    """The same on a GPU."""
+    """Return the sampler's target, data and draws on a GPU."""
     from fastvi.engine.cuda.sampling import CudaFiller
 
     return CudaFiller(

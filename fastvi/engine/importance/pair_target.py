@@ -31,5 +31,5 @@ class PairTarget(BinaryTarget):
             self.add_row(words, row)
 
     def add_row(self, words: Array, log_w: Array) -> None:
-        """The same for one datum."""
+        """Add the couplings' part for one datum."""
         add_pairs(words, self.couplings, log_w)

@@ -89,7 +89,7 @@ def splits_before(growth: Array) -> Array:
 
 
 class _Rest(NamedTuple):
-    """What is not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
+    """Terms not linear in z: sign * sum_j softplus(eta_j), and log p(z) of a prior that is a model."""
 
     products: _Products
     sign: float
@@ -112,7 +112,7 @@ class _Rest(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """The same of all 2^d states, made once."""
+    """``_Rest`` of all 2^d states, made once."""
 
     values: Array  # (2^d,)
     positions: Array  # of rows: their sum over the groups is the number of a state

@@ -1,4 +1,4 @@
-"""What is estimated: log p(x, z) of sampled states, less log q(z), some data and samples at a time.
+"""Targets of estimates: log p(x, z) of sampled states, less log q(z), some data and samples at a time.
 
 A target knows a model's parameters, no data. ``bind`` takes one job's data and proposal; what it returns
 fills rows of log weights.
@@ -95,7 +95,7 @@ class BinaryTarget(Target):
         return None
 
     def split(self, x: Array) -> tuple[Terms, Any]:
-        """What is looked up of the data, and what ``add`` needs of them."""
+        """Terms of the data that are looked up, and whatever ``add`` needs of them."""
         return self.terms(x), self.prepare(x)
 
     def bind(self, x: Array, numbers: Array, proposal: BinaryProposal, seed: int, part: str) -> _BinaryFiller:

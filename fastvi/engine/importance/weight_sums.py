@@ -45,7 +45,7 @@ class WeightSums:
 
     @property
     def lowest(self) -> Array:
-        """What an entry must exceed to matter to a stream's tail (N,)."""
+        """Log weights that an entry must exceed to matter to a stream's tail (N,)."""
         return self._lowest
 
     @property

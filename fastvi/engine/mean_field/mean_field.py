@@ -64,7 +64,7 @@ def fit_table(
 
 
 def best(fits: Iterable[MeanFieldFit]) -> MeanFieldFit:
-    """Of each datum the fit with the largest ELBO, the first of equals."""
+    """Fit with the largest ELBO for each datum, the first of equals."""
     found: MeanFieldFit | None = None
     for fit in fits:
         found = fit if found is None else _better(found, fit)

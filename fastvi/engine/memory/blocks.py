@@ -100,7 +100,7 @@ class BlockMemory(FormMemory):
         return found + self.terms(num_data) + self._block() + packed + max(packed, tiles)
 
     def state_moments(self, num_data: int) -> int:
-        """Of ``network_gradient``, which takes fewer data at a time."""
+        """Peak of ``network_gradient``, which takes fewer data at a time."""
         data, depth = min(num_data, network_gradient.CHUNK_DATA), self._depth
         pixels = self.layers[-1][1]
         flat = NUMBER * (data * depth + sum((i + 1) * o for i, o in self.layers) + self.num_latents)

@@ -1,4 +1,4 @@
-"""What the memory of every form is asked for, in bytes."""
+"""Memory of forms in bytes: the questions that every one answers."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class FormMemory(ABC):
     @property
     @abstractmethod
     def operations(self) -> int:
-        """What ``Form.operations`` will say."""
+        """Operations a state, as ``Form.operations`` will say."""
 
     @property
     @abstractmethod
     def tables(self) -> int:
-        """What a form holds for as long as it lives."""
+        """Bytes that a form holds for as long as it lives."""
 
     @property
     @abstractmethod
     def making(self) -> int:
-        """What making it takes, its tables included."""
+        """Bytes that making it takes, its tables included."""
 
     @abstractmethod
     def sums(self, num_data: int) -> int:
@@ -69,7 +69,7 @@ class FormMemory(ABC):
         return NUMBER * num_data * numbers * (2 if waves == 1 else 3)
 
     def detailed(self, num_data: int, top_k: int, waves: int, *, pairwise: bool) -> int:
-        """The same for ``Details``, beside the terms and offsets."""
+        """Bytes of merged ``Details``, beside the terms and offsets."""
         d = self.num_latents
         numbers = d + 1 + 2 * top_k + (d * d if pairwise else 0)
         return self.terms(num_data) + 3 * NUMBER * num_data + self.merged(num_data, numbers, waves)

@@ -88,7 +88,7 @@ class PairMemory(FormMemory):
         return num_threads() * NUMBER * TASK_ROWS * numbers
 
     def _outer(self, data: int) -> int:
-        """What outer states add, and the data's own coefficients."""
+        """Terms that outer states add, and the data's own coefficients."""
         return NUMBER * 2 * (self._wave * (self._inner + 1) + data * (self.num_latents + 1))
 
     def _whole(self, num_data: int, numbers: int) -> int:
@@ -101,7 +101,7 @@ class PairMemory(FormMemory):
         return self._whole(num_data, 3) + self._outer(data) + 5 * NUMBER * rows + self._task() // 4
 
     def _masses(self, data: int, rows: int) -> int:
-        """What ``_row_masses`` returns, shares of the rows."""
+        """Arrays that ``_row_masses`` returns, shares of the rows."""
         return self._flipped + self._outer(data) + NUMBER * rows * (6 + self._inner)
 
     def moments(self, num_data: int) -> int:

@@ -83,7 +83,7 @@ class TileMemory(FormMemory):
         return self.tables + panel + NUMBER * self.num_pixels * self.num_latents
 
     def _filling(self) -> int:
-        """What threads keep while they fill tiles: a product, its exponents, a left panel, a few rows."""
+        """Arrays kept while threads fill tiles: a product, its exponents, a left panel, a few rows."""
         own = self._tile * (2 * self.item + 4) + self._panel_rows * self.num_pixels * self.item
         return num_threads() * (own + 32 * self.num_pixels)
 

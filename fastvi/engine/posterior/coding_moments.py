@@ -1,4 +1,4 @@
-"""What gradients and expectation maximisation need of the posteriors of binary sparse coding.
+"""Moments of the posteriors of binary sparse coding, for gradients and expectation maximisation.
 
 With m = E[z | x] and residuals r = x - b - W m, all of it follows from m, sum_n w_n Cov[z | x_n] and
 

@@ -92,7 +92,7 @@ def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
 
 
 def log_sums_and_means_of(form: Form, terms: Terms, run: Run) -> tuple[Array, Array, Array]:
-    """The same for the data of one chunk, and which of them were summed in log space."""
+    """``log_sums_and_means`` for the data of one chunk, and which of them were summed in log space."""
     moments = run.reduce(
         Moments.zero(len(terms.constant), form.num_latents),
         form.wave_starts(),

@@ -78,7 +78,7 @@ def details_of(
     form: Form, terms: Terms, evidence: Array, top_k: int, run: Run, *, pairwise: bool = False,
     report: bool = True,
 ) -> Details:  # fmt: skip
-    """The same for the data of one chunk."""
+    """``details`` for the data of one chunk."""
     zero = Details.zero(len(evidence), form.num_latents, top_k, pairwise=pairwise)
     work = partial(_details_wave, form, terms, -evidence, top_k, pairwise)
     return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else report_nothing)
@@ -131,8 +131,9 @@ def _fill_short(taken: Array, states: Array) -> None:
 
 
 def _sample_by_tile(form: Form, terms: Terms, evidence: Array, ascending: Array, states: Array) -> None:
-    """The same distribution function, but only tiles in which a draw falls are visited state by state: the
-    masses of tiles come from a matrix product.
+    """Draw as ``_sample_all``, but visit only tiles in which a draw falls, state by state.
+
+    The masses of tiles come from a matrix product.
     """
     batch: Any = form.batch(terms)
     masses = np.concatenate([batch.log_masses(first) for first in form.wave_starts()], axis=1)

@@ -55,7 +55,7 @@ class StateMoments(NamedTuple):
 
 
 class _Weights(NamedTuple):
-    """What a datum counts for, and its evidence; data that products cannot hold apart."""
+    """Weight and evidence of each datum; data that products cannot hold apart."""
 
     evidence: Array
     in_products: Array  # w_n, 0 for those
@@ -205,5 +205,5 @@ def states_of(moments: StateMoments) -> tuple[Array, Array]:
 
 
 def in_products(evidence: Array, data_weights: Array) -> _Weights:
-    """Of data all of which products hold."""
+    """Weights of data all of which products hold."""
     return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))

@@ -36,7 +36,7 @@ class Kinks:
         self.most_pieces = max(16, min(1 << 11, _MOST_NUMBERS // widest))
 
     def _inputs(self, layer: int, z: Array) -> Array:
-        """What enters the units of a layer (S, units)."""
+        """Inputs of the units of a layer (S, units)."""
         for i, (weight, bias) in enumerate(self._hidden[: layer + 1]):
             z = np.einsum("sk,jk->sj", np.maximum(z, 0.0) if i else z, weight) + bias
         return z

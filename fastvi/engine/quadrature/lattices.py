@@ -53,7 +53,7 @@ def lattice(d: int, level: int) -> Array:
 
 
 def added(d: int, level: int) -> Array:
-    """Of the nodes of a level, d > 0, those that the level before does not have."""
+    """Nodes of a level, d > 0, that the level before does not have."""
     halvings, centred = _halvings(d, level)
     index = _grid(d, halvings)
     if centred:

@@ -126,7 +126,7 @@ def _order(level: int) -> int:
 def integral(
     joint: NormalJoint, kinks: Kinks | None, linear: Array, constant: float, regions: list[Region]
 ) -> Generator[None, None, Integral]:
-    """Of one datum, t(x) = ``linear`` (1, ...) and c(x) = ``constant``; yields between steps of the work."""
+    """Integral of one datum of t(x) = ``linear`` (1, ...), c(x) = ``constant``; yields between steps."""
     parts = [_Part(joint, kinks, linear, region) for region in regions]
     limit, closed = most_nodes(joint), all(region.closed for region in regions)
     moved, certain, coarser = math.inf, False, log_sum(np.array([part.coarser() for part in parts]))

@@ -92,7 +92,7 @@ class _Nodes(NamedTuple):
 
 
 def _located(joint: NormalJoint, linear: Array, coarse: _Nodes) -> Generator[None, None, _Nodes]:
-    """Of one datum, from the coarse nodes; yields between steps of the work."""
+    """Nodes that matter to one datum, from the coarse ones; yields between steps of the work."""
     index, values, intervals, reach = coarse
     d = index.shape[1]
 
@@ -191,7 +191,7 @@ def _unresolved(joint: NormalJoint, nodes: _Nodes, constant: float) -> Integral:
 def _refined(
     joint: NormalJoint, kinks: Kinks | None, terms: Terms, coarse: _Nodes
 ) -> Generator[None, None, Integral]:
-    """Of one datum from the coarse nodes; yields between steps of the work."""
+    """Integral of one datum from the coarse nodes; yields between steps of the work."""
     if abs(float(coarse.values.max())) > _FARTHEST:
         return _unresolved(joint, coarse, float(terms.constant[0]))
     nodes = yield from _located(joint, terms.linear, coarse)

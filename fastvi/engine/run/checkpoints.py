@@ -157,7 +157,7 @@ def _version() -> str:
 
 
 def _read(text: str, shown: str, identity: str) -> list[Saved]:
-    """What the checkpoint ``text`` holds; ``shown`` is the caller's name of it."""
+    """Read what the checkpoint ``text`` holds; ``shown`` is the caller's name of it."""
     with open_regular(text, "checkpoint") as file:
         try:
             check_size(os.fstat(file.fileno()).st_size, None)
@@ -210,7 +210,7 @@ def _check_path(path: Any) -> tuple[str, str]:
 
 
 class Checkpoint:
-    """What one call has finished: reductions in order, the last of them perhaps in part.
+    """Finished work of one call: reductions in order, the last of them perhaps in part.
 
     One process at a time may use a file: two that do so at once overwrite each other's saves (the file stays
     whole, and what the other one had finished is computed again). A process that is killed within a save

@@ -14,7 +14,7 @@ _SLICE = 0.1  # seconds that a thread works on one before it may be told to stop
 
 
 def finished(works: Sequence[Generator[None, None, Result]]) -> list[Result]:
-    """What generators return that yield between short steps of their work, in order."""
+    """Run generators that yield between short steps of their work; their results in order."""
     results: dict[int, Result] = {}
 
     def task(k: int) -> None:

@@ -1,4 +1,4 @@
-"""How every exact question is reduced over waves: with executors, checkpoints, progress and Ctrl-C.
+"""Reductions over waves, of which exact questions consist: executors, checkpoints, progress, Ctrl-C.
 
 Partial results are merged strictly in order of tasks, whoever computed them. Hence the same bits without an
 executor, with any executor of any number of workers, and for a run that went on from a checkpoint.
@@ -38,7 +38,7 @@ F = TypeVar("F")
 
 
 def _window(executor: Executor) -> int:
-    """How many tasks are submitted ahead: two a worker, so that none waits for the merge."""
+    """Number of tasks that are submitted ahead: two a worker, so that none waits for the merge."""
     workers = getattr(executor, "_max_workers", None)  # pools of threads and processes, also loky's
     return 2 * workers if isinstance(workers, int) and workers > 0 else WINDOW
 

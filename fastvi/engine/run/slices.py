@@ -12,7 +12,7 @@ CHUNK_DATA = 16384
 
 
 def num_chunks(num_data: int) -> int:
-    """How many slices ``chunks`` gives."""
+    """Number of slices that ``chunks`` gives."""
     return -(-num_data // CHUNK_DATA)
 
 

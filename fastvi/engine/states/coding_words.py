@@ -21,7 +21,7 @@ class CodingWords(NamedTuple):
 
     @classmethod
     def of(cls, parts: PairParts, x: Any) -> CodingWords:
-        """Of the data ``x``."""
+        """Words of the data ``x``."""
         data, places = parts.data, np.argsort(parts.order)
         assert isinstance(data, WordData)
         found = data.terms(x)

@@ -1,4 +1,4 @@
-"""What a datum adds to log p(x, z): c(x) + <t(x), z>, for binary and for real pixels."""
+"""Terms that a datum adds to log p(x, z): c(x) + <t(x), z>, for binary and for real pixels."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class PixelData(NamedTuple):
 
 
 class WordData(NamedTuple):
-    """The same data with terms in two words each (``kernels.double_word``): squares of x / s, the squares of
+    """``RealData`` with terms in two words each (``kernels.double_word``): squares of x / s, the squares of
     W z / s and the products of both leave log joints that they may exceed by far.
 
     Pixels are measured in ``1 / unit``, the power of two next to s, so that squares leave the range only

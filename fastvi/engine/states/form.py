@@ -103,13 +103,11 @@ class SummedForm(ABC):
         return np.zeros(len(terms.constant), bool)
 
     def wider(self) -> SummedForm | None:
-        """The same sum in floats of a wider range, for data that this form cannot certify; None where there
-        are none.
-        """
+        """This sum in floats of a wider range, for data that this form cannot certify; None without such."""
         return None
 
     def more_exact(self) -> SummedForm | None:
-        """The same sum for data that are ``too_large``; None where this form's own log space serves."""
+        """This sum for data that are ``too_large``; None where this form's own log space serves."""
         return None
 
     def wave_starts(self) -> range:

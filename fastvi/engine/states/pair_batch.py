@@ -38,7 +38,7 @@ MOST_ROWS = 1 << 18  # of data and outer states together whose sums are kept at 
 
 
 class OuterWords(NamedTuple):
-    """What some outer states add."""
+    """Coefficients and constants that some outer states add, in two words."""
 
     linear: Array  # (T, inner bits)
     linear_low: Array
@@ -76,7 +76,7 @@ class PairBatch(Batch):
         return count, self.form.outer_words(first, count)
 
     def _coefficients(self, outer: OuterWords, rows: slice) -> tuple[Array, Array]:
-        """Of the inner bits in some rows (datum, outer state), in two words."""
+        """Coefficients of the inner bits in some rows (datum, outer state), in two words."""
         found = np.empty((2, rows.stop - rows.start, self._inner[0].shape[1]))
         row_coefficients(*self._inner, outer.linear, outer.linear_low, rows.start, found[0], found[1])
         return found[0], found[1]

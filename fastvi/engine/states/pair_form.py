@@ -91,16 +91,14 @@ class PairForm(TileForm):
         return 16
 
     def outer_terms(self, first: int, count: int) -> tuple[Array, Array]:
-        """What the outer states ``first`` .. add: to the coefficients of inner bits (count, inner bits), and
-        to the constant (count,).
-        """
+        """Terms that outer states ``first`` .. add: to the inner bits (count, inner bits), to the constant."""
         linear = np.empty((count, self.num_latents - self.tiling.outer_bits))
         constant = np.empty(count)
         outer_terms(self.couplings, self.centre, self.tiling.outer_bits, first, linear, constant)
         return linear, constant
 
     def outer_words(self, first: int, count: int) -> OuterWords:
-        """The same in two words each."""
+        """``outer_terms`` in two words each."""
         shape = (count, self.num_latents - self.tiling.outer_bits)
         found = OuterWords(np.empty(shape), np.empty(shape), np.empty(count), np.empty(count))
         outer_words(
@@ -180,7 +178,7 @@ class SparseCodingForm(PairForm):
         self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], origin: Array, *,
         most: int | None = None,
     ) -> None:  # fmt: skip
-        """The same with datum n's states counted from origin[n]: in place of state s it is s ^ origin[n]."""
+        """``visit_states`` with datum n's states counted from origin[n]: state s stands for s ^ origin[n]."""
         last = first + min(most or self.filled_tiles, self.tiling.num_tiles - first)
         linear, linear_low, constant, constant_low = terms.words()
         num_outer, row_bits, column_bits, _ = self.tiling
@@ -222,7 +220,7 @@ class SparseCodingForm(PairForm):
 
 
 class PairParts(NamedTuple):
-    """What a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
+    """Parts that a form is made of: log p(x, z) = c(x) + <t(x) + centre, z> + sum_{i<j} J_ij z_i z_j."""
 
     order: Array  # (d,)
     couplings: Array  # (d, d)
@@ -262,7 +260,7 @@ def boltzmann_form(couplings: Array, bias: Array, observed: Array) -> PairForm:
 
 
 def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts:
-    """The same before any tile is made."""
+    """Parts of ``boltzmann_form``, before any tile is made."""
     free = np.flatnonzero(~observed)
     seen = np.flatnonzero(observed)
     inside, field = couplings[np.ix_(free, free)], bias[free]
@@ -288,7 +286,7 @@ def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logi
 
 
 def sparse_coding_parts(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairParts:
-    """The same before any tile is made."""
+    """Parts of ``sparse_coding_form``, before any tile is made."""
     unit = power_below(noise_std)
     gram, gram_low = np.zeros((2, weights.shape[1], weights.shape[1]))
     gram_words(np.ascontiguousarray(weights * unit), *inverse_square(noise_std * unit), gram, gram_low)

@@ -96,7 +96,7 @@ class PackedBatch:
         return out[: self.num_data]
 
     def masses(self, tiles: Array, shares: Array) -> tuple[Array, Array]:
-        """The same sums, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
+        """``sums``, and sum over tiles of share * v_n * (u_n^T tile) in the layout of ``columns``."""
         out = np.empty((self.padded_data, len(tiles)))
         masses = np.zeros_like(self.columns)
 
@@ -139,7 +139,7 @@ class TileBatch(Batch):
 
     @cached_property
     def _flipped(self) -> PackedBatch:
-        """The same tables for transposed tiles."""
+        """Packed tables for transposed tiles."""
         form, batch = self.form, PackedBatch.flipped(self.form, self.num_data)
         row = form.tiling.outer_bits
         column = row + form.tiling.row_bits

@@ -1,4 +1,4 @@
-"""How 2^d states are cut into tiles: outer bits number the tiles, row and column bits run inside one.
+"""Cuts of 2^d states into tiles: outer bits number the tiles, row and column bits run inside one.
 
 Sizes follow from the caches: the column panel of a block of pixels fills half of the first level, the row
 panels of a block a quarter of the second, the running products of a tile half of the second. They depend on
