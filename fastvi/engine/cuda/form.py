@@ -73,7 +73,7 @@ class CudaForm(SummedForm):
         return running.sums()
 
     def tile_sums(self, on: Device, num_tiles: int, num_rows: int, num_columns: int) -> TileSums:
-        """Return what makes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N) and tiles of that shape."""
+        """Return what makes sums[t, n] = u_n^T tiles[t] v_n of tables (numbers, N), tiles of that shape."""
         if self.by_blas:
             return blas.BlasSums(on, num_tiles, num_rows, num_columns)
 
@@ -101,6 +101,11 @@ class CudaForm(SummedForm):
                 f"the GPU's free memory leaves {limit:,} bytes, but at least {fixed + each:,} are needed"
             )
         return min(needed, fits)
+
+
+def put_terms(on: Device, terms: Terms, outer: int) -> tuple[Any, Any, Any]:
+    """Linear terms, constants and the linear terms of the ``outer`` bits, on a device."""
+    return on.put(terms.linear), on.put(terms.constant), on.put(terms.linear[:, :outer])
 
 
 class Running:

@@ -26,7 +26,6 @@ from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
-from fastvi.kernels.cpu.states.tile_sums import pack_tables
 
 
 class Expected(NamedTuple):
@@ -108,21 +107,11 @@ def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
     outer, row_bits, column_bits, _ = form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)
-    inner = [np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one)]
     turned = [
-        np.ascontiguousarray(np.concatenate([part[:, column:], part[:, outer:column]], axis=1))
-        for part in (bits.zero, bits.one)
+        np.concatenate([part[:, column:], part[:, outer:column]], axis=1) for part in (bits.zero, bits.one)
     ]
-    row_panels = -(-(1 << row_bits) // COLUMNS)
-
-    def fill(data: slice, rows: Array, columns: Array) -> None:
-        pack_tables(inner[0][data], inner[1][data], row_bits, form.column_panels, rows, columns)
-
-    def fill_turned(data: slice, rows: Array, columns: Array) -> None:
-        pack_tables(turned[0][data], turned[1][data], column_bits, row_panels, rows, columns)
-
-    batch.pack(fill)
-    flipped.pack(fill_turned)
+    batch.pack_bits(bits.zero[:, outer:], bits.one[:, outer:], row_bits, form.column_panels)
+    flipped.pack_bits(*turned, column_bits, -(-(1 << row_bits) // COLUMNS))
     expected, ones = np.zeros(num_data), np.zeros((num_data, form.num_latents))
     for first in form.filled_starts():
         log_tiles, _ = form.fill_wave(first, in_log_space=True)

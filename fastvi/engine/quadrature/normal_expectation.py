@@ -160,8 +160,5 @@ def expected_log_likelihood(
 
 def report_uncertain(found: Sequence[Slopes]) -> None:
     """Warn of data whose expectation is not certified."""
-    moved, certified = (
-        np.array([one.moved for one in found]),
-        np.array([one.certified for one in found], bool),
-    )
-    uncertain("E_q[log p(x | z)]", moved, certified)
+    certified = np.array([one.certified for one in found], bool)
+    uncertain("E_q[log p(x | z)]", np.array([one.moved for one in found]), certified)

@@ -91,7 +91,7 @@ class PairForm(TileForm):
         return 16
 
     def outer_terms(self, first: int, count: int) -> tuple[Array, Array]:
-        """Terms that outer states ``first`` .. add: to the inner bits (count, inner bits), to the constant."""
+        """Terms that outer states ``first`` .. add: to inner bits (count, inner bits), to the constant."""
         linear = np.empty((count, self.num_latents - self.tiling.outer_bits))
         constant = np.empty(count)
         outer_terms(self.couplings, self.centre, self.tiling.outer_bits, first, linear, constant)

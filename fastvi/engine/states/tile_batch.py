@@ -85,6 +85,11 @@ class PackedBatch:
 
         parallel_map(task, panel_ranges(self.num_panels), 2.0 * (self.rows.size + self.columns.size))
 
+    def pack_bits(self, zero: Array, one: Array, num_row_bits: int, column_panels: int) -> None:
+        """Tables of products over the bits of ``zero`` or ``one`` (N, row bits and column bits)."""
+        zero, one = np.ascontiguousarray(zero), np.ascontiguousarray(one)
+        self.pack(lambda data, *into: pack_tables(zero[data], one[data], num_row_bits, column_panels, *into))
+
     def sums(self, tiles: Array) -> Array:
         """(N, T): u_n^T tile v_n for each datum and tile of a wave."""
         out = np.empty((self.padded_data, len(tiles)))
