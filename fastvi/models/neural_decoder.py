@@ -196,7 +196,7 @@ class NeuralDecoder(Enumerable):
                 "model must have a Bernoulli prior for its states to be enumerated, got a NeuralDecoder with "
                 "a Normal prior: its latents are continuous, and log_marginal integrates over them"
             )
-        from fastvi.engine.decoder.decoder_form import decoder_form as block_form
+        from fastvi.engine.decoder.decoder_form import block_form
 
         activate = ACTIVATIONS[self.activation]
         return block_form(self.layers, self.activation, activate, self.noise_std, self.prior.logits, pixels)
@@ -258,7 +258,7 @@ class NeuralDecoder(Enumerable):
 
     def _reconstruction(self, x: np.ndarray, pixels: np.ndarray, q: Any) -> np.ndarray:
         if not isinstance(self.prior, Normal):
-            from fastvi.engine.decoder.decoder_form import decoder_form as block_form
+            from fastvi.engine.decoder.decoder_form import block_form
             from fastvi.engine.expectation.expected_joint import expected_joint
 
             activate, prior = ACTIVATIONS[self.activation], np.zeros(self.num_latents)

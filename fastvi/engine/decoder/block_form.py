@@ -32,7 +32,7 @@ from fastvi.engine.states.numbered_form import (
     packed_places,
     visit_datum_tiles,
 )
-from fastvi.engine.states.sums import Moments, Sums
+from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -163,11 +163,7 @@ def sum_block(
         _of_groups(block, g, min(PART_GROUPS, groups - g), depth, groups)
         for g in range(0, groups, PART_GROUPS)
     ]
-    num_ones = num_panels * COLUMNS if with_ones else 0
-    found = []
-    for _ in parts:
-        sums = Sums.zero(num_panels * COLUMNS)
-        found.append(Moments(*sums, np.zeros((num_ones, latents.size))))
+    found = [Moments.zero(num_panels * COLUMNS, latents.size, with_ones=with_ones) for _ in parts]
 
     def task(which: tuple[int, int]) -> None:
         number, panel = which

@@ -18,7 +18,7 @@ from fastvi.core.arrays import Array
 from fastvi.engine.expectation.expectations import FactorisedBits, ordered_bits
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.slices import chunks
-from fastvi.engine.states.data_terms import Terms, WordData
+from fastvi.engine.states.data_terms import WordData
 from fastvi.engine.states.pair_form import PairForm, PairParts
 from fastvi.engine.states.remote_data import RemoteData
 from fastvi.engine.states.tile_batch import PackedBatch, flipped_tiles
@@ -49,35 +49,6 @@ def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> E
     return Expected(value, slope)
 
 
-@singledispatch
-def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
-    """Expectation and slopes of the data of one chunk."""
-    return _tiled(form, form.data.terms(x), bits)
-
-
-@_expected.register(PairForm)
-@_expected.register(PairParts)
-def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
-    # of data on a GPU the terms are here, but not the pixels
-    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
-        return _coded(form.data, x, bits)
-    return _pairwise(form, form.data.terms(x), bits)
-
-
-def _pairwise(form: PairForm | PairParts, terms: Terms, bits: FactorisedBits) -> Expected:
-    """-inf couplings count where both latents can be on."""
-    never = np.isneginf(form.couplings)
-    finite = np.where(never, 0.0, form.couplings)
-    linear = terms.linear + form.centre
-    fields = np.einsum("ni,ij->nj", bits.one, finite)
-    value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
-    slope = bits.one * bits.zero * (linear + fields)
-    if never.any():
-        clash = np.einsum("ni,ij,nj->n", bits.one, never.astype(np.float64), bits.one) > 0.0
-        value = np.where(clash, -np.inf, value)
-    return Expected(value, slope)
-
-
 def _coded(data: WordData, x: Array, bits: FactorisedBits) -> Expected:
     """Sparse coding's, from the residual r = (x - b - W m) / s, which no large terms leave:
     E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
@@ -103,15 +74,17 @@ def _outer_shares(bits: FactorisedBits, outer: int, first: int, num_tiles: int, 
     return shares
 
 
-def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
-    outer, row_bits, column_bits, _ = form.tiling
+@singledispatch
+def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes of the data of one chunk: by the products that give E_q[A]."""
+    terms, (outer, row_bits, column_bits, _) = form.data.terms(x), form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)
-    turned = [
+    zero, one = (
         np.concatenate([part[:, column:], part[:, outer:column]], axis=1) for part in (bits.zero, bits.one)
-    ]
+    )
     batch.pack_bits(bits.zero[:, outer:], bits.one[:, outer:], row_bits, form.column_panels)
-    flipped.pack_bits(*turned, column_bits, -(-(1 << row_bits) // COLUMNS))
+    flipped.pack_bits(zero, one, column_bits, -(-(1 << row_bits) // COLUMNS))
     expected, ones = np.zeros(num_data), np.zeros((num_data, form.num_latents))
     for first in form.filled_starts():
         log_tiles, _ = form.fill_wave(first, in_log_space=True)
@@ -124,4 +97,24 @@ def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
         add_bit_masses(column_masses, column_bits, column, ones)
     value = terms.constant + (bits.one * terms.linear).sum(axis=1) + expected
     slope = terms.linear * bits.one * bits.zero + (ones - bits.one * expected[:, None])
+    return Expected(value, slope)
+
+
+@_expected.register(PairForm)
+@_expected.register(PairParts)
+def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes by a formula; -inf couplings count where both latents can be on."""
+    # of data on a GPU the terms are here, but not the pixels
+    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
+        return _coded(form.data, x, bits)
+    terms = form.data.terms(x)
+    never = np.isneginf(form.couplings)
+    finite = np.where(never, 0.0, form.couplings)
+    linear = terms.linear + form.centre
+    fields = np.einsum("ni,ij->nj", bits.one, finite)
+    value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
+    slope = bits.one * bits.zero * (linear + fields)
+    if never.any():
+        clash = np.einsum("ni,ij,nj->n", bits.one, never.astype(np.float64), bits.one) > 0.0
+        value = np.where(clash, -np.inf, value)
     return Expected(value, slope)

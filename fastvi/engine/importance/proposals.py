@@ -127,8 +127,8 @@ class BernoulliDraws:
         _sum_bits(rows, groups, num_rows, constant, if_zero, if_one, log_w)
         if with_q and len(log_q) > 1:
             found = np.empty((len(log_q), log_w.size))
-            for c, parts in enumerate(log_q):
-                _sum_bits(rows, groups, num_rows, math.log(self._weights[c]), *parts, found[c])
+            for c, (zero, one) in enumerate(log_q):
+                _sum_bits(rows, groups, num_rows, math.log(self._weights[c]), zero, one, found[c])
             subtract_log_sums(found, log_w)
 
 

@@ -28,7 +28,7 @@ from fastvi.engine.states.numbered_form import (
     packed_places,
     visit_datum_tiles,
 )
-from fastvi.engine.states.sums import Moments, Sums
+from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.states.user_loops import add_rows_of_logs, user_loops
 
@@ -132,8 +132,7 @@ class UserBatch(NumberedBatch):
     """Data of one chunk under a LogJoint."""
 
     def _zero(self, with_ones: bool) -> Moments:
-        num_ones = self.num_data if with_ones else 0
-        return Moments(*Sums.zero(self.num_data), np.zeros((num_ones, self.form.num_latents)))
+        return Moments.zero(self.num_data, self.form.num_latents, with_ones=with_ones)
 
     def add(self, first: int, with_ones: bool) -> Moments:
         form, tile_states = self.form, self.form.tiling.tile_states
