@@ -1,6 +1,4 @@
-"""Models that are quadratic in z on a GPU: one tile serves all outer states, each a row of one matrix
-product.
-"""
+"""Models that are quadratic in z on a GPU: each outer state is a row of a product with one tile."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ class CudaPairForm(CudaForm):
         return _Tables(put(log_tile), put(tile), scale, put(self.source.couplings), put(self.centre))
 
     def outer_part(self, on: Device, first: int, count: int, scale: float) -> tuple[Any, Any]:
-        """Terms that outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
-        (count,).
-        """
+        """Terms that outer states add: to inner coefficients (count, inner), to the constant (count,)."""
         tables = self.resident(on)
         linear = on.empty((count, self.num_latents - self.tiling.outer_bits), np.float64)
         constant = on.empty(count, np.float64)

@@ -1,6 +1,4 @@
-"""Sigmoid belief networks and restricted Boltzmann machines on a GPU: tiles as products, then a product
-over data.
-"""
+"""Softplus forms on a GPU: tiles as products, then a product over data."""
 
 from __future__ import annotations
 

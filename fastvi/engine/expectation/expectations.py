@@ -38,9 +38,7 @@ class FactorisedBits(NamedTuple):
 
 
 def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
-    """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
-    is.
-    """
+    """Probabilities of bits under ``logits`` (d,) or (N, d), to their own relative accuracy."""
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
     return FactorisedBits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
