@@ -19,9 +19,10 @@ from fastvi.distributions.encoder import Encoder
 from fastvi.engine.cuda.arrays import DeviceData
 from fastvi.engine.cuda.place import Unsupported
 from fastvi.engine.expectation.expected_joint import log_ratio
-from fastvi.engine.importance.averages import sampled_means
-from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
+from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.targets import JOINT, WEIGHT
+from fastvi.engine.sampling.averages import sampled_means
+from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs import requests
 from fastvi.inputs.bound_parts import Part, parts_of

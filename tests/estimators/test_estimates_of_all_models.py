@@ -13,6 +13,7 @@ import pytest
 
 import fastvi
 from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.sampling import run_jobs
 from fastvi.estimators import sampling_run
 
 RNG = np.random.default_rng(0)
@@ -317,7 +318,7 @@ def bits(estimate):
 def test_same_bits_for_threads_workers_and_batches(monkeypatch, set_threads, name):
     model = MODELS[name]
     x, q = data_of(model, 5), proposal_of(model, 5)
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(jobs, "_JOB", 64)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     monkeypatch.setattr(sampling_run, "_TAIL_ENTRIES", 100)

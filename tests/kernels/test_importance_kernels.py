@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.importance import softplus_target
 from fastvi.engine.importance.targets import bit_groups
+from fastvi.engine.sampling import run_jobs
 from fastvi.kernels.cpu.dense.row_products import LANES, WIDTH, multiply_rows, multiply_rows_loops
 from fastvi.kernels.jit import kernel
 
@@ -119,7 +120,7 @@ def test_same_bits_for_any_threads_and_chunks(monkeypatch, set_threads, num_data
     for threads in ("1", "3"):
         set_threads(threads)
         for chunk in (8, 40, 4096):
-            monkeypatch.setattr(jobs, "CHUNK", chunk)
+            monkeypatch.setattr(run_jobs, "CHUNK", chunk)
             estimate = fastvi.estimate_log_marginal(model, x, proposal=q, num_samples=50, seed=5)
             key = estimate.log_marginal.tobytes(), estimate.ess.tobytes()
             seen.setdefault(chunk, set()).add(key)

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.importance import softplus_target
+from fastvi.engine.sampling import run_jobs
 from fastvi.models.enumerable import LogPrior
 
 ORDINARY = strategies.ORDINARY
@@ -140,7 +141,7 @@ def sums_of_log_z(monkeypatch):
 
 def test_log_z_of_a_prior_is_summed_once(monkeypatch, sums_of_log_z):
     """It was summed for each datum and chunk of samples, and for every call of log_joint."""
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     model = with_machine()
     x, z = naive.states(3)[:5], naive.states(3)[:5]
@@ -164,7 +165,7 @@ def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
 
     made, table = [], softplus_form.prior_table
     monkeypatch.setattr(softplus_form, "prior_table", lambda *given: made.append(1) or table(*given))
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     model = MODELS["three layers"]
     q = fastvi.Bernoulli(np.zeros(model.num_latents))

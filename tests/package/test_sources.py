@@ -14,6 +14,7 @@ import pytest
 import fastvi
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.engine.importance.proposals import BernoulliMixture
+from fastvi.engine.sampling.run_jobs import run_job
 
 RNG = np.random.default_rng(0)
 MODEL = fastvi.SigmoidBeliefNetwork(RNG.normal(size=(6, 4)), RNG.normal(size=6), RNG.normal(size=4))
@@ -93,10 +94,10 @@ def test_calls_that_take_turns_on_a_worker_build_one_target_each(targets):
     samplers = [jobs.Sampler(source, X, np.arange(3), proposal, 7) for source in sources]
     for _ in range(3):
         for sampler in samplers[: jobs._KEPT]:
-            jobs.run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
+            run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
     assert len(targets) == jobs._KEPT
     for sampler in samplers:
-        jobs.run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
+        run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
     assert len(targets) == 2 * jobs._KEPT
     gc.collect()
     assert sum(target() is not None for target in targets) == jobs._KEPT

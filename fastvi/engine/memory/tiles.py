@@ -18,7 +18,7 @@ from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
 
 @dataclass(frozen=True)
 class TileMemory(FormMemory):
-    """A softplus form, ``num_pixels`` in its sum, ``num_seen`` in its data; ``deep``: its prior is a table."""
+    """A softplus form, ``num_pixels`` in its sum, ``num_seen`` in its data; ``deep``: a table as prior."""
 
     tiling: Tiling
     num_pixels: int
