@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -73,6 +74,26 @@ def test_two_calls_at_once_build_one_target_each(targets):
     assert outer.count > 5
     assert inner.count > 5
     assert len(targets) == 1 + outer.count
+
+
+def test_two_threads_that_estimate_at_once_build_one_target_each(targets):
+    """Job by job side by side, on workers of one process."""
+    asked = [(MODEL, X), (OTHER, X_OTHER)]
+    want = [log_marginal(model, x) for model, x in asked]
+    targets.clear()
+    meet = threading.Barrier(len(asked))
+
+    def ask(model, x):
+        turns = iter([meet.wait] * 5)  # the first jobs of both callers take turns
+        worker = Between(lambda: next(turns, bool)(), in_another_process)
+        return log_marginal(model, x, executor=worker), worker.count
+
+    with ThreadPoolExecutor(len(asked)) as callers:
+        found = list(callers.map(ask, *zip(*asked, strict=True)))
+    for (values, count), alone in zip(found, want, strict=True):
+        assert np.array_equal(values, alone)
+        assert count > 5
+    assert len(targets) == len(asked)
 
 
 @pytest.mark.parametrize("target_ess", [None, 150.0])
