@@ -20,9 +20,10 @@ from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.cuda.place import UnsupportedError
 from fastvi.engine.expectation.expectations import log_ratio
-from fastvi.engine.importance.averages import sampled_means
-from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
+from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.targets import JOINT, WEIGHT
+from fastvi.engine.sampling.averages import sampled_means
+from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group
 from fastvi.inputs.options import check_device, check_limits

@@ -14,11 +14,12 @@ from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import WORDS
-from fastvi.engine.importance.jobs import Sampler, Source, sampler_where_it_can
+from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.engine.run.runs import Run
+from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
 from fastvi.inputs.data import NO_SUM, groups_of, read_data

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.engine.importance.jobs import Job, Sampler, jobs, run_job
+from fastvi.engine.importance.jobs import Job, Sampler, jobs
 from fastvi.engine.importance.jobs import Part as JobPart
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.run.runs import Run
+from fastvi.engine.sampling.run_jobs import run_job
 from fastvi.kernels.cpu.weights.pareto import tail_length
 from fastvi.weights.estimate import Estimate
 from fastvi.weights.summary import estimate_of_sums

@@ -15,7 +15,7 @@ from fastvi.engine.annealing.chains import Schedule
 from fastvi.engine.annealing.general import general_log_weights
 from fastvi.engine.annealing.targets import NetworkTarget
 from fastvi.engine.decoder.block_form import BlockForm
-from fastvi.engine.decoder.decoder_form import decoder_form
+from fastvi.engine.decoder.decoder_form import block_form
 from fastvi.engine.decoder.network_gradient import network_gradient
 from fastvi.engine.expectation.expected_joint import expected_joint
 from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
@@ -77,7 +77,7 @@ class BinaryDecoderRules(_Decoder):
 
     def _form_under(self, prior_logits: np.ndarray, observed: np.ndarray) -> BlockForm:
         activate = ACTIVATIONS[self.activation]
-        return decoder_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
+        return block_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> BlockMemory:
         sizes = [weight.shape[::-1] for weight, _ in self.layers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.engine.importance.proposals import BernoulliMixture
+from fastvi.engine.sampling.run_jobs import run_job
 
 MODEL, OTHER = network(6, 4), network(5, 3, 1)
 X, X_OTHER = MODEL.sample(3, 1)[1], OTHER.sample(2, 1)[1]
@@ -74,6 +76,26 @@ def test_two_calls_at_once_build_one_target_each(targets):
     assert len(targets) == 1 + outer.count
 
 
+def test_two_threads_that_estimate_at_once_build_one_target_each(targets):
+    """Job by job side by side, on workers of one process."""
+    asked = [(MODEL, X), (OTHER, X_OTHER)]
+    want = [log_marginal(model, x) for model, x in asked]
+    targets.clear()
+    meet = threading.Barrier(len(asked))
+
+    def ask(model, x):
+        turns = iter([meet.wait] * 5)  # the first jobs of both callers take turns
+        worker = Between(lambda: next(turns, bool)(), in_another_process)
+        return log_marginal(model, x, executor=worker), worker.count
+
+    with ThreadPoolExecutor(len(asked)) as callers:
+        found = list(callers.map(ask, *zip(*asked, strict=True)))
+    for (values, count), alone in zip(found, want, strict=True):
+        assert np.array_equal(values, alone)
+        assert count > 5
+    assert len(targets) == len(asked)
+
+
 @pytest.mark.parametrize("target_ess", [None, 150.0])
 def test_a_worker_process_builds_a_call_s_target_once(targets, target_ess):
     want = log_marginal(MODEL, X, target_ess=target_ess)
@@ -93,10 +115,10 @@ def test_calls_that_take_turns_on_a_worker_build_one_target_each(targets):
     samplers = [jobs.Sampler(source, X, np.arange(3), proposal, 7) for source in sources]
     for _ in range(3):
         for sampler in samplers[: jobs._KEPT]:
-            jobs.run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
+            run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
     assert len(targets) == jobs._KEPT
     for sampler in samplers:
-        jobs.run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
+        run_job(in_another_process(jobs.Job(sampler, 0, 0, 5, 5)))
     assert len(targets) == 2 * jobs._KEPT
     gc.collect()
     assert sum(target() is not None for target in targets) == jobs._KEPT

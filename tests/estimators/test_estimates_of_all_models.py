@@ -14,6 +14,7 @@ from cases import MODELS, bits, couplings, data_of, encoder, proposal_of, restri
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.sampling import run_jobs
 from fastvi.estimators import sampling_run
 
 RNG = np.random.default_rng(0)
@@ -255,7 +256,7 @@ def test_wrong_proposals(model, proposal, text):
 def test_same_bits_for_threads_workers_and_batches(monkeypatch, same_bits, name):
     model = MODELS[name]
     x, q = data_of(model, 5), proposal_of(model, 5)
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(jobs, "_JOB", 64)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     monkeypatch.setattr(sampling_run, "_TAIL_ENTRIES", 100)

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.importance import softplus_target
 from fastvi.engine.importance.targets import bit_groups
+from fastvi.engine.sampling import run_jobs
 from fastvi.kernels.cpu.dense.row_products import LANES, WIDTH, multiply_rows, multiply_rows_loops
 from fastvi.kernels.jit import kernel
 
@@ -117,7 +118,7 @@ def test_same_bits_for_any_threads_and_chunks(monkeypatch, same_bits, num_data):
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     tails = set()
     for chunk in (8, 40, 4096):
-        monkeypatch.setattr(jobs, "CHUNK", chunk)
+        monkeypatch.setattr(run_jobs, "CHUNK", chunk)
         ask = partial(fastvi.estimate_log_marginal, model, x, proposal=q, num_samples=50, seed=5)
         # the largest weights are the same to the bit however they are cut into chunks
         tails.add(same_bits(ask).pareto_k.tobytes())

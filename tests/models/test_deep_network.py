@@ -21,7 +21,8 @@ from tolerances import assert_frequencies
 
 import fastvi
 from fastvi.core.registry import rules_of
-from fastvi.engine.importance import jobs, softplus_target
+from fastvi.engine.importance import softplus_target
+from fastvi.engine.sampling import run_jobs
 from fastvi.rules.boltzmann_machine import BoltzmannMachineRules
 
 ORDINARY = strategies.ORDINARY
@@ -123,7 +124,7 @@ def sums_of_log_z(monkeypatch):
 
 def test_log_z_of_a_prior_is_summed_once(monkeypatch, sums_of_log_z):
     """It was summed for each datum and chunk of samples, and for every call of log_joint."""
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     model = cases.network(3, 3, prior=machine(3))
     x, z = naive.states(3)[:5], naive.states(3)[:5]
@@ -147,7 +148,7 @@ def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
 
     made, table = [], softplus_form.prior_table
     monkeypatch.setattr(softplus_form, "prior_table", lambda *given: made.append(1) or table(*given))
-    monkeypatch.setattr(jobs, "CHUNK", 16)
+    monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
     model = MODELS["three layers"]
     q = fastvi.Bernoulli(np.zeros(model.num_latents))

@@ -47,9 +47,7 @@ class _GeneralChains:
                 self._scan(move)
 
     def _scan(self, move: int) -> None:
-        """A Gibbs transition: every unit in turn, given all others; from the last to the first if
-        reversed.
-        """
+        """A Gibbs transition: every unit in turn, given all others; in reverse order if reversed."""
         schedule, num_units = self._schedule, self._base.shape[1]
         where = self._first, schedule.num_chains, *schedule.key
         words = np.empty((len(self._value), -(-num_units // NUM_WORDS) * NUM_WORDS))

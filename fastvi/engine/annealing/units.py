@@ -86,9 +86,7 @@ def independent(base: Array) -> Array:
 def softplus_log_weights(
     weights: Array, bias: Array, prior_logits: Array, x: Array, base: Array, schedule: Schedule
 ) -> Array:
-    """Log weights (N M,) of a sigmoid belief network with a factorised prior, from units of logits ``base``
-    (N, d).
-    """
+    """Log weights (N M,) of a sigmoid belief network, from units of logits ``base`` (N, d)."""
     num_pixels, num_latents = weights.shape
     prior = -float(np.logaddexp(0.0, prior_logits).sum())
     terms = BinaryData(weights, bias, prior_logits, prior).terms(x)

@@ -1,6 +1,4 @@
-"""Data that lie on a GPU already: taken where they are, and only their terms, d + 1 numbers a datum,
-brought to the host.
-"""
+"""Data that lie on a GPU: only their terms, d + 1 numbers a datum, are brought to the host."""
 
 from __future__ import annotations
 

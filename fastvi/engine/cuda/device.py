@@ -44,9 +44,7 @@ class Device(ABC):
 
     @abstractmethod
     def adopt(self, array: Any) -> Any:
-        """Another library's array of this device, without a copy, once what is queued on its stream is
-        done.
-        """
+        """Another library's array of this device, not copied, once what its stream holds is done."""
 
     @abstractmethod
     def get(self, held: Any) -> Array:

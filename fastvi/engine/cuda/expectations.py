@@ -1,6 +1,4 @@
-"""E_q[log p(x, z)] of a factorised q on a GPU: the product that gives log p(x), with tiles of -A in place
-of exp(-A).
-"""
+"""E_q[log p(x, z)] of a factorised q on a GPU: the product for log p(x), with tiles of -A."""
 
 from __future__ import annotations
 

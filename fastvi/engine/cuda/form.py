@@ -103,6 +103,11 @@ class CudaForm(SummedForm):
         return min(needed, fits)
 
 
+def put_terms(on: Device, terms: Terms, outer: int) -> tuple[Any, Any, Any]:
+    """Linear terms, constants and the linear terms of the ``outer`` bits, on a device."""
+    return on.put(terms.linear), on.put(terms.constant), on.put(terms.linear[:, :outer])
+
+
 class Running:
     """Running sums of some data on a device."""
 

@@ -1,6 +1,4 @@
-"""Models that are quadratic in z on a GPU: one tile serves all outer states, each a row of one matrix
-product.
-"""
+"""Models that are quadratic in z on a GPU: each outer state is a row of a product with one tile."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
-from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
+from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running, put_terms
 from fastvi.engine.run.slices import slices
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE, Terms, WordData
 from fastvi.engine.states.pair_form import PairForm
@@ -90,9 +88,7 @@ class CudaPairForm(CudaForm):
         return _Tables(put(log_tile), put(tile), scale, put(self.source.couplings), put(self.centre))
 
     def outer_part(self, on: Device, first: int, count: int, scale: float) -> tuple[Any, Any]:
-        """Terms that outer states ``first``, ... add: to inner coefficients (count, inner), to the constant
-        (count,).
-        """
+        """Terms that outer states add: to inner coefficients (count, inner), to the constant (count,)."""
         tables = self.resident(on)
         linear = on.empty((count, self.num_latents - self.tiling.outer_bits), np.float64)
         constant = on.empty(count, np.float64)
@@ -107,18 +103,11 @@ class CudaPairForm(CudaForm):
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         num_data, (outer, row_bits, column_bits, _) = len(terms.constant), self.tiling
-        linear, base, outer_data = (
-            on.put(terms.linear),
-            on.put(terms.constant),
-            on.put(terms.linear[:, :outer]),
-        )
+        linear, base, outer_data = put_terms(on, terms, outer)
         for part in slices(self.last(first) - first, _LOG_LAUNCH):
             start, count = first + part.start, part.stop - part.start
             outer_linear, constant = self.outer_part(on, start, count, 0.0)
-            scales, sums = (
-                on.empty((1, num_data * count), np.float64),
-                on.empty((1, num_data * count), np.float64),
-            )
+            scales, sums = (on.empty((1, num_data * count), np.float64) for _ in range(2))
             on.launch(
                 log_space_sums, (count, num_data), self.resident(on).log_tile, linear, outer, row_bits,
                 column_bits, outer_linear, count, scales, sums,
@@ -155,11 +144,7 @@ class PairBatch(CudaBatch):
         held = form.resident(on)
         bit_tables = KERNELS[form.dtype][0]
         num_data, at_once = len(terms.constant), self._outer_at_once()
-        linear, base, outer_data = (
-            on.put(terms.linear),
-            on.put(terms.constant),
-            on.put(terms.linear[:, :outer]),
-        )
+        linear, base, outer_data = put_terms(on, terms, outer)
         nothing, add = on.full(num_data, 0.0), form.tile_sums(on, *held.tile.shape)
         for part in slices(form.last(first) - first, at_once):
             start, count = first + part.start, part.stop - part.start

@@ -28,40 +28,37 @@ def refuse_large(form: SummedForm) -> None:
         )
 
 
-@singledispatch
 def cuda_form(form: SummedForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
     """Return the form as a GPU sums it; RuntimeError for a model that only the CPU can sum."""
+    return _mover(form)(form, dtype, memory_limit)
+
+
+@singledispatch
+def _mover(form: SummedForm) -> Callable[..., SummedForm]:
+    """Return what moves the form, imported here: no question to the CPU imports numba.cuda."""
     refuse_large(form)
     raise UnsupportedError(f"device='cuda' sums {_SUPPORTED}, not this model; use device='cpu'")
 
 
-# imports in the functions below, so that no question to the CPU imports numba.cuda
-_only_the_cpu = cuda_form.dispatch(object)
-
-
-@cuda_form.register
-def _(form: SoftplusForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
+@_mover.register
+def _(form: SoftplusForm) -> Callable[..., SummedForm]:
     from fastvi.engine.cuda.softplus_form import cuda_softplus_form
 
-    if form.log_prior is not None:
-        _only_the_cpu(form)
-    return cuda_softplus_form(form, dtype, memory_limit)
+    return cuda_softplus_form if form.log_prior is None else _mover.dispatch(object)(form)
 
 
-@cuda_form.register
-def _(form: PairForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
+@_mover.register
+def _(form: PairForm) -> Callable[..., SummedForm]:
     from fastvi.engine.cuda.pair_form import cuda_pair_form
 
-    return cuda_pair_form(form, dtype, memory_limit)
+    return cuda_pair_form
 
 
-@cuda_form.register
-def _(form: UserForm, *, dtype: str = "float64", memory_limit: int | None = None) -> SummedForm:
+@_mover.register
+def _(form: UserForm) -> Callable[..., SummedForm]:
     from fastvi.engine.cuda.user_form import cuda_user_form
 
-    if form.model.vectorized:
-        _only_the_cpu(form)
-    return cuda_user_form(form, dtype, memory_limit)
+    return _mover.dispatch(object)(form) if form.model.vectorized else cuda_user_form
 
 
 def _cuda_form_or_own(form: SummedForm, *, dtype: str, memory_limit: int | None) -> SummedForm:

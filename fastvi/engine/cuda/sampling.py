@@ -179,9 +179,7 @@ class Sums(NamedTuple):
 
 
 def row_sums(on: Device, log_w: Any) -> Sums:
-    """Largest, sum of w and of w^2, smallest of each row of an array (N, K) of a device, N at most
-    MOST_DATA.
-    """
+    """Largest, sums of w and w^2, smallest of each row of a device's (N, K), N at most MOST_DATA."""
     num_data, num = log_w.shape
     segments = -(-num // SEGMENT)
     parts = [on.empty((num_data, segments), np.float64) for _ in range(4)]

@@ -1,6 +1,4 @@
-"""Sigmoid belief networks and restricted Boltzmann machines on a GPU: tiles as products, then a product
-over data.
-"""
+"""Softplus forms on a GPU: tiles as products, then a product over data."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.cuda import blas
 from fastvi.engine.cuda.device import Device
-from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running
+from fastvi.engine.cuda.form import CudaBatch, CudaForm, Running, put_terms
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.softplus_form import SoftplusForm, centred_sums
 from fastvi.engine.states.tiling import Tiling
@@ -83,14 +81,10 @@ class CudaSoftplusForm(CudaForm):
             right[: pixels.size, : len(right_sums)] = np.where(packed, np.exp(-right_sums), 1.0).T
         signed = -form.sign * form.centre  # kernels keep linear parts with the sign of A
         linear = np.split(signed, [outer, row])
-        row_weights, column_weights = (
-            np.zeros((product.ROW_BITS, pixels.size)),
-            np.zeros((product.COLUMN_BITS, pixels.size)),
-        )
-        row_weights[: self.tiling.row_bits], column_weights[: self.tiling.column_bits] = (
-            weights[1].T,
-            weights[2].T,
-        )
+        row_weights = np.zeros((product.ROW_BITS, pixels.size))
+        column_weights = np.zeros((product.COLUMN_BITS, pixels.size))
+        row_weights[: self.tiling.row_bits] = weights[1].T
+        column_weights[: self.tiling.column_bits] = weights[2].T
         row_linear, column_linear = np.zeros(product.ROW_BITS), np.zeros(product.COLUMN_BITS)
         row_linear[: self.tiling.row_bits], column_linear[: self.tiling.column_bits] = linear[1], linear[2]
         # right = exp(-beta) of the packed pixels: beta is taken back by what is linear
@@ -178,8 +172,7 @@ class CudaSoftplusForm(CudaForm):
 
     def log_space_part(self, on: Device, terms: Terms, first: int, running: Running) -> None:
         into, (outer, row_bits, column_bits, _) = self.empty_tiles(on), self.tiling
-        linear, base = on.put(terms.linear), on.put(terms.constant)
-        outer_part = on.put(terms.linear[:, :outer])
+        linear, base, outer_part = put_terms(on, terms, outer)
         count, num_data = self.launch_tiles, len(terms.constant)
         scales, sums = on.empty((count, num_data), np.float64), on.empty((count, num_data), np.float64)
         nothing = on.full((1, row_bits + column_bits), 0.0)

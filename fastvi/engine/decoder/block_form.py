@@ -22,17 +22,17 @@ from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network_block import Block, block_part
 from fastvi.engine.linalg.products import packed_columns
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import shifted
 from fastvi.engine.states.numbered_form import (
+    NumberedBatch,
     NumberedForm,
     block_tiling,
     merged,
     packed_places,
     visit_datum_tiles,
 )
-from fastvi.engine.states.sums import Moments, Sums
+from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.simd.host import COLUMNS
@@ -163,11 +163,7 @@ def sum_block(
         _of_groups(block, g, min(PART_GROUPS, groups - g), depth, groups)
         for g in range(0, groups, PART_GROUPS)
     ]
-    num_ones = num_panels * COLUMNS if with_ones else 0
-    found = []
-    for _ in parts:
-        sums = Sums.zero(num_panels * COLUMNS)
-        found.append(Moments(*sums, np.zeros((num_ones, latents.size))))
+    found = [Moments.zero(num_panels * COLUMNS, latents.size, with_ones=with_ones) for _ in parts]
 
     def task(which: tuple[int, int]) -> None:
         number, panel = which
@@ -189,14 +185,14 @@ def _of_groups(block: Block, first: int, count: int, depth: int, groups: int) ->
     return block_part(block, first * rows, count * rows, depth)
 
 
-class BlockBatch(Batch):
+class BlockBatch(NumberedBatch):
     """Data of one chunk under a decoder."""
 
     @cached_property
     def _packed(self) -> Array:
         return packed_data(self.terms.linear)
 
-    def _add(self, first: int, with_ones: bool) -> Moments:
+    def add(self, first: int, with_ones: bool) -> Moments:
         form = self.form
         block = form.block(first, min(form.wave_tiles, form.tiling.num_tiles - first))
         found = sum_block(
@@ -205,12 +201,6 @@ class BlockBatch(Batch):
         )  # fmt: skip
         scale = found.largest + self.terms.constant
         return Moments(scale, found.total, scale.copy(), found.ones)
-
-    def sums(self, first: int) -> Sums:
-        return Sums(*self._add(first, False)[:3])
-
-    def moments(self, first: int) -> Moments:
-        return self._add(first, True)
 
 
 def latent_order(weights: Array) -> Array:

@@ -14,7 +14,7 @@ from fastvi.engine.decoder.network import network
 from fastvi.engine.states.numbered_form import block_tiling
 
 
-def decoder_form(
+def block_form(
     layers: Pairs, activation: str, activate: Any, noise_std: float | None,
     prior_logits: Array, pixels: Array,
 ) -> BlockForm:  # fmt: skip

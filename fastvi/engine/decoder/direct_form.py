@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,4 @@ def direct_form(
     )  # fmt: skip
     if log_prior is None:
         return form
-    table = prior_table(order[form.latents], log_prior)
-    return DirectForm(
-        form.tiling, order, form.centre, form.data, net, form.prior_logits, seen, activate, None, table
-    )
+    return replace(form, log_prior=prior_table(order[form.latents], log_prior))

@@ -14,17 +14,19 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.core.functions import ACTIVATIONS, SLOPES
 from fastvi.engine.linalg.products import Packed, matmul
-from fastvi.kernels.cpu.dense import products
+from fastvi.kernels.cpu.dense.products import (
+    IDENTITY,
+    RELU,
+    SIGMOID,
+    SOFTPLUS,
+    TANH,
+    activate,
+    multiply_slopes,
+)
 
 Pairs = Sequence[tuple[Array, Array]]  # weight (out, in) and bias (out,) of each layer
 
-CODES = {
-    "relu": products.RELU,
-    "tanh": products.TANH,
-    "sigmoid": products.SIGMOID,
-    "softplus": products.SOFTPLUS,
-    "identity": products.IDENTITY,
-}  # fmt: skip
+CODES = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "softplus": SOFTPLUS, "identity": IDENTITY}
 
 
 def of_pixels(pairs: Pairs, pixels: Array) -> Pairs:
@@ -125,12 +127,12 @@ class PackedLayers(Layers):
         return self.forward[i].product(rows)
 
     def activated(self, values: Array) -> Array:
-        products.activate(values.reshape(-1), self.code)
+        activate(values.reshape(-1), self.code)
         return values
 
     def times_slopes(self, hidden: Array, pull: Array) -> Array:
         """``pull`` in place through the activation whose values are ``hidden``."""
-        products.multiply_slopes(hidden, self.code, pull)
+        multiply_slopes(hidden, self.code, pull)
         return pull
 
     def back(self, i: int, inputs: list[Array], pull: Array) -> Array:

@@ -40,9 +40,7 @@ class Network(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Numbers that a state is to data: units of the last hidden layer, or latents where there is none; of
-        real pixels u.
-        """
+        """Numbers that a state is to data: units of the last hidden layer, latents, or of real pixels u."""
         return self.last.num_columns if self.gaussian else self.features
 
     @property

@@ -18,7 +18,7 @@ from fastvi.core.arrays import Array
 from fastvi.engine.expectation.expectations import FactorisedBits, ordered_bits
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.slices import chunks
-from fastvi.engine.states.data_terms import Terms, WordData
+from fastvi.engine.states.data_terms import WordData
 from fastvi.engine.states.pair_form import PairForm, PairParts
 from fastvi.engine.states.remote_data import RemoteData
 from fastvi.engine.states.tile_batch import PackedBatch, flipped_tiles
@@ -26,7 +26,6 @@ from fastvi.engine.states.tile_form import TileForm
 from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
-from fastvi.kernels.cpu.states.tile_sums import pack_tables
 
 
 class Expected(NamedTuple):
@@ -47,35 +46,6 @@ def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> E
         found = _expected(form, x[data], bits)
         value[data] = found.value
         slope[data, form.order] = found.slope
-    return Expected(value, slope)
-
-
-@singledispatch
-def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
-    """Expectation and slopes of the data of one chunk."""
-    return _tiled(form, form.data.terms(x), bits)
-
-
-@_expected.register(PairForm)
-@_expected.register(PairParts)
-def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
-    # of data on a GPU the terms are here, but not the pixels
-    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
-        return _coded(form.data, x, bits)
-    return _pairwise(form, form.data.terms(x), bits)
-
-
-def _pairwise(form: PairForm | PairParts, terms: Terms, bits: FactorisedBits) -> Expected:
-    """-inf couplings count where both latents can be on."""
-    never = np.isneginf(form.couplings)
-    finite = np.where(never, 0.0, form.couplings)
-    linear = terms.linear + form.centre
-    fields = np.einsum("ni,ij->nj", bits.one, finite)
-    value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
-    slope = bits.one * bits.zero * (linear + fields)
-    if never.any():
-        clash = np.einsum("ni,ij,nj->n", bits.one, never.astype(np.float64), bits.one) > 0.0
-        value = np.where(clash, -np.inf, value)
     return Expected(value, slope)
 
 
@@ -104,25 +74,17 @@ def _outer_shares(bits: FactorisedBits, outer: int, first: int, num_tiles: int, 
     return shares
 
 
-def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
-    outer, row_bits, column_bits, _ = form.tiling
+@singledispatch
+def _expected(form: Any, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes of the data of one chunk: by the products that give E_q[A]."""
+    terms, (outer, row_bits, column_bits, _) = form.data.terms(x), form.tiling
     num_data, column = len(terms.constant), form.tiling.outer_bits + row_bits
     batch, flipped = PackedBatch.of(form, num_data), PackedBatch.flipped(form, num_data)
-    inner = [np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one)]
-    turned = [
-        np.ascontiguousarray(np.concatenate([part[:, column:], part[:, outer:column]], axis=1))
-        for part in (bits.zero, bits.one)
-    ]
-    row_panels = -(-(1 << row_bits) // COLUMNS)
-
-    def fill(data: slice, rows: Array, columns: Array) -> None:
-        pack_tables(inner[0][data], inner[1][data], row_bits, form.column_panels, rows, columns)
-
-    def fill_turned(data: slice, rows: Array, columns: Array) -> None:
-        pack_tables(turned[0][data], turned[1][data], column_bits, row_panels, rows, columns)
-
-    batch.pack(fill)
-    flipped.pack(fill_turned)
+    zero, one = (
+        np.concatenate([part[:, column:], part[:, outer:column]], axis=1) for part in (bits.zero, bits.one)
+    )
+    batch.pack_bits(bits.zero[:, outer:], bits.one[:, outer:], row_bits, form.column_panels)
+    flipped.pack_bits(zero, one, column_bits, -(-(1 << row_bits) // COLUMNS))
     expected, ones = np.zeros(num_data), np.zeros((num_data, form.num_latents))
     for first in form.filled_starts():
         log_tiles, _ = form.fill_wave(first, in_log_space=True)
@@ -135,4 +97,24 @@ def _tiled(form: TileForm, terms: Terms, bits: FactorisedBits) -> Expected:
         add_bit_masses(column_masses, column_bits, column, ones)
     value = terms.constant + (bits.one * terms.linear).sum(axis=1) + expected
     slope = terms.linear * bits.one * bits.zero + (ones - bits.one * expected[:, None])
+    return Expected(value, slope)
+
+
+@_expected.register(PairForm)
+@_expected.register(PairParts)
+def _(form: PairForm | PairParts, x: Any, bits: FactorisedBits) -> Expected:
+    """Expectation and slopes by a formula; -inf couplings count where both latents can be on."""
+    # of data on a GPU the terms are here, but not the pixels
+    if isinstance(form.data, WordData) and not isinstance(x, RemoteData):
+        return _coded(form.data, x, bits)
+    terms = form.data.terms(x)
+    never = np.isneginf(form.couplings)
+    finite = np.where(never, 0.0, form.couplings)
+    linear = terms.linear + form.centre
+    fields = np.einsum("ni,ij->nj", bits.one, finite)
+    value = terms.constant + (bits.one * (linear + 0.5 * fields)).sum(axis=1)
+    slope = bits.one * bits.zero * (linear + fields)
+    if never.any():
+        clash = np.einsum("ni,ij,nj->n", bits.one, never.astype(np.float64), bits.one) > 0.0
+        value = np.where(clash, -np.inf, value)
     return Expected(value, slope)

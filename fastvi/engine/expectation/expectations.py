@@ -26,7 +26,6 @@ from fastvi.kernels.cpu.states.state_sums import (
     square_sums,
     state_sums,
 )
-from fastvi.kernels.cpu.states.tile_sums import pack_tables
 
 
 class FactorisedBits(NamedTuple):
@@ -39,9 +38,7 @@ class FactorisedBits(NamedTuple):
 
 
 def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
-    """Probabilities of the bits under ``logits`` (d,) or (N, d); neither 0 nor 1 is rounded to more than it
-    is.
-    """
+    """Probabilities of bits under ``logits`` (d,) or (N, d), to their own relative accuracy."""
     ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
     return FactorisedBits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
 
@@ -49,12 +46,7 @@ def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
 def _chunk_expectation(form: TileForm, terms: Terms, bits: FactorisedBits) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
     batch = PackedBatch.of(form, len(terms.constant))
-    inner_zero, inner_one = (np.ascontiguousarray(part[:, outer:]) for part in (bits.zero, bits.one))
-
-    def fill(data: slice, rows: Array, columns: Array) -> None:
-        pack_tables(inner_zero[data], inner_one[data], row_bits, form.column_panels, rows, columns)
-
-    batch.pack(fill)
+    batch.pack_bits(bits.zero[:, outer:], bits.one[:, outer:], row_bits, form.column_panels)
     values = terms.constant + (bits.one * terms.linear).sum(axis=1)
     for first in form.filled_starts():
         log_tiles, _ = form.fill_wave(first, in_log_space=True)

@@ -34,9 +34,7 @@ class DecoderLikelihood:
         return self._data.terms(x)
 
     def add(self, rows: Array, linear: Array, log_w: Array) -> None:
-        """log_w[k] += <t, h(z_k)> - A(z_k), or -|y - u(z_k)|^2, for z packed as rows, at most
-        ``net.block_rows`` of them.
-        """
+        """log_w[k] += <t, h(z_k)> - A(z_k), or -|y - u(z_k)|^2; ``net.block_rows`` packed z at most."""
         block = self.net.empty_block(log_w.size)
         self.net.forward(rows, log_w.size, block)
         log_w -= block.minus[: log_w.size]

@@ -82,6 +82,15 @@ def unpacked(words: Array, num_latents: int) -> Array:
     return ((words[bits >> 5] >> (bits & 31)[:, None]) & 1).astype(np.uint8).T
 
 
+def _sum_bits(
+    rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array, if_one: Array, out: Array
+) -> None:
+    """out[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
+    sums = np.empty(num_rows)
+    subset_rows(if_zero, if_one, groups, sums)
+    sum_rows(rows, sums, constant, out)
+
+
 class BernoulliDraws:
     """Draws of one job's data from a Bernoulli mixture, and their log q."""
 
@@ -112,25 +121,15 @@ class BernoulliDraws:
         if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
         """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k) - log q(z_k)."""
-        sums = np.empty(num_rows)
-        if not with_q:
-            subset_rows(if_zero, if_one, groups, sums)
-            sum_rows(rows, sums, constant, log_w)
-            return
-        if len(self._log_q) == 1:
-            log_zero, log_one = (_row(part, n) for part in self._log_q[0])
-            # in this order they cancel where q is the prior
-            subset_rows(if_zero - log_zero, if_one - log_one, groups, sums)
-            sum_rows(rows, sums, constant, log_w)
-            return
-        subset_rows(if_zero, if_one, groups, sums)
-        sum_rows(rows, sums, constant, log_w)
-        log_q = np.empty((len(self._log_q), log_w.size))
-        for c, parts in enumerate(self._log_q):
-            log_zero, log_one = (_row(part, n) for part in parts)
-            subset_rows(log_zero, log_one, groups, sums)
-            sum_rows(rows, sums, math.log(self._weights[c]), log_q[c])
-        subtract_log_sums(log_q, log_w)
+        log_q = [[_row(part, n) for part in parts] for parts in self._log_q]
+        if with_q and len(log_q) == 1:  # in this order they cancel where q is the prior
+            if_zero, if_one = if_zero - log_q[0][0], if_one - log_q[0][1]
+        _sum_bits(rows, groups, num_rows, constant, if_zero, if_one, log_w)
+        if with_q and len(log_q) > 1:
+            found = np.empty((len(log_q), log_w.size))
+            for c, (zero, one) in enumerate(log_q):
+                _sum_bits(rows, groups, num_rows, math.log(self._weights[c]), zero, one, found[c])
+            subtract_log_sums(found, log_w)
 
 
 class AncestralDraws:
@@ -163,9 +162,7 @@ class AncestralDraws:
         if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
         """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
-        sums = np.empty(num_rows)
-        subset_rows(if_zero, if_one, groups, sums)
-        sum_rows(rows, sums, constant, log_w)
+        _sum_bits(rows, groups, num_rows, constant, if_zero, if_one, log_w)
 
 
 class NormalDraws:

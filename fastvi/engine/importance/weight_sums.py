@@ -80,9 +80,7 @@ class WeightSums:
         )
 
     def merge(self, part: WeightSums, first: int = 0) -> None:
-        """Take all that ``part`` has of streams ``first``, ...; ``part`` is left as it is, and may be this
-        one.
-        """
+        """Take all that ``part``, which stays as it is, has of streams ``first``, ..."""
         where = slice(first, first + part.num_data)
         lengths, largest = part._filled.copy(), part.largest.copy()
         rows = part._tail.copy() if part is self else part._tail.view()

@@ -18,9 +18,7 @@ from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
 
 @dataclass(frozen=True)
 class TileMemory(FormMemory):
-    """A softplus form of ``num_pixels`` in its sum and ``num_seen`` in its data terms; ``deep``: its prior is
-    a table of all states.
-    """
+    """A softplus form, ``num_pixels`` in its sum, ``num_seen`` in its data; ``deep``: a table as prior."""
 
     tiling: Tiling
     num_pixels: int

@@ -90,9 +90,7 @@ def second_moments(pairs: Array) -> Array:
 
 
 def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed: int) -> Array:
-    """Exact draws (N, num, d); the uniform number of draw k of datum members[n] is keyed by (seed,
-    members[n], k).
-    """
+    """Exact draws (N, num, d); draw k of datum members[n] is keyed by (seed, members[n], k)."""
     num_data = len(x)
     uniforms, key = np.empty((num_data, num)), split_seed(seed)
     for n in range(num_data):

@@ -21,7 +21,7 @@ from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
 from fastvi.engine.quadrature.kinks import Kinks, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
-from fastvi.engine.run.interruptible import finished
+from fastvi.engine.run.threads import finished
 
 MOST_LATENTS = 3
 _REACH = 8.5  # standard deviations: what lies beyond has 2e-15 of the mass of three latents
@@ -160,8 +160,5 @@ def expected_log_likelihood(
 
 def report_uncertain(found: Sequence[Slopes]) -> None:
     """Warn of data whose expectation is not certified."""
-    moved, certified = (
-        np.array([one.moved for one in found]),
-        np.array([one.certified for one in found], bool),
-    )
-    uncertain("E_q[log p(x | z)]", moved, certified)
+    certified = np.array([one.certified for one in found], bool)
+    uncertain("E_q[log p(x | z)]", np.array([one.moved for one in found]), certified)

@@ -40,8 +40,8 @@ from fastvi.engine.quadrature.kinks import Kinks
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
 from fastvi.engine.quadrature.posterior_integral import TOLERANCE, Integral, integral, log_sum
 from fastvi.engine.quadrature.posterior_region import MATTER, Region, distinct, find_region, matter
-from fastvi.engine.run.interruptible import finished
 from fastvi.engine.run.slices import CHUNK_DATA, chunks
+from fastvi.engine.run.threads import finished
 from fastvi.engine.states.data_terms import Terms
 
 MOST_LATENTS = 3

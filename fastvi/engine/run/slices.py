@@ -33,9 +33,7 @@ def data_slices(num_data: int) -> list[slice]:
 
 
 def small_slices(num_data: int, states: int) -> list[slice]:
-    """Slices for tasks of an exponential a state and datum, each of at most 2^24 of these, 0.15 s, where one
-    datum has no more: Ctrl-C waits for it.
-    """
+    """Slices for tasks of an exponential a state and datum: 2^24, 0.15 s, that Ctrl-C waits for."""
     step = max(1, min(64, (1 << 24) // states))
     return [
         slice(first, min(first + step, part.stop))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -123,3 +124,27 @@ def parallel_map(
     if errors:
         raise errors.pop(min(errors))  # popped, so that it does not hold itself by its own traceback
     return [results[number] for number in range(len(tasks))]
+
+
+_SLICE = 0.1  # seconds that a thread works on one before it may be told to stop; no result depends on it
+
+
+def finished(works: Sequence[Generator[None, None, Result]]) -> list[Result]:
+    """Run generators that yield between short steps of their work; their results in order."""
+    results: dict[int, Result] = {}
+
+    def task(k: int) -> None:
+        end = time.monotonic() + _SLICE
+        try:
+            while True:
+                next(works[k])
+                if time.monotonic() >= end:
+                    return
+        except StopIteration as done:
+            results[k] = done.value
+
+    left = list(range(len(works)))
+    while left:
+        parallel_map(task, left)
+        left = [k for k in left if k not in results]
+    return [results[k] for k in range(len(works))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
@@ -43,6 +45,20 @@ class NumberedForm(Form):
 
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
         return self.batch(terms).sums(first)  # which drops nothing
+
+
+class NumberedBatch(Batch):
+    """Data of one chunk under such a form: in log space, so that nothing is dropped."""
+
+    @abstractmethod
+    def add(self, first: int, with_ones: bool) -> Moments:
+        """One wave's sums, and with ``with_ones`` the parts of latents' bits."""
+
+    def sums(self, first: int) -> Sums:
+        return Sums(*self.add(first, False)[:3])
+
+    def moments(self, first: int) -> Moments:
+        return self.add(first, True)
 
 
 def visit_datum_tiles(

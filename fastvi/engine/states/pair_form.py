@@ -14,7 +14,7 @@ outer_o in place of t_i: a batch is one matrix product with a fixed factor, one 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -244,9 +244,7 @@ def _build(kind: type[PairForm], parts: PairParts) -> PairForm:
     tile = log_tile.copy()
     scale = exponentiate(tile, 1 << tiling.row_bits, blank.padded_rows, 1 << tiling.column_bits)
     multiply_by_exponentials(log_tile_low, tile)
-    return kind(
-        tiling, order, centre, data, couplings, couplings_low, log_tile, log_tile_low, tile, float(scale)
-    )
+    return replace(blank, log_tile=log_tile, log_tile_low=log_tile_low, tile=tile, tile_scale=float(scale))
 
 
 def _order(couplings: Array, linear: Array) -> Array:

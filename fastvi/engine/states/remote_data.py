@@ -23,9 +23,6 @@ class RemoteData(ABC):
         """Return a copy (N, D) on the host."""
 
     @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
     def __getitem__(self, which: slice | Array) -> RemoteData: ...
 
 

@@ -143,7 +143,7 @@ def softplus_form(
     prior_logits = np.ascontiguousarray(prior_logits[order])
     centre, linear, constant = np.zeros(order.size), np.zeros(order.size), 0.0
     if fold_prior:
-        mean_logits = _row_sums(weights * centre_sigmoid(prior_logits)) + bias
+        mean_logits = (weights * centre_sigmoid(prior_logits)).sum(axis=1) + bias
         centre = (weights * centre_sigmoid(mean_logits)[:, None]).sum(axis=0)
         if log_prior is None:
             linear, constant = prior_logits, -float(np.logaddexp(0.0, prior_logits).sum())
@@ -168,7 +168,7 @@ def softplus_sum_form(
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
     # the slope of the softplus sum at z = 1/2, with its sign turned: that makes the tiles flat
-    slope = centre_sigmoid(_row_sums(weights) / 2 + bias)
+    slope = centre_sigmoid(weights.sum(axis=1) / 2 + bias)
     centre = -(weights * slope[:, None]).sum(axis=0)
     data = BinaryData(
         np.ascontiguousarray(data_weights[:, order]),
@@ -226,10 +226,6 @@ def _build(
     return SoftplusForm(
         tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
     )
-
-
-def _row_sums(matrix: Array) -> Array:
-    return np.asarray(matrix.sum(axis=1))
 
 
 def centred_sums(weights: Array) -> tuple[Array, Array, Array]:

@@ -39,8 +39,8 @@ class Moments(NamedTuple):
     ones: Array  # (N, d) in the form's order
 
     @classmethod
-    def zero(cls, num_data: int, num_latents: int) -> Moments:
-        return cls(*Sums.zero(num_data), np.zeros((num_data, num_latents)))
+    def zero(cls, num_data: int, num_latents: int, *, with_ones: bool = True) -> Moments:
+        return cls(*Sums.zero(num_data), np.zeros((num_data if with_ones else 0, num_latents)))
 
     def merge(self, part: Moments) -> None:
         merge_moments(*self, *part)

@@ -36,17 +36,6 @@ def panel_ranges(num_panels: int) -> list[tuple[int, int]]:
     return [(p, min(p + size, num_panels)) for p in range(0, num_panels, size)]
 
 
-def pack_exponentials(
-    linear: Array, num_row_bits: int, column_panels: int, rows: Array, columns: Array, scales: Array
-) -> None:
-    """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest entry
-    (log in ``scales``).
-    """
-    if_zero, if_one = np.empty(linear.shape), np.empty(linear.shape)
-    exponential_factors(linear, if_zero, if_one, scales)
-    pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns)
-
-
 class PackedBatch:
     """Per-datum tables over row bits and column bits, laid out as the kernels read them."""
 
@@ -84,6 +73,25 @@ class PackedBatch:
             )
 
         parallel_map(task, panel_ranges(self.num_panels), 2.0 * (self.rows.size + self.columns.size))
+
+    def pack_exponentials(self, linear: Array, num_row_bits: int, column_panels: int) -> Array:
+        """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest
+        entry; the sum (N,) of the logarithms of both.
+        """
+        scales = np.empty(self.num_data)
+
+        def fill(data: slice, rows: Array, columns: Array) -> None:
+            if_zero, if_one = np.empty((2, *linear[data].shape))
+            exponential_factors(linear[data], if_zero, if_one, scales[data])
+            pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns)
+
+        self.pack(fill)
+        return scales
+
+    def pack_bits(self, zero: Array, one: Array, num_row_bits: int, column_panels: int) -> None:
+        """Tables of products over the bits of ``zero`` or ``one`` (N, row bits and column bits)."""
+        zero, one = np.ascontiguousarray(zero), np.ascontiguousarray(one)
+        self.pack(lambda data, *into: pack_tables(zero[data], one[data], num_row_bits, column_panels, *into))
 
     def sums(self, tiles: Array) -> Array:
         """(N, T): u_n^T tile v_n for each datum and tile of a wave."""
@@ -128,13 +136,8 @@ class TileBatch(Batch):
     def packed(self) -> tuple[PackedBatch, Array]:
         """Packed tables, and per datum the log of what they and c(x) were divided by."""
         form, batch = self.form, PackedBatch.of(self.form, self.num_data)
-        scales = np.empty(self.num_data)
-
-        def fill(data: slice, rows: Array, columns: Array) -> None:
-            linear = self.terms.linear[data, form.tiling.outer_bits :]
-            pack_exponentials(linear, form.tiling.row_bits, form.column_panels, rows, columns, scales[data])
-
-        batch.pack(fill)
+        linear = self.terms.linear[:, form.tiling.outer_bits :]
+        scales = batch.pack_exponentials(linear, form.tiling.row_bits, form.column_panels)
         return batch, self.terms.constant + scales
 
     @cached_property
@@ -144,12 +147,8 @@ class TileBatch(Batch):
         row = form.tiling.outer_bits
         column = row + form.tiling.row_bits
         linear = np.concatenate([self.terms.linear[:, column:], self.terms.linear[:, row:column]], axis=1)
-        scales, panels = np.empty(self.num_data), -(-(1 << form.tiling.row_bits) // COLUMNS)
-
-        def fill(data: slice, rows: Array, columns: Array) -> None:
-            pack_exponentials(linear[data], form.tiling.column_bits, panels, rows, columns, scales[data])
-
-        batch.pack(fill)
+        panels = -(-(1 << form.tiling.row_bits) // COLUMNS)
+        batch.pack_exponentials(linear, form.tiling.column_bits, panels)
         return batch
 
     def sums(self, first: int) -> Sums:

@@ -39,9 +39,7 @@ class TileForm(Form):
     def fill_wave(
         self, first: int, *, most: int | None = None, in_log_space: bool = False
     ) -> tuple[Array, Array]:
-        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logarithms of their
-        scales.
-        """
+        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logs of their scales."""
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         tiles, scales = np.empty((count, self.tile_size)), np.empty(count)
         group = max(1, count // (8 * num_threads()))
@@ -54,9 +52,7 @@ class TileForm(Form):
         return tiles, scales
 
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
-        """One wave of filled tiles summed in log space; a tile all of whose states are below
-        exp(negligible[n]) is passed over.
-        """
+        """One wave in log space; tiles all of whose states are below exp(negligible[n]) are left out."""
         log_tiles, _ = self.fill_wave(first, in_log_space=True)
         outer, row_bits = self.tiling.outer_bits, self.tiling.row_bits
         sums = Sums.zero(len(negligible))

@@ -18,17 +18,17 @@ from fastvi.core.arrays import Array
 from fastvi.core.bits import bits_of
 from fastvi.engine.run.slices import data_slices, slices
 from fastvi.engine.run.threads import parallel_map
-from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import shifted
 from fastvi.engine.states.numbered_form import (
+    NumberedBatch,
     NumberedForm,
     block_tiling,
     merged,
     packed_places,
     visit_datum_tiles,
 )
-from fastvi.engine.states.sums import Moments, Sums
+from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.states.user_loops import add_rows_of_logs, user_loops
 
@@ -128,14 +128,13 @@ class UserForm(NumberedForm):
         return out
 
 
-class UserBatch(Batch):
+class UserBatch(NumberedBatch):
     """Data of one chunk under a LogJoint."""
 
     def _zero(self, with_ones: bool) -> Moments:
-        num_ones = self.num_data if with_ones else 0
-        return Moments(*Sums.zero(self.num_data), np.zeros((num_ones, self.form.num_latents)))
+        return Moments.zero(self.num_data, self.form.num_latents, with_ones=with_ones)
 
-    def _add(self, first: int, with_ones: bool) -> Moments:
+    def add(self, first: int, with_ones: bool) -> Moments:
         form, tile_states = self.form, self.form.tiling.tile_states
         count, begin = min(form.wave_tiles, form.tiling.num_tiles - first), first * form.tiling.tile_states
         add = self._add_arrays if form.model.vectorized else self._add_scalars
@@ -184,12 +183,6 @@ class UserBatch(Batch):
 
                 parallel_map(task, data_slices(len(table)), 20.0 * table.size)
         return [found]
-
-    def sums(self, first: int) -> Sums:
-        return Sums(*self._add(first, False)[:3])
-
-    def moments(self, first: int) -> Moments:
-        return self._add(first, True)
 
 
 def user_form(model: Any) -> UserForm:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.engine.importance.jobs import CHUNK, Sampler, bound
+from fastvi.engine.importance.jobs import Sampler
 from fastvi.engine.run.threads import num_threads, parallel_map
+from fastvi.engine.sampling.run_jobs import CHUNK, bound
 
 
 def sampled_means(sampler: Sampler, num_samples: int) -> tuple[Array, Array]:
