@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastvi.core import validation
+from fastvi.core import options, validation
+from fastvi.core.options import Activation, Family
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import ACTIVATIONS, clean_layers
 from fastvi.distributions.normal import Normal
 from fastvi.models.base import Frozen
-
-FAMILIES = ("bernoulli", "normal")
 
 
 class Encoder(Frozen):
@@ -66,16 +65,19 @@ class Encoder(Frozen):
     """
 
     layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
-    activation: str
-    family: str
+    activation: Activation
+    family: Family
     num_pixels: int
     num_latents: int
 
     def __init__(
-        self, layers: Sequence[tuple[ArrayLike, ArrayLike]], activation: str, family: str = "bernoulli"
+        self,
+        layers: Sequence[tuple[ArrayLike, ArrayLike]],
+        activation: Activation,
+        family: Family = "bernoulli",
     ) -> None:
-        activation = validation.choice(activation, "activation", ACTIVATIONS)
-        family = validation.choice(family, "family", FAMILIES)
+        activation = validation.choice(activation, "activation", options.ACTIVATIONS)
+        family = validation.choice(family, "family", options.FAMILIES)
         clean = clean_layers(layers, activation)
         num_outputs = len(clean[-1][1])
         if family == "normal" and num_outputs % 2:
@@ -99,8 +101,8 @@ class Encoder(Frozen):
         num_latents: int,
         seed: int = 0,
         *,
-        activation: str = "tanh",
-        family: str = "bernoulli",
+        activation: Activation = "tanh",
+        family: Family = "bernoulli",
     ) -> Self:
         """Encoder with random weights to start a fit: weights from N(0, 1 / in), biases 0.
 
@@ -133,7 +135,7 @@ class Encoder(Frozen):
             widths = [validation.positive_int(hidden, "hidden")]
         num_latents = validation.positive_int(num_latents, "num_latents")
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
-        family = validation.choice(family, "family", FAMILIES)
+        family = validation.choice(family, "family", options.FAMILIES)
         sizes = (num_pixels, *widths, 2 * num_latents if family == "normal" else num_latents)
         layers = [
             (generator.standard_normal((out, into)) / into**0.5, np.zeros(out))
@@ -157,7 +159,9 @@ class Encoder(Frozen):
     @classmethod
     def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         rest = dict(arrays)
-        activation, family = str(rest.pop("activation")), str(rest.pop("family"))
+        # the constructor refuses other words
+        activation = cast(Activation, str(rest.pop("activation")))
+        family = cast(Family, str(rest.pop("family")))
         layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         while f"layer_{len(layers)}_weight" in rest:
             i = len(layers)

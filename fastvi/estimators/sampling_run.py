@@ -114,4 +114,4 @@ def gathered(parts: Sequence[Part], num_data: int, num_samples: int | None, log_
             array[members] = getattr(estimate, name)
     log_marginal, *rest = arrays
     spent = counts if num_samples is None else num_samples
-    return Estimate(log_marginal - log_z, *rest, spent)  # type: ignore[arg-type]
+    return Estimate(log_marginal - log_z, *rest, spent)  # type: ignore[arg-type, call-arg]
