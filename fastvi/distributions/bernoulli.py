@@ -1,4 +1,4 @@
-"""Factorised Bernoulli distribution over binary latents, and the functions of logits that go with it."""
+"""Factorised Bernoulli distribution over binary latents, and its functions of logits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def bernoulli_log_prob(bits: NDArray[Any], logits: NDArray[np.float64]) -> NDArr
 
 
 class Bernoulli(Distribution):
-    """q(z) = prod_i sigmoid(logits_i)^z_i (1 - sigmoid(logits_i))^(1 - z_i), z in {0, 1}^d.
+    """Factorised Bernoulli distribution over binary latents.
+
+    q(z) = prod_i sigmoid(logits_i)^z_i (1 - sigmoid(logits_i))^(1 - z_i), z in {0, 1}^d.
 
     Parameters
     ----------
@@ -53,6 +55,11 @@ class Bernoulli(Distribution):
         d.
     num_data : int or None
         N, or None where logits are (d,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For NaN, for an array that is not (d,) or (N, d) with d >= 1, for values that are no real numbers.
 
     Examples
     --------

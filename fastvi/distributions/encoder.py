@@ -18,7 +18,7 @@ from fastvi.models.base import Frozen
 
 
 class Encoder(Frozen):
-    """q(z | x): a feed-forward network from a datum to the parameters of its variational distribution.
+    """Feed-forward network from a datum to the parameters of its variational distribution q(z | x).
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
 
@@ -180,7 +180,7 @@ class Encoder(Frozen):
         Returns
         -------
         Bernoulli or Normal
-            Of parameters (N, d): the same bits for a datum in any batch and for any number of threads.
+            Its parameters are (N, d), with equal bits for a datum in any batch and any number of threads.
 
         Raises
         ------

@@ -24,7 +24,7 @@ _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Bernoulli, Uniform, N
 
 
 class Mixture(Frozen):
-    """q(z) = sum_c weights_c q_c(z).
+    """Mixture of distributions over latents: q(z) = sum_c weights_c q_c(z).
 
     As a proposal with the prior among its components it bounds the importance weights by p(x | z) over the
     prior's weight, so that no state is out of reach (defensive importance sampling).
@@ -46,7 +46,7 @@ class Mixture(Frozen):
     ----------
     components : tuple
     weights : ndarray, (C,), float64, read-only
-        Of sum 1.
+        Their sum is 1.
     num_latents, num_data : int or None
         d and N, None where no component says.
 
