@@ -11,6 +11,7 @@ from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerat
 from fastvi.core import validation
 from fastvi.core.functions import log_sigmoid
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
@@ -29,7 +30,7 @@ def chi_square_bound(
     *,
     observed: ArrayLike | None = None,
     normalized: bool = True,
-    device: str = "cpu",
+    device: Device = "cpu",
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
 ) -> np.ndarray:

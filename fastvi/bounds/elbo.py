@@ -15,6 +15,7 @@ from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import DECOMPOSITIONS, Decomposition, Device
 from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
@@ -34,8 +35,6 @@ from fastvi.rules.base import Rules
 _LOG = logging.getLogger("fastvi")
 
 _LARGEST_PART = 1e6  # whose difference is right to 1e-9
-
-DECOMPOSITIONS = ("reconstruction", "joint", "log_ratio")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +82,8 @@ def elbo(
     normalized: bool = True,
     num_samples: int | None = None,
     seed: int = 0,
-    decomposition: str | None = None,
-    device: str = "cpu",
+    decomposition: Decomposition | None = None,
+    device: Device = "cpu",
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
 ) -> Elbo:

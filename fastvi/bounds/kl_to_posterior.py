@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.posterior_divergence import posterior_divergence
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.models.base import LatentVariableModel
@@ -18,7 +19,7 @@ def kl_to_posterior(
     q: Distribution | Encoder,
     *,
     observed: ArrayLike | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
 ) -> np.ndarray:

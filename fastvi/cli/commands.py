@@ -9,11 +9,10 @@ import click
 
 import fastvi
 from fastvi.cli.group import Group
+from fastvi.core.options import QUESTIONS, Question
 
 _STUDIES = ("enumeration", "sampling", "bounds", "missing", "variance", "learning")
 _BY_NAME_ALONE = ("learning",)  # takes as long as all others together
-# as in fastvi.exact.plan, which would take a second to import here
-_QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # a str: of "./-", which is a file, Path makes "-", which is standard output
 _OUTPUT = click.Path(dir_okay=False, readable=False, allow_dash=True)
@@ -208,12 +207,12 @@ def evaluate(
 @click.option("--num-data", type=click.IntRange(0), default=1, show_default=True, help="How many data.")
 @click.option(
     "--question",
-    type=click.Choice(_QUESTIONS),
-    default=_QUESTIONS[0],
+    type=click.Choice(QUESTIONS),
+    default=QUESTIONS[0],
     show_default=True,
     help="Question that would be asked.",
 )
-def plan(model: Path, num_data: int, question: str) -> None:
+def plan(model: Path, num_data: int, question: Question) -> None:
     """Predict states, memory, shards and time of an exact question about a saved MODEL (.npz).
 
     A moment of the work is measured and the rest extrapolated, right within a factor of two on a quiet

@@ -8,10 +8,11 @@ import click
 
 import fastvi
 from fastvi.cli.group import WrongInput
+from fastvi.core.options import Question
 from fastvi.models.base import LatentVariableModel
 
 
-def show_plan(model_path: Path, num_data: int, question: str) -> None:
+def show_plan(model_path: Path, num_data: int, question: Question) -> None:
     """Measure a moment of the work and print the table."""
     try:
         model = fastvi.load(model_path)

@@ -22,6 +22,7 @@ Score = Literal["exact", "bound"]
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 DTYPES: tuple[DType, ...] = get_args(DType)
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 FAMILIES: tuple[Family, ...] = get_args(Family)
 LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
 PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)

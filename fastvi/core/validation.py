@@ -12,9 +12,11 @@ import numbers
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
+Word = TypeVar("Word", bound=str)
 
 MAX_SEED = 2**64 - 1
 MAX_COUNT = 2**40  # of data, draws, samples, steps: what no machine holds, and NumPy still has words for
@@ -450,14 +452,14 @@ def positive_float(value: Any, name: str) -> float:
     return number
 
 
-def choice(value: Any, name: str, allowed: Collection[str]) -> str:
-    """One of the strings ``allowed``."""
+def choice(value: Any, name: str, allowed: Collection[Word]) -> Word:
+    """Return ``value``, one of the strings ``allowed``."""
     words = ", ".join(repr(word) for word in allowed)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
     if value not in allowed:
         raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
-    return str(value)
+    return cast(Word, str(value))
 
 
 def instance(value: Any, name: str, types: type | tuple[type, ...]) -> Any:

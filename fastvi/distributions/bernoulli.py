@@ -14,7 +14,9 @@ from fastvi.distributions.base import Distribution
 
 
 class Bernoulli(Distribution):
-    """q(z) = prod_i sigmoid(logits_i)^z_i (1 - sigmoid(logits_i))^(1 - z_i), z in {0, 1}^d.
+    """Factorised Bernoulli distribution over binary latents.
+
+    q(z) = prod_i sigmoid(logits_i)^z_i (1 - sigmoid(logits_i))^(1 - z_i), z in {0, 1}^d.
 
     Parameters
     ----------
@@ -31,6 +33,11 @@ class Bernoulli(Distribution):
         d.
     num_data : int or None
         N, or None where logits are (d,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For NaN, for an array that is not (d,) or (N, d) with d >= 1, for values that are no real numbers.
 
     Examples
     --------

@@ -31,7 +31,9 @@ def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Categorical(Frozen):
-    """q(z = k) = exp(logits_k) / sum_j exp(logits_j), z in {0, ..., K - 1}.
+    """Categorical distribution over {0, ..., K - 1}.
+
+    q(z = k) = exp(logits_k) / sum_j exp(logits_j).
 
     Parameters
     ----------

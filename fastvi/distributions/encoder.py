@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastvi.core import validation
+from fastvi.core import options, validation
 from fastvi.core.frozen import Frozen
-from fastvi.core.functions import ACTIVATIONS
+from fastvi.core.options import Activation, Family
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import clean_layers, layer_arrays, take_layers
 from fastvi.distributions.normal import Normal
 
-FAMILIES = ("bernoulli", "normal")
-
 
 class Encoder(Frozen):
-    """q(z | x): a feed-forward network from a datum to the parameters of its variational distribution.
+    """Feed-forward network from a datum to the parameters of its variational distribution q(z | x).
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
 
@@ -67,16 +65,19 @@ class Encoder(Frozen):
     """
 
     layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
-    activation: str
-    family: str
+    activation: Activation
+    family: Family
     num_pixels: int
     num_latents: int
 
     def __init__(
-        self, layers: Sequence[tuple[ArrayLike, ArrayLike]], activation: str, family: str = "bernoulli"
+        self,
+        layers: Sequence[tuple[ArrayLike, ArrayLike]],
+        activation: Activation,
+        family: Family = "bernoulli",
     ) -> None:
-        activation = validation.choice(activation, "activation", ACTIVATIONS)
-        family = validation.choice(family, "family", FAMILIES)
+        activation = validation.choice(activation, "activation", options.ACTIVATIONS)
+        family = validation.choice(family, "family", options.FAMILIES)
         clean = clean_layers(layers, activation)
         num_outputs = len(clean[-1][1])
         if family == "normal" and num_outputs % 2:
@@ -100,8 +101,8 @@ class Encoder(Frozen):
         num_latents: int,
         seed: int = 0,
         *,
-        activation: str = "tanh",
-        family: str = "bernoulli",
+        activation: Activation = "tanh",
+        family: Family = "bernoulli",
     ) -> Self:
         """Encoder with random weights to start a fit: weights from N(0, 1 / in), biases 0.
 
@@ -134,7 +135,7 @@ class Encoder(Frozen):
             widths = [validation.positive_int(hidden, "hidden")]
         num_latents = validation.positive_int(num_latents, "num_latents")
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))
-        family = validation.choice(family, "family", FAMILIES)
+        family = validation.choice(family, "family", options.FAMILIES)
         sizes = (num_pixels, *widths, 2 * num_latents if family == "normal" else num_latents)
         layers = [
             (generator.standard_normal((out, into)) / into**0.5, np.zeros(out))
@@ -156,7 +157,9 @@ class Encoder(Frozen):
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         rest = dict(arrays)
-        activation, family = str(rest.pop("activation")), str(rest.pop("family"))
+        # the constructor refuses other words
+        activation = cast(Activation, str(rest.pop("activation")))
+        family = cast(Family, str(rest.pop("family")))
         layers = take_layers(rest)
         if rest:
             raise TypeError(f"unexpected array {min(rest)!r}")
@@ -172,7 +175,7 @@ class Encoder(Frozen):
         Returns
         -------
         Bernoulli or Normal
-            Of parameters (N, d): the same bits for a datum in any batch and for any number of threads.
+            Its parameters are (N, d), with equal bits for a datum in any batch and any number of threads.
 
         Raises
         ------

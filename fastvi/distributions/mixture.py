@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
+from fastvi.core.options import PROPOSALS, Proposal
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.normal import Normal
 from fastvi.distributions.uniform import Uniform
 
-WORDS = ("uniform", "prior")
+Component = Bernoulli | Normal | Encoder | Proposal
+
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Bernoulli, Uniform, Normal, Encoder)}
 
 
 class Mixture(Frozen):
-    """q(z) = sum_c weights_c q_c(z).
+    """Mixture of distributions over latents: q(z) = sum_c weights_c q_c(z).
 
     As a proposal with the prior among its components it bounds the importance weights by p(x | z) over the
     prior's weight, so that no state is out of reach (defensive importance sampling).
@@ -44,7 +46,7 @@ class Mixture(Frozen):
     ----------
     components : tuple
     weights : ndarray, (C,), float64, read-only
-        Of sum 1.
+        Their sum is 1.
     num_latents, num_data : int or None
         d and N, None where no component says.
 
@@ -66,12 +68,12 @@ class Mixture(Frozen):
     array([0.78559781])
     """
 
-    components: tuple[Any, ...]
+    components: tuple[Component, ...]
     weights: NDArray[np.float64]
     num_latents: int | None
     num_data: int | None
 
-    def __init__(self, components: Sequence[Any], weights: ArrayLike) -> None:
+    def __init__(self, components: Sequence[Component], weights: ArrayLike) -> None:
         allowed = "components must be a sequence of at least one distribution, Encoder, 'uniform' or 'prior'"
         if isinstance(components, str) or not isinstance(components, Sequence):
             raise TypeError(f"{allowed}, got {validation.shown(components)}")
@@ -140,7 +142,7 @@ class Mixture(Frozen):
                     f"components[{c}] must be a Bernoulli or Normal for {what}, got {came}, which has to be "
                     "resolved for a model and its data first"
                 )
-        return self.components
+        return cast(tuple[Bernoulli | Normal, ...], self.components)
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
@@ -210,7 +212,7 @@ class Mixture(Frozen):
 def _check_component(each: Any, name: str) -> None:
     """Refuse a component that no mixture takes."""
     if isinstance(each, str):
-        validation.choice(each, name, WORDS)
+        validation.choice(each, name, PROPOSALS)
     elif isinstance(each, Mixture):
         raise TypeError(
             f"{name} must not be a Mixture: pass its components, with weights multiplied, got {each!r}"

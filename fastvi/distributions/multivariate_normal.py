@@ -30,7 +30,7 @@ def moments_of(
 
 
 class MultivariateNormal(Distribution):
-    """q(z) = N(z; mean, covariance), z in R^d.
+    """Normal distribution with a full covariance: q(z) = N(z; mean, covariance), z in R^d.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from fastvi.distributions.base import Distribution
 
 
 class Normal(Distribution):
-    """q(z) = prod_i N(z_i; mean_i, std_i^2), z in R^d.
+    """Factorised normal distribution over real latents: q(z) = prod_i N(z_i; mean_i, std_i^2).
 
     Parameters
     ----------

@@ -12,7 +12,9 @@ from fastvi.distributions.bernoulli import Bernoulli
 
 
 class Uniform(Bernoulli):
-    """q(z) = 2^-d for every z in {0, 1}^d: the Bernoulli distribution whose logits are all 0.
+    """Uniform distribution over all states of the latents: q(z) = 2^-d for every z in {0, 1}^d.
+
+    It is the Bernoulli distribution whose logits are all 0.
 
     Parameters
     ----------
@@ -25,6 +27,11 @@ class Uniform(Bernoulli):
         Zeros and halves.
     num_latents : int
     num_data : None
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``num_latents`` is not an int of at least 1.
 
     Examples
     --------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.options import Device
 from fastvi.core.registry import find_rules
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
@@ -52,11 +53,11 @@ def annealed_importance_sampling(
     num_temperatures: int,
     num_chains: int,
     seed: int = 0,
-    initial: str | Bernoulli | Normal = "prior",
+    initial: Literal["prior"] | Bernoulli | Normal = "prior",
     latents: ArrayLike | None = None,
     num_leapfrog: int = 10,
     progress: Progress = False,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> Estimate:
     r"""Estimates of log p(x_n), or of log Z, by chains that move from an easy distribution to the model.
 

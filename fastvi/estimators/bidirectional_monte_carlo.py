@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.options import Device
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.run.progress import Progress
@@ -64,10 +66,10 @@ def bidirectional_monte_carlo(
     num_temperatures: int,
     num_chains: int,
     seed: int = 0,
-    initial: str | Bernoulli | Normal = "prior",
+    initial: Literal["prior"] | Bernoulli | Normal = "prior",
     num_leapfrog: int = 10,
     progress: Progress = False,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> Bracket:
     r"""Brackets of log p(x_n) of data that are simulated from the model, one from each side.
 

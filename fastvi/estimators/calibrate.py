@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.options import PROPOSALS
 from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
-from fastvi.distributions.mixture import WORDS, Mixture
+from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.normal import Normal
 from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.estimators.calibration import Calibration, CalibrationEntry, entry
@@ -247,7 +248,7 @@ def _checked_proposals(proposals: Any) -> dict[str, Any]:
         if not isinstance(name, str):
             raise TypeError(f"{allowed}, got the name {validation.shown(name)}")
         if isinstance(each, str):
-            validation.choice(each, f"proposals[{name!r}]", WORDS)
+            validation.choice(each, f"proposals[{name!r}]", PROPOSALS)
         elif not isinstance(each, Bernoulli | Normal | Mixture | Encoder) and not callable(each):
             raise TypeError(
                 f"proposals[{name!r}] must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder, a "

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.options import PROPOSALS, Device, Proposal
 from fastvi.core.registry import rules_of
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
-from fastvi.distributions.mixture import WORDS
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
@@ -36,7 +36,7 @@ def estimate_log_marginal(
     model: Model,
     x: ArrayLike | None = None,
     *,
-    proposal: str | Distribution | Encoder = "uniform",
+    proposal: Proposal | Distribution | Encoder = "uniform",
     num_samples: int = 1000,
     seed: int = 0,
     observed: ArrayLike | None = None,
@@ -44,7 +44,7 @@ def estimate_log_marginal(
     target_std_error: float | None = None,
     target_ess: float | None = None,
     executor: Executor | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     progress: Progress = False,
 ) -> Estimate:
     r"""Importance sampling estimate of log p(x), each datum with its error and its diagnosis.
@@ -166,7 +166,7 @@ def _table_sampler(
             f"observed must be None where model is a JointTable, got {validation.shown(observed)}"
         )
     rows = rules.rows(x)[:, None]
-    kind = validation.choice(proposal, "proposal", WORDS)
+    kind = validation.choice(proposal, "proposal", PROPOSALS)
     source = Source(partial(JointTableTarget, rules.model.probabilities))
     return len(rows), [Sampler(source, rows, np.arange(len(rows)), kind, seed)], []
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
 from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
@@ -252,7 +253,7 @@ def exact_posterior(
     top_k: int = 0,
     pairwise: bool = False,
     normalized: bool = True,
-    device: str = "cpu",
+    device: Device = "cpu",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device, DType
 from fastvi.core.registry import rules_of
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
@@ -31,8 +32,8 @@ def log_marginal(
     *,
     observed: ArrayLike | None = None,
     normalized: bool = True,
-    device: str = "cpu",
-    dtype: str = "float64",
+    device: Device = "cpu",
+    dtype: DType = "float64",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
 from fastvi.engine.run.progress import Progress
 from fastvi.inputs.memory import Asked
@@ -26,7 +27,7 @@ def log_marginal_gradient(
     *,
     data_weights: ArrayLike | None = None,
     observed: ArrayLike | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import Device, DType
 from fastvi.core.registry import find_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
@@ -21,8 +22,8 @@ from fastvi.rules.questions import LOG_PARTITION
 def log_partition(
     model: BoltzmannMachine | RestrictedBoltzmannMachine,
     *,
-    device: str = "cpu",
-    dtype: str = "float64",
+    device: Device = "cpu",
+    dtype: DType = "float64",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,

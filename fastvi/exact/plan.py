@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.options import QUESTIONS, DType, Question
 from fastvi.core.registry import rules_of
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
 from fastvi.inputs.data import Group, by_mask
@@ -18,7 +19,6 @@ from fastvi.inputs.options import check_dtype
 from fastvi.models.base import LatentVariableModel
 from fastvi.rules.base import Rules
 
-QUESTIONS = ("log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient")
 _MOST_MEASURED = 8  # sizes of masks that are measured; the costs of others follow from the nearest one's
 
 
@@ -77,12 +77,12 @@ def plan(
     model: LatentVariableModel,
     num_data: int = 1,
     *,
-    question: str = "log_marginal",
+    question: Question = "log_marginal",
     observed: ArrayLike | None = None,
     normalized: bool = True,
     top_k: int = 0,
     pairwise: bool = False,
-    dtype: str = "float64",
+    dtype: DType = "float64",
 ) -> Plan:
     """States, operations, memory, shards and seconds of an exact question, from a short run on this machine.
 

@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
+from fastvi.core.options import DEVICES, DTYPES, Device, DType
 from fastvi.engine.run.progress import Progress
 
 _LOG = logging.getLogger("fastvi")
 
 
-def check_device(device: Any, *, cuda: bool = False, why: str = "") -> str:
+def check_device(device: Any, *, cuda: bool = False, why: str = "") -> Device:
     """Return "cpu" or "cuda"; raise RuntimeError where "cuda" is asked for and cannot be had.
 
     "auto" logs why it picks what. ``cuda`` says whether the question can be answered on a GPU, ``why`` in a
     few words why not.
     """
-    if validation.choice(device, "device", ("cpu", "cuda", "auto")) == "cpu":
+    if validation.choice(device, "device", DEVICES) == "cpu":
         return "cpu"
     reason = why or "this question is answered on the CPU only"
     if cuda:
@@ -39,9 +40,9 @@ def check_device(device: Any, *, cuda: bool = False, why: str = "") -> str:
     return "cpu"
 
 
-def check_dtype(dtype: Any) -> str:
+def check_dtype(dtype: Any) -> DType:
     """Return the argument ``dtype``."""
-    return validation.choice(dtype, "dtype", ("float64", "float32"))
+    return validation.choice(dtype, "dtype", DTYPES)
 
 
 def check_progress(progress: Any) -> Progress:
@@ -79,8 +80,8 @@ def check_limits(memory_limit: Any, max_states: Any) -> Limits:
 class Options(NamedTuple):
     """How to run, as the caller said it."""
 
-    device: str = "cpu"
-    dtype: str = "float64"
+    device: Device = "cpu"
+    dtype: DType = "float64"
     executor: Executor | None = None
     checkpoint: Any = None
     progress: Progress = False

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.options import PROPOSALS
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
-from fastvi.distributions.mixture import WORDS, Mixture
+from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
 from fastvi.engine.importance.proposals import Ancestral, BernoulliMixture, NormalMixture, Proposal
@@ -122,7 +123,7 @@ def read_proposal(rules: Rules, proposal: Any, x: Any, observed: np.ndarray | No
 def _component(rules: Rules, proposal: Any, x: Any, observed: np.ndarray | None) -> Any:
     """Return one component as a distribution, or an Ancestral."""
     if isinstance(proposal, str):
-        if validation.choice(proposal, "proposal", WORDS) == "prior":
+        if validation.choice(proposal, "proposal", PROPOSALS) == "prior":
             return rules.prior_proposal()
         return Bernoulli(np.zeros(rules.num_latents))
     proposal = _at_data(proposal, "proposal", x, observed)

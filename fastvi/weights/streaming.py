@@ -22,7 +22,7 @@ _FEWEST = 5  # entries in a tail that is fitted
 class LogWeights:
     r"""Running summary of N streams of log weights; its size does not grow with their length.
 
-    Of each datum it holds the largest weight, the sums of w and w^2 relative to it and the M + 1 largest log
+    For each datum it holds the largest weight, the sums of w and w^2 relative to it and the M + 1 largest log
     weights. :meth:`update` takes chunks, :meth:`merge` another summary, and :meth:`estimate` gives the
     :class:`~fastvi.Estimate` of all weights at once:
 

@@ -77,13 +77,13 @@ class Kernel:
     Attributes
     ----------
     function
-        What is compiled.
+        The loop that is compiled.
     arguments
         The types of its arguments.
     threads
-        Of a block; never launched with another number.
+        Threads of a block; it is never launched with another number.
     blocks
-        Of a multiprocessor at least: what bounds the registers of a thread. 0 leaves them to the compiler.
+        Least number of blocks of a multiprocessor, which bounds a thread's registers. 0 sets no bound.
     """
 
     function: Callable[..., None]
