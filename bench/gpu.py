@@ -55,7 +55,7 @@ def toolkit() -> str | None:
 
 def environment() -> dict[str, str]:
     """Of the stages' processes."""
-    paths = (ROOT, BENCH, ROOT / "tests", ROOT / "tests" / "cuda")
+    paths = (ROOT, BENCH, *(ROOT / "tests" / name for name in ("", "oracles", "cuda")))
     before = os.environ.get("PYTHONPATH")
     found = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, paths), *([before] if before else [])])}
     # else JAX takes three quarters of the card's memory at once

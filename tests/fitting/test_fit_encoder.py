@@ -90,12 +90,24 @@ def test_a_linear_encoder_reaches_the_optimum_of_a_linear_model(objective, num_s
     )  # fmt: skip
     mean = np.linalg.solve(precision, LINEAR.weights.T @ (x - LINEAR.bias).T / 0.64).T
     if objective == "importance_weighted":  # its best q is wider than the posterior's factors
-        assert abs(fastvi.log_marginal(LINEAR, x).mean() - fit.objective) < 0.1
+        z = fit.q.sample(800, 99)
+        log_w = (LINEAR.log_joint(x, z) - fit.q.log_prob(z)).reshape(100, 8, 100)
+        sets = (np.logaddexp.reduce(log_w, axis=1) - np.log(8)).mean(axis=1)
+        # the score is one such set of draws, their mean has a tenth of its error
+        error = sets.std(ddof=1)
+        assert abs(fit.objective - sets.mean()) <= 4.5 * error * 1.01**0.5
+        assert sets.mean() <= fastvi.log_marginal(LINEAR, x).mean() + 0.45 * error
+        assert fastvi.elbo(LINEAR, x, fit.encoder).value.mean() < sets.mean() - 0.45 * error
         return
     own = np.diag(np.linalg.inv(precision)) if objective == "forward_kl" else 1 / np.diag(precision)
     best = fastvi.elbo(LINEAR, x, fastvi.Normal(mean, np.sqrt(own) + np.zeros_like(mean))).value.mean()
-    assert fastvi.elbo(LINEAR, x, fit.encoder).value.mean() == pytest.approx(best, abs=reached)
-    assert np.abs(fit.q.mean - mean).max() < 50 * reached
+    bound = fastvi.elbo(LINEAR, x, fit.encoder).value.mean()
+    assert bound == pytest.approx(best, abs=reached)
+    if num_samples is None:  # exact gradients of a quadratic
+        assert np.abs(fit.q.mean - mean).max() < 1e-6
+    else:  # the bound falls by half the square in the precision of how far a mean is off
+        least = np.linalg.eigvalsh(precision)[0]
+        assert ((fit.q.mean - mean) ** 2).sum() <= 2 * len(x) * (best - bound) / least
 
 
 @pytest.mark.slow_without_jit
@@ -110,15 +122,21 @@ def test_sampled_training_comes_close_to_exact_training(estimator):
     )  # fmt: skip
     if estimator in ("leave_one_out", "disarm"):
         exact = fastvi.fit_encoder(MODEL, X, start, **options).encoder
-        bound = [fastvi.elbo(MODEL, X, one).value.mean() for one in (exact, fit.encoder, start)]
-        assert bound[0] - bound[1] < 0.02 * (bound[0] - bound[2])
+        bound = [fastvi.elbo(MODEL, X, one).value for one in (exact, fit.encoder, start)]
+        behind, gain = bound[0] - bound[1], bound[1] - bound[2]
+        # no more than the data tell, 4.5 standard errors of a mean over them; the gain is beyond that
+        assert behind.mean() <= 4.5 * behind.std(ddof=1) / 60**0.5
+        assert gain.mean() > 4.5 * gain.std(ddof=1) / 60**0.5
     elif estimator == "reweighted":
         exact = fastvi.fit_encoder(MODEL, X, start, objective="forward_kl", **options).encoder
         gap = [fastvi.kl_from_posterior(MODEL, X, one(X)).mean() for one in (exact, fit.encoder, start)]
         assert gap[1] - gap[0] < 0.2 * (gap[2] - gap[0])  # of 32 weights: biased
     else:
         assert fit.history[-1] > fit.history[0]
-        assert fastvi.log_marginal(MODEL, X).mean() - fit.objective < 0.2
+        z = fit.q.sample(3200, 99)
+        log_w = (MODEL.log_joint(X, z) - fit.q.log_prob(z)).reshape(100, 32, 60)
+        sets = (np.logaddexp.reduce(log_w, axis=1) - np.log(32)).mean(axis=1)
+        assert abs(fit.objective - sets.mean()) <= 4.5 * sets.std(ddof=1) * 1.01**0.5
 
 
 @pytest.mark.slow_without_jit
@@ -168,7 +186,8 @@ def test_training_and_the_gap(objective):
     own = fastvi.fit_posterior(MODEL, X)
     assert np.allclose(fit.amortization_gap, own.objective - elbo, atol=1e-11)
     if objective == "reverse_kl":
-        assert fit.amortization_gap.mean() < 0.2
+        # a hundredth of what the start leaves
+        assert fit.amortization_gap.mean() < 0.01 * (own.objective.mean() - fit.history[0])
         assert (fit.amortization_gap > -1e-6).all()
     assert "Encoder" in repr(fit)
 

@@ -184,9 +184,13 @@ def test_the_reweighted_learner_has_its_expectation_and_its_limit():
     share = np.exp(log_w - fastvi.log_marginal(model, x)[0])
     variance = np.exp(q.log_prob(z)) @ (share[:, None] * (z - q.mean - limit)) ** 2
     assert np.all(np.abs(found["encoder_layer_1_bias"] - limit) <= 4.5 * np.sqrt(variance / 20_000))
-    exact = fastvi.log_marginal_gradient(model, x)
-    for name, value in exact.items():
-        assert np.allclose(found[name], value, atol=0.1), name
+    # the model's gradient is the same mean of its own scores
+    on, prior = (1 / (1 + np.exp(-eta)) for eta in (z @ model.weights.T + model.bias, model.prior_logits))
+    scores = {"bias": x - on, "weights": (x - on)[:, :, None] * z[:, None], "prior_logits": z - prior}
+    for name, value in fastvi.log_marginal_gradient(model, x).items():
+        weighted = share.reshape(-1, *[1] * value.ndim) * (scores[name] - value)
+        variance = np.tensordot(np.exp(q.log_prob(z)), weighted**2, axes=1)
+        assert np.all(np.abs(found[name] - value) <= 4.5 * np.sqrt(variance / 20_000)), name
 
 
 def test_wake_sleep_moves_as_it_says():
@@ -222,14 +226,19 @@ def test_training_raises_the_exact_likelihood(set_threads, objective, with_encod
         "batch_size": 40, "learning_rate": 0.05,
     }  # fmt: skip
     fit = fastvi.fit_model(start, x, **options)
-    assert fit.history.max() > fit.history[0] + 0.1
-    assert fastvi.log_marginal(fit.model, x).mean() == fit.objective
+    own = fastvi.log_marginal(fit.model, x)
+    # what the data say beyond doubt: 4.5 standard errors of a mean over them
+    gain = own - fastvi.log_marginal(start, x)
+    assert gain.mean() > 4.5 * gain.std(ddof=1) / 200**0.5
+    assert own.mean() == fit.objective == fit.history.max()
     assert (fit.encoder is not None) == with_encoder
     set_threads("3")
     again = fastvi.fit_model(start, x, **options)
     assert np.array_equal(again.model.weights, fit.model.weights)
     exact = fastvi.fit_model(start, x, num_epochs=12, batch_size=40, learning_rate=0.05)
-    assert exact.objective >= fit.objective - 0.05
+    # training by the likelihood itself is as good, as far as so many data can tell
+    ahead = own - fastvi.log_marginal(exact.model, x)
+    assert ahead.mean() <= 4.5 * ahead.std(ddof=1) / 200**0.5
 
 
 @pytest.mark.slow_without_jit
@@ -249,17 +258,22 @@ def test_bounds_of_other_models_raise_the_exact_likelihood(name, objective):
         "batch_size": 20, "learning_rate": 0.05, "score": "bound",
     }  # fmt: skip
     fit = fastvi.fit_model(start, x, **options)
-    few = x[:10]
-    before, after = (fastvi.log_marginal(model, few).mean() for model in (start, fit.model))
-    assert after > before + (-0.1 if objective == "wake_sleep" else 0.02)  # which climbs no bound
+    before, after = (fastvi.log_marginal(model, x) for model in (start, fit.model))
+    assert after.mean() > before.mean()
     assert np.array_equal(fastvi.fit_model(start, x, **options).history, fit.history)
-    exact = fastvi.fit_model(start, x, **{**options, "score": "exact", "held_out": few, "num_epochs": 1})
+    few = {"held_out": x[:10], "num_epochs": 1}
+    exact = fastvi.fit_model(start, x, **{**options, "score": "exact", **few})
     assert exact.objective == max(exact.history)
-    assert exact.history[0] == before
-    # the bound is that of one set of draws: 8 a datum, whose mean has an error of a few tenths
-    value = fastvi.elbo(start, x, options["encoder"]).value.mean() if objective == "elbo" else None
-    assert value is None or fit.history[0] == pytest.approx(value, abs=0.5)
-    assert fit.objective <= fastvi.log_marginal(fit.model, x[:30]).mean() + 1.0
+    assert exact.history[0] == fastvi.log_marginal(start, x[:10]).mean()
+    # the bound is that of one set of draws, 8 a datum: within 4.5 standard errors of what is exact
+    if objective == "elbo":
+        value = fastvi.elbo(start, x, options["encoder"]).value
+        drawn = fastvi.elbo(start, x, options["encoder"], num_samples=8, decomposition="log_ratio")
+        error = 4.5 * np.sqrt((drawn.std_error**2).sum()) / 80
+        assert fit.history[0] == pytest.approx(value.mean(), abs=error)
+    # E exp(bound) <= p(x) for each datum. So Markov's inequality for the product over data, at any of 13
+    # epochs: the sum is above log p(x) by more than 14 + log 13 with a probability of less than 1e-6
+    assert fit.objective <= after.mean() + (14 + np.log(13)) / 80
 
 
 @pytest.mark.slow_without_jit

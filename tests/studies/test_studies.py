@@ -181,7 +181,7 @@ def test_annealing_in_the_sampling_study_is_near_the_exact_log_z():
     assert len(set(table["log_partition"])) == 1
     assert (np.array(table["low"]) < np.array(table["high"])).all()
     errors = np.abs(np.array(table["estimate"]) - table["log_partition"][0])
-    assert errors[-1] < 0.5
+    assert (errors <= 4.5 * np.array(table["std_error"])).all()
 
 
 def _lists(network):
