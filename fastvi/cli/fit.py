@@ -28,7 +28,7 @@ from fastvi.fitting.starts import starting_network
 from fastvi.models.base import LatentVariableModel
 
 
-def starting_model(x: NDArray[Any], num_latents: int, seed: int) -> Any:
+def starting_model(x: NDArray[Any], num_latents: int, seed: int) -> fastvi.SigmoidBeliefNetwork:
     """Return a sigmoid belief network with small random weights and the pixels' shares as biases."""
     if not np.isin(x, (0, 1)).all():
         raise WrongInput("DATA must hold 0 and 1 for --latents, got other numbers: use --threshold")

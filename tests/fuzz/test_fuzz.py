@@ -109,7 +109,7 @@ def _ours(text, error=ValueError):
     """A function of fastvi's own that refuses with this text."""
 
     def refuse(value):
-        fastvi.validation.require(np.zeros(()), np.zeros((), bool), text)
+        fastvi.core.validation.require(np.zeros(()), np.zeros((), bool), text)
 
     def refuse_otherwise(value):
         raise error(text)
