@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
+Word = TypeVar("Word", bound=str)
 
 MAX_SEED = 2**64 - 1
 MAX_COUNT = 2**40  # of data, draws, samples, steps: what no machine holds, and NumPy still has words for
@@ -390,18 +391,6 @@ def positive_int(value: Any, name: str, minimum: int = 1, *, maximum: int | None
     return number
 
 
-def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
-    """The argument ``name``, or what came under its former name, with a DeprecationWarning at the caller of
-    the public function that asks.
-    """
-    if former is None:
-        return value
-    if value is not None:
-        raise TypeError(f"{name} must be given once, got {former_name}, its former name, as well")
-    warnings.warn(f"{former_name} is called {name} now", DeprecationWarning, stacklevel=3)
-    return former
-
-
 def counts(value: Any, name: str) -> tuple[int, ...]:
     """One int of at least 1, or a sequence of such that differ; text and bytes are no sequences of ints."""
     several = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
@@ -443,14 +432,14 @@ def positive_float(value: Any, name: str) -> float:
     return number
 
 
-def choice(value: Any, name: str, allowed: Collection[str]) -> str:
+def choice(value: Word, name: str, allowed: Collection[str]) -> Word:
     """One of the strings ``allowed``."""
     words = ", ".join(repr(word) for word in allowed)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
     if value not in allowed:
         raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
-    return str(value)
+    return cast(Word, str(value))  # NumPy's strings are of a class of their own
 
 
 def instance(value: Any, name: str, types: type | tuple[type, ...]) -> Any:

@@ -12,11 +12,16 @@ from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
 from fastvi.engine.posterior.coding_moments import coding_moments
 from fastvi.engine.run.runs import Run
-from fastvi.exact.log_marginal import log_marginal
-from fastvi.fitting.training import Stepper
-from fastvi.inputs.question import Options, ask
+from fastvi.fitting.model_access import (
+    arrays_of,
+    check_states,
+    exact_log_marginal,
+    form_of,
+    has_closed_log_marginal,
+    with_arrays,
+)
+from fastvi.fitting.training import Schedule, Trainer
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.enumerable import Enumerable
 from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed
 
 _LOG = logging.getLogger("fastvi")
@@ -39,7 +44,7 @@ class Moments(NamedTuple):
     spread: np.ndarray  # (d, d) sum_n Cov[z | x_n]
 
 
-class ExpectationMaximization(Stepper):
+class ExpectationMaximization(Trainer):
     r"""W, b, noise_std and the prior's logits by one E step and one M step an epoch.
 
     With z~ = (z, 1) and all expectations under the posteriors of the present parameters, the M step's maximum
@@ -60,16 +65,18 @@ class ExpectationMaximization(Stepper):
     states.
     """
 
-    def __init__(self, model: Enumerable, data: np.ndarray, judged: np.ndarray) -> None:
+    judges_standstill = True
+
+    def __init__(self, model: Any, data: np.ndarray, judged: np.ndarray) -> None:
         if not isinstance(model, BinarySparseCoding | LinearGaussian):
             raise TypeError(
                 "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
                 f"objective='em', got {model!r}"
             )
-        self._kind: type[Enumerable] = type(model)
-        # refused here where it is too large
-        ask(model, data, None, Options(), lambda model, pixels: model._is_closed(pixels))
-        self.values = {name: np.array(value, np.float64) for name, value in model._arrays().items()}
+        check_states(model, len(data), closed=has_closed_log_marginal(model))
+        self._start = model
+        self.values = {name: np.array(value, np.float64) for name, value in arrays_of(model).items()}
+        self.state = tuple(self.values.values())
         self._data, self._judged = data, judged
         self._least_noise = LEAST_NOISE * model.noise_std
         self._moments: Moments | None = None  # of the present values
@@ -77,15 +84,15 @@ class ExpectationMaximization(Stepper):
 
     def model(self) -> Any:
         """The model with the present values."""
-        return self._kind._from_arrays({name: value.copy() for name, value in self.values.items()})
+        return with_arrays(self._start, {name: value.copy() for name, value in self.values.items()})
 
     def score(self) -> float:
         """Mean exact log p(x): of the training data it comes with the next step's moments."""
         if self._judged is self._data:
             return float(self._expected().evidence.mean())
-        return float(log_marginal(self.model(), self._judged).mean())
+        return float(exact_log_marginal(self.model(), self._judged).mean())
 
-    def step(self) -> None:
+    def run_epoch(self, epoch: int, num_data: int, schedule: Schedule) -> None:
         if self._settled:
             return
         before = self._expected()
@@ -113,7 +120,9 @@ class ExpectationMaximization(Stepper):
     def _expected(self) -> Moments:
         if self._moments is None:
             model = self.model()
-            found = (_linear_moments if self._kind is LinearGaussian else _binary_moments)(model, self._data)
+            found = (_linear_moments if isinstance(model, LinearGaussian) else _binary_moments)(
+                model, self._data
+            )
             validation.require(
                 found.evidence,
                 np.isfinite(found.evidence),
@@ -124,8 +133,7 @@ class ExpectationMaximization(Stepper):
 
 
 def _binary_moments(model: BinarySparseCoding, x: np.ndarray) -> Moments:
-    form: Any = model._form(np.ones(model.num_pixels, bool), "float64")
-    return Moments(*coding_moments(form, x, np.ones(len(x)), Run())[:3])
+    return Moments(*coding_moments(form_of(model), x, np.ones(len(x)), Run())[:3])
 
 
 def _linear_moments(model: LinearGaussian, x: np.ndarray) -> Moments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from fastvi.distributions.bernoulli import sigmoid
 from fastvi.distributions.normal import normal_log_prob
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
+from fastvi.fitting.model_access import has_real_latents, sampled_joint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
-from fastvi.models.enumerable import Enumerable
+
+Estimator = Literal["leave_one_out", "disarm", "vimco", "reparameterized"]
 
 # of the ELBO and of the K-sample bound
 BINARY = (("leave_one_out", "disarm"), ("vimco",))
@@ -45,18 +47,11 @@ def step_seed(seed: int, step: int, purpose: int = 0) -> int:
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
-def check_has_prior(model: Enumerable) -> None:
-    """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
-    model._learnable()
-    if model._prior() is None:
-        raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
-
-
 def checked_estimator(
-    model: Enumerable, importance_weighted: bool, estimator: Any, num_samples: int, name: str = "num_samples"
+    model: Any, importance_weighted: bool, estimator: Any, num_samples: int, name: str = "num_samples"
 ) -> str:
     """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
-    allowed = (REAL if model._real_latents else BINARY)[importance_weighted]
+    allowed = (REAL if has_real_latents(model) else BINARY)[importance_weighted]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
@@ -68,7 +63,7 @@ def checked_estimator(
 
 
 def sampled_bound(
-    model: Enumerable, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
+    model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
     with_model: bool = False,
 ) -> SampledBound:  # fmt: skip
@@ -96,7 +91,7 @@ def sampled_bound(
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
-    make = _real if model._real_latents else _binary
+    make = _real if has_real_latents(model) else _binary
     for first in range(0, len(x), step):
         data = slice(first, first + step)
         draws = make(
@@ -129,11 +124,9 @@ class QDraws(NamedTuple):
     std: np.ndarray | None = None  # (N, d)
 
 
-def draws_of(
-    model: Enumerable, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int
-) -> QDraws:
+def draws_of(model: Any, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int) -> QDraws:
     """K draws from the q with these ``parameters`` of each datum."""
-    if not model._real_latents:
+    if not has_real_latents(model):
         z = binary_draws(parameters, numbers, num_samples, seed)
         return QDraws(z, log_probabilities_of(parameters, z))
     mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
@@ -144,7 +137,7 @@ def draws_of(
 
 
 def _binary(
-    model: Enumerable, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
+    model: Any, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
     importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     if estimator == "disarm":
@@ -155,7 +148,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = model._sampled_joint(x, drawn.z), drawn.z
+    joint, z = sampled_joint(model, x, drawn.z), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
@@ -170,13 +163,13 @@ def _binary(
 
 
 def _real(
-    model: Enumerable, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
+    model: Any, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
     seed: int, importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
     assert noise is not None
     assert std is not None
-    joint = model._sampled_joint(x, z)
+    joint = sampled_joint(model, x, z)
     log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:

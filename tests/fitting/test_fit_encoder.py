@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastvi
-from fastvi.fitting.encoder_learners import ForwardKL, LinearReverseKL, NormalForwardKL, ReverseKL
 from fastvi.fitting.encoder_network import EncoderNetwork
+from fastvi.fitting.encoder_trainers import ForwardKL, LinearReverseKL, NormalForwardKL, ReverseKL
 
 RNG = np.random.default_rng(0)
 MODEL = fastvi.SigmoidBeliefNetwork(2 * RNG.normal(size=(9, 4)), RNG.normal(size=9), RNG.normal(size=4))

@@ -67,7 +67,7 @@ def test_sparse_coding_of_any_size():
     """Where both can be done the table and the couplings find the same; forty latents take no table."""
     model = coding(40)
     x = model.sample(3, 2)[1]
-    fit = fastvi.fit_posterior(model, x, tolerance=1e-12, max_sweeps=2000)
+    fit = fastvi.fit_posterior(model, x, tolerance=1e-12, max_steps=2000)
     assert fit.converged.all()
     # log odds of a latent are t_i + sum_j J_ij m_j, written out
     precision = model.noise_std**-2
@@ -145,12 +145,12 @@ def test_sampled_fits_reach_the_exact_optimum(estimator):
         model = decoder(3)
     x = model.sample(5, 3)[1]
     exact = fastvi.fit_posterior(model, x, num_restarts=0)
-    fit = fastvi.fit_posterior(model, x, num_samples=32, estimator=estimator, max_sweeps=400, seed=1)
+    fit = fastvi.fit_posterior(model, x, num_samples=32, estimator=estimator, max_steps=400, seed=1)
     reached = fastvi.elbo(model, x, fit.q).value
     assert (reached <= exact.objective + 1e-9).all()
     assert np.allclose(reached, exact.objective, atol=0.01)
     assert np.allclose(fit.objective, reached, atol=0.3)  # of 1,000 draws
-    again = fastvi.fit_posterior(model, x[:2], num_samples=32, estimator=estimator, max_sweeps=400, seed=1)
+    again = fastvi.fit_posterior(model, x[:2], num_samples=32, estimator=estimator, max_steps=400, seed=1)
     same = (
         (again.q.mean, fit.q.mean[:2])
         if estimator == "reparameterized"
@@ -164,15 +164,15 @@ def test_importance_weighted_lies_between():
     """Its q is at least as wide as that of the reverse KL, and its bound above the ELBO."""
     x = LINEAR.sample(5, 3)[1]
     reverse = fastvi.fit_posterior(LINEAR, x)
-    fit = fastvi.fit_posterior(LINEAR, x, objective="importance_weighted", num_samples=16, max_sweeps=400)
+    fit = fastvi.fit_posterior(LINEAR, x, objective="importance_weighted", num_samples=16, max_steps=400)
     assert (fit.q.std > reverse.q.std).all()
     assert (fit.objective > reverse.objective).all()
     assert (fit.objective < fastvi.log_marginal(LINEAR, x) + 0.05).all()
     binary = decoder(3)
     x = binary.sample(4, 1)[1]
-    fit = fastvi.fit_posterior(binary, x, objective="importance_weighted", num_samples=16, max_sweeps=200)
+    fit = fastvi.fit_posterior(binary, x, objective="importance_weighted", num_samples=16, max_steps=200)
     assert np.allclose(fit.objective, fastvi.log_marginal(binary, x), atol=0.1)
-    forward = fastvi.fit_posterior(binary, x, objective="forward_kl", num_samples=256, max_sweeps=200)
+    forward = fastvi.fit_posterior(binary, x, objective="forward_kl", num_samples=256, max_steps=200)
     assert np.allclose(forward.q.mean, fastvi.exact_posterior(binary, x).mean, atol=0.05)
 
 
@@ -181,7 +181,7 @@ def test_two_hundred_latents():
     """No table of 2^200 states: the sampled bound rises above that of the prior."""
     model = fastvi.SigmoidBeliefNetwork(0.3 * RNG.normal(size=(30, 200)), np.zeros(30), RNG.normal(size=200))
     x = model.sample(3, 1)[1]
-    fit = fastvi.fit_posterior(model, x, num_samples=16, max_sweeps=150)
+    fit = fastvi.fit_posterior(model, x, num_samples=16, max_steps=150)
     before = fastvi.elbo(model, x, model.prior, num_samples=2000)
     assert (fit.objective > before.value + 5 * before.std_error).all()
 
@@ -190,7 +190,7 @@ def test_two_hundred_latents():
 @pytest.mark.parametrize("model", [LINEAR, TWO_MODES, decoder(2), coding(3)], ids=repr)
 def test_no_data(model, objective):
     x = np.zeros((0, model.num_pixels))
-    for options in ({}, {"num_samples": 4, "max_sweeps": 2}):
+    for options in ({}, {"num_samples": 4, "max_steps": 2}):
         fit = fastvi.fit_posterior(model, x, objective=objective, **options)
         assert fit.q.mean.shape == (0, model.num_latents)
         assert fit.objective.shape == (0,)

@@ -9,7 +9,7 @@ import numpy as np
 
 import fastvi
 from fastvi.distributions.bernoulli import sigmoid
-from fastvi.fitting.starts import starting_network
+from fastvi.fitting.starting_network import starting_network
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.missing.study import Clock, ask_network, seen_pixels

@@ -1,4 +1,4 @@
-"""Where learning begins if nothing else is known."""
+"""Sigmoid belief network to start from where nothing is known but the data."""
 
 from __future__ import annotations
 
