@@ -18,6 +18,8 @@ from fastvi.inputs.question import tiles
 
 _LOG = logging.getLogger("fastvi")
 
+INTERRUPTED = "training was interrupted in epoch %d: the best model so far is kept"
+
 # An epoch of expectation maximisation that moves the mean score by no more, relative to it, is taken for the
 # end. Not of gradients: their rate falls to 0 with the last epochs.
 STANDSTILL = 1e-8
@@ -209,7 +211,7 @@ def train(
         done = kept.go_back()
         if not isinstance(error, KeyboardInterrupt) or done == 0:  # before the first score nothing is best
             raise
-        _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
+        _LOG.warning(INTERRUPTED, done)
         interrupted = True
     for name, value in best.items():
         values[name][...] = value
