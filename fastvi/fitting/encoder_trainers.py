@@ -52,7 +52,7 @@ class ReverseKL(EncoderTrainer):
 
     def __init__(self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
         super().__init__(model, encoder, data, judged)
-        check_states(model, 1, closed=False)  # refused here, not after the first scores
+        check_states(model, 1, "states")  # refused here, not after the first scores
         self._form = tiled_form(model)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:

@@ -12,14 +12,7 @@ from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
 from fastvi.engine.posterior.coding_moments import coding_moments
 from fastvi.engine.run.runs import Run
-from fastvi.fitting.model_access import (
-    arrays_of,
-    check_states,
-    exact_log_marginal,
-    form_of,
-    has_closed_log_marginal,
-    with_arrays,
-)
+from fastvi.fitting.model_access import arrays_of, check_states, exact_log_marginal, form_of, with_arrays
 from fastvi.fitting.training import Schedule, Trainer
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.linear_gaussian import LinearGaussian, _solve_transposed
@@ -73,7 +66,7 @@ class ExpectationMaximization(Trainer):
                 "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
                 f"objective='em', got {model!r}"
             )
-        check_states(model, len(data), closed=has_closed_log_marginal(model))
+        check_states(model, len(data), "log_marginal")
         self._start = model
         self.values = {name: np.array(value, np.float64) for name, value in arrays_of(model).items()}
         self.state = tuple(self.values.values())

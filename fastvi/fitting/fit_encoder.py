@@ -18,7 +18,7 @@ from fastvi.fitting.fit_posterior import TILED, fit_posterior
 from fastvi.fitting.fit_results import EncoderFit
 from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, has_real_latents, made
 from fastvi.fitting.provenance import provenance
-from fastvi.fitting.sampled_bound import REWEIGHTED, Estimator, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training import Schedule, checked_progress, opened, train
 from fastvi.fitting.training_data import training_data
 from fastvi.models.enumerable import check_model
@@ -150,7 +150,7 @@ def fit_encoder(
     if wanted:
         own = fit_posterior(model, data, seed=seed)
         gap = own.objective - elbo(model, data, q).value
-    return EncoderFit(encoder=found, q=q, amortization_gap=gap, **trained.as_result())
+    return EncoderFit(encoder=found, q=q, amortization_gap=gap, **trained._asdict())
 
 
 def _trainer(
@@ -159,22 +159,12 @@ def _trainer(
     """Function that makes the trainer of (model, encoder, data, judged)."""
     if num_samples is not None:
         num_samples = validation.positive_int(num_samples, "num_samples")
-        weighted = objective == "importance_weighted"
-        if objective == "forward_kl":
-            if estimator is not None:
-                came = validation.shown(estimator)
-                raise TypeError(f"estimator must be None for objective='forward_kl', got {came}")
-            estimator = REWEIGHTED
-        else:
-            estimator = checked_estimator(model, weighted, estimator, num_samples)
         return partial(
-            encoder_trainers.Sampled, num_samples=num_samples, seed=seed, importance_weighted=weighted,
-            estimator=estimator,
+            encoder_trainers.Sampled, num_samples=num_samples, seed=seed,
+            importance_weighted=objective == "importance_weighted",
+            estimator=checked_estimator(model, objective, estimator, num_samples),
         )  # fmt: skip
-    if estimator is not None:
-        raise TypeError(f"estimator must be None without num_samples, got {validation.shown(estimator)}")
-    if objective == "importance_weighted":
-        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+    check_exact(objective, estimator=estimator)
     if objective == "forward_kl":
         real = has_real_latents(model)
         return encoder_trainers.NormalForwardKL if real else encoder_trainers.ForwardKL

@@ -23,7 +23,7 @@ from fastvi.fitting.model_trainers import (
     WakeSleep,
 )
 from fastvi.fitting.provenance import provenance
-from fastvi.fitting.sampled_bound import REWEIGHTED, Estimator, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, checked_estimator
 from fastvi.fitting.training import Schedule, checked_progress, opened, train
 from fastvi.fitting.training_data import training_data
 from fastvi.models.enumerable import check_model
@@ -34,7 +34,6 @@ Objective = Literal["exact", "em", "elbo", "importance_weighted", "wake_sleep", 
 Score = Literal["exact", "bound"]
 
 _SEVERAL_SAMPLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone has no weight of its own
-_LEARN_FROM_SAMPLES = ("wake_sleep", "reweighted_wake_sleep")  # the encoder, as if they were data
 
 
 @renamed(num_particles="num_samples")
@@ -189,7 +188,7 @@ def fit_model(
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     trainer: Any
     if objective == "exact":
-        trainer = ExactLikelihood(model, data, judged)
+        trainer = ExactLikelihood(model, None, data, judged)
     elif objective == "em":
         trainer = ExpectationMaximization(model, data, judged)
     elif sampler is None:
@@ -207,7 +206,7 @@ def fit_model(
     return ModelFit(
         model=made(trainer.model(), how),
         encoder=None if encoder is None else made(trainer.network.encoder(), how),
-        **trained.as_result(),
+        **trained._asdict(),
     )
 
 
@@ -243,11 +242,7 @@ def _checked_sampler(
     check_encoder(encoder, model)
     least = 2 if objective in _SEVERAL_SAMPLES else 1
     num = 10 if num_samples is None else validation.positive_int(num_samples, "num_samples", least)
-    if objective in _LEARN_FROM_SAMPLES:
-        _refuse(objective, estimator=estimator)
-        return _Sampler(num, REWEIGHTED)
-    weighted = objective == "importance_weighted"
-    return _Sampler(num, checked_estimator(model, weighted, estimator, num))
+    return _Sampler(num, checked_estimator(model, objective, estimator, num))
 
 
 def _refuse(objective: str, **arguments: Any) -> None:

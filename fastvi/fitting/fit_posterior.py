@@ -13,7 +13,7 @@ from fastvi.core.deprecation import renamed
 from fastvi.fitting import binary_posterior, normal_posterior, sampled_posterior
 from fastvi.fitting.fit_results import PosteriorFit
 from fastvi.fitting.model_access import check_data, check_has_prior, check_states, has_real_latents
-from fastvi.fitting.sampled_bound import REWEIGHTED, Estimator, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training_data import check_reach
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.enumerable import check_model
@@ -144,11 +144,7 @@ def fit_posterior(
     seed = validation.seed(seed)
     if num_samples is not None:
         return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_steps, seed)
-    for name, value in (("estimator", estimator), ("learning_rate", learning_rate)):
-        if value is not None:
-            raise TypeError(f"{name} must be None without num_samples, got {validation.shown(value)}")
-    if objective == "importance_weighted":
-        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+    check_exact(objective, estimator=estimator, learning_rate=learning_rate)
     if objective == "forward_kl":
         if has_real_latents(model):
             return normal_posterior.forward(model, _data(model, x))
@@ -157,13 +153,13 @@ def fit_posterior(
         return normal_posterior.reverse(model, _data(model, x), num_restarts, max_steps, tolerance, seed)
     validation.instance(model, "model", (*TILED, NeuralDecoder))
     data = _data(model, x)
-    closed = isinstance(model, BinarySparseCoding)
-    if not closed and model.num_latents > MAX_LATENTS:
-        raise ValueError(
-            f"model must have at most {MAX_LATENTS} latents to be fitted exactly, got {model.num_latents}; "
-            "pass num_samples to fit it by sampling"
-        )
-    check_states(model, len(data), closed=closed)
+    if not isinstance(model, BinarySparseCoding):
+        if model.num_latents > MAX_LATENTS:
+            raise ValueError(
+                f"model must have at most {MAX_LATENTS} latents to be fitted exactly, got "
+                f"{model.num_latents}; pass num_samples to fit it by sampling"
+            )
+        check_states(model, len(data), "states")
     return binary_posterior.reverse(model, data, num_restarts, max_steps, tolerance, seed)
 
 
@@ -181,16 +177,8 @@ def _sampled(
     check_has_prior(model)
     num_samples = validation.positive_int(num_samples, "num_samples")
     rate = 0.1 if learning_rate is None else validation.positive_float(learning_rate, "learning_rate")
-    weighted = objective == "importance_weighted"
-    if objective == "forward_kl":
-        if estimator is not None:
-            raise TypeError(
-                f"estimator must be None for objective='forward_kl', got {validation.shown(estimator)}"
-            )
-        estimator = REWEIGHTED
-    else:
-        estimator = checked_estimator(model, weighted, estimator, num_samples)
+    estimator = checked_estimator(model, objective, estimator, num_samples)
     return sampled_posterior.climb(
         model, _data(model, x), num_samples=num_samples, num_steps=num_steps, learning_rate=rate,
-        importance_weighted=weighted, estimator=estimator, seed=seed,
+        importance_weighted=objective == "importance_weighted", estimator=estimator, seed=seed,
     )  # fmt: skip

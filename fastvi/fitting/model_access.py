@@ -5,7 +5,7 @@ Nothing is validated here but what is said to be: fits check their arguments onc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from fastvi.inputs.requests import NO_LIMITS
 from fastvi.models.enumerable import gradient_of, log_marginal_of, log_probabilities
 
 Gradient = dict[str, np.ndarray]
+Question = Literal["log_marginal", "gradient", "states"]  # the last sums states whatever the model
 
 
 def _everything(model: Any) -> np.ndarray:
@@ -69,9 +70,12 @@ def check_data(model: Any, x: Any, name: str) -> np.ndarray:
     return (validation.real_matrix if real else validation.binary_matrix)(x, name, model.num_pixels)
 
 
-def check_states(model: Any, num_data: int, *, closed: bool) -> None:
-    """Refuse sums over more states than a call may take; ``closed``: these data take no such sum."""
-    check_size(model, [Seen(_everything(model), num_data, closed)], Asked("log_marginal"), NO_LIMITS)
+def check_states(model: Any, num_data: int, question: Question) -> None:
+    """Refuse sums over more states than a call may take."""
+    everything, closed = _everything(model), False
+    if question != "states":
+        closed = (model._is_closed if question == "log_marginal" else model._has_closed_gradient)(everything)
+    check_size(model, [Seen(everything, num_data, closed)], Asked("log_marginal"), NO_LIMITS)
 
 
 # ---- parameters ------------------------------------------------------------------------------------------
@@ -105,16 +109,6 @@ def parameter_names(model: Any, *, exactly: bool) -> list[str]:
 
 
 # ---- log p(x) --------------------------------------------------------------------------------------------
-
-
-def has_closed_log_marginal(model: Any) -> bool:
-    """Whether log p(x) takes no sum over states."""
-    return bool(model._is_closed(_everything(model)))
-
-
-def has_closed_gradient(model: Any) -> bool:
-    """Whether the gradient of log p(x) takes no sum over states."""
-    return bool(model._has_closed_gradient(_everything(model)))
 
 
 @reported

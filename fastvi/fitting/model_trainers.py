@@ -19,8 +19,6 @@ from fastvi.fitting.model_access import (
     check_states,
     exact_gradient,
     exact_log_marginal,
-    has_closed_gradient,
-    has_closed_log_marginal,
     has_real_latents,
     sampled_joint,
     tiled_form,
@@ -33,45 +31,28 @@ _PREFIX = "encoder_"
 _DRAWS, _DREAMS, _SCORE = 0, 1, 2  # purposes of the random numbers of a step
 
 
-class ExactLikelihood(GradientTrainer):
-    """Mean exact log p(x)."""
-
-    def __init__(self, model: Any, data: np.ndarray, judged: np.ndarray) -> None:
-        self.parameters = FreeParameters(model, exactly=True)
-        super().__init__(self.parameters.values)
-        check_states(model, len(judged), closed=has_closed_log_marginal(model))
-        check_states(model, len(data), closed=has_closed_gradient(model))
-        self._data, self._judged = data, judged
-
-    def model(self) -> Any:
-        """The model with the present values."""
-        return self.parameters.model()
-
-    def gradient(self, batch: np.ndarray, step: int) -> Gradient:
-        return self.parameters.free(exact_gradient(self.model(), self._data[batch]))
-
-    def score(self) -> float:
-        return float(exact_log_marginal(self.model(), self._judged).mean())
-
-
-class _BoundTrainer(GradientTrainer):
+class _ModelTrainer(GradientTrainer):
     """A model, and an encoder where one is trained with it.
 
     Scored by exact log p(x), or where ``by_bound`` by its own sampled bound, with the same draws each time.
     """
 
+    exactly = False  # whether log p(x) is climbed, not a bound
+
     def __init__(
         self, model: Any, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
         num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
     ) -> None:  # fmt: skip
-        self.parameters = FreeParameters(model)
+        self.parameters = FreeParameters(model, exactly=self.exactly)
         self.network = None if encoder is None else EncoderNetwork(encoder)
         values = dict(self.parameters.values)
         if self.network is not None:
             values |= {_PREFIX + name: value for name, value in self.network.values.items()}
         super().__init__(values)
         if not by_bound:
-            check_states(model, len(judged), closed=has_closed_log_marginal(model))
+            check_states(model, len(judged), "log_marginal")
+        if self.exactly:
+            check_states(model, len(data), "gradient")
         self._data, self._judged, self._by_bound = data, judged, by_bound
         self._num_samples, self._seed, self._estimator = num_samples, seed, estimator
 
@@ -107,7 +88,16 @@ class _BoundTrainer(GradientTrainer):
         raise NotImplementedError
 
 
-class ExactElbo(_BoundTrainer):
+class ExactLikelihood(_ModelTrainer):
+    """Mean exact log p(x)."""
+
+    exactly = True
+
+    def gradient(self, batch: np.ndarray, step: int) -> Gradient:
+        return self.parameters.free(exact_gradient(self.model(), self._data[batch]))
+
+
+class ExactElbo(_ModelTrainer):
     """The exact ELBO of a factorised network, with an encoder's q or without one each datum's own optimum."""
 
     def _gradients(
@@ -124,7 +114,7 @@ class ExactElbo(_BoundTrainer):
         return _of_q(model, form, x, logits), self.network.backward(inputs, slope)
 
 
-class SampledElbo(_BoundTrainer):
+class SampledElbo(_ModelTrainer):
     """E_q[log w], sampled."""
 
     importance_weighted = False

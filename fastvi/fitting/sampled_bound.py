@@ -21,6 +21,7 @@ Estimator = Literal["leave_one_out", "disarm", "vimco", "reparameterized"]
 BINARY = (("leave_one_out", "disarm"), ("vimco",))
 REAL = (("reparameterized",), ("reparameterized",))
 REWEIGHTED = "reweighted"
+_FROM_SAMPLES = ("forward_kl", "wake_sleep", "reweighted_wake_sleep")
 
 _CHUNK_NUMBERS = 1 << 22  # pixels of samples that are kept together: 32 MiB
 
@@ -47,19 +48,34 @@ def step_seed(seed: int, step: int, purpose: int = 0) -> int:
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
-def checked_estimator(
-    model: Any, importance_weighted: bool, estimator: Any, num_samples: int, name: str = "num_samples"
-) -> str:
-    """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
-    allowed = (REAL if has_real_latents(model) else BINARY)[importance_weighted]
+def checked_estimator(model: Any, objective: str, estimator: Any, num_samples: int) -> str:
+    """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized".
+
+    ``REWEIGHTED`` where q learns from its samples, weighted, for which there is nothing to choose.
+    """
+    if objective in _FROM_SAMPLES:
+        if estimator is not None:
+            came = validation.shown(estimator)
+            raise TypeError(f"estimator must be None for objective={objective!r}, got {came}")
+        return REWEIGHTED
+    allowed = (REAL if has_real_latents(model) else BINARY)[objective == "importance_weighted"]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
     if estimator != "reparameterized" and num_samples < 2:
-        raise ValueError(f"{name} must be at least 2 for estimator={estimator!r}, got {num_samples}")
+        raise ValueError(f"num_samples must be at least 2 for estimator={estimator!r}, got {num_samples}")
     if estimator == "disarm" and num_samples % 2:
-        raise ValueError(f"{name} must be even for estimator='disarm', got {num_samples}")
+        raise ValueError(f"num_samples must be even for estimator='disarm', got {num_samples}")
     return str(estimator)
+
+
+def check_exact(objective: str, **sampling: Any) -> None:
+    """Refuse what has no meaning without num_samples."""
+    for name, value in sampling.items():
+        if value is not None:
+            raise TypeError(f"{name} must be None without num_samples, got {validation.shown(value)}")
+    if objective == "importance_weighted":
+        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
 
 
 def sampled_bound(

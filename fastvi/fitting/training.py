@@ -105,22 +105,13 @@ class GradientTrainer(Trainer):
 
 
 class Trained(NamedTuple):
-    """How training went."""
+    """How training went, by the names of a result's arguments."""
 
+    objective: np.ndarray  # scalar, the best of history
     history: np.ndarray  # (epochs + 1,) scores, that of the start first
-    best_epoch: int
-    converged: bool
+    converged: np.ndarray  # scalar
     interrupted: bool
-
-    def as_result(self) -> dict[str, Any]:
-        """Arguments of a result, by name."""
-        return {
-            "objective": np.asarray(self.history[self.best_epoch]),
-            "history": self.history,
-            "converged": np.asarray(self.converged),
-            "interrupted": self.interrupted,
-            "best_epoch": self.best_epoch,
-        }
+    best_epoch: int
 
 
 def checked_progress(progress: Any) -> Progress:
@@ -218,7 +209,8 @@ def train(
     scores, best_of_all = history[:done].copy(), int(best_epoch[0])
     # judged by the scores alone, so that a run that a checkpoint had finished says the same
     settled = _is_over(done - 1, best_of_all, schedule) or (trainer.judges_standstill and _stands(scores))
-    return Trained(scores, best_of_all, settled and not interrupted, interrupted)
+    converged = np.asarray(settled and not interrupted)
+    return Trained(np.asarray(scores[best_of_all]), scores, converged, interrupted, best_of_all)
 
 
 def _stands(scores: np.ndarray) -> bool:

@@ -108,11 +108,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     summary = rows_to_table(("bound", "mean", "gap"), rows)
     return StudyResult(
         name="bounds",
-        tables={
-            "images": images,
-            "decompositions": decompositions,
-            "means": summary,
-        },
+        tables={"images": images, "decompositions": decompositions, "means": summary},
         findings=_findings(rows, images, kl),
         figures=figures,
         shown={"means": summary},

@@ -15,15 +15,7 @@ from fastvi.studies.common.completion import Clock, complete_by_network, seen_pi
 from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.result import Finding, Progress, StudyResult, array_name, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.learning.figures import (
-    ENCODER,
-    EXACT,
-    OWN,
-    REWEIGHTED,
-    SLEEP,
-    WEIGHTED,
-    figures,
-)
+from fastvi.studies.learning.figures import ENCODER, EXACT, OWN, REWEIGHTED, SLEEP, WEIGHTED, figures
 
 _OBJECTIVES: dict[str, Objective] = {
     EXACT: "exact", OWN: "elbo", ENCODER: "elbo", WEIGHTED: "importance_weighted", SLEEP: "wake_sleep",

@@ -45,13 +45,7 @@ def set_up(settings: Settings, num_latents: int, progress: Progress) -> Setup:
     x = split(settings).test[: settings.num_images]
     learned, means = factorised(model, x, "reverse_kl"), factorised(model, x, "forward_kl")
     prior = Bernoulli(model.prior_logits)
-    found = (
-        fastvi.Uniform(num_latents),
-        prior,
-        learned,
-        defensive(learned, prior),
-        defensive(means, prior),
-    )
+    found = (fastvi.Uniform(num_latents), prior, learned, defensive(learned, prior), defensive(means, prior))
     return Setup(model, x, fastvi.log_marginal(model, x), dict(zip(PROPOSALS, found, strict=True)))
 
 
