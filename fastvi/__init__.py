@@ -70,7 +70,10 @@ _HOME = {
     "fit_encoder": "fastvi.fitting.fit_encoder",
     "fit_model": "fastvi.fitting.fit_model",
     "fit_posterior": "fastvi.fitting.fit_posterior",
-    "Fit": "fastvi.fitting.fit",
+    "EncoderFit": "fastvi.fitting.fit_results",
+    "Fit": "fastvi.fitting.fit_results",
+    "ModelFit": "fastvi.fitting.fit_results",
+    "PosteriorFit": "fastvi.fitting.fit_results",
     "datasets": "fastvi.datasets",
 }
 
@@ -128,10 +131,13 @@ if TYPE_CHECKING:
     from fastvi.exact.log_partition import log_partition as log_partition
     from fastvi.exact.plan import Plan as Plan
     from fastvi.exact.plan import plan as plan
-    from fastvi.fitting.fit import Fit as Fit
     from fastvi.fitting.fit_encoder import fit_encoder as fit_encoder
     from fastvi.fitting.fit_model import fit_model as fit_model
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior
+    from fastvi.fitting.fit_results import EncoderFit as EncoderFit
+    from fastvi.fitting.fit_results import Fit as Fit
+    from fastvi.fitting.fit_results import ModelFit as ModelFit
+    from fastvi.fitting.fit_results import PosteriorFit as PosteriorFit
     from fastvi.models.base import LatentVariableModel as LatentVariableModel
     from fastvi.models.base import Model as Model
     from fastvi.models.binary_sparse_coding import BinarySparseCoding as BinarySparseCoding

@@ -118,7 +118,7 @@ def _fits(model, x):
     yield "fit_posterior", lambda: _fit(fastvi.fit_posterior(model, few))
     yield (
         "sampled fit_posterior",
-        lambda: _fit(fastvi.fit_posterior(model, few, num_samples=6, max_sweeps=5, seed=3)),
+        lambda: _fit(fastvi.fit_posterior(model, few, num_samples=6, max_steps=5, seed=3)),
     )
     learn = {"num_epochs": 2, "batch_size": 5, "seed": 3, "learning_rate": 0.01}
     yield "fit_model", lambda: _fit(fastvi.fit_model(model, x, **learn))

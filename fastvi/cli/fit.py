@@ -24,7 +24,7 @@ from fastvi.cli.outputs import (
 )
 from fastvi.cli.terminal import print_table
 from fastvi.core.storage import write_model
-from fastvi.fitting.starts import starting_network
+from fastvi.fitting.starting_network import starting_network
 from fastvi.models.base import LatentVariableModel
 
 
@@ -87,7 +87,7 @@ def fit_file(
     write_output(out, partial(write_model, fit.model))
     aside = is_standard_output(out)  # the model alone is there
     epochs = range(fit.history.size)
-    best = int(fit.best_epoch or 0)
+    best = fit.best_epoch
     shown = sorted({0, best, fit.history.size - 1, *list(epochs)[:: max(1, fit.history.size // 8)]})
     judged_by = f"{num_judged} held-out data" if num_judged else "the training data"
     print_table(

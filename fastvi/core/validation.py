@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
@@ -395,19 +394,6 @@ def positive_int(value: Any, name: str, minimum: int = 1, *, maximum: int | None
         most = f"2**{maximum.bit_length() - 1}" if maximum & (maximum - 1) == 0 else str(maximum)
         raise ValueError(f"{name} must be an int <= {most}, got {shown(number)}")
     return number
-
-
-def renamed(value: Any, name: str, former: Any, former_name: str) -> Any:
-    """Return the argument ``name``, or the one under its former name with a DeprecationWarning.
-
-    The warning is at the caller of the public function that asks.
-    """
-    if former is None:
-        return value
-    if value is not None:
-        raise TypeError(f"{name} must be given once, got {former_name}, its former name, as well")
-    warnings.warn(f"{former_name} is called {name} now", DeprecationWarning, stacklevel=3)
-    return former
 
 
 def counts(value: Any, name: str) -> tuple[int, ...]:

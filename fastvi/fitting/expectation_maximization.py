@@ -11,14 +11,10 @@ from fastvi.core import validation
 from fastvi.core.registry import rules_of
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
-from fastvi.exact.log_marginal import log_marginal
-from fastvi.fitting.training import Stepper
-from fastvi.inputs.options import Options
-from fastvi.inputs.question import ask
-from fastvi.models.base import LatentVariableModel
-from fastvi.models.binary_sparse_coding import BinarySparseCoding
-from fastvi.models.linear_gaussian import LinearGaussian
+from fastvi.fitting.model_access import arrays_of, check_states, exact_log_marginal, with_arrays
+from fastvi.fitting.training import Schedule, Trainer
 from fastvi.rules.base import EMoments
+from fastvi.rules.questions import FIT_MODEL_EM
 
 _LOG = logging.getLogger("fastvi")
 
@@ -32,7 +28,7 @@ LEAST_MOMENT = 1e-10
 LEAST_NOISE = 1e-4
 
 
-class ExpectationMaximization(Stepper):
+class ExpectationMaximization(Trainer):
     r"""W, b, noise_std and the prior's logits by one E step and one M step an epoch.
 
     With z~ = (z, 1) and all expectations under the posteriors of the present parameters, the M step's maximum
@@ -53,16 +49,18 @@ class ExpectationMaximization(Stepper):
     states.
     """
 
-    def __init__(self, model: LatentVariableModel, data: np.ndarray, judged: np.ndarray) -> None:
-        if not isinstance(model, BinarySparseCoding | LinearGaussian):
+    judges_standstill = True
+
+    def __init__(self, model: Any, data: np.ndarray, judged: np.ndarray) -> None:
+        if FIT_MODEL_EM not in rules_of(model).questions:
             raise TypeError(
                 "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
                 f"objective='em', got {model!r}"
             )
-        self._kind: type[LatentVariableModel] = type(model)
-        # refused here where it is too large
-        ask(rules_of(model), data, None, Options(), rules_of(model).is_closed)
-        self.values = {name: np.array(value, np.float64) for name, value in model.arrays().items()}
+        check_states(model, len(data), "log_marginal")
+        self._start = model
+        self.values = {name: np.array(value, np.float64) for name, value in arrays_of(model).items()}
+        self.state = tuple(self.values.values())
         self._data, self._judged = data, judged
         self._least_noise = LEAST_NOISE * model.noise_std
         self._moments: EMoments | None = None  # of the present values
@@ -70,15 +68,15 @@ class ExpectationMaximization(Stepper):
 
     def model(self) -> Any:
         """The model with the present values."""
-        return self._kind.from_arrays({name: value.copy() for name, value in self.values.items()})
+        return with_arrays(self._start, {name: value.copy() for name, value in self.values.items()})
 
     def score(self) -> float:
         """Mean exact log p(x): of the training data it comes with the next step's moments."""
         if self._judged is self._data:
             return float(self._expected().evidence.mean())
-        return float(log_marginal(self.model(), self._judged).mean())
+        return float(exact_log_marginal(self.model(), self._judged).mean())
 
-    def step(self) -> None:
+    def run_epoch(self, epoch: int, num_data: int, schedule: Schedule) -> None:
         if self._settled:
             return
         before = self._expected()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.bounds.elbo import elbo
@@ -15,27 +14,27 @@ from fastvi.core import validation
 from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
-from fastvi.fitting import encoder_learners as learners
-from fastvi.fitting.data import training_data
-from fastvi.fitting.fit import Fit
+from fastvi.fitting import encoder_trainers
 from fastvi.fitting.fit_posterior import TILED, fit_posterior
-from fastvi.fitting.made import made_by
-from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
-from fastvi.fitting.training import Schedule, opened, train
-from fastvi.models.base import LatentVariableModel
+from fastvi.fitting.fit_results import EncoderFit
+from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, has_real_latents, made
+from fastvi.fitting.provenance import provenance
+from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
+from fastvi.fitting.training import Schedule, checked_progress, opened, train
+from fastvi.fitting.training_data import training_data
 from fastvi.models.linear_gaussian import LinearGaussian
 
-OBJECTIVES = ("reverse_kl", "forward_kl", "importance_weighted")
+Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
 
 
 def fit_encoder(
-    model: LatentVariableModel,
+    model: Any,
     x: ArrayLike,
     encoder: Encoder,
     *,
-    objective: str = "reverse_kl",
+    objective: Objective = "reverse_kl",
     num_samples: int | None = None,
-    estimator: str | None = None,
+    estimator: Estimator | None = None,
     held_out: ArrayLike | None = None,
     num_epochs: int = 50,
     batch_size: int = 100,
@@ -45,7 +44,7 @@ def fit_encoder(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
-) -> Fit:
+) -> EncoderFit:
     r"""Train an encoder q(z | x) for a model that stays as it is, by exact gradients or by sampling.
 
     .. math::
@@ -53,10 +52,26 @@ def fit_encoder(
         \max \frac{1}{N} \sum_n E_{p(z|x_n)}[\log q(z|x_n)] \qquad \text{or} \qquad
         \max \frac{1}{N} \sum_n E_q\Big[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k|x_n)}\Big]
 
-    "reverse_kl" climbs the ELBO, of which the derivative in a logit l of mean m is Cov_q(log p(x, z), z_i) -
-    m (1 - m) l, summed over all states; "forward_kl" the log probability of the exact posterior's draws,
-    of which it is the posterior's mean less m; "importance_weighted" the bound of ``num_samples`` weights.
-    Adam on mini-batches, as in :func:`~fastvi.fit_model`.
+    ===================== ============== ============================= ============= =========================
+    objective             climbed        gradient                      needs         source
+    ===================== ============== ============================= ============= =========================
+    "reverse_kl"          mean ELBO      exact: in a logit l of mean   a model       Jordan et al. (1999),
+                                         m, Cov_q(log p(x, z), z_i) -  named below   eq. 41
+                                         m (1 - m) l over all states
+    "reverse_kl"          mean ELBO      "leave_one_out"               num_samples   Kool et al. (2019)
+    "reverse_kl"          mean ELBO      "disarm": opposite draws      num_samples   Dong et al. (2020), eq. 7
+    "reverse_kl"          mean ELBO      "reparameterized", normal q   num_samples   Roeder et al. (2017)
+    "forward_kl"          mean of        exact: the posterior's mean   -             Bishop (2006), eq. 10.17
+                          E_p[log q]     less m
+    "forward_kl"          mean of        weighted draws, biased as     num_samples   Bornschein, Bengio
+                          E_p[log q]     1 / K                                       (2015), eq. 9
+    "importance_weighted" K-sample bound "vimco"                       num_samples   Mnih, Rezende (2016),
+                                                                                     eq. 10, 11
+    "importance_weighted" K-sample bound "reparameterized", normal q   num_samples   Tucker et al. (2019),
+                                                                                     eq. 7
+    ===================== ============== ============================= ============= =========================
+
+    All of them by Adam on mini-batches, as in :func:`~fastvi.fit_model`.
 
     Parameters
     ----------
@@ -70,11 +85,10 @@ def fit_encoder(
         Where to start, from D pixels to the model's d latents; of family "bernoulli" for binary latents,
         "normal" for real ones.
     objective
-        "reverse_kl", "forward_kl" or "importance_weighted".
+        A name of the table.
     num_samples
-        None is exact. A number K draws so many states from q for each datum and step, and climbs an unbiased
-        estimate of the gradient; for "forward_kl" the wake phase of reweighted wake-sleep, whose bias falls
-        as 1 / K.
+        None is exact. A number K draws so many states from q for each datum and step. Gradients are unbiased
+        but for "forward_kl", where they are those of the wake phase of reweighted wake-sleep.
     estimator
         Of the sampled gradient: "leave_one_out" (the default for the ELBO) or "disarm" (pairs of opposite
         draws), "vimco" for the K-sample bound; "reparameterized" for real latents.
@@ -90,7 +104,7 @@ def fit_encoder(
 
     Returns
     -------
-    Fit
+    EncoderFit
         ``encoder``; ``q`` its distributions of the data, of logits (N, d); ``history`` the score (mean ELBO,
         or mean E_p[log q]) before the first and after each epoch; with ``amortization_gap`` the ELBO of each
         datum's own optimum less that of the encoder's q, (N,). It is at least 0 up to the fit's tolerance,
@@ -104,78 +118,70 @@ def fit_encoder(
     References
     ----------
     C. Cremer, X. Li, D. Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML (the gap).
+    M. I. Jordan, Z. Ghahramani, T. Jaakkola, L. K. Saul (1999), An introduction to variational methods for
+    graphical models. C. M. Bishop (2006), Pattern Recognition and Machine Learning. W. Kool, H. van Hoof, M.
+    Welling (2019), Buy 4 REINFORCE samples, get a baseline for free!, ICLR workshop. Z. Dong, A. Mnih, G.
+    Tucker (2020), DisARM: an antithetic gradient estimator for binary latent variables, NeurIPS. G. Roeder,
+    Y. Wu, D. Duvenaud (2017), Sticking the landing, NeurIPS. J. Bornschein, Y. Bengio (2015), Reweighted
+    wake-sleep, ICLR. A. Mnih, D. Rezende (2016), Variational inference for Monte Carlo objectives, ICML. G.
+    Tucker, D. Lawson, S. Gu, C. J. Maddison (2019), Doubly reparameterized gradient estimators for Monte
+    Carlo objectives, ICLR.
     """
     rules_of(model)
     check_has_prior(model)
     check_encoder(encoder, model)
-    objective = validation.choice(objective, "objective", OBJECTIVES)
+    objective = validation.choice(objective, "objective", get_args(Objective))
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
-    make = _learner(model, objective, num_samples, estimator, schedule.seed)
+    make = _trainer(model, objective, num_samples, estimator, schedule.seed)
     wanted = validation.flag(amortization_gap, "amortization_gap")
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
+    progress = checked_progress(progress)
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
     identity = (
-        "fit_encoder", objective, num_samples, estimator, rules_of(model).digest(), encoder.arrays(), data,
-        judged,
+        "fit_encoder", objective, num_samples, estimator, digest_of(model), arrays_of(encoder), data, judged
     )  # fmt: skip
     kept = opened(checkpoint, identity, schedule)
-    learner = make(model, encoder, data, judged)
-    trained = train(learner, len(data), schedule, kept, progress)
-    found = learner.network.encoder().made_by(made_by("fit_encoder", objective, schedule, trained, data))
-    q = found(data)
-    gap = None
+    trainer = make(model, encoder, data, judged)
+    trained = train(trainer, len(data), schedule, kept, progress)
+    found = made(trainer.network.encoder(), provenance("fit_encoder", objective, schedule, trained, data))
+    q, gap = found(data), None
     if wanted:
         own = fit_posterior(model, data, seed=seed)
         gap = own.objective - elbo(model, data, q).value
-    best = trained.history[trained.best_epoch]
-    return Fit(
-        q, np.asarray(best), trained.history, np.asarray(trained.converged), trained.interrupted,
-        encoder=found, best_epoch=trained.best_epoch, amortization_gap=gap,
-    )  # fmt: skip
+    return EncoderFit(encoder=found, q=q, amortization_gap=gap, **trained._asdict())
 
 
-def _learner(
-    model: LatentVariableModel, objective: str, num_samples: Any, estimator: Any, seed: int
-) -> Callable[..., learners.EncoderLearner]:
-    """What makes the learner of (model, encoder, data, judged)."""
+def _trainer(
+    model: Any, objective: str, num_samples: Any, estimator: Any, seed: int
+) -> Callable[..., encoder_trainers.EncoderTrainer]:
+    """Function that makes the trainer of (model, encoder, data, judged)."""
     if num_samples is not None:
         num_samples = validation.positive_int(num_samples, "num_samples")
-        weighted = objective == "importance_weighted"
-        if objective == "forward_kl":
-            if estimator is not None:
-                came = validation.shown(estimator)
-                raise TypeError(f"estimator must be None for objective='forward_kl', got {came}")
-            estimator = REWEIGHTED
-        else:
-            estimator = checked_estimator(model, weighted, estimator, num_samples)
         return partial(
-            learners.Sampled, num_samples=num_samples, seed=seed, importance_weighted=weighted,
-            estimator=estimator,
+            encoder_trainers.Sampled, num_samples=num_samples, seed=seed,
+            importance_weighted=objective == "importance_weighted",
+            estimator=checked_estimator(model, objective, estimator, num_samples),
         )  # fmt: skip
-    if estimator is not None:
-        raise TypeError(f"estimator must be None without num_samples, got {validation.shown(estimator)}")
-    if objective == "importance_weighted":
-        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+    check_exact(objective, estimator=estimator)
     if objective == "forward_kl":
-        return learners.NormalForwardKL if rules_of(model).real_latents else learners.ForwardKL
+        real = has_real_latents(model)
+        return encoder_trainers.NormalForwardKL if real else encoder_trainers.ForwardKL
     if isinstance(model, LinearGaussian):
-        return learners.LinearReverseKL
+        return encoder_trainers.LinearReverseKL
     if not isinstance(model, TILED):
         raise TypeError(
             "num_samples must be a number for a model whose ELBO has no exact gradient here, got None for "
             f"{model!r}"
         )
-    return learners.ReverseKL
+    return encoder_trainers.ReverseKL
 
 
-def check_encoder(encoder: Any, model: LatentVariableModel) -> None:
+def check_encoder(encoder: Any, model: Any) -> None:
     """Refuse what is no encoder for the latents of ``model``."""
     validation.instance(encoder, "encoder", Encoder)
-    family, kind = ("normal", "real") if rules_of(model).real_latents else ("bernoulli", "binary")
+    family, kind = ("normal", "real") if has_real_latents(model) else ("bernoulli", "binary")
     if encoder.family != family:
         raise TypeError(
             f"encoder must be of family {family!r} for a model of {kind} latents, got {encoder!r} for "

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.deprecation import renamed
 from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
-from fastvi.fitting.data import training_data
 from fastvi.fitting.expectation_maximization import ExpectationMaximization
-from fastvi.fitting.fit import Fit
 from fastvi.fitting.fit_encoder import check_encoder
-from fastvi.fitting.learners import ExactElbo, ExactLikelihood, ImportanceWeighted, SampledElbo, WakeSleep
-from fastvi.fitting.made import made_by
-from fastvi.fitting.sampled_bound import REWEIGHTED, check_has_prior, checked_estimator
-from fastvi.fitting.training import Schedule, opened, train
-from fastvi.models.base import LatentVariableModel
+from fastvi.fitting.fit_results import ModelFit
+from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, made
+from fastvi.fitting.model_trainers import (
+    ExactElbo,
+    ExactLikelihood,
+    ImportanceWeighted,
+    SampledElbo,
+    WakeSleep,
+)
+from fastvi.fitting.provenance import provenance
+from fastvi.fitting.sampled_bound import Estimator, checked_estimator
+from fastvi.fitting.training import Schedule, checked_progress, opened, train
+from fastvi.fitting.training_data import training_data
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
-OBJECTIVES = ("exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep")
-SCORES = ("exact", "bound")
+M = TypeVar("M")
+Objective = Literal["exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep"]
+Score = Literal["exact", "bound"]
+
 _SEVERAL_SAMPLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone has no weight of its own
-_LEARN_FROM_SAMPLES = ("wake_sleep", "reweighted_wake_sleep")  # the encoder, as if they were data
 
 
+@renamed(num_particles="num_samples")
 def fit_model(
-    model: LatentVariableModel,
+    model: M,
     x: ArrayLike,
     *,
-    objective: str = "exact",
+    objective: Objective = "exact",
     encoder: Encoder | None = None,
     num_samples: int | None = None,
-    estimator: str | None = None,
+    estimator: Estimator | None = None,
     held_out: ArrayLike | None = None,
-    score: str = "exact",
+    score: Score = "exact",
     num_epochs: int = 50,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -46,8 +54,7 @@ def fit_model(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
-    num_particles: int | None = None,
-) -> Fit:
+) -> ModelFit[M]:
     r"""Learn a model's parameters from data.
 
     .. math:: \hat\theta = \arg\max_\theta \frac{1}{N} \sum_n \log p_\theta(x_n)
@@ -55,6 +62,38 @@ def fit_model(
     by Adam on the exact gradient (:func:`~fastvi.log_marginal_gradient`) of mini-batches, the learning rate
     falling to 0 along half a cosine; or, for comparison, by a bound on it. Two runs with the same arguments
     give the same bits, for any number of threads.
+
+    ======================= ====================== ======================= ============= =====================
+    objective               climbed                gradient                needs         source
+    ======================= ====================== ======================= ============= =====================
+    "exact"                 mean log p(x)          exact                   -             Neal (1992), sect. 3
+    "em"                    mean log p(x)          none: exact E and M     sparse coding Dempster et al.
+                                                   steps                   or linear     (1977)
+                                                                           Gaussian
+    "elbo"                  mean ELBO of each      exact                   factorised    Saul et al. (1996)
+                            datum's own q                                  network
+    "elbo"                  mean ELBO of the       exact                   factorised    Jordan et al. (1999),
+                            encoder's q                                    network,      eq. 41
+                                                                           encoder
+    "elbo"                  mean ELBO of the       sampled, by             encoder,      as in fit_encoder
+                            encoder's q            ``estimator``           num_samples
+    "importance_weighted"   bound of num_samples   sampled, by             encoder       Burda et al. (2016),
+                            weights                ``estimator``                         eq. 8
+    "wake_sleep"            model: E_q[log p],     samples of the encoder, encoder       Hinton et al. (1995)
+                            encoder: E_p[log q]    samples of the model
+    "reweighted_wake_sleep" model: bound of        samples of the encoder, encoder       Bornschein, Bengio
+                            num_samples weights,   by their weights                      (2015), eq. 9
+                            encoder: E_p(z|x)[log
+                            q]
+    ======================= ====================== ======================= ============= =====================
+
+    "em" takes an exact E step and an exact M step on all data an epoch, so that the mean log p(x) of ``x``
+    never falls. It keeps noise_std above 1e-4 of the start's (with a warning) and the log odds of latents
+    that are never or always on within +-36; weights that the data leave open are moved as little as possible.
+
+    Bounds are for models with a prior (no Boltzmann machines). "elbo" without an encoder refits each datum's
+    q at each step by up to 20 sweeps of coordinate ascent. "reweighted_wake_sleep" is the wake phase of both,
+    without a sleep phase.
 
     Parameters
     ----------
@@ -65,19 +104,7 @@ def fit_model(
     x : array_like
         (N, D) data, N >= 1, as for :func:`~fastvi.log_marginal`.
     objective
-        "exact" maximum likelihood by Adam. "em": the same by expectation maximisation, for a
-        :class:`~fastvi.BinarySparseCoding` or a :class:`~fastvi.LinearGaussian`: an exact E step and an exact
-        M step on all data an epoch, so that the mean log p(x) of ``x`` never falls; noise_std is kept above
-        1e-4 of the start's (with a warning), the log odds of latents that are never or always on within +-36,
-        and weights that the data leave open are moved as little as possible.
-
-        The others climb bounds, with an ``encoder``, and are for models with a prior (no Boltzmann machines).
-        "elbo": the ELBO; without ``num_samples`` exact, for a :class:`~fastvi.SigmoidBeliefNetwork` with a
-        factorised prior, also without an encoder: then with each datum's own q, refitted at each step by up
-        to 20 sweeps of coordinate ascent. "importance_weighted": the bound of ``num_samples`` weights.
-        "wake_sleep": the model learns from samples of the encoder, the encoder from the model's.
-        "reweighted_wake_sleep": both learn from the encoder's samples, each counted by its importance weight
-        (the wake phase of both; no sleep phase).
+        A name of the table.
     encoder
         Where the encoder starts, of family "bernoulli" for binary latents, "normal" for real ones; trained
         with the model.
@@ -109,16 +136,15 @@ def fit_model(
         written after an epoch, every few seconds, and when training ends, also by an exception.
     progress
         True for a line on standard error, or a function of (epochs done, epochs in all).
-    num_particles
-        The former name of ``num_samples``, with a DeprecationWarning.
 
     Returns
     -------
-    Fit
+    ModelFit
         ``model``, ``encoder``, ``history`` (the score before the first and after each epoch) and
         ``best_epoch``. Ctrl-C ends training; the best model so far is returned, a warning is logged, and
         ``interrupted`` is True. ``converged`` is whether the score has stopped moving (see
-        :class:`~fastvi.Fit`): on gradients it takes ``patience`` to know, and epochs that run out are False.
+        :class:`~fastvi.ModelFit`): on gradients it takes ``patience`` to know, and epochs that run out are
+        False.
 
     Raises
     ------
@@ -131,7 +157,11 @@ def fit_model(
     Variational inference for Monte Carlo objectives, ICML. G. E. Hinton, P. Dayan, B. J. Frey, R. M. Neal
     (1995), The wake-sleep algorithm for unsupervised neural networks, Science 268. J. Bornschein, Y. Bengio
     (2015), Reweighted wake-sleep, ICLR. A. P. Dempster, N. M. Laird, D. B. Rubin (1977), Maximum likelihood
-    from incomplete data via the EM algorithm, Journal of the Royal Statistical Society B 39.
+    from incomplete data via the EM algorithm, Journal of the Royal Statistical Society B 39. R. M. Neal
+    (1992), Connectionist learning of belief networks, Artificial Intelligence 56. L. K. Saul, T. Jaakkola, M.
+    I. Jordan (1996), Mean field theory for sigmoid belief networks, JAIR 4. M. I. Jordan, Z. Ghahramani, T.
+    Jaakkola, L. K. Saul (1999), An introduction to variational methods for graphical models. Y. Burda, R.
+    Grosse, R. Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
 
     Examples
     --------
@@ -144,9 +174,8 @@ def fit_model(
     True
     """
     rules_of(model)
-    objective = validation.choice(objective, "objective", OBJECTIVES)
-    num_samples = validation.renamed(num_samples, "num_samples", num_particles, "num_particles")
-    by_bound = validation.choice(score, "score", SCORES) == "bound"
+    objective = validation.choice(objective, "objective", get_args(Objective))
+    by_bound = validation.choice(score, "score", get_args(Score)) == "bound"
     sampler = _checked_sampler(model, objective, encoder, num_samples, estimator, by_bound)
     if objective == "em":
         _refuse(objective, batch_size=batch_size, learning_rate=learning_rate)
@@ -154,33 +183,31 @@ def fit_model(
         num_epochs, 100 if batch_size is None else batch_size,
         0.01 if learning_rate is None else learning_rate, patience, seed,
     )  # fmt: skip
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
+    progress = checked_progress(progress)
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
-    learner: Any
+    trainer: Any
     if objective == "exact":
-        learner = ExactLikelihood(model, data, judged)
+        trainer = ExactLikelihood(model, None, data, judged)
     elif objective == "em":
-        learner = ExpectationMaximization(model, data, judged)
+        trainer = ExpectationMaximization(model, data, judged)
     elif sampler is None:
-        learner = ExactElbo(model, encoder, data, judged)
+        trainer = ExactElbo(model, encoder, data, judged)
     else:
-        learner = _LEARNERS[objective](
+        trainer = _TRAINERS[objective](
             model, encoder, data, judged, sampler.num_samples, schedule.seed, estimator=sampler.estimator,
             by_bound=by_bound,
         )  # fmt: skip
-    start = None if encoder is None else encoder.arrays()
-    identity = ("fit_model", objective, rules_of(model).digest(), start, sampler, by_bound, data, judged)
+    start = None if encoder is None else arrays_of(encoder)
+    identity = ("fit_model", objective, digest_of(model), start, sampler, by_bound, data, judged)
     kept = opened(checkpoint, identity, schedule)
-    trained = train(learner, len(data), schedule, kept, progress)
-    made = made_by("fit_model", objective, schedule, trained, data)
-    return Fit(
-        None, np.asarray(trained.history[trained.best_epoch]), trained.history,
-        np.asarray(trained.converged), trained.interrupted, model=learner.model().made_by(made),
-        encoder=None if encoder is None else learner.network.encoder().made_by(made),
-        best_epoch=trained.best_epoch,
-    )  # fmt: skip
+    trained = train(trainer, len(data), schedule, kept, progress)
+    how = provenance("fit_model", objective, schedule, trained, data)
+    return ModelFit(
+        model=made(trainer.model(), how),
+        encoder=None if encoder is None else made(trainer.network.encoder(), how),
+        **trained._asdict(),
+    )
 
 
 class _Sampler(NamedTuple):
@@ -191,7 +218,7 @@ class _Sampler(NamedTuple):
 
 
 def _checked_sampler(
-    model: LatentVariableModel, objective: str, encoder: Any, num_samples: Any, estimator: Any, by_bound: bool
+    model: Any, objective: str, encoder: Any, num_samples: Any, estimator: Any, by_bound: bool
 ) -> _Sampler | None:
     """None where nothing is sampled."""
     if objective in ("exact", "em") or (objective == "elbo" and num_samples is None):
@@ -215,11 +242,7 @@ def _checked_sampler(
     check_encoder(encoder, model)
     least = 2 if objective in _SEVERAL_SAMPLES else 1
     num = 10 if num_samples is None else validation.positive_int(num_samples, "num_samples", least)
-    if objective in _LEARN_FROM_SAMPLES:
-        _refuse(objective, estimator=estimator)
-        return _Sampler(num, REWEIGHTED)
-    weighted = objective == "importance_weighted"
-    return _Sampler(num, checked_estimator(model, weighted, estimator, num))
+    return _Sampler(num, checked_estimator(model, objective, estimator, num))
 
 
 def _refuse(objective: str, **arguments: Any) -> None:
@@ -229,7 +252,7 @@ def _refuse(objective: str, **arguments: Any) -> None:
             raise TypeError(f"{name} must be None for objective={objective!r}, got {validation.shown(value)}")
 
 
-_LEARNERS = {
+_TRAINERS = {
     "elbo": SampledElbo,
     "importance_weighted": ImportanceWeighted,
     "wake_sleep": WakeSleep,

@@ -1,4 +1,4 @@
-"""A normal q of independent latents for each datum of a model of real latents, by exact objectives."""
+"""Normal distributions fitted to each datum by exact objectives, for models of real latents."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from fastvi.bounds.elbo import elbo
-from fastvi.core.registry import rules_of
+from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.distributions.normal import Normal
 from fastvi.engine.quadrature.normal_expectation import NormalExpectation, report_uncertain
 from fastvi.engine.run.threads import parallel_map
-from fastvi.fitting.fit import Fit
-from fastvi.models.base import LatentVariableModel
+from fastvi.fitting.fit_results import PosteriorFit
+from fastvi.fitting.model_access import expected_log_likelihood, posterior_moments, prior_of
 from fastvi.models.linear_gaussian import LinearGaussian
 
 # where q is looked for, in standard deviations of the prior: beyond, the first steps lead to expectations
@@ -23,14 +22,14 @@ _NARROWEST, _WIDEST, _FARTHEST = 1e-8, 8.0, 20.0
 
 
 def reverse(
-    model: Any, x: np.ndarray, num_restarts: int, max_sweeps: int, tolerance: float, seed: int
-) -> Fit:
-    """The largest ELBO: a formula where all is linear, else the best of several climbs."""
+    model: Any, x: np.ndarray, num_restarts: int, max_steps: int, tolerance: float, seed: int
+) -> PosteriorFit:
+    """Climb the ELBO of each datum: a formula where all is linear, else the best of several climbs."""
     if isinstance(model, LinearGaussian):
-        mean, _, _ = rules_of(model).posterior_moments(x)
+        mean, _, _ = posterior_moments(model, x)
         precision = 1.0 + np.square(model.weights / model.noise_std).sum(axis=0)
         q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
-        return _done(q, elbo(model, x, q).value)
+        return _done(q, expected_log_likelihood(model, x, q) - kl_divergence(q, prior_of(model)))
     prior, d = model.prior, model.num_latents
     everything = np.ones(model.num_pixels, bool)
     expectation = NormalExpectation(model.layers, model.activation, model.noise_std, everything, x)
@@ -41,7 +40,7 @@ def reverse(
     starts = [np.concatenate([prior.mean, log_std])]
     starts += [np.concatenate([prior.mean + prior.std * shift, log_std - 1.0]) for shift in shifts]
 
-    def objective(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
+    def minus_elbo(parameters: np.ndarray, n: int) -> tuple[float, np.ndarray]:
         """Minus the ELBO of datum n, and its gradient."""
         mean, std = parameters[:d], np.exp(parameters[d:])
         found = expectation(n, mean, np.diag(std))
@@ -64,8 +63,8 @@ def reverse(
                 steps.append(-float(intermediate_result.fun))  # noqa: B023 (called before the next start)
 
             found = minimize(
-                objective, start, (n,), "L-BFGS-B", jac=True, bounds=bounds, callback=keep,
-                options={"maxiter": max_sweeps, "gtol": tolerance, "ftol": 0.0},
+                minus_elbo, start, (n,), "L-BFGS-B", jac=True, bounds=bounds, callback=keep,
+                options={"maxiter": max_steps, "gtol": tolerance, "ftol": 0.0},
             )  # fmt: skip
             if best is None or found.fun < best[0]:
                 best = found.fun, found.x, np.abs(found.jac).max() <= max(1e-6, tolerance), steps
@@ -75,9 +74,8 @@ def reverse(
     parameters = np.array([fit[1] for fit in fits]).reshape(-1, 2 * d)
     q = Normal(parameters[:, :d], np.exp(parameters[:, d:]))
     report_uncertain([expectation(n, q.mean[n], np.diag(q.std[n])) for n in range(len(x))])
-    return Fit(
-        q, np.array([-fit[0] for fit in fits]), _history(fits), np.array([fit[2] for fit in fits], bool)
-    )
+    objective, converged = np.array([-fit[0] for fit in fits]), np.array([fit[2] for fit in fits], bool)
+    return PosteriorFit(q=q, objective=objective, history=_history(fits), converged=converged)
 
 
 def _history(fits: list[Any]) -> np.ndarray:
@@ -88,13 +86,13 @@ def _history(fits: list[Any]) -> np.ndarray:
     return full.mean(axis=0) if fits else np.empty(0)
 
 
-def forward(model: LatentVariableModel, x: np.ndarray) -> Fit:
-    """The posterior's means and standard deviations: no other q is closer from the posterior's side."""
-    mean, std, entropy = rules_of(model).posterior_moments(x)
+def forward(model: Any, x: np.ndarray) -> PosteriorFit:
+    """Take the posterior's means and standard deviations: no other q is closer from the posterior's side."""
+    mean, std, entropy = posterior_moments(model, x)
     cross = (np.log(std) + 0.5 * (1.0 + math.log(2.0 * math.pi))).sum(axis=1)  # - E_p[log q]
     return _done(Normal(mean, std), np.maximum(cross - entropy, 0.0))
 
 
-def _done(q: Normal, objective: np.ndarray) -> Fit:
+def _done(q: Normal, objective: np.ndarray) -> PosteriorFit:
     history = np.array([objective.mean()]) if objective.size else np.empty(0)
-    return Fit(q, objective, history, np.ones(objective.size, bool))
+    return PosteriorFit(q=q, objective=objective, history=history, converged=np.ones(objective.size, bool))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.functions import normal_log_prob, sigmoid
-from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
+from fastvi.fitting.model_access import has_real_latents, sampled_joint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
-from fastvi.models.base import LatentVariableModel
+
+Estimator = Literal["leave_one_out", "disarm", "vimco", "reparameterized"]
 
 # of the ELBO and of the K-sample bound
 BINARY = (("leave_one_out", "disarm"), ("vimco",))
 REAL = (("reparameterized",), ("reparameterized",))
 REWEIGHTED = "reweighted"
+_FROM_SAMPLES = ("forward_kl", "wake_sleep", "reweighted_wake_sleep")
 
 _CHUNK_NUMBERS = 1 << 22  # pixels of samples that are kept together: 32 MiB
 
@@ -45,34 +47,38 @@ def step_seed(seed: int, step: int, purpose: int = 0) -> int:
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
-def check_has_prior(model: LatentVariableModel) -> None:
-    """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
-    rules_of(model).learnable()
-    if rules_of(model).prior() is None:
-        raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
+def checked_estimator(model: Any, objective: str, estimator: Any, num_samples: int) -> str:
+    """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized".
 
-
-def checked_estimator(
-    model: LatentVariableModel,
-    importance_weighted: bool,
-    estimator: Any,
-    num_samples: int,
-    name: str = "num_samples",
-) -> str:
-    """The argument ``estimator``; None is "leave_one_out", "vimco" or "reparameterized"."""
-    allowed = (REAL if rules_of(model).real_latents else BINARY)[importance_weighted]
+    ``REWEIGHTED`` where q learns from its samples, weighted, for which there is nothing to choose.
+    """
+    if objective in _FROM_SAMPLES:
+        if estimator is not None:
+            came = validation.shown(estimator)
+            raise TypeError(f"estimator must be None for objective={objective!r}, got {came}")
+        return REWEIGHTED
+    allowed = (REAL if has_real_latents(model) else BINARY)[objective == "importance_weighted"]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
     if estimator != "reparameterized" and num_samples < 2:
-        raise ValueError(f"{name} must be at least 2 for estimator={estimator!r}, got {num_samples}")
+        raise ValueError(f"num_samples must be at least 2 for estimator={estimator!r}, got {num_samples}")
     if estimator == "disarm" and num_samples % 2:
-        raise ValueError(f"{name} must be even for estimator='disarm', got {num_samples}")
+        raise ValueError(f"num_samples must be even for estimator='disarm', got {num_samples}")
     return str(estimator)
 
 
+def check_exact(objective: str, **sampling: Any) -> None:
+    """Refuse what has no meaning without num_samples."""
+    for name, value in sampling.items():
+        if value is not None:
+            raise TypeError(f"{name} must be None without num_samples, got {validation.shown(value)}")
+    if objective == "importance_weighted":
+        raise TypeError("num_samples must be a number for objective='importance_weighted', got None")
+
+
 def sampled_bound(
-    model: LatentVariableModel, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
+    model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
     with_model: bool = False,
 ) -> SampledBound:  # fmt: skip
@@ -100,7 +106,7 @@ def sampled_bound(
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
-    make = _real if rules_of(model).real_latents else _binary
+    make = _real if has_real_latents(model) else _binary
     for first in range(0, len(x), step):
         data = slice(first, first + step)
         draws = make(
@@ -133,11 +139,9 @@ class QDraws(NamedTuple):
     std: np.ndarray | None = None  # (N, d)
 
 
-def draws_of(
-    model: LatentVariableModel, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int
-) -> QDraws:
+def draws_of(model: Any, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int) -> QDraws:
     """K draws from the q with these ``parameters`` of each datum."""
-    if not rules_of(model).real_latents:
+    if not has_real_latents(model):
         z = binary_draws(parameters, numbers, num_samples, seed)
         return QDraws(z, log_probabilities_of(parameters, z))
     mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
@@ -148,8 +152,8 @@ def draws_of(
 
 
 def _binary(
-    model: LatentVariableModel, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int,
-    seed: int, importance_weighted: bool, estimator: str,
+    model: Any, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
+    importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     if estimator == "disarm":
         num = num_samples // 2
@@ -159,7 +163,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = rules_of(model).sampled_joint(x, drawn.z), drawn.z
+    joint, z = sampled_joint(model, x, drawn.z), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
@@ -174,13 +178,13 @@ def _binary(
 
 
 def _real(
-    model: LatentVariableModel, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
+    model: Any, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
     seed: int, importance_weighted: bool, estimator: str,
 ) -> _Draws:  # fmt: skip
     z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
     assert noise is not None
     assert std is not None
-    joint = rules_of(model).sampled_joint(x, z)
+    joint = sampled_joint(model, x, z)
     log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:

@@ -6,7 +6,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from fastvi.fitting.adam import Adam, cosine
 from fastvi.inputs.question import tiles
 
 _LOG = logging.getLogger("fastvi")
+
+INTERRUPTED = "training was interrupted in epoch %d: the best model so far is kept"
 
 # An epoch of expectation maximisation that moves the mean score by no more, relative to it, is taken for the
 # end. Not of gradients: their rate falls to 0 with the last epochs.
@@ -55,45 +57,66 @@ class Schedule(NamedTuple):
         return self.num_epochs * math.ceil(num_data / self.batch_size)
 
 
-class Learner(Protocol):
-    """What is trained."""
+class Trainer(ABC):
+    """What is trained: parameters that move epoch by epoch, and their score.
 
-    adam: Adam
-
-    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
-        """Mean gradient of the objective over the data ``batch`` (indices), to be climbed."""
-
-    def score(self) -> float:
-        """Objective of the present parameters, the higher the better: what early stopping looks at."""
-
-
-class Stepper(ABC):
-    """What is trained by steps of its own, one an epoch, on all data at once.
+    It holds data and options that were checked once. Its steps call the engine and check nothing again.
 
     Attributes
     ----------
     values : dict of float64 arrays
-        Parameters, changed in place: all that the next step depends on.
+        Parameters, changed in place.
+    state : tuple of arrays
+        All that the next epoch depends on, ``values`` among it.
+    judges_standstill : bool
+        Whether an epoch that hardly moves the score ends in convergence.
     """
 
     values: dict[str, np.ndarray]
+    state: tuple[np.ndarray, ...]
+    judges_standstill = False
 
     @abstractmethod
-    def step(self) -> None:
-        """Move ``values``."""
+    def run_epoch(self, epoch: int, num_data: int, schedule: Schedule) -> None:
+        """Move ``values`` by one pass over the data."""
 
     @abstractmethod
     def score(self) -> float:
-        """As of a :class:`Learner`."""
+        """Objective of the present parameters, the higher the better: what early stopping looks at."""
+
+
+class GradientTrainer(Trainer):
+    """A trainer that climbs by Adam, a batch of the data a step."""
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.adam = Adam(values)
+        self.values, self.state = values, self.adam.arrays
+
+    @abstractmethod
+    def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
+        """Mean gradient of the objective over the data ``batch`` (indices), to be climbed."""
+
+    def run_epoch(self, epoch: int, num_data: int, schedule: Schedule) -> None:
+        num_steps = schedule.num_steps(num_data)
+        for batch in schedule.batches(epoch, num_data):
+            step = self.adam.num_steps
+            gradient = self.gradient(batch, step)
+            self.adam.ascend(gradient, cosine(schedule.learning_rate, step, num_steps))
 
 
 class Trained(NamedTuple):
-    """How training went."""
+    """How training went, by the names of a result's arguments."""
 
+    objective: np.ndarray  # scalar, the best of history
     history: np.ndarray  # (epochs + 1,) scores, that of the start first
-    best_epoch: int
-    converged: bool
+    converged: np.ndarray  # scalar
     interrupted: bool
+    best_epoch: int
+
+
+def checked_progress(progress: Any) -> Progress:
+    """The argument ``progress``: a function, or a flag."""
+    return progress if callable(progress) else validation.flag(progress, "progress")
 
 
 def opened(path: Any, identity: tuple[Any, ...], schedule: Schedule) -> Checkpoint | None:
@@ -144,21 +167,19 @@ class _Kept:
 
 
 def train(
-    learner: Learner | Stepper, num_data: int, schedule: Schedule, checkpoint: Checkpoint | None,
-    progress: Progress,
-) -> Trained:  # fmt: skip
-    """Train ``learner``, whose parameters are then the best that were scored.
+    trainer: Trainer, num_data: int, schedule: Schedule, checkpoint: Checkpoint | None, progress: Progress
+) -> Trained:
+    """Train ``trainer``, whose parameters are then the best that were scored.
 
     After each epoch the parameters are scored. Training ends after ``num_epochs``, after ``patience`` epochs
     without a better score, or at Ctrl-C, which loses the epoch that it falls in; any other exception goes on
     to the caller. Whatever ends it, what was finished is in the checkpoint.
     """
-    values = _values(learner)
-    moved = tuple(values.values()) if isinstance(learner, Stepper) else learner.adam.arrays
+    values = trainer.values
     best = {name: value.copy() for name, value in values.items()}
     history = np.full(schedule.num_epochs + 1, np.nan)
     best_epoch = np.zeros(1, np.int64)
-    state = (*moved, *(best[name] for name in sorted(best)), history, best_epoch)
+    state = (*trainer.state, *(best[name] for name in sorted(best)), history, best_epoch)
     kept = _Kept(checkpoint, schedule.num_epochs + 1, state)
     done = kept.go_back()
     report = Reporter(progress, schedule.num_epochs, "epochs")
@@ -166,12 +187,12 @@ def train(
     interrupted = False
     try:
         if done == 0:
-            history[0] = learner.score()
+            history[0] = trainer.score()
             done = 1
             kept.keep(done)
         while done <= schedule.num_epochs and not _is_over(done - 1, int(best_epoch[0]), schedule):
-            _epoch(learner, done - 1, num_data, schedule)
-            _score(learner, done, history, best_epoch, best)
+            trainer.run_epoch(done - 1, num_data, schedule)
+            _score(trainer, done, history, best_epoch, best)
             done += 1
             kept.keep(done)
             report(1)
@@ -181,14 +202,15 @@ def train(
         done = kept.go_back()
         if not isinstance(error, KeyboardInterrupt) or done == 0:  # before the first score nothing is best
             raise
-        _LOG.warning("training was interrupted in epoch %d: the best model so far is kept", done)
+        _LOG.warning(INTERRUPTED, done)
         interrupted = True
     for name, value in best.items():
         values[name][...] = value
     scores, best_of_all = history[:done].copy(), int(best_epoch[0])
     # judged by the scores alone, so that a run that a checkpoint had finished says the same
-    settled = _is_over(done - 1, best_of_all, schedule) or (isinstance(learner, Stepper) and _stands(scores))
-    return Trained(scores, best_of_all, settled and not interrupted, interrupted)
+    settled = _is_over(done - 1, best_of_all, schedule) or (trainer.judges_standstill and _stands(scores))
+    converged = np.asarray(settled and not interrupted)
+    return Trained(np.asarray(scores[best_of_all]), scores, converged, interrupted, best_of_all)
 
 
 def _stands(scores: np.ndarray) -> bool:
@@ -202,27 +224,11 @@ def _is_over(epoch: int, best_epoch: int, schedule: Schedule) -> bool:
     return schedule.patience is not None and epoch - best_epoch >= schedule.patience
 
 
-def _values(learner: Learner | Stepper) -> dict[str, np.ndarray]:
-    return learner.values if isinstance(learner, Stepper) else learner.adam.parameters
-
-
-def _epoch(learner: Learner | Stepper, epoch: int, num_data: int, schedule: Schedule) -> None:
-    if isinstance(learner, Stepper):
-        learner.step()
-        return
-    num_steps = schedule.num_steps(num_data)
-    for batch in schedule.batches(epoch, num_data):
-        step = learner.adam.num_steps
-        gradient = learner.gradient(batch, step)
-        learner.adam.ascend(gradient, cosine(schedule.learning_rate, step, num_steps))
-
-
 def _score(
-    learner: Learner | Stepper, epoch: int, history: np.ndarray, best_epoch: np.ndarray,
-    best: dict[str, np.ndarray],
-) -> None:  # fmt: skip
-    history[epoch] = learner.score()
+    trainer: Trainer, epoch: int, history: np.ndarray, best_epoch: np.ndarray, best: dict[str, np.ndarray]
+) -> None:
+    history[epoch] = trainer.score()
     if not history[epoch] <= history[best_epoch[0]]:
-        for name, value in _values(learner).items():
+        for name, value in trainer.values.items():
             best[name][...] = value
         best_epoch[0] = epoch

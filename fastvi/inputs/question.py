@@ -21,7 +21,7 @@ from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data
 from fastvi.inputs.memory import OTHER, Asked, predicted_bytes
 from fastvi.inputs.options import NO_LIMITS, Limits, Options
-from fastvi.kernels.cpu.simd.host import CHOSEN
+from fastvi.kernels.host import CHOSEN
 from fastvi.rules.base import NO_DATA, Rules
 
 

@@ -30,7 +30,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from fastvi.kernels.cpu.simd.host import CHOSEN
+from fastvi.kernels.host import CHOSEN
 
 _LOG = logging.getLogger("fastvi")
 _SEAL = hashlib.sha256().digest_size

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
+from fastvi.core.deprecation import renamed
 from fastvi.kernels.cpu.weights.block_bounds import mean_block_bounds
 from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
 
@@ -30,12 +31,12 @@ def _block_sizes(num_samples: Any, num: int) -> tuple[NDArray[np.int64], bool]:
     return np.array(sizes, np.int64), not several
 
 
+@renamed(num_particles="num_samples")
 def importance_weighted_bound(
     log_w: ArrayLike,
-    num_samples: int | Sequence[int] | None = None,
+    num_samples: int | Sequence[int],
     *,
     axis: int = -1,
-    num_particles: int | Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
     r"""Importance-weighted lower bound on log p(x), estimated without bias from K samples.
 
@@ -54,8 +55,6 @@ def importance_weighted_bound(
         weights lie within 600 nats).
     axis
         The axis of the K samples.
-    num_particles
-        The former name of ``num_samples``, with a DeprecationWarning.
 
     Returns
     -------
@@ -86,7 +85,6 @@ def importance_weighted_bound(
     >>> fastvi.importance_weighted_bound([[0.0, 1.0, 2.0, 3.0]], [1, 2, 4]).round(3)
     array([[1.5  , 1.62 , 2.054]])
     """
-    num_samples = validation.renamed(num_samples, "num_samples", num_particles, "num_particles")
     array = log_weight_array(log_w, (2,))
     rows, _ = weight_rows(array, axis)
     sizes, single = _block_sizes(num_samples, rows.shape[1])

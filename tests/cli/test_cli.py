@@ -171,24 +171,24 @@ def test_interrupt_in_a_command_is_status_130(monkeypatch, error):
 INTERRUPTED_STUDY = """
 import signal, sys
 from fastvi.cli import main
-from fastvi.studies.model import study as model
+import fastvi
 
-learn = model.learn
+fit_model = fastvi.fit_model
 
-def interrupted(x, num_latents, num_epochs, seed, report):
-    def stop(epoch):
-        report(epoch)
-        if epoch == 2:
+def interrupted(*arguments, progress, **options):
+    def stop(done, total):
+        progress(done, total)
+        if 2 <= done < total:
             signal.raise_signal(signal.SIGINT)
-    return learn(x, num_latents, num_epochs, seed, stop)
+    return fit_model(*arguments, progress=stop, **options)
 
-model.learn = interrupted
+fastvi.fit_model = interrupted
 main()
 """
 
 
 def test_ctrl_c_during_a_study(tmp_path):
-    """In the second epoch of its first fit."""
+    """In its first fit, after the second epoch."""
     command = [sys.executable, "-c", INTERRUPTED_STUDY, "study", "enumeration", "--out", tmp_path / "out"]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 130

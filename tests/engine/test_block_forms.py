@@ -18,7 +18,7 @@ from references import Enumerated, check_enumerated
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.decoder import block_form
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus")
 

@@ -9,7 +9,7 @@ import pytest
 
 from fastvi.engine.linalg.products import Packed, matmul, packed_columns, packed_rows
 from fastvi.kernels.cpu.dense import products, sparse_tiles
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import kernel
 
 RNG = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from toy_run import TASKS, Fake, Stopping, Toy, bits, reduce, states, toy, truth
 
 from fastvi.engine.run import runs
 from fastvi.engine.run.runs import Run
-from fastvi.kernels.cpu.simd import host
+from fastvi.kernels import host
 
 
 def test_the_toy_depends_on_the_order():

@@ -209,7 +209,7 @@ def test_an_expectation_that_is_not_certified(monkeypatch):
         fastvi.elbo(model, x, q)
     np.testing.assert_array_equal(caught[0].message.index, [0, 1])
     with pytest.warns(fastvi.AccuracyWarning):
-        fastvi.fit_posterior(model, x[:1], max_sweeps=1, num_restarts=0)
+        fastvi.fit_posterior(model, x[:1], max_steps=1, num_restarts=0)
 
 
 # ---- interruptions ---------------------------------------------------------------------------------------

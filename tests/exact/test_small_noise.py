@@ -86,9 +86,9 @@ def test_pixels_that_were_not_seen_and_single_states(noise_std, kind):
 @pytest.mark.parametrize("noise_std", [1e-6, 1e-3, 0.1, 1.0])
 def test_the_noise_of_expectation_maximisation(noise_std):
     model, x, _, _ = coding_case(0, noise_std, num_data=12)
-    learner = ExpectationMaximization(model, x, x)
-    learner.step()
-    values = {name: learner.values[name] for name in ("weights", "bias", "noise_std")}
+    trainer = ExpectationMaximization(model, x, x)
+    trainer.run_epoch(0, len(x), None)
+    values = {name: trainer.values[name] for name in ("weights", "bias", "noise_std")}
 
     def noise(numbers):
         rest = model.weights, model.bias, noise_std, model.prior_logits, x, np.zeros((12, 3))

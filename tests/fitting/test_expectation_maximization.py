@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
-from fastvi.fitting import training
 from fastvi.fitting.expectation_maximization import LEAST_NOISE, ExpectationMaximization
 
 
@@ -131,8 +130,8 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, monkeypatch, kind):
         if done == 3:
             raise Stop
 
-    epochs, run = [], training._epoch
-    monkeypatch.setattr(training, "_epoch", lambda *rest: (epochs.append(1), run(*rest)))
+    epochs, run = [], ExpectationMaximization.run_epoch
+    monkeypatch.setattr(ExpectationMaximization, "run_epoch", lambda *rest: (epochs.append(1), run(*rest)))
     path = tmp_path / "em.npz"
     with pytest.raises(Stop):
         fastvi.fit_model(start, x, objective="em", num_epochs=5, checkpoint=path, progress=stop)

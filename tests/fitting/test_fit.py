@@ -7,8 +7,7 @@ import pytest
 from cases import encoder, network
 
 import fastvi
-from fastvi.fitting import training
-from fastvi.fitting.training import STANDSTILL
+from fastvi.fitting.training import STANDSTILL, GradientTrainer
 
 TRUTH = network(6, 2, seed=1)
 X, HELD_OUT = TRUTH.sample(40, 1).x, TRUTH.sample(20, 2).x
@@ -48,14 +47,14 @@ def test_patience_that_ran_out_is(name):
 
 @pytest.mark.parametrize("name", FITS)
 def test_what_was_interrupted_says_so(name, monkeypatch):
-    epoch_of = training._epoch
+    run_epoch = GradientTrainer.run_epoch
 
-    def interrupted(learner, epoch, *rest):
+    def interrupted(trainer, epoch, *rest):
         if epoch == 2:
             raise KeyboardInterrupt
-        epoch_of(learner, epoch, *rest)
+        run_epoch(trainer, epoch, *rest)
 
-    monkeypatch.setattr(training, "_epoch", interrupted)
+    monkeypatch.setattr(GradientTrainer, "run_epoch", interrupted)
     fit = FITS[name](num_epochs=9)
     assert fit.history.size == 3
     assert fit.interrupted is True
@@ -85,8 +84,8 @@ def test_posteriors_judge_every_datum():
     assert whole.converged.shape == (40,)
     assert whole.converged.all()
     assert whole.interrupted is False
-    assert not fastvi.fit_posterior(TRUTH, X, max_sweeps=1).converged.any()
-    sampled = fastvi.fit_posterior(TRUTH, X[:3], num_samples=2, max_sweeps=5)
+    assert not fastvi.fit_posterior(TRUTH, X, max_steps=1).converged.any()
+    sampled = fastvi.fit_posterior(TRUTH, X[:3], num_samples=2, max_steps=5)
     assert sampled.converged.tolist() == [False] * 3
     x = LINEAR.sample(3, 1).x
     assert fastvi.fit_posterior(LINEAR, x).converged.tolist() == [True] * 3

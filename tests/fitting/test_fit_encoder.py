@@ -7,8 +7,8 @@ import pytest
 from cases import bits, decoder, encoder, linear_gaussian, network, sparse_coding
 
 import fastvi
-from fastvi.fitting.encoder_learners import ForwardKL, LinearReverseKL, NormalForwardKL, ReverseKL
 from fastvi.fitting.encoder_network import EncoderNetwork
+from fastvi.fitting.encoder_trainers import ForwardKL, LinearReverseKL, NormalForwardKL, ReverseKL
 
 RNG = np.random.default_rng(0)
 MODEL = network(9, 4, RNG, 2.0, bias_scale=1.0)

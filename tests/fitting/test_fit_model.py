@@ -15,7 +15,8 @@ from cases import bits, decoder, linear_gaussian, network, restricted, sparse_co
 import fastvi
 from fastvi.fitting import training
 from fastvi.fitting.adam import Adam, cosine
-from fastvi.fitting.parameters import Parameters
+from fastvi.fitting.free_parameters import FreeParameters
+from fastvi.fitting.training import GradientTrainer
 
 RNG = np.random.default_rng(0)
 TRUTH = network(8, 3, RNG, 2.0, bias_scale=1.0)
@@ -70,7 +71,7 @@ def test_the_free_gradient_is_that_of_the_free_parameters(name):
         if name in ("sparse coding", "linear", "decoder")
         else RNG.integers(0, 2, (7, model.num_pixels))
     )
-    parameters = Parameters(model)
+    parameters = FreeParameters(model)
     gradient = parameters.free(fastvi.log_marginal_gradient(model, x))
     assert set(gradient) == set(parameters.values)
     for key, value in parameters.values.items():
@@ -160,8 +161,8 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, monkeypatch, after):
         if done == after:
             raise Stop
 
-    epochs, run = [], training._epoch
-    monkeypatch.setattr(training, "_epoch", lambda *rest: (epochs.append(1), run(*rest)))
+    epochs, run = [], GradientTrainer.run_epoch
+    monkeypatch.setattr(GradientTrainer, "run_epoch", lambda *rest: (epochs.append(1), run(*rest)))
     with pytest.raises(Stop):
         fastvi.fit_model(START, X, checkpoint=path, progress=stop, **options)
     again = fastvi.fit_model(START, X, checkpoint=path, **options)
@@ -193,14 +194,14 @@ def test_whatever_ends_training_what_was_finished_is_saved(tmp_path, monkeypatch
     """In the middle of the fourth epoch, with seconds to go before a save is due."""
     options = {"num_epochs": 5, "batch_size": 50, "learning_rate": 0.1}
     whole, path = fastvi.fit_model(START, X, **options), tmp_path / "training.npz"
-    epochs, run, ascend = [], training._epoch, Adam.ascend
+    epochs, run, ascend = [], GradientTrainer.run_epoch, Adam.ascend
 
     def stop(adam, *rest):
         ascend(adam, *rest)
         if adam.num_steps == 3 * 3 + 2:  # 3 steps an epoch
             raise error
 
-    monkeypatch.setattr(training, "_epoch", lambda *rest: (epochs.append(1), run(*rest)))
+    monkeypatch.setattr(GradientTrainer, "run_epoch", lambda *rest: (epochs.append(1), run(*rest)))
     monkeypatch.setattr(Adam, "ascend", stop)
     with pytest.raises(error):
         fastvi.fit_model(START, X, checkpoint=path, **options)
@@ -243,14 +244,16 @@ def test_ctrl_c_saves_the_checkpoint_too(tmp_path, monkeypatch, caplog):
 def test_ctrl_c_before_the_first_score_is_one():
     """Nothing is best yet."""
 
-    class Interrupted:
-        adam = Adam({"theta": np.zeros(1)})
+    class Interrupted(GradientTrainer):
+        def gradient(self, batch, step):
+            raise AssertionError
 
         def score(self):
             raise KeyboardInterrupt
 
+    trainer = Interrupted({"theta": np.zeros(1)})
     with pytest.raises(KeyboardInterrupt):
-        training.train(Interrupted(), 1, training.Schedule(5, 1, 0.1, None, 0), None, False)
+        training.train(trainer, 1, training.Schedule(5, 1, 0.1, None, 0), None, False)
 
 
 def test_a_fit_that_ends_early_is_saved_whole(tmp_path):

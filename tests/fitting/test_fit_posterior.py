@@ -79,4 +79,4 @@ def test_no_data():
     fit = fastvi.fit_posterior(network(4, 3), np.empty((0, 4)))
     assert fit.q.logits.shape == (0, 3)
     assert fit.history.size == 0
-    assert repr(fit) == "Fit(num_data=0, converged=0 of 0, sweeps=0)"
+    assert repr(fit) == "PosteriorFit(num_data=0, converged=0 of 0, steps=0)"

@@ -63,7 +63,7 @@ def test_sparse_coding_of_any_size():
     """Where both can be done the table and the couplings find the same; forty latents take no table."""
     model = sparse_coding(6, 40, RNG, 0.8)
     x = model.sample(3, 2)[1]
-    fit = fastvi.fit_posterior(model, x, tolerance=1e-12, max_sweeps=2000)
+    fit = fastvi.fit_posterior(model, x, tolerance=1e-12, max_steps=2000)
     assert fit.converged.all()
     # log odds of a latent are t_i + sum_j J_ij m_j, written out
     precision = model.noise_std**-2
@@ -141,14 +141,14 @@ def test_sampled_fits_reach_the_exact_optimum(estimator):
         model = decoder((3, 6, 7), seed=RNG)
     x = model.sample(5, 3)[1]
     exact = fastvi.fit_posterior(model, x, num_restarts=0)
-    fit = fastvi.fit_posterior(model, x, num_samples=32, estimator=estimator, max_sweeps=400, seed=1)
+    fit = fastvi.fit_posterior(model, x, num_samples=32, estimator=estimator, max_steps=400, seed=1)
     reached = fastvi.elbo(model, x, fit.q).value
     assert (reached <= exact.objective + 1e-9).all()
     # what is reported is a mean over 1,000 draws; what is missed is less than such a mean can tell
     error = fastvi.elbo(model, x, fit.q, num_samples=1000, decomposition="log_ratio").std_error
     assert (exact.objective - reached <= error).all()
     assert (np.abs(fit.objective - reached) <= 4.5 * error).all()
-    again = fastvi.fit_posterior(model, x[:2], num_samples=32, estimator=estimator, max_sweeps=400, seed=1)
+    again = fastvi.fit_posterior(model, x[:2], num_samples=32, estimator=estimator, max_steps=400, seed=1)
     same = (
         (again.q.mean, fit.q.mean[:2])
         if estimator == "reparameterized"
@@ -170,21 +170,21 @@ def test_importance_weighted_lies_between():
     """Its q is at least as wide as that of the reverse KL, and its bound above the ELBO."""
     x = LINEAR.sample(5, 3)[1]
     reverse = fastvi.fit_posterior(LINEAR, x)
-    fit = fastvi.fit_posterior(LINEAR, x, objective="importance_weighted", num_samples=16, max_sweeps=400)
+    fit = fastvi.fit_posterior(LINEAR, x, objective="importance_weighted", num_samples=16, max_steps=400)
     assert (fit.q.std > reverse.q.std).all()
     assert (fit.objective > reverse.objective).all()
     _, error = bound_of_sixteen(LINEAR, x, fit.q)
     assert (fit.objective <= fastvi.log_marginal(LINEAR, x) + 4.5 * error).all()
     binary = decoder((3, 6, 7), seed=RNG)
     x = binary.sample(4, 1)[1]
-    fit = fastvi.fit_posterior(binary, x, objective="importance_weighted", num_samples=16, max_sweeps=200)
+    fit = fastvi.fit_posterior(binary, x, objective="importance_weighted", num_samples=16, max_steps=200)
     value, error = bound_of_sixteen(binary, x, fit.q)
     assert (np.abs(fit.objective - value) <= 4.5 * 2**0.5 * error).all()
     # a mean of K weights of relative variance chi^2 has a logarithm that is low by chi^2 / 2K and less
     truth = fastvi.log_marginal(binary, x)
     chi_square = np.expm1(2 * (fastvi.chi_square_bound(binary, x, fit.q) - truth))
     assert (np.abs(truth - chi_square / 32 - fit.objective) <= 4.5 * error + (chi_square / 16) ** 2).all()
-    forward = fastvi.fit_posterior(binary, x, objective="forward_kl", num_samples=256, max_sweeps=200)
+    forward = fastvi.fit_posterior(binary, x, objective="forward_kl", num_samples=256, max_steps=200)
     # the last 50 of 200 steps are averaged, each of 256 draws: were they but 20 independent ones, one step's
     # standard error is 4.5 of theirs
     mean = fastvi.exact_posterior(binary, x).mean
@@ -196,7 +196,7 @@ def test_two_hundred_latents():
     """No table of 2^200 states: the sampled bound rises above that of the prior."""
     model = fastvi.SigmoidBeliefNetwork(0.3 * RNG.normal(size=(30, 200)), np.zeros(30), RNG.normal(size=200))
     x = model.sample(3, 1)[1]
-    fit = fastvi.fit_posterior(model, x, num_samples=16, max_sweeps=150)
+    fit = fastvi.fit_posterior(model, x, num_samples=16, max_steps=150)
     before = fastvi.elbo(model, x, model.prior, num_samples=2000)
     assert (fit.objective > before.value + 5 * before.std_error).all()
 
@@ -207,7 +207,7 @@ def test_two_hundred_latents():
 )
 def test_no_data(model, objective):
     x = np.zeros((0, model.num_pixels))
-    for options in ({}, {"num_samples": 4, "max_sweeps": 2}):
+    for options in ({}, {"num_samples": 4, "max_steps": 2}):
         fit = fastvi.fit_posterior(model, x, objective=objective, **options)
         assert fit.q.mean.shape == (0, model.num_latents)
         assert fit.objective.shape == (0,)

@@ -13,7 +13,7 @@ from cases import decoder, linear_gaussian, network, sparse_coding, standard_nor
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.q_moments import q_moments
-from fastvi.fitting.learners import ExactElbo, ImportanceWeighted, WakeSleep
+from fastvi.fitting.model_trainers import ExactElbo, ImportanceWeighted, WakeSleep
 from fastvi.fitting.sampled_bound import step_seed
 from fastvi.fitting.score_gradients import leave_one_out, reweighted, vimco
 
@@ -75,7 +75,7 @@ def test_the_elbo_with_its_own_q_climbs_too():
     x = model.sample(20, 1)[1]
     learner = ExactElbo(model, None, x, x, 1, 0)
     gradient = learner.gradient(np.arange(20), 0)
-    q = fastvi.fit_posterior(model, x, num_restarts=0, max_sweeps=20, tolerance=1e-4).q
+    q = fastvi.fit_posterior(model, x, num_restarts=0, max_steps=20, tolerance=1e-4).q
     z = states(4)
     on = 1 / (1 + np.exp(-(z @ model.weights.T + model.bias)))
     mass = np.exp(q.log_prob(z[:, None]))

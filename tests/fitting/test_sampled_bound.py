@@ -14,6 +14,8 @@ from fastvi.fitting.sampled_bound import REWEIGHTED, checked_estimator, sampled_
 RNG = np.random.default_rng(0)
 REPEATS = 20_000  # estimates at once: a datum as often, each with draws of its own
 
+WEIGHTED = "importance_weighted"
+
 
 NORMAL = fastvi.Normal([0.3, 0.0], [1.0, 0.8])
 MODELS = {
@@ -43,7 +45,7 @@ def q_of(model, parameters):
 
 
 def estimator_of(model, importance_weighted=False):
-    return checked_estimator(model, importance_weighted, None, 4)
+    return checked_estimator(model, WEIGHTED if importance_weighted else "elbo", None, 4)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -283,12 +285,12 @@ def test_certain_bits_have_no_gradient(estimator):
 def test_wrong_estimators():
     model, real = MODELS["network"], MODELS["linear Gaussian"]
     for args, message in [
-        ((model, False, "vimco", 4), "estimator must be one of 'leave_one_out', 'disarm', got 'vimco'"),
-        ((model, True, "disarm", 4), "estimator must be"),
-        ((real, False, "disarm", 4), "estimator must be"),
-        ((model, False, None, 1), "num_samples must be at least 2 for estimator='leave_one_out', got 1"),
-        ((model, False, "disarm", 3), "num_samples must be even for estimator='disarm', got 3"),
+        ((model, "elbo", "vimco", 4), "estimator must be one of 'leave_one_out', 'disarm', got 'vimco'"),
+        ((model, WEIGHTED, "disarm", 4), "estimator must be"),
+        ((real, "elbo", "disarm", 4), "estimator must be"),
+        ((model, "elbo", None, 1), "num_samples must be at least 2 for estimator='leave_one_out', got 1"),
+        ((model, "elbo", "disarm", 3), "num_samples must be even for estimator='disarm', got 3"),
     ]:
         with pytest.raises(ValueError, match=message):
             checked_estimator(*args)
-    assert checked_estimator(real, True, None, 1) == "reparameterized"
+    assert checked_estimator(real, WEIGHTED, None, 1) == "reparameterized"

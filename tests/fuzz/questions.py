@@ -260,7 +260,7 @@ def fit(p: Problem, rng: np.random.Generator) -> list[Check]:
     """What a fit says of its q is what that q has, and no more than log p(x)."""
     if p.kind not in ("network", "deep network", "sparse coding", "decoder") or not p.num_data:
         return []
-    found = fastvi.fit_posterior(p.model, p.x, num_restarts=1, max_sweeps=30, seed=3)
+    found = fastvi.fit_posterior(p.model, p.x, num_restarts=1, max_steps=30, seed=3)
     whole = Problem(**{**vars(p), "observed": None})
     logs = [
         [naive.bernoulli_log_prob(z, row) for z in naive.states(p.num_latents)]

@@ -63,12 +63,12 @@ def test_an_estimate_is_minus_infinity_too(name, value):
 
 _FITS = {
     "a table of q": lambda m, x: fastvi.fit_posterior(m, x),
-    "sampled": lambda m, x: fastvi.fit_posterior(m, x, num_samples=3, max_sweeps=3),
+    "sampled": lambda m, x: fastvi.fit_posterior(m, x, num_samples=3, max_steps=3),
     "weighted": lambda m, x: fastvi.fit_posterior(
-        m, x, objective="importance_weighted", num_samples=3, max_sweeps=3
+        m, x, objective="importance_weighted", num_samples=3, max_steps=3
     ),
     "forward, sampled": lambda m, x: fastvi.fit_posterior(
-        m, x, objective="forward_kl", num_samples=3, max_sweeps=3
+        m, x, objective="forward_kl", num_samples=3, max_steps=3
     ),
     "model": lambda m, x: fastvi.fit_model(m, x, num_epochs=1),
     "em": lambda m, x: fastvi.fit_model(m, x, objective="em", num_epochs=1),

@@ -250,7 +250,7 @@ FIT_POSTERIOR = [
     ("objective", lambda: fastvi.fit_posterior(NETWORK, X, objective="elbo"), ValueError, r"^objective must be one of 'reverse_kl', 'forward_kl', 'importance_weighted'"),
     ("importance-weighted", lambda: fastvi.fit_posterior(NETWORK, X, objective="importance_weighted"), TypeError, r"^num_samples must be a number for objective='importance_weighted', got None"),
     ("num_restarts of -1", lambda: fastvi.fit_posterior(NETWORK, X, num_restarts=-1), ValueError, r"^num_restarts must be an int >= 0"),
-    ("max_sweeps of 0", lambda: fastvi.fit_posterior(NETWORK, X, max_sweeps=0), ValueError, r"^max_sweeps must be an int >= 1"),
+    ("max_steps of 0", lambda: fastvi.fit_posterior(NETWORK, X, max_steps=0), ValueError, r"^max_steps must be an int >= 1"),
     ("tolerance of NaN", lambda: fastvi.fit_posterior(NETWORK, X, tolerance=NAN), ValueError, r"^tolerance must be finite"),
     ("tolerance of -1", lambda: fastvi.fit_posterior(NETWORK, X, tolerance=-1), ValueError, r"^tolerance must be >= 0, got -1"),
     ("seed of 0.5", lambda: fastvi.fit_posterior(NETWORK, X, seed=0.5), TypeError, r"^seed must be"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fastvi
-from fastvi.kernels.cpu.simd import host
+from fastvi.kernels import host
 
 HERE = Path(__file__).parents[1]
 pytestmark = pytest.mark.needs_jit
@@ -181,7 +181,7 @@ def test_unlike_hosts_share_a_folder(tmp_path):
     ],
 )
 def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
-    code = "from fastvi.kernels.cpu.simd import host; print(host.TILES[%r] == host.CHOSEN)"
+    code = "from fastvi.kernels import host; print(host.TILES[%r] == host.CHOSEN)"
     assert run(tmp_path, "-c", code % expected, **environment).stdout == "True\n"
 
 

@@ -8,7 +8,7 @@ import pytest
 from tolerances import EPS
 
 from fastvi.kernels.cpu.simd import denormals, register_tiles
-from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64
+from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED, kernel
 
 

@@ -248,7 +248,7 @@ def annealed(model, x, num):
 
 def climbed(objective, estimator=None):
     def ask(model, x, num):
-        options = {"num_samples": 4, "max_sweeps": 3, "estimator": estimator, "objective": objective}
+        options = {"num_samples": 4, "max_steps": 3, "estimator": estimator, "objective": objective}
         return of_fit(fastvi.fit_posterior(model, x, **options))
 
     return ask

@@ -14,13 +14,12 @@ from naive import sbn_log_marginal
 
 import fastvi
 from fastvi.studies.bounds import study as bounds
-from fastvi.studies.common import output
+from fastvi.studies.common import digits, output
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.enumeration import study as enumeration
 from fastvi.studies.enumeration.study import baselines
 from fastvi.studies.model import study as model
-from fastvi.studies.model.study import learn
 from fastvi.studies.sampling import study as sampling
 
 QUICK = replace(Settings.quick(seed=3), num_epochs=2)
@@ -38,7 +37,7 @@ def written(request, tmp_path_factory):
 
 def random_network(num_pixels, num_latents, seed=0):
     generator = np.random.default_rng(seed)
-    parameters = learn.Parameters(
+    parameters = (
         generator.normal(size=(num_pixels, num_latents)),
         generator.normal(size=num_pixels),
         generator.normal(size=num_latents),
@@ -49,51 +48,38 @@ def random_network(num_pixels, num_latents, seed=0):
 # ---- fit -------------------------------------------------------------------------------------------------
 
 
-def test_subset_sums_and_marginals_are_products_with_the_states():
-    generator = np.random.default_rng(1)
-    columns, base, weights = (
-        generator.normal(size=(3, 4)),
-        generator.normal(size=3),
-        generator.random((2, 16)),
-    )
-    states = np.array([[number >> k & 1 for k in range(4)] for number in range(16)])
-    np.testing.assert_allclose(
-        learn.subset_sums(base, columns), base[:, None] + columns @ states.T, atol=1e-14
-    )
-    np.testing.assert_allclose(learn.marginals(weights), weights @ states, rtol=1e-14)
+def test_fit_climbs_and_repeats(monkeypatch):
+    epochs: list[tuple[int, int]] = []
+    settings = replace(QUICK, num_train=300, num_epochs=4, seed=7)
+    first = digits.fitted(settings, 3, lambda step, done, total: epochs.append((done, total)))
+    assert epochs[-1] == (4, 4)
+    assert digits.fitted(settings, 3, no_progress) is first
+    monkeypatch.setattr(digits, "_FITTED", {})
+    again = digits.fitted(settings, 3, no_progress)
+    other = digits.fitted(replace(settings, seed=8), 3, no_progress)
+    assert first.history[-1] > first.history[0] + 0.5
+    assert np.array_equal(first.model.weights, again.model.weights)
+    assert not np.array_equal(first.model.weights, other.model.weights)
+    train = digits.split(settings).train
+    mean = math.fsum(sbn_log_marginal(*_lists(first.model), x) for x in train.tolist()) / len(train)
+    assert float(first.objective) == pytest.approx(mean, rel=1e-13)
 
 
-def test_likelihood_of_the_fit_is_the_naive_one_and_its_gradient_the_finite_difference():
-    parameters, x = random_network(5, 3)
-    value, gradient = learn.log_likelihood_gradient(parameters, x)
-    naive = math.fsum(sbn_log_marginal(*(p.tolist() for p in parameters), datum) for datum in x.tolist()) / 4
-    assert value == pytest.approx(naive, rel=1e-14)
-    for part, slope in zip(parameters, gradient, strict=True):
-        for index in np.ndindex(part.shape):
-            ends = []
-            for step in (1e-5, -1e-5):
-                part[index] += step
-                ends.append(learn.log_likelihood_gradient(parameters, x)[0])
-                part[index] -= step
-            # central differences: 1e-10 from the third derivative, 1e-11 from rounding
-            assert slope[index] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-9)
+@pytest.mark.usefixtures("each_report")
+def test_a_fit_that_was_cut_short_ends_the_study(monkeypatch):
+    def interrupt(step, done, total):
+        if done == 1:
+            raise KeyboardInterrupt
 
-
-def test_fit_climbs_and_repeats():
-    x = fastvi.datasets.digits().images[:300].astype(float)
-    epochs: list[int] = []
-    first, history = learn.learn(x, 3, 4, 7, epochs.append)
-    again, _ = learn.learn(x, 3, 4, 7, epochs.append)
-    other, _ = learn.learn(x, 3, 4, 8, epochs.append)
-    assert epochs == [1, 2, 3, 4] * 3
-    assert history[-1] > history[0] + 0.5
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first.weights, other.weights)
+    monkeypatch.setattr(digits, "_FITTED", {})
+    with pytest.raises(KeyboardInterrupt):
+        digits.fitted(QUICK, 2, interrupt)
+    assert not digits._FITTED
 
 
 def test_held_out_images_are_not_trained_on():
     full = replace(QUICK, num_train=1500)
-    parts = model.split(full)
+    parts = digits.split(full)
     assert (len(parts.train), len(parts.test)) == (1500, 297)
     data = fastvi.datasets.digits()
     assert np.array_equal(data.images[parts.test_index], parts.test)
@@ -101,7 +87,7 @@ def test_held_out_images_are_not_trained_on():
     # together they are the whole set, each image once
     together = np.sort(np.packbits(np.concatenate([parts.train, parts.test]), axis=1).view(">u8").ravel())
     assert np.array_equal(together, np.sort(np.packbits(data.images, axis=1).view(">u8").ravel()))
-    assert np.array_equal(model.split(QUICK).test, parts.test)
+    assert np.array_equal(digits.split(QUICK).test, parts.test)
 
 
 def test_independent_pixels_by_hand():
@@ -150,8 +136,8 @@ def test_extrapolation_doubles_and_is_marked():
 
 def test_sampling_table_is_the_library_s_calibration():
     result = sampling.run(QUICK, no_progress)
-    network = model.fitted(QUICK, 4, no_progress).model
-    x = model.split(QUICK).test[:6]
+    network = digits.fitted(QUICK, 4, no_progress).model
+    x = digits.split(QUICK).test[:6]
     truth = np.array([sbn_log_marginal(*_lists(network), datum) for datum in x.tolist()])
     found = fastvi.calibrate(
         network, x, proposals={"prior": fastvi.Bernoulli(network.prior_logits)}, num_samples=100,
@@ -191,8 +177,8 @@ def _lists(network):
 def test_bounds_are_ordered_and_the_gap_is_the_divergence():
     result = bounds.run(QUICK, no_progress)
     table = {name: np.array(values) for name, values in result.tables["images"].items()}
-    network = model.fitted(QUICK, 4, no_progress).model
-    parts = model.split(QUICK)
+    network = digits.fitted(QUICK, 4, no_progress).model
+    parts = digits.split(QUICK)
     truth = [sbn_log_marginal(*_lists(network), datum) for datum in parts.test[:6].tolist()]
     np.testing.assert_allclose(table["log_marginal"], truth, rtol=1e-12)
     assert np.array_equal(table["label"], parts.test_labels[:6])
@@ -277,7 +263,7 @@ def test_pictures_are_png_of_a_readable_size(written):
 
 def test_same_seed_writes_the_same_bytes_apart_from_timings(written, tmp_path, monkeypatch):
     result, out, _ = written
-    monkeypatch.setattr(model, "_FITTED", {})
+    monkeypatch.setattr(digits, "_FITTED", {})
     again = STUDIES[result.name].run(QUICK, no_progress)
     paths = output.write_result(again, QUICK, tmp_path)
     timed = {"timings.json", "cost.png", *(f"{name}.csv" for name in result.timings)}
@@ -307,7 +293,7 @@ def test_json_has_no_infinities():
 
 
 def test_another_seed_gives_other_numbers():
-    fits = [model.fitted(replace(QUICK, seed=seed), 2, no_progress).model for seed in (3, 4)]
+    fits = [digits.fitted(replace(QUICK, seed=seed), 2, no_progress).model for seed in (3, 4)]
     assert not np.array_equal(fits[0].weights, fits[1].weights)
-    splits = [model.split(replace(QUICK, seed=seed)).test_index for seed in (3, 4)]
+    splits = [digits.split(replace(QUICK, seed=seed)).test_index for seed in (3, 4)]
     assert not np.array_equal(*splits)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import fastvi
+from fastvi.studies.common.digits import split
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.learning import study as learning
-from fastvi.studies.learning.study import ENCODER, EXACT, OWN
-from fastvi.studies.model.study import split
+from fastvi.studies.learning.figures import ENCODER, EXACT, OWN
 
 SETTINGS = replace(Settings.quick(seed=2), learning_own_latents=3)
 
@@ -40,7 +40,7 @@ def test_gaps_add_up():
     parts = split(SETTINGS)
     start = fastvi.SigmoidBeliefNetwork(np.full((64, 3), 0.1) * np.arange(3), np.zeros(64), np.zeros(3))
     encoder = fastvi.Encoder.random(64, 5, 3, seed=1)
-    learned = learning.learn(ENCODER, start, encoder, parts.train, parts.test, SETTINGS)
+    learned = learning.train_by(ENCODER, start, encoder, parts.train, parts.test, SETTINGS)
     found = learning.gaps(learned, parts.test[:5], 0)
     bound = fastvi.elbo(learned.model, parts.test[:5], learned.encoder).value
     assert np.allclose(found.log_marginal, bound + found.approximation + found.amortization, atol=1e-10)

@@ -14,13 +14,12 @@ from cases import states
 from naive import sbn_log_marginal
 
 import fastvi
-from fastvi.studies.common import output
+from fastvi.studies.common import digits, output
+from fastvi.studies.common.completion import BASELINE, MACHINE, NETWORK
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.missing import study as missing
 from fastvi.studies.missing.pseudo_likelihood import fit_boltzmann_machine, negative_objective, unit_terms
-from fastvi.studies.missing.study import BASELINE, MACHINE, NETWORK
-from fastvi.studies.model import study as model
 
 QUICK = replace(Settings.quick(seed=3), num_epochs=2)
 
@@ -134,7 +133,7 @@ def log_prob(result, name):
 
 
 def test_network_s_answer_is_the_posterior_mean_of_its_pixels(result):
-    network = model.fitted(QUICK, 4, no_progress).model
+    network = digits.fitted(QUICK, 4, no_progress).model
     arrays = result.arrays["completions"]
     z = states(4)
     eta = z @ network.weights.T + network.bias
@@ -156,13 +155,13 @@ def test_network_s_answer_is_the_posterior_mean_of_its_pixels(result):
 
 @pytest.mark.parametrize("name", [MACHINE, NETWORK])
 def test_samples_have_the_exact_means(result, name):
-    seen, x = missing.seen_pixels(1), model.split(QUICK).test[:2]
+    seen, x = missing.seen_pixels(1), digits.split(QUICK).test[:2]
     if name == MACHINE:
         machine = result.models["boltzmann_machine"]
-        answer = missing.ask_machine(machine, x, seen, 4000, 5, missing.Clock(), no_progress)
+        answer = missing.complete_by_machine(machine, x, seen, 4000, 5, missing.Clock(), no_progress)
     else:
-        answer = missing.ask_network(
-            model.fitted(QUICK, 4, no_progress).model, x, seen, 4000, 5, missing.Clock()
+        answer = missing.complete_by_network(
+            digits.fitted(QUICK, 4, no_progress).model, x, seen, 4000, 5, missing.Clock()
         )
     assert answer.samples.shape == (2, 4000, 64)
     assert np.array_equal(answer.samples[:, :, 8:], np.repeat(x[:, None, 8:], 4000, axis=1))
@@ -179,7 +178,7 @@ def test_samples_have_the_exact_means(result, name):
 
 def test_baseline_by_hand():
     train, x = np.array([[1, 0], [1, 1], [1, 0]]), np.array([[1, 1]])
-    answer = missing.ask_baseline(train, x, np.array([False, True]))
+    answer = missing.complete_by_shares(train, x, np.array([False, True]))
     assert answer.log_prob == pytest.approx([math.log(3.5 / 4)])
     assert answer.mean.tolist() == [[3.5 / 4, 1.0]]
 
@@ -187,7 +186,7 @@ def test_baseline_by_hand():
 def test_tables(result):
     images, means = result.tables["images"], result.tables["means"]
     assert images["model"] == [MACHINE] * 2 + [NETWORK] * 2 + [BASELINE] * 2
-    assert images["index"] == model.split(QUICK).test_index[:2].tolist() * 3
+    assert images["index"] == digits.split(QUICK).test_index[:2].tolist() * 3
     assert means["num_states"] == [1 << 16, 1 << 4, 1]
     base = np.array(log_prob(result, BASELINE))
     for n, name in enumerate(means["model"]):

@@ -9,7 +9,8 @@ import fastvi
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.variance import study as variance
-from fastvi.studies.variance.study import CORRELATED, CORRELATION, DIGITS, FORWARD, MODES, PAIRS, REVERSE
+from fastvi.studies.variance.figures import FORWARD, REVERSE
+from fastvi.studies.variance.study import CORRELATED, CORRELATION, DIGITS, MODES, PAIRS
 
 pytestmark = pytest.mark.slow_without_jit
 

@@ -15,13 +15,13 @@ from fastvi.engine.run.slices import slices
 from fastvi.engine.states.data_terms import LARGEST_ON_DEVICE, Terms, WordData
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.tiling import Tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.tile_logs import pair_tile
 from fastvi.kernels.cuda.log_sums import log_space_sums, merge_tile_sums
 from fastvi.kernels.cuda.softplus_product import LIMITS
 from fastvi.kernels.cuda.tile_logs import THREADS as OUTER_THREADS
 from fastvi.kernels.cuda.tile_logs import outer_terms
 from fastvi.kernels.cuda.tile_sums import DATA, KERNELS, LOW_COLUMNS, LOW_ROWS, THREADS
+from fastvi.kernels.host import COLUMNS
 
 _MOST_SIDE_BITS = 9  # 2^9 x 2^9 states: 2 MiB, and 144 numbers of a row stand for 2^18 multiply-adds
 _FEWEST_ROWS_BITS = 8

@@ -35,8 +35,8 @@ from fastvi.engine.states.numbered_form import (
 from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import add_block_sums, bit_sums, block_logs
+from fastvi.kernels.host import COLUMNS
 
 _GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB

@@ -23,9 +23,9 @@ from fastvi.engine.states.pair_form import PairForm, PairParts
 from fastvi.engine.states.remote_data import RemoteData
 from fastvi.engine.states.tile_batch import PackedBatch, flipped_tiles
 from fastvi.engine.states.tile_form import TileForm
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.state_sums import merge_expectations
 from fastvi.kernels.cpu.states.tile_masses import add_bit_masses, add_outer_masses
+from fastvi.kernels.host import COLUMNS
 
 
 class Expected(NamedTuple):

@@ -16,7 +16,7 @@ from fastvi.engine.posterior.state_moments import StateMoments, state_moments
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.softplus_form import SoftplusForm
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 
 
 class _Logits(NamedTuple):

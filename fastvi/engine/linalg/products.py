@@ -12,7 +12,7 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.products import ROWS, pack_columns, pack_rows, product
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 
 _LEFT_NUMBERS = 1 << 15  # of a block of rows: 256 KiB, half of the second-level cache
 

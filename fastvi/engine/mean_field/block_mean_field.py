@@ -13,8 +13,8 @@ from fastvi.engine.decoder.network_block import Block
 from fastvi.engine.mean_field.mean_field import MeanFieldFit, best
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.mean_field.coordinate_ascent import fit_mean_field
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import block_logs
+from fastvi.kernels.host import COLUMNS
 
 _TABLE_BITS = 24  # log joints of a group: 2^24, 128 MiB
 

@@ -14,7 +14,7 @@ from fastvi.engine.run.threads import num_threads
 from fastvi.engine.states.numbered_form import block_tiling
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 
 
 @dataclass(frozen=True)

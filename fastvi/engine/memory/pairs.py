@@ -9,7 +9,7 @@ from fastvi.engine.run.threads import num_threads
 from fastvi.engine.states.pair_batch import MOST_ROWS, TASK_ROWS
 from fastvi.engine.states.pair_form import filled_tiles, wave_tiles
 from fastvi.engine.states.tiling import Tiling, choose_pair_tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 
 
 @dataclass(frozen=True)

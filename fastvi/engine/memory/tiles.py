@@ -11,9 +11,9 @@ from fastvi.engine.posterior.state_moments import NUM_TASKS
 from fastvi.engine.run.threads import num_threads
 from fastvi.engine.states import form as forms
 from fastvi.engine.states.tiling import Tiling, choose_tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
+from fastvi.kernels.host import COLUMNS
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from fastvi.engine.decoder.network import Network
 from fastvi.engine.decoder.network_block import Block, block_part
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.dense.products import ROWS
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.block_sums import block_logs
 from fastvi.kernels.cpu.states.normal_nodes import add_half_squares, turned_rows
+from fastvi.kernels.host import COLUMNS
 
 BLOCK_NODES = 1 << 13  # that pass through the network together
 _GROUP_NODES = 128

@@ -18,7 +18,7 @@ import fastvi
 from fastvi.core.validation import shown, with_article
 from fastvi.engine.run.checkpoints import Checkpoint
 from fastvi.engine.run.progress import Report, Reporter
-from fastvi.kernels.cpu.simd.host import CHOSEN
+from fastvi.kernels.host import CHOSEN
 
 WINDOW = 64  # tasks submitted and not yet merged, where an executor does not tell its number of workers
 

@@ -18,8 +18,8 @@ from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Data, Terms
 from fastvi.engine.states.sums import Sums
 from fastvi.engine.states.tiling import Tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.softplus_product import FLUSH_EXPONENT
+from fastvi.kernels.host import COLUMNS
 
 WAVE_TILES = 64  # tiles of a wave: 8 MiB of weights at 2^14 states a tile
 

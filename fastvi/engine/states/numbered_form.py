@@ -14,8 +14,8 @@ from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tiling import Tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
+from fastvi.kernels.host import COLUMNS
 
 _TILE_BITS = 10  # states of a tile, as single states are visited
 

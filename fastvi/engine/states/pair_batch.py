@@ -17,7 +17,6 @@ from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.engine.states.tile_batch import flipped_tiles
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.states.pair_words import exponential_factors_of_words, join_scales, row_coefficients
 from fastvi.kernels.cpu.states.tile_masses import (
@@ -31,6 +30,7 @@ from fastvi.kernels.cpu.states.tile_masses import (
 )
 from fastvi.kernels.cpu.states.tile_posteriors import add_pair_moments, tile_posteriors
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, pack_tables, shared_tile_sums
+from fastvi.kernels.host import COLUMNS
 
 TASK_ROWS = 128  # tables of 2^9 numbers and 2^9: 1 MiB
 _GROUPS = 16  # tiles of summed posteriors at a time

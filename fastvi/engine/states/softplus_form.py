@@ -24,7 +24,6 @@ from fastvi.core.functions import centre_sigmoid
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import choose_tiling
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_tile
 from fastvi.kernels.cpu.states.softplus_product import (
     BITS_32,
@@ -37,6 +36,7 @@ from fastvi.kernels.cpu.states.softplus_product import (
     tile_weights,
 )
 from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
+from fastvi.kernels.host import COLUMNS
 
 # dtype -> largest |log| of a panel entry, largest |log| of a running product. exp(-beta) >= exp(-limit) keeps
 # exp(alpha) that flushes to zero (below 1e-308, or 1e-38) under half a unit in the last place of the sum.

@@ -18,7 +18,6 @@ from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
 from fastvi.kernels.cpu.states.tile_masses import (
     add_bit_masses,
@@ -28,6 +27,7 @@ from fastvi.kernels.cpu.states.tile_masses import (
     transpose_tile,
 )
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, exponential_factors, pack_tables, tile_sums
+from fastvi.kernels.host import COLUMNS
 
 
 def panel_ranges(num_panels: int) -> list[tuple[int, int]]:

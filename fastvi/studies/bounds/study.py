@@ -9,9 +9,10 @@ import numpy as np
 import fastvi
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.studies.bounds.figures import figures
+from fastvi.studies.common.digits import factorised, fitted, split
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.model.study import fitted, split
 
 
 class Averaged(NamedTuple):
@@ -69,20 +70,18 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     means
         bound, mean and gap (mean of log_marginal - bound), in nats an image.
     """
-    from fastvi.studies.bounds.figures import figures
-
     model = fitted(settings, settings.num_latents, progress).model
     parts = split(settings)
     index = parts.test_index[: settings.num_images]
     x = parts.test[: settings.num_images]
     progress("fitting q", 0, 1)
-    q = fastvi.fit_posterior(model, x, objective="reverse_kl").q
+    q = factorised(model, x, "reverse_kl")
     progress("log p(x), ELBO and KL", 0, 1)
     truth = fastvi.log_marginal(model, x)
     elbo = fastvi.elbo(model, x, q)
     kl = fastvi.kl_to_posterior(model, x, q)
     z = q.sample(settings.num_draws, settings.seed)
-    weighted = weighted_bounds(log_weights_of_states(model, x, q), z, settings.num_particles, progress)
+    weighted = weighted_bounds(log_weights_of_states(model, x, q), z, settings.bounds_num_samples, progress)
 
     images = {
         "index": index.tolist(),
@@ -109,11 +108,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     summary = rows_to_table(("bound", "mean", "gap"), rows)
     return StudyResult(
         name="bounds",
-        tables={
-            "images": images,
-            "decompositions": decompositions,
-            "means": summary,
-        },
+        tables={"images": images, "decompositions": decompositions, "means": summary},
         findings=_findings(rows, images, kl),
         figures=figures,
         shown={"means": summary},

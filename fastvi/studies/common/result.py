@@ -71,3 +71,8 @@ def no_progress(step: str, done: int, total: int) -> None:
 def rows_to_table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
     """Rows of equal length as columns."""
     return {name: [row[i] for row in rows] for i, name in enumerate(columns)}
+
+
+def array_name(text: str) -> str:
+    """A model's or a method's name in names of arrays."""
+    return text.lower().replace(" ", "_").replace(",", "").replace("-", "_")

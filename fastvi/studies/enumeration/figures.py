@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from fastvi.studies.common.result import StudyResult
 from fastvi.studies.common.style import BLUE, GREEN, GREY, ORANGE, RED, dress, label_ends, new_figure
-from fastvi.studies.enumeration.study import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+METHODS = ("Python loop", "NumPy", "compiled loop", "fastvi")
 _COLORS = dict(zip(METHODS, (RED, ORANGE, GREEN, BLUE), strict=True))
 _SCALE = ((1.0, "a second"), (60.0, "a minute"), (3600.0, "an hour"), (86400.0, "a day"))
 

@@ -9,14 +9,13 @@ import numpy as np
 
 import fastvi
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.enumeration import baselines
-from fastvi.studies.model.study import fitted, split
+from fastvi.studies.enumeration.figures import METHODS, figures
 
 _TIMED = ("method", "num_latents", "num_images", "seconds", "extrapolated", "times_fastvi")
-
-METHODS = ("Python loop", "NumPy", "compiled loop", "fastvi")
 
 _FEWEST_RUNS, _MOST_RUNS = 2, 7
 _ENOUGH_SECONDS = 0.6  # no further run beyond the fewest once a method has taken as much at one d
@@ -76,8 +75,6 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         method, num_latents, num_images, seconds (for all images), extrapolated (from the method's largest
         measured d, by a factor 2 a latent), times_fastvi.
     """
-    from fastvi.studies.enumeration.figures import figures
-
     base = fitted(settings, settings.num_latents, progress).model
     x = split(settings).test[: settings.enumeration_num_images]
     ways = _ways(settings)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvi.studies.common.result import StudyResult
+from fastvi.studies.common.result import StudyResult, array_name
 from fastvi.studies.common.style import (
     BLACK,
     BLUE,
@@ -21,11 +21,12 @@ from fastvi.studies.common.style import (
     new_figure,
     show_image,
 )
-from fastvi.studies.learning.study import ENCODER, EXACT, OWN, REWEIGHTED, SLEEP, WEIGHTED, array_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EXACT, OWN, ENCODER = "exact", "ELBO, own q", "ELBO, encoder"
+WEIGHTED, SLEEP, REWEIGHTED = "importance-weighted", "wake-sleep", "reweighted wake-sleep"
 _COLORS = {EXACT: BLACK, OWN: BLUE, ENCODER: SKY, WEIGHTED: GREEN, SLEEP: ORANGE, REWEIGHTED: RED}
 _SIDE = 8
 

@@ -9,15 +9,15 @@ import numpy as np
 
 import fastvi
 from fastvi.core.functions import sigmoid
-from fastvi.fitting.starts import starting_network
-from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
+from fastvi.fitting.fit_model import Objective
+from fastvi.fitting.starting_network import starting_network
+from fastvi.studies.common.completion import Clock, complete_by_network, seen_pixels
+from fastvi.studies.common.digits import split, whole
+from fastvi.studies.common.result import Finding, Progress, StudyResult, array_name, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.missing.study import Clock, ask_network, seen_pixels
-from fastvi.studies.model.study import split
+from fastvi.studies.learning.figures import ENCODER, EXACT, OWN, REWEIGHTED, SLEEP, WEIGHTED, figures
 
-EXACT, OWN, ENCODER = "exact", "ELBO, own q", "ELBO, encoder"
-WEIGHTED, SLEEP, REWEIGHTED = "importance-weighted", "wake-sleep", "reweighted wake-sleep"
-_OBJECTIVES = {
+_OBJECTIVES: dict[str, Objective] = {
     EXACT: "exact", OWN: "elbo", ENCODER: "elbo", WEIGHTED: "importance_weighted", SLEEP: "wake_sleep",
     REWEIGHTED: "reweighted_wake_sleep",
 }  # fmt: skip
@@ -42,24 +42,23 @@ class Gaps(NamedTuple):
     amortization: np.ndarray
 
 
-def learn(
+def train_by(
     name: str, start: Any, encoder: fastvi.Encoder, train: np.ndarray, test: np.ndarray, settings: Settings
 ) -> Learned:  # fmt: skip
-    """All ways take the same steps from one start; where no encoder is trained one is fitted afterwards."""
+    """Learn in one way. All take the same steps from one start; where no encoder is trained one is fitted."""
     options: dict[str, Any] = {
         "num_epochs": settings.learning_num_epochs, "learning_rate": settings.learning_rate,
         "seed": settings.seed,
     }  # fmt: skip
     begin = time.perf_counter()
-    fit = fastvi.fit_model(
+    fit = whole(lambda: fastvi.fit_model(
         start, train, objective=_OBJECTIVES[name], held_out=test,
         encoder=None if name in _WITHOUT_ENCODER else encoder, **options,
-    )  # fmt: skip
+    ))  # fmt: skip
     seconds = time.perf_counter() - begin
     found = fit.encoder
     if found is None:
-        found = fastvi.fit_encoder(fit.model, train, encoder, **options).encoder
-    assert found is not None
+        found = whole(lambda: fastvi.fit_encoder(fit.model, train, encoder, **options)).encoder
     return Learned(fit.model, found, fit.history, seconds)
 
 
@@ -86,8 +85,6 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     seconds (timed)
         num_latents, way, num_steps, seconds, seconds_per_step (both with an epoch's scores).
     """
-    from fastvi.studies.learning.figures import figures
-
     parts = split(settings)
     train, test = parts.train, parts.test
     few = test[: settings.num_images]
@@ -107,7 +104,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
             done += 1
             if name == OWN and num_latents > settings.learning_own_latents:
                 continue
-            learned = learn(name, start, encoder, train, test, settings)
+            learned = train_by(name, start, encoder, train, test, settings)
             found[name] = gaps(learned, few, settings.seed)
             value = fastvi.log_marginal(learned.model, test)
             all_of_exact = value if all_of_exact is None else all_of_exact
@@ -144,17 +141,12 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     )
 
 
-def array_name(way: str) -> str:
-    """A way's name in names of arrays."""
-    return way.lower().replace(" ", "_").replace(",", "").replace("-", "_")
-
-
 def _pictures(name: str, learned: Learned, x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Pixel probabilities of samples, and exact means of the upper half given the lower."""
     z, _ = learned.model.sample(_PICTURES, seed)
     # einsum without optimize= does not call BLAS
     chance = sigmoid(np.einsum("si,ji->sj", z.astype(np.float64), learned.model.weights) + learned.model.bias)
-    mean = ask_network(learned.model, x[:_PICTURES], seen_pixels(4), 1, seed, Clock()).mean
+    mean = complete_by_network(learned.model, x[:_PICTURES], seen_pixels(4), 1, seed, Clock()).mean
     word = array_name(name)
     return {f"samples_{word}": chance, f"completions_{word}": mean}
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvi.studies.common import style
-from fastvi.studies.common.result import StudyResult
+from fastvi.studies.common.completion import BASELINE, MACHINE, NETWORK, SIDE
+from fastvi.studies.common.result import StudyResult, array_name
 from fastvi.studies.common.style import BLACK, BLUE, GREY, ORANGE, dress, label_line, new_figure, show_image
-from fastvi.studies.missing.study import BASELINE, MACHINE, NETWORK, SIDE, array_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

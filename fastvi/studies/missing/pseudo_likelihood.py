@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from fastvi.core.functions import sigmoid
+from fastvi.fitting.starting_network import pixel_shares
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,8 +79,8 @@ def fit_boltzmann_machine(x: np.ndarray, penalty: float) -> BoltzmannMachine:
         and unique, also where units never change.
     """
     data = x.astype(np.float64)
-    num_data, num_units = data.shape
-    share = (data.sum(axis=0) + 0.5) / (num_data + 1.0)  # half a datum each way keeps the bias finite
+    num_units = data.shape[1]
+    share = pixel_shares(data)
     start = np.concatenate([np.zeros(num_units * (num_units - 1) // 2), np.log(share / (1.0 - share))])
     centre = data.mean(axis=0)
 

@@ -20,12 +20,14 @@ from fastvi.studies.common.style import (
     label_line,
     new_figure,
 )
-from fastvi.studies.sampling.study import PROPOSALS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# learned q: the factorised one of smallest KL(q || posterior); defensive q: a mixture of it and the prior;
+# covering q: a mixture of the prior and the factorised one of smallest KL(posterior || q), of exact means
+PROPOSALS = ("uniform", "prior", "learned q", "defensive q", "covering q")
 _COLORS = dict(zip(PROPOSALS, (RED, ORANGE, BLUE, GREEN, PURPLE), strict=True))
 _TINY = 1e-12  # a logarithmic axis shows no error of 0
 

@@ -13,14 +13,12 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.mixture import Mixture
 from fastvi.estimators.calibration import LOW_K, Calibration
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.studies.common.digits import factorised, fitted, split
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.model.study import fitted, split
-from fastvi.studies.partition.study import annealed
+from fastvi.studies.sampling.figures import PROPOSALS, figures
+from fastvi.studies.sampling.log_partition import annealed
 
-# learned q: the factorised one of smallest KL(q || posterior); defensive q: a mixture of it and the prior;
-# covering q: a mixture of the prior and the factorised one of smallest KL(posterior || q), of exact means
-PROPOSALS = ("uniform", "prior", "learned q", "defensive q", "covering q")
 _PRIOR_SHARE = 0.1  # of both mixtures: no weight is above 10 p(x | z)
 
 _TIMED = ("seconds", "efficiency")
@@ -45,17 +43,9 @@ def set_up(settings: Settings, num_latents: int, progress: Progress) -> Setup:
     """The fitted model with ``num_latents``, the truth, and proposals for each image."""
     model = fitted(settings, num_latents, progress).model
     x = split(settings).test[: settings.num_images]
-    learned, means = (
-        fastvi.fit_posterior(model, x, objective=name).q for name in ("reverse_kl", "forward_kl")
-    )
+    learned, means = factorised(model, x, "reverse_kl"), factorised(model, x, "forward_kl")
     prior = Bernoulli(model.prior_logits)
-    found = (
-        fastvi.Uniform(num_latents),
-        prior,
-        learned,
-        defensive(learned, prior),
-        defensive(means, prior),
-    )
+    found = (fastvi.Uniform(num_latents), prior, learned, defensive(learned, prior), defensive(means, prior))
     return Setup(model, x, fastvi.log_marginal(model, x), dict(zip(PROPOSALS, found, strict=True)))
 
 
@@ -134,8 +124,6 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     seconds, seconds_by_latents, seconds_ais (timed)
         Seconds of one estimate of all images, efficiency 1 / (mean square error * seconds).
     """
-    from fastvi.studies.sampling.figures import figures
-
     setup = set_up(settings, settings.num_latents, progress)
     calibration = calibrated(setup, settings, settings.num_samples, progress)
     by_samples, seconds = split_timed(columns(setup, calibration))

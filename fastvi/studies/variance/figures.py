@@ -8,12 +8,12 @@ import numpy as np
 
 from fastvi.studies.common.result import StudyResult
 from fastvi.studies.common.style import BLACK, BLUE, GREY, ORANGE, dress, new_figure
-from fastvi.studies.variance.study import FORWARD, REVERSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+REVERSE, FORWARD = "reverse KL", "forward KL"
 _COLORS = {REVERSE: BLUE, FORWARD: ORANGE}
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 import fastvi
 from fastvi.core.registry import rules_of
+from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.model.study import fitted, split
+from fastvi.studies.variance.figures import FORWARD, REVERSE, figures
 
 PAIRS, DIGITS, CORRELATED, MODES = "either of two causes", "digits", "correlated normal", "two normal modes"
-REVERSE, FORWARD = "reverse KL", "forward KL"
 CORRELATION = 0.9
 SEEN = 6.0  # what the network of two modes shows: |z_1| near 1.5
 
@@ -136,8 +136,6 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     divergences
         case, fit, kl_to_posterior, kl_from_posterior, entropy_q, entropy_posterior; nats.
     """
-    from fastvi.studies.variance.figures import figures
-
     progress("two causes", 0, 4)
     seed = settings.seed
     cases = {PAIRS: fit_both(*two_causes(), seed)}

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.dense.sparse_tiles import gather_block
-from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.simd.register_tiles import distance_block, store_block
+from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
 

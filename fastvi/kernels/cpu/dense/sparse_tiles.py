@@ -17,8 +17,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.simd.register_tiles import _Emitter, _multiply_add
+from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED
 
 _I64 = ir.IntType(64)

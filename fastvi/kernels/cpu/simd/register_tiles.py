@@ -29,7 +29,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64, PRODUCT_32, PRODUCT_64, RegisterTile
+from fastvi.kernels.host import COLUMNS, MATMUL_64, PRODUCT_32, PRODUCT_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.dense.products import ROWS, panel_distances, panel_product
-from fastvi.kernels.cpu.simd.host import COLUMNS
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
 

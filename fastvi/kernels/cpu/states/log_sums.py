@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from fastvi.kernels.bits import bit_sum
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.softplus_product import subset_sums
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import add_scaled, exp_fast
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.double_word import add_words, multiply_words, product_rest, two_sum, upper_half
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import add_scaled, exp_fast
 

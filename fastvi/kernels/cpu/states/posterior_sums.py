@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.kernels.bits import bit_sum
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.softplus_product import subset_sums
 from fastvi.kernels.cpu.states.tile_masses import bit_masses
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast
 

@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.kernels.bits import power_of_two
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import product_block
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 

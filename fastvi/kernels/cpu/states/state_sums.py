@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.softplus_product import subset_sums
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast
 

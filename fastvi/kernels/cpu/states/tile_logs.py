@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.states.softplus_product import FLUSH_EXPONENT, subset_sums
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import kernel
 from fastvi.kernels.outer_terms import outer_state
 from fastvi.kernels.scalar import LOG_TWO, exp_fast

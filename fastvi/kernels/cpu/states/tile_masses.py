@@ -12,9 +12,9 @@ import numpy as np
 
 from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import mass_block
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, LANES, store_lane_sums
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 
 

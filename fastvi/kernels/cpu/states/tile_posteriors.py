@@ -15,11 +15,11 @@ import numpy as np
 
 from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
-from fastvi.kernels.cpu.simd.host import COLUMNS
 from fastvi.kernels.cpu.simd.register_tiles import store_block
 from fastvi.kernels.cpu.states.softplus_product import subset_sums
 from fastvi.kernels.cpu.states.tile_masses import bit_masses
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
+from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_fast
 

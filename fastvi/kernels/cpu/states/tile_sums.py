@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
-from fastvi.kernels.cpu.simd.host import COLUMNS, MATMUL_64
 from fastvi.kernels.cpu.simd.register_tiles import matmul_block
 from fastvi.kernels.cpu.states.pair_words import exponential_factors_of_words, row_coefficients
 from fastvi.kernels.cpu.states.softplus_product import FLUSH_EXPONENT
+from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
 

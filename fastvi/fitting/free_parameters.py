@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.core.registry import rules_of
+from fastvi.fitting.model_access import Gradient, arrays_of, parameter_names, with_arrays
 
 _POSITIVE = "noise_std"  # kept by its logarithm
 
 
-class Parameters:
+class FreeParameters:
     """Those parameters of a model that can be learned; positive ones by their logarithms.
 
     ``exactly`` says that the gradient of log p(x) is wanted, not of a bound.
@@ -24,8 +24,8 @@ class Parameters:
 
     def __init__(self, model: Any, *, exactly: bool = False) -> None:
         # refused here where there is nothing to differentiate
-        names = rules_of(model).zero_gradient() if exactly else rules_of(model).learnable()
-        self._kind, self._arrays = type(model), model.arrays()
+        names = parameter_names(model, exactly=exactly)
+        self._start, self._arrays = model, arrays_of(model)
         self.values: dict[str, np.ndarray] = {}
         for name in names:
             value = np.array(self._arrays[name], dtype=np.float64)
@@ -36,9 +36,9 @@ class Parameters:
         found = {
             name: np.exp(value) if name.endswith(_POSITIVE) else value for name, value in self.values.items()
         }
-        return self._kind.from_arrays({**self._arrays, **found})
+        return with_arrays(self._start, {**self._arrays, **found})
 
-    def free(self, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def free(self, gradient: Gradient) -> Gradient:
         """A gradient in the model's parameters as one in ``values``."""
         return {
             name: gradient[name] * np.exp(value) if name.endswith(_POSITIVE) else gradient[name]

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 import fastvi
+from fastvi.fitting.starting_network import pixel_shares
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.result import Progress, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.model.study import split
 from fastvi.weights.estimate import Estimate
 
 _INITIAL_STD = 0.1  # of the weights
@@ -32,18 +33,18 @@ COLUMNS = ("num_temperatures", "num_chains", "log_partition", "estimate", "low",
 def trained_machine(settings: Settings) -> RestrictedBoltzmannMachine:
     """Fitted to the training images by exact maximum likelihood: 2^d terms of log Z a step."""
     x = split(settings).train
-    share = (x.sum(axis=0) + 0.5) / (len(x) + 1.0)  # half a pixel each way keeps the bias finite
+    share = pixel_shares(x)
     generator = np.random.default_rng([settings.seed, settings.ais_num_hidden])
     start = RestrictedBoltzmannMachine(
         _INITIAL_STD * generator.standard_normal((x.shape[1], settings.ais_num_hidden)),
         np.log(share / (1.0 - share)),
         np.zeros(settings.ais_num_hidden),
     )
-    found = fastvi.fit_model(
-        start, x, num_epochs=settings.ais_num_epochs, learning_rate=_LEARNING_RATE, seed=settings.seed
-    )
-    machine: RestrictedBoltzmannMachine = found.model
-    return machine
+    return whole(
+        lambda: fastvi.fit_model(
+            start, x, num_epochs=settings.ais_num_epochs, learning_rate=_LEARNING_RATE, seed=settings.seed
+        )
+    ).model
 
 
 def annealed(settings: Settings, progress: Progress) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:

@@ -1,4 +1,4 @@
-"""Data to train on."""
+"""Data to train on, clean and within the reach of a fit."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ from typing import Any
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.registry import rules_of
-from fastvi.models.base import LatentVariableModel
+from fastvi.fitting.model_access import check_data
 
 # of |x| / noise_std in a fit: gradients grow as its square, and their squares must stay in the range
 _FARTHEST = 2.0**200
 
 
-def training_data(model: LatentVariableModel, x: Any, name: str) -> np.ndarray:
+def training_data(model: Any, x: Any, name: str) -> np.ndarray:
     """Clean data, at least one; ``name`` is the argument that an error names."""
     if x is None:
         raise TypeError(f"{name} must be an array of data, got None")
-    try:
-        data, _ = rules_of(model).check_data(x, None)
-    except (ValueError, TypeError) as error:
-        if name == "x":
-            raise
-        raise type(error)(str(error).replace("x ", f"{name} ", 1)) from None
+    data = check_data(model, x, name)
     if len(data) < 1:
         raise ValueError(f"{name} must hold at least 1 datum, got shape {data.shape}")
     check_reach(model, data, name)
     return data
 
 
-def check_reach(model: LatentVariableModel, data: np.ndarray, name: str = "x") -> None:
+def check_reach(model: Any, data: np.ndarray, name: str = "x") -> None:
     """Refuse real pixels so far away that gradients, or what Adam makes of them, would leave the range."""
     noise_std = getattr(model, "noise_std", None)
     if noise_std is None:

@@ -1,4 +1,4 @@
-"""What a fitted model or encoder says of how it was made; see ``Frozen.made``."""
+"""Record of how a fitted model or encoder was made; see ``Frozen.made``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import fastvi
 from fastvi.fitting.training import Schedule, Trained
 
 
-def made_by(
+def provenance(
     function: str, objective: str, schedule: Schedule, trained: Trained, data: np.ndarray
 ) -> dict[str, Any]:
     """Version, seed, epochs and the SHA-256 of the data (N, D), row after row, as uint8 or float64."""

@@ -1,39 +1,41 @@
-"""What an encoder is trained by: exact gradients where there are some, those of sampled bounds else."""
+"""Trainers of encoders: by exact gradients where there are some, by those of sampled bounds else."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from fastvi.bounds.elbo import elbo
-from fastvi.core.functions import LOG_TWO_PI
-from fastvi.core.registry import rules_of
+from fastvi.bounds.kl_divergence import kl_divergence
+from fastvi.core.functions import sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.expected_joint import expected_joint
 from fastvi.engine.linalg.products import matmul
 from fastvi.exact.exact_posterior import exact_posterior
-from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
-from fastvi.fitting.fit_posterior import fit_posterior
+from fastvi.fitting.model_access import (
+    check_states,
+    expected_log_likelihood,
+    posterior_moments,
+    prior_of,
+    tiled_form,
+)
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
-from fastvi.fitting.tiled import tiled_form
-from fastvi.inputs.options import Options
-from fastvi.inputs.question import always_summed, ask
-from fastvi.models.base import LatentVariableModel
+from fastvi.fitting.training import GradientTrainer
 from fastvi.models.linear_gaussian import LinearGaussian
 
+_LOG_TWO_PI = math.log(2.0 * math.pi)
 
-class EncoderLearner:
+
+class EncoderTrainer(GradientTrainer):
     """An encoder's network, and the data that it learns from and is scored by."""
 
-    def __init__(
-        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
-    ) -> None:
+    def __init__(self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
         self.network = EncoderNetwork(encoder)
-        self.adam = Adam(self.network.values)
+        super().__init__(self.network.values)
         self._model, self._data, self._judged = model, data, judged
 
     def gradient(self, batch: np.ndarray, step: int) -> dict[str, np.ndarray]:
@@ -45,23 +47,17 @@ class EncoderLearner:
         """Gradient of the objective of each datum of ``batch`` in the network's outputs (M, P)."""
         raise NotImplementedError
 
-    def score(self) -> float:
-        raise NotImplementedError
 
-
-class ReverseKL(EncoderLearner):
+class ReverseKL(EncoderTrainer):
     """Mean exact ELBO of binary latents."""
 
-    def __init__(
-        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
-    ) -> None:
+    def __init__(self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
         super().__init__(model, encoder, data, judged)
-        # refused here where it is too large, or has no states
-        ask(rules_of(model), data[:1], None, Options(), always_summed)
+        check_states(model, 1, "states")  # refused here, not after the first scores
         self._form = tiled_form(model)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
-        mean = Bernoulli(outputs).mean
+        mean = sigmoid(outputs)
         slope = expected_log_joint(self._form, self._data[batch], outputs).slope
         return slope - mean * (1.0 - mean) * outputs
 
@@ -71,18 +67,16 @@ class ReverseKL(EncoderLearner):
         return float((value + Bernoulli(logits).entropy()).mean())
 
 
-class ForwardKL(EncoderLearner):
+class ForwardKL(EncoderTrainer):
     """Mean of E_p(z|x)[log q(z|x)] = sum_i m_i log q_i + (1 - m_i) log(1 - q_i), m the posterior's means."""
 
-    def __init__(
-        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
-    ) -> None:
+    def __init__(self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
         super().__init__(model, encoder, data, judged)
         self._means = exact_posterior(model, data).mean
         self._judged_means = self._means if judged is data else exact_posterior(model, judged).mean
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
-        return self._means[batch] - Bernoulli(outputs).mean
+        return self._means[batch] - sigmoid(outputs)
 
     def score(self) -> float:
         logits, means = self.network.forward(self._judged)[-1], self._judged_means
@@ -90,19 +84,17 @@ class ForwardKL(EncoderLearner):
         return float(log_q.sum(axis=1).mean())
 
 
-class NormalForwardKL(EncoderLearner):
-    """The same of a normal q, from the posterior's means and variances."""
+class NormalForwardKL(EncoderTrainer):
+    """Mean of E_p(z|x)[log q(z|x)] of a normal q, from the posterior's means and variances."""
 
-    def __init__(
-        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray
-    ) -> None:
+    def __init__(self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray) -> None:
         super().__init__(model, encoder, data, judged)
         self._moments = self._posterior(data)
         self._judged_moments = self._moments if judged is data else self._posterior(judged)
 
     def _posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        q = fit_posterior(self._model, x, objective="forward_kl").q
-        return q.mean, np.square(q.std)
+        mean, std, _ = posterior_moments(self._model, x)
+        return mean, np.square(std)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
         mean, log_std = np.split(outputs, 2, axis=1)
@@ -115,10 +107,10 @@ class NormalForwardKL(EncoderLearner):
         mean, log_std = np.split(self.network.forward(self._judged)[-1], 2, axis=1)
         own, variance = self._judged_moments
         squares = (np.square(own - mean) + variance) * np.exp(-2.0 * log_std)
-        return float((-0.5 * (squares + LOG_TWO_PI) - log_std).sum(axis=1).mean())
+        return float((-0.5 * (squares + _LOG_TWO_PI) - log_std).sum(axis=1).mean())
 
 
-class LinearReverseKL(EncoderLearner):
+class LinearReverseKL(EncoderTrainer):
     """Mean exact ELBO of a linear Gaussian model: no sum, no draw."""
 
     _model: LinearGaussian
@@ -134,14 +126,18 @@ class LinearReverseKL(EncoderLearner):
         return np.concatenate([pull, 1.0 - np.exp(2.0 * log_std) * precision], axis=1)
 
     def score(self) -> float:
-        return float(elbo(self._model, self._judged, self.network.encoder()).value.mean())
+        q = self.network.encoder()(self._judged)
+        value = expected_log_likelihood(self._model, self._judged, q) - kl_divergence(
+            q, prior_of(self._model)
+        )
+        return float(value.mean())
 
 
-class Sampled(EncoderLearner):
+class Sampled(EncoderTrainer):
     """A bound of ``num_samples`` draws for each datum and step; scores take the same draws each time."""
 
     def __init__(
-        self, model: LatentVariableModel, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
+        self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
         num_samples: int, seed: int, importance_weighted: bool, estimator: str,
     ) -> None:  # fmt: skip
         super().__init__(model, encoder, data, judged)

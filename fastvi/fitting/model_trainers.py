@@ -1,7 +1,4 @@
-"""What a model can be learned by in place of the exact likelihood: bounds and wake-sleep.
-
-Each gives the gradient of its objective over a batch, in the model's parameters and in those of the encoder.
-"""
+"""Trainers of models: each climbs one objective in the model's parameters, and in those of an encoder."""
 
 from __future__ import annotations
 
@@ -10,66 +7,52 @@ from typing import Any
 import numpy as np
 
 from fastvi.core.functions import sigmoid
-from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.q_moments import q_moments
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.mean_field import mean_field
-from fastvi.exact.log_marginal import log_marginal
-from fastvi.exact.log_marginal_gradient import log_marginal_gradient
-from fastvi.fitting.adam import Adam
 from fastvi.fitting.encoder_network import EncoderNetwork
-from fastvi.fitting.parameters import Parameters
+from fastvi.fitting.free_parameters import FreeParameters
+from fastvi.fitting.model_access import (
+    Gradient,
+    check_states,
+    exact_gradient,
+    exact_log_marginal,
+    has_real_latents,
+    sampled_joint,
+    tiled_form,
+)
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
-from fastvi.fitting.tiled import tiled_form
-from fastvi.models.base import LatentVariableModel
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
-
-Gradient = dict[str, np.ndarray]
+from fastvi.fitting.training import GradientTrainer
 
 _SWEEPS = 20  # of a batch's own q at each step
 _PREFIX = "encoder_"
 _DRAWS, _DREAMS, _SCORE = 0, 1, 2  # purposes of the random numbers of a step
 
 
-class ExactLikelihood:
-    """Mean exact log p(x)."""
-
-    def __init__(self, model: LatentVariableModel, data: np.ndarray, judged: np.ndarray) -> None:
-        self.parameters = Parameters(model, exactly=True)
-        self.adam = Adam(self.parameters.values)
-        self._data, self._judged = data, judged
-
-    def model(self) -> Any:
-        """The model with the present values."""
-        return self.parameters.model()
-
-    def gradient(self, batch: np.ndarray, step: int) -> Gradient:
-        weights = np.full(len(batch), 1.0 / len(batch))
-        found = log_marginal_gradient(self.model(), self._data[batch], data_weights=weights)
-        return self.parameters.free(found)
-
-    def score(self) -> float:
-        return float(log_marginal(self.model(), self._judged).mean())
-
-
-class _Learner:
+class _ModelTrainer(GradientTrainer):
     """A model, and an encoder where one is trained with it.
 
     Scored by exact log p(x), or where ``by_bound`` by its own sampled bound, with the same draws each time.
     """
 
+    exactly = False  # whether log p(x) is climbed, not a bound
+
     def __init__(
-        self, model: LatentVariableModel, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
+        self, model: Any, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
         num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
     ) -> None:  # fmt: skip
-        self.parameters = Parameters(model)
+        self.parameters = FreeParameters(model, exactly=self.exactly)
         self.network = None if encoder is None else EncoderNetwork(encoder)
         values = dict(self.parameters.values)
         if self.network is not None:
             values |= {_PREFIX + name: value for name, value in self.network.values.items()}
-        self.adam = Adam(values)
+        super().__init__(values)
+        if not by_bound:
+            check_states(model, len(judged), "log_marginal")
+        if self.exactly:
+            check_states(model, len(data), "gradient")
         self._data, self._judged, self._by_bound = data, judged, by_bound
         self._num_samples, self._seed, self._estimator = num_samples, seed, estimator
 
@@ -79,7 +62,7 @@ class _Learner:
 
     def score(self) -> float:
         if not self._by_bound:
-            return float(log_marginal(self.model(), self._judged).mean())
+            return float(exact_log_marginal(self.model(), self._judged).mean())
         assert self.network is not None
         outputs, numbers = self.network.forward(self._judged)[-1], np.arange(len(self._judged))
         seed = step_seed(self._seed, 0, _SCORE)
@@ -105,13 +88,22 @@ class _Learner:
         raise NotImplementedError
 
 
-class ExactElbo(_Learner):
+class ExactLikelihood(_ModelTrainer):
+    """Mean exact log p(x)."""
+
+    exactly = True
+
+    def gradient(self, batch: np.ndarray, step: int) -> Gradient:
+        return self.parameters.free(exact_gradient(self.model(), self._data[batch]))
+
+
+class ExactElbo(_ModelTrainer):
     """The exact ELBO of a factorised network, with an encoder's q or without one each datum's own optimum."""
 
     def _gradients(
-        self, model: SigmoidBeliefNetwork, x: np.ndarray, numbers: np.ndarray, step: int
+        self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
     ) -> tuple[Gradient, Gradient]:
-        form: Any = tiled_form(model)
+        form = tiled_form(model)
         if self.network is None:
             start = np.broadcast_to(model.prior_logits, (len(x), model.num_latents))
             logits = mean_field.fit(form, x, [start], _SWEEPS, 1e-4).logits
@@ -122,7 +114,7 @@ class ExactElbo(_Learner):
         return _of_q(model, form, x, logits), self.network.backward(inputs, slope)
 
 
-class SampledElbo(_Learner):
+class SampledElbo(_ModelTrainer):
     """E_q[log w], sampled."""
 
     importance_weighted = False
@@ -164,11 +156,7 @@ class WakeSleep(ImportanceWeighted):
             model, self.network.forward(x)[-1], numbers, self._num_samples,
             step_seed(self._seed, step, _DRAWS),
         )  # fmt: skip
-        of_model = (
-            rules_of(model)
-            .sampled_joint(x, q.z)
-            .of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
-        )
+        of_model = sampled_joint(model, x, q.z).of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
         dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
         return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))
@@ -176,14 +164,14 @@ class WakeSleep(ImportanceWeighted):
 
 def _score_function(model: Any, outputs: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Gradient of log q(z_n) in q's parameters (N, P)."""
-    if not rules_of(model).real_latents:
+    if not has_real_latents(model):
         return z - sigmoid(outputs)
     mean, log_std = np.split(outputs, 2, axis=1)
     noise = (z - mean) * np.exp(-log_std)
     return np.concatenate([noise * np.exp(-log_std), np.square(noise) - 1.0], axis=1)
 
 
-def _of_q(model: SigmoidBeliefNetwork, form: Any, x: np.ndarray, logits: np.ndarray) -> Gradient:
+def _of_q(model: Any, form: Any, x: np.ndarray, logits: np.ndarray) -> Gradient:
     """Gradient of sum_n E_q[log p(x_n, z)]."""
     found = q_moments(form, logits, np.ones(len(x)))
     means = matmul(np.ascontiguousarray(x.T, dtype=np.float64), found.mean)

@@ -1,0 +1,144 @@
+"""Results of fits: of a q for each datum, of an encoder, of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastvi.distributions.bernoulli import Bernoulli
+    from fastvi.distributions.encoder import Encoder
+    from fastvi.distributions.normal import Normal
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Fit:
+    """Result of a fit: a :class:`PosteriorFit`, an :class:`EncoderFit` or a :class:`ModelFit`.
+
+    Attributes
+    ----------
+    objective : ndarray
+        Objective in nats, of each datum (N,) or a scalar.
+    history : ndarray
+        Objective on the way.
+    converged : ndarray of bool
+        Whether the fit has stopped moving, in the shape of ``objective``.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    """
+
+    objective: np.ndarray
+    history: np.ndarray
+    converged: np.ndarray
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PosteriorFit(Fit):
+    """Result of :func:`~fastvi.fit_posterior`: a distribution of the latents for each datum.
+
+    Attributes
+    ----------
+    q : Bernoulli or Normal
+        Fitted distributions, with parameters (N, d).
+    objective : ndarray, (N,)
+        ELBO for reverse KL, ``KL(p || q)`` for forward KL, the bound of sampled fits; nats.
+    history : ndarray, (steps,)
+        Mean objective over the data after each sweep of the best start of each datum, or at each step of a
+        sampled fit.
+    converged : ndarray of bool, (N,)
+        Whether the last sweep moved no probability by more than the tolerance; of a normal q found by
+        climbing, whether no derivative is above 1e-6 or the tolerance. True of formulas. False of sampled
+        fits, which take all their steps and do not judge the last.
+    interrupted : bool
+        False: Ctrl-C ends such a fit without a result.
+    """
+
+    q: Bernoulli | Normal
+
+    def __repr__(self) -> str:
+        num = self.objective.size
+        mean = f", mean objective={self.objective.mean():.6g}" if num else ""
+        converged = f"converged={int(self.converged.sum())} of {num}"
+        return f"PosteriorFit(num_data={num}, {converged}{mean}, steps={self.history.size})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _TrainedFit(Fit):
+    """Result of training: the best epoch is kept."""
+
+    best_epoch: int
+
+    def _shown(self, what: object) -> str:
+        epochs = f"best_epoch={self.best_epoch} of {self.history.size - 1}"
+        ended = ", interrupted" if self.interrupted else ""
+        return f"{type(self).__name__}({what!r}, objective={float(self.objective):.6g}, {epochs}{ended})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class EncoderFit(_TrainedFit):
+    """Result of :func:`~fastvi.fit_encoder`: an encoder, trained for all data.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        Fitted encoder, of the best epoch.
+    q : Bernoulli or Normal
+        Its distributions of the data, with parameters (N, d).
+    objective : ndarray, scalar
+        Best score of ``history``, nats.
+    history : ndarray, (epochs + 1,)
+        Score before the first and after each epoch.
+    converged : ndarray of bool, scalar
+        Whether ``patience`` epochs went by without a better score. Epochs that ran out are no convergence,
+        nor is an interruption.
+    interrupted : bool
+        Whether Ctrl-C ended training.
+    best_epoch : int
+        Epoch whose parameters are kept.
+    amortization_gap : ndarray, (N,), or None
+        What the ELBO of each datum loses, in nats, where it was asked for.
+    """
+
+    encoder: Encoder
+    q: Bernoulli | Normal
+    amortization_gap: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        return self._shown(self.encoder)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ModelFit(_TrainedFit, Generic[M]):
+    """Result of :func:`~fastvi.fit_model`: a model learned from data.
+
+    Attributes
+    ----------
+    model
+        Fitted model, of the kind of the start and of the best epoch.
+    encoder : Encoder or None
+        Encoder that was trained with it, where there was one.
+    objective : ndarray, scalar
+        Best score of ``history``, nats.
+    history : ndarray, (epochs + 1,)
+        Score before the first and after each epoch.
+    converged : ndarray of bool, scalar
+        Whether ``patience`` epochs went by without a better score, or the last epoch of expectation
+        maximisation moved the score by no more than 1e-8 max(1, abs(score)). Epochs that ran out are no
+        convergence: the rate of gradients falls to 0 with them, so that the last ones hardly move whatever
+        the score would still do. Nor is an interruption.
+    interrupted : bool
+        Whether Ctrl-C ended training.
+    best_epoch : int
+        Epoch whose parameters are kept.
+    """
+
+    model: M
+    encoder: Encoder | None = None
+
+    def __repr__(self) -> str:
+        return self._shown(self.model)

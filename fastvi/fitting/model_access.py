@@ -1,0 +1,167 @@
+"""All that fits ask of a model beyond its public methods, of data in which every pixel is seen.
+
+Nothing is validated here but what is said to be: fits check their arguments once, before the first step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from fastvi.core.accuracy import reported
+from fastvi.core.registry import rules_of
+from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.distributions.normal import Normal
+from fastvi.engine.decoder.block_form import BlockForm
+from fastvi.engine.decoder.large_logits import largest_reach
+from fastvi.engine.expectation.sampled_joint import SampledJoint
+from fastvi.engine.run.runs import Run
+from fastvi.inputs.data import Group
+from fastvi.inputs.memory import Asked
+from fastvi.inputs.options import NO_LIMITS
+from fastvi.inputs.question import check_size
+from fastvi.rules.base import gradient_of, log_marginal_of, log_probabilities
+
+Gradient = dict[str, np.ndarray]
+Question = Literal["log_marginal", "gradient", "states"]  # the last sums states whatever the model
+
+
+def _everything(model: Any) -> np.ndarray:
+    return np.ones(model.num_pixels, bool)
+
+
+# ---- what a model is -------------------------------------------------------------------------------------
+
+
+def has_real_latents(model: Any) -> bool:
+    """Whether latents are real numbers, not bits."""
+    return rules_of(model).real_latents
+
+
+def prior_of(model: Any) -> Any:
+    """p(z), a distribution or a model; None of a model that has none."""
+    return rules_of(model).prior()
+
+
+def prior_parameters(model: Any, num_data: int) -> np.ndarray:
+    """Parameters (N, P) of the prior where it is a distribution, else logits of 0: where a q starts."""
+    prior = prior_of(model)
+    if isinstance(prior, Normal):
+        own = np.concatenate([prior.mean, np.log(prior.std)])
+    elif isinstance(prior, Bernoulli):
+        own = prior.logits
+    else:
+        own = np.zeros(model.num_latents)
+    return np.tile(own, (num_data, 1))
+
+
+def check_has_prior(model: Any) -> None:
+    """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
+    rules_of(model).learnable()
+    if prior_of(model) is None:
+        raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
+
+
+def check_data(model: Any, x: Any, name: str) -> np.ndarray:
+    """The argument ``name`` as clean data (N, D) for ``model``."""
+    return rules_of(model).check_data(x, None, name)[0]
+
+
+def check_states(model: Any, num_data: int, question: Question) -> None:
+    """Refuse sums over more states than a call may take."""
+    rules, everything, closed = rules_of(model), _everything(model), False
+    if question != "states":
+        closed = (rules.is_closed if question == "log_marginal" else rules.has_closed_gradient)(everything)
+    group = Group(everything, range(num_data), None, rules.free_latents(everything), closed)
+    check_size(rules, [group], Asked("log_marginal"), NO_LIMITS)
+
+
+# ---- parameters ------------------------------------------------------------------------------------------
+
+
+def digest_of(model: Any) -> tuple[Any, ...]:
+    """What tells this model from any other, for a checkpoint."""
+    return rules_of(model).digest()
+
+
+def arrays_of(holder: Any) -> dict[str, np.ndarray]:
+    """Parameters of a model or an encoder, by name."""
+    return dict(holder.arrays())
+
+
+def with_arrays(holder: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A model of the same kind with these parameters, which its constructor checks: steps may overflow."""
+    return type(holder).from_arrays(arrays)
+
+
+def made(holder: Any, how: dict[str, Any]) -> Any:
+    """The same model or encoder, which says how it was made."""
+    return holder.made_by(how)
+
+
+def parameter_names(model: Any, *, exactly: bool) -> list[str]:
+    """Parameters that can be learned from log p(x) (``exactly``) or from bounds; refused where there are
+    none.
+    """
+    return list(rules_of(model).zero_gradient() if exactly else rules_of(model).learnable())
+
+
+# ---- log p(x) --------------------------------------------------------------------------------------------
+
+
+@reported
+def exact_log_marginal(model: Any, x: np.ndarray) -> np.ndarray:
+    """log p(x_n), (N,): the bits of :func:`~fastvi.log_marginal`."""
+    rules = rules_of(model)
+    found = log_marginal_of(rules, x, _everything(model), Run())
+    return found if rules.partition_memory() is None else log_probabilities(found - rules.log_z)
+
+
+def exact_gradient(model: Any, x: np.ndarray) -> Gradient:
+    """Gradient of the mean log p(x_n): the bits of :func:`~fastvi.log_marginal_gradient`."""
+    weights = np.full(len(x), 1.0 / len(x))
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        found = gradient_of(rules_of(model), x, weights, _everything(model), Run())
+    for name, value in found.items():
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"x must have a positive probability for the gradient to exist, got NaN or infinity in {name}"
+            )
+    return found
+
+
+def posterior_moments(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means and standard deviations (N, d) and entropies (N,) of the posteriors of real latents."""
+    mean, std, entropy = rules_of(model).posterior_moments(x)
+    return mean, std, entropy
+
+
+# ---- expectations under q --------------------------------------------------------------------------------
+
+
+def form_of(model: Any) -> Any:
+    """What the engine sums over the states of ``model``."""
+    return rules_of(model).form(_everything(model))
+
+
+def tiled_form(model: Any) -> Any:
+    """Form whose tiles give the gradient of an exact ELBO; refused where its sums would lose digits."""
+    form = form_of(model)
+    if isinstance(form, BlockForm):
+        raise ValueError(
+            f"model must keep the sum of its |weights|, |bias| and |prior_logits| below "
+            f"{largest_reach(model.num_pixels):g}, up to which the exact ELBO has an exact gradient, got "
+            f"{model!r} beyond it; pass num_samples to climb by samples"
+        )
+    return form
+
+
+def sampled_joint(model: Any, x: np.ndarray, z: np.ndarray) -> SampledJoint:
+    """log p(x_n, z_nk) of states ``z`` (N, K, d), and its gradients."""
+    return rules_of(model).sampled_joint(x, z)
+
+
+def expected_log_likelihood(model: Any, x: np.ndarray, q: Bernoulli | Normal) -> np.ndarray:
+    """E_q[log p(x_n | z)] (N,), exact."""
+    return np.asarray(rules_of(model).reconstruction(x, _everything(model), q))

@@ -1,1 +1,0 @@
-"""Study: log Z of restricted Boltzmann machines."""
