@@ -15,14 +15,14 @@ from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
 from fastvi.fitting import encoder_trainers
-from fastvi.fitting.fit_posterior import TILED, fit_posterior
+from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.fit_results import EncoderFit
 from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, has_real_latents, made
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training import Schedule, checked_progress, opened, train
 from fastvi.fitting.training_data import training_data
-from fastvi.models.linear_gaussian import LinearGaussian
+from fastvi.rules.questions import FIT_ENCODER
 
 Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
 
@@ -168,9 +168,9 @@ def _trainer(
     if objective == "forward_kl":
         real = has_real_latents(model)
         return encoder_trainers.NormalForwardKL if real else encoder_trainers.ForwardKL
-    if isinstance(model, LinearGaussian):
+    if rules_of(model).has_normal_posterior:
         return encoder_trainers.LinearReverseKL
-    if not isinstance(model, TILED):
+    if FIT_ENCODER not in rules_of(model).questions:
         raise TypeError(
             "num_samples must be a number for a model whose ELBO has no exact gradient here, got None for "
             f"{model!r}"

@@ -19,11 +19,10 @@ from fastvi.fitting.training_data import check_reach
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.rules.questions import FIT_POSTERIOR
 
 Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
 
-# models with a prior and a log joint that is linear or quadratic in z given x, so that tiles hold it
-TILED = (SigmoidBeliefNetwork, BinarySparseCoding)
 MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
 
 
@@ -151,9 +150,10 @@ def fit_posterior(
         return binary_posterior.forward(model, x)
     if has_real_latents(model):
         return normal_posterior.reverse(model, _data(model, x), num_restarts, max_steps, tolerance, seed)
-    validation.instance(model, "model", (*TILED, NeuralDecoder))
+    if FIT_POSTERIOR not in rules_of(model).questions:
+        validation.instance(model, "model", (SigmoidBeliefNetwork, BinarySparseCoding, NeuralDecoder))
     data = _data(model, x)
-    if not isinstance(model, BinarySparseCoding):
+    if not rules_of(model).closed_expectations:
         if model.num_latents > MAX_LATENTS:
             raise ValueError(
                 f"model must have at most {MAX_LATENTS} latents to be fitted exactly, got "

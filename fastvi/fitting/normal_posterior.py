@@ -9,12 +9,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 from fastvi.bounds.kl_divergence import kl_divergence
+from fastvi.core.registry import rules_of
 from fastvi.distributions.normal import Normal
 from fastvi.engine.quadrature.normal_expectation import NormalExpectation, report_uncertain
 from fastvi.engine.run.threads import parallel_map
 from fastvi.fitting.fit_results import PosteriorFit
 from fastvi.fitting.model_access import expected_log_likelihood, posterior_moments, prior_of
-from fastvi.models.linear_gaussian import LinearGaussian
 
 # where q is looked for, in standard deviations of the prior: beyond, the first steps lead to expectations
 # that no grid holds
@@ -25,7 +25,7 @@ def reverse(
     model: Any, x: np.ndarray, num_restarts: int, max_steps: int, tolerance: float, seed: int
 ) -> PosteriorFit:
     """Climb the ELBO of each datum: a formula where all is linear, else the best of several climbs."""
-    if isinstance(model, LinearGaussian):
+    if rules_of(model).has_normal_posterior:
         mean, _, _ = posterior_moments(model, x)
         precision = 1.0 + np.square(model.weights / model.noise_std).sum(axis=0)
         q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
