@@ -78,8 +78,14 @@ def test_against_a_sum_over_states(make_device, cupy, small_blocks):
         naive.sbn_log_marginal(model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist(), row)
         for row in x.tolist()
     ]
+    own = model.weights.tolist(), model.bias.tolist(), model.prior_logits.tolist()
+    q, pairs = fastvi.Bernoulli(np.random.default_rng(0).normal(size=(3, 5))), machine(5)
+    bounds = [naive.sbn_elbo(*own, row, t) for row, t in zip(x.tolist(), q.logits.tolist(), strict=True)]
+    log_z = naive.bm_log_partition(pairs.couplings.tolist(), pairs.bias.tolist())
     with use(make_device()):
         np.testing.assert_allclose(fastvi.log_marginal(model, x, device="cuda"), want, rtol=1e-12)
+        np.testing.assert_allclose(fastvi.elbo(model, x, q, device="cuda").value, bounds, rtol=1e-12)
+        np.testing.assert_allclose(fastvi.log_partition(pairs, device="cuda"), log_z, rtol=1e-12)
 
 
 @pytest.mark.parametrize("d", [1, 12, 16])
