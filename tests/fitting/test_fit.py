@@ -123,7 +123,7 @@ def test_each_fit_has_what_it_is():
 
 
 def test_num_particles_still_works():
-    log_w = RNG.normal(size=(3, 12))
+    log_w = np.random.default_rng(0).normal(size=(3, 12))
     expected = fastvi.importance_weighted_bound(log_w, [2, 4])
     with pytest.warns(DeprecationWarning, match=r"^num_particles is called num_samples now$") as seen:
         found = fastvi.importance_weighted_bound(log_w, num_particles=[2, 4])
