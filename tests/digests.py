@@ -175,8 +175,8 @@ def _feed(digest, result):
             _feed(digest, part)
     elif dataclasses.is_dataclass(result):
         _feed(digest, {field.name: getattr(result, field.name) for field in dataclasses.fields(result)})
-    elif hasattr(result, "_arrays"):
-        _feed(digest, result._arrays())
+    elif hasattr(result, "arrays"):
+        _feed(digest, result.arrays())
     else:
         digest.update(repr(result).encode())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,7 +107,7 @@ class ExactPosterior:
             "entropy and mode: a second pass over the states, in this process, without executor, checkpoint "
             "or progress; exact_posterior(..., top_k=1) makes it with them"
         )
-        return _sum_states(self, 1, False, Run())
+        return _sum_states(self._parts, self._evidence, self.mean, 1, False, Run())
 
     @property
     def second_moment(self) -> np.ndarray | None:
@@ -211,17 +211,18 @@ class ExactPosterior:
         return out
 
 
-def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run) -> _States:
+def _sum_states(
+    parts: tuple[_Part, ...], evidence: np.ndarray, mean: np.ndarray, top_k: int, pairwise: bool, run: Run
+) -> _States:
     """The second pass: entropy, the most probable states, second moments."""
-    num_data, num_latents = posterior.mean.shape
+    num_data, num_latents = mean.shape
     entropy, log_probs = np.empty(num_data), np.full((num_data, top_k), -np.inf)
     states = np.zeros((num_data, top_k, num_latents), np.uint8)
     second = np.empty((num_data, num_latents, num_latents)) if pairwise else None
-    for part in posterior._parts:
+    for part in parts:
         form, members, x, free = part.form(), part.group.members, part.group.x, part.group.free
         kept = min(top_k, 1 << free.size)
-        evidence = posterior._evidence[members]
-        found = posteriors.details(form, x, evidence, kept, run, pairwise=pairwise)
+        found = posteriors.details(form, x, evidence[members], kept, run, pairwise=pairwise)
         # states of probability 0 leave rounding below 0 where the posterior is one state
         entropy[members] = np.maximum(found.entropy, 0.0)
         log_probs[members, :kept] = found.log_probs
@@ -229,8 +230,8 @@ def _sum_states(posterior: ExactPosterior, top_k: int, pairwise: bool, run: Run)
         if second is not None:
             for rows in slices(len(members), PAIR_DATA):
                 own = posteriors.second_moments(found.pairs[rows])
-                second[members[rows]] = _all_pairs(part, rows, own, posterior.mean[members[rows]])
-    impossible = np.isneginf(posterior.log_marginal)
+                second[members[rows]] = _all_pairs(part, rows, own, mean[members[rows]])
+    impossible = np.isneginf(evidence)
     for array in (entropy, log_probs, *([] if second is None else [second])):
         array[impossible] = np.nan
     return _States(entropy, states, log_probs, second)
@@ -329,10 +330,10 @@ def exact_posterior(
     parts = tuple(_first_pass(question, group, run, evidence, mean) for group in question.groups)
     log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
     normalised = evidence if partition is None else log_probabilities(evidence - log_z)
-    posterior = ExactPosterior(normalised, mean, log_z, parts, top_k, None)
-    if passes == 1:
-        return posterior
-    return replace(posterior, _asked=_sum_states(posterior, max(top_k, 1), pairwise, run))
+    states_of = None
+    if passes == 2:
+        states_of = _sum_states(parts, normalised + log_z, mean, max(top_k, 1), pairwise, run)
+    return ExactPosterior(normalised, mean, log_z, parts, top_k, states_of)
 
 
 def _first_pass(question: Question, group: Group, run: Run, evidence: np.ndarray, mean: np.ndarray) -> _Part:

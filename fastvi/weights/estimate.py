@@ -90,7 +90,7 @@ class Estimate:
         half = float(ndtri(0.5 + share / 2)) * self.std_error
         return self.log_marginal - half, self.log_marginal + half
 
-    def _some(self, which: NDArray[Any]) -> Estimate:
+    def some(self, which: NDArray[Any]) -> Estimate:
         """Return the estimates of some data."""
         per_datum = (getattr(self, field.name) for field in fields(self))
         return Estimate(*(value[which] if isinstance(value, np.ndarray) else value for value in per_datum))

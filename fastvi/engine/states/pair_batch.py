@@ -59,7 +59,7 @@ class PairBatch(Batch):
     """Data of one chunk under a pair form."""
 
     @cached_property
-    def _no_outer(self) -> tuple[Array, Array]:
+    def no_outer(self) -> tuple[Array, Array]:
         """Outer coefficients and constants, for kernels that add them to scales: these hold them already."""
         return np.zeros((self.num_data, 0)), np.zeros(self.num_data)
 
@@ -108,31 +108,31 @@ class PairBatch(Batch):
             yield PairBatch(self.form, self.terms.part(part))
 
     def sums(self, first: int) -> Sums:
-        parts = [part._sums(first) for part in self._parts()]
+        parts = [part.part_sums(first) for part in self._parts()]
         return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def moments(self, first: int) -> Moments:
         flipped = flipped_tiles(self.form, self.form.tile[None])
-        parts = [part._moments(first, flipped) for part in self._parts()]
+        parts = [part.part_moments(first, flipped) for part in self._parts()]
         return Moments(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def log_masses(self, first: int) -> Array:
         """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
         found = []
         for part in self._parts():
-            sums, scales = part._row_sums(first)
+            sums, scales = part.row_sums(first)
             out = np.empty_like(sums)
-            log_tile_masses(sums, scales, first, *part._no_outer, out)
+            log_tile_masses(sums, scales, first, *part.no_outer, out)
             found.append(out)
         return np.concatenate(found)
 
-    def _sums(self, first: int) -> Sums:
-        rows = self._row_sums(first)
+    def part_sums(self, first: int) -> Sums:
+        rows = self.row_sums(first)
         sums = Sums.zero(self.num_data)
-        merge_tile_sums(*rows, first, *self._no_outer, *sums)
+        merge_tile_sums(*rows, first, *self.no_outer, *sums)
         return sums
 
-    def _row_sums(self, first: int) -> tuple[Array, Array]:
+    def row_sums(self, first: int) -> tuple[Array, Array]:
         """Sum of each row (N, T), and the log of what it was divided by."""
         form = self.form
         count, outer = self._rows(first)
@@ -197,13 +197,13 @@ class PairBatch(Batch):
         ones *= factors[:, :, None]
         return RowMasses(sums, joined, factors, ones)
 
-    def _moments(self, first: int, flipped: Array) -> Moments:
+    def part_moments(self, first: int, flipped: Array) -> Moments:
         rows = self._row_masses(first, flipped)
         num_outer = self.form.tiling.outer_bits
         found = Moments.zero(self.num_data, self.form.num_latents)
-        merge_tile_sums(rows.sums, rows.scales, first, *self._no_outer, *found[:3])
+        merge_tile_sums(rows.sums, rows.scales, first, *self.no_outer, *found[:3])
         shares = np.zeros((rows.sums.shape[1], self.num_data))
-        tile_shares(rows.scales, first, *self._no_outer, found.bound, shares)
+        tile_shares(rows.scales, first, *self.no_outer, found.bound, shares)
         add_outer_masses(rows.sums, shares, first, num_outer, found.ones)
         add_shared_rows(rows.ones, shares, num_outer, found.ones)
         return found
@@ -214,17 +214,19 @@ class PairBatch(Batch):
         start = 0
         for part in self._parts():
             data = slice(start, start + part.num_data)
-            part._add_pairs(first, flipped, evidence[data], weights[data], values)
+            part.add_part_pairs(first, flipped, evidence[data], weights[data], values)
             start = data.stop
 
-    def _add_pairs(self, first: int, flipped: Array, evidence: Array, weights: Array, values: Array) -> None:
+    def add_part_pairs(
+        self, first: int, flipped: Array, evidence: Array, weights: Array, values: Array
+    ) -> None:
         form = self.form
         num_outer, row_bits, column_bits, _ = form.tiling
         num_rows, num_columns = 1 << row_bits, 1 << column_bits
         masses = self._row_masses(first, flipped)
         count, outer = self._rows(first)
         shares = np.zeros((count, self.num_data))
-        posterior_shares(masses.scales, first, self._no_outer[0], -evidence, weights, shares)
+        posterior_shares(masses.scales, first, self.no_outer[0], -evidence, weights, shares)
         add_outer_pairs(masses.sums, masses.ones, shares, first, num_outer, values)
         by_row = (shares.T * masses.factors).reshape(-1)
         tile = form.tile[None]
