@@ -145,7 +145,7 @@ def test_a_file_larger_than_the_system_allows_leaves_the_old_one(tmp_path):
     """As a full disk does: the system refuses what is written."""
     code = (
         "import resource, sys\n"
-        "from fastvi.files import write_whole\n"
+        "from fastvi.core.files import write_whole\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
         "try:\n    write_whole(sys.argv[1], lambda file: file.write(bytes(1 << 20)))\n"
         "except OSError as error:\n    print(error.strerror)\n"
@@ -185,7 +185,7 @@ def test_several_writers_at_once_leave_one_whole_file(tmp_path):
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     code = (
         "import os, signal, sys\n"
-        "from fastvi.files import write_whole\n"
+        "from fastvi.core.files import write_whole\n"
         "def work(file):\n    file.write(b'half')\n    file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_whole(sys.argv[1], work)\n"

@@ -135,7 +135,7 @@ def test_code_of_older_sources_is_removed(copied):
 def test_code_belongs_to_all_kernel_sources_of_the_cpu(tmp_path):
     shutil.copytree(Path(fastvi.__file__).parent, tmp_path / "fastvi")
     stamps = []
-    for edited in (None, "scalar.py", "cpu/log_sums.py", "cuda/log_sums.py"):
+    for edited in (None, "scalar.py", "cpu/states/log_sums.py", "cuda/log_sums.py"):
         if edited:
             with open(tmp_path / "fastvi" / "kernels" / edited, "a") as file:
                 file.write("# another line")
@@ -181,7 +181,7 @@ def test_unlike_hosts_share_a_folder(tmp_path):
     ],
 )
 def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
-    code = "from fastvi.kernels.cpu import host; print(host.TILES[%r] == host.CHOSEN)"
+    code = "from fastvi.kernels.cpu.simd import host; print(host.TILES[%r] == host.CHOSEN)"
     assert run(tmp_path, "-c", code % expected, **environment).stdout == "True\n"
 
 
