@@ -201,7 +201,7 @@ CASES = [(name, asked, *size) for name in KINDS for asked in EXACT if is_asked(n
 @pytest.mark.parametrize(("name", "asked", "num_pixels", "d"), CASES)
 def test_a_datum_in_any_batch(name, asked, num_pixels, d):
     model = a_model(name, num_pixels, d)
-    x, question = data_of(model), EXACT[asked]
+    x, question = data_of(model, NUM_DATA), EXACT[asked]
     whole = question(model, x, list(range(NUM_DATA)))
     for rows in rows_of(NUM_DATA):
         for index, (own, every) in enumerate(zip(question(model, x[rows], rows), whole, strict=True)):
@@ -278,7 +278,7 @@ def is_sampled(name, asked):
 )
 def test_the_beginning_of_any_batch(name, asked, num_pixels, d):
     model = a_model(name, num_pixels, d)
-    x, question = data_of(model), SAMPLED[asked]
+    x, question = data_of(model, NUM_DATA), SAMPLED[asked]
     whole = question(model, x, NUM_DATA)
     for num in (1, 2, 5):
         for index, (own, every) in enumerate(zip(question(model, x[:num], num), whole, strict=True)):
