@@ -11,7 +11,7 @@ import naive_models
 import numpy as np
 import pytest
 from cases import states
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from references import Enumerated, check_enumerated
 
@@ -182,7 +182,6 @@ def test_samples_follow_the_posterior():
     assert np.abs(shares - Enumerated(model, x).probabilities).max() < 4 * 0.5 / math.sqrt(num)
 
 
-@settings(max_examples=15)
 @given(st.data())
 def test_random_decoders(data):
     sizes = data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))

@@ -242,7 +242,6 @@ def all_answers(model, x, logits):
     ]  # fmt: skip
 
 
-@settings(max_examples=15)
 @given(case=coding_models())
 def test_the_same_bits_for_any_threads_and_batch(same_bits, case):
     """The draws of a datum are those of its number, so that what is sampled is asked of the first data."""

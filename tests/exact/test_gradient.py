@@ -25,7 +25,7 @@ from cases import (
     strong_restricted,
     strongly_clamped,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import posterior_rounding, rounding
 
@@ -115,7 +115,6 @@ def test_central_differences(name, mask):
     check_by_differences(model, x, WEIGHTS, masks_of(model, 4)[mask])
 
 
-@settings(max_examples=15)
 @given(st.sampled_from([n for n in SMALL if n != "linear Gaussian"]), st.integers(0, 2**32), st.data())
 def test_differences_in_a_random_direction(name, seed, data):
     """The sum of gradient times change is the change of the result."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import strategies
 from cases import NEVER, machine, restricted, symmetric
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from references import naive_log_partition
 from tolerances import EPS, assert_close, rounding
@@ -119,7 +119,6 @@ def test_blocks_that_nothing_couples_add(seed):
 
 
 @given(strategies.boltzmann_machines(couplings=strategies.ORDINARY, biases=strategies.ORDINARY), st.data())
-@settings(max_examples=20)
 def test_turning_a_unit_around_moves_log_z_by_its_bias(model, data):
     """z_i -> 1 - z_i is the same distribution with other parameters."""
     i = data.draw(st.integers(0, model.num_units - 1))

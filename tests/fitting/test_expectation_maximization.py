@@ -9,7 +9,7 @@ import naive_learning
 import numpy as np
 import pytest
 from cases import bits, linear_gaussian, sparse_coding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvi
@@ -55,7 +55,6 @@ def test_a_step_is_that_of_the_definition(kind, num_pixels, d, num_data):
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10**6), num_pixels=st.integers(1, 6), d=st.integers(1, 4), num=st.integers(1, 12))
-@settings(max_examples=20)
 def test_no_step_goes_down(kind, seed, num_pixels, d, num):
     """Without the check that takes back a step: roundings only."""
     x = np.random.default_rng(seed).normal(size=(num, num_pixels)) * 2.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import strategies
 from cases import NEVER, machine, network, restricted
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_moments
 
@@ -52,7 +52,6 @@ def test_a_deep_network_draws_latents_from_its_prior():
     assert_moments(x, p @ seen, np.einsum("s,si,sj->ij", p, seen, seen))
 
 
-@settings(max_examples=15)
 @given(strategies.boltzmann_machines(max_units=4), st.integers(0, 2**64 - 1))
 def test_no_draw_is_impossible(model, seed):
     z, _ = model.sample(5, seed)
