@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--size",
         choices=sorted(SIZES),
         default="full",
-        help="full: the sizes of the README's table, minutes; smoke: all cases at tiny sizes, seconds",
+        help="full: the sizes of fastvi/docs/speed.md, minutes; smoke: all cases at tiny sizes, seconds",
     )
 
 

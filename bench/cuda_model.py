@@ -1,7 +1,7 @@
 """What the CUDA kernels should take, on paper: operations over what a card can issue. Predictions, not
 measurements.
 
-``python bench/cuda_model.py`` prints the tables of ``fastvi/ARCHITECTURE.md``; on a machine with a GPU,
+``python bench/cuda_model.py`` prints the table of ``fastvi/docs/gpu.md``; on a machine with a GPU,
 ``pytest tests/cuda --device cuda`` first runs :func:`compare`, which sets what was measured beside what is
 predicted.
 

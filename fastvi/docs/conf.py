@@ -27,7 +27,8 @@ autodoc_typehints = "none"  # shapes and types stand in the docstrings
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "inherited-members": "tuple, UserWarning"}
 
-_LITERAL_OR_BAR = re.compile(r"(``.*?``)|\|")
+# a bar that could begin a substitution; others, as in p(z|x), mean nothing and keep the columns of tables
+_LITERAL_OR_BAR = re.compile(r"(``.*?``)|(?<![^\s(\[{<'\"/:-])\|(?=\S)")
 
 
 def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

@@ -45,7 +45,7 @@ def log_marginal(
     .. math:: \log p(x_n) = \log \sum_{z \in \{0,1\}^d} p(x_n, z)
 
     The sum over 2^d states is cut into tiles in which the D pixels cost one addition and one multiplication
-    a state, and each datum one multiply-add a state; see ``fastvi/ARCHITECTURE.md``. The result has the
+    a state, and each datum one multiply-add a state; see ``fastvi/docs/algorithm.md``. The result has the
     same bits for any number of threads or workers, and for a datum in any batch.
 
     Parameters
