@@ -64,6 +64,8 @@ def check_has_prior(model: Any) -> None:
 
 def check_data(model: Any, x: Any, name: str) -> np.ndarray:
     """The argument ``name`` as clean data (N, D) for ``model``."""
+    if x is None:
+        raise TypeError(f"{name} must be an array of data, got None")
     if name == "x":
         return np.asarray(model._check_data(x, None)[0])
     real = getattr(model, "noise_std", None) is not None
