@@ -38,7 +38,7 @@ class EncoderNetwork:
         return Encoder(self._layers, self._encoder.activation, self._encoder.family)
 
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
-        """What enters each layer (N, in), and the outputs (N, out) last."""
+        """Inputs of each layer (N, in), and the outputs (N, out) last."""
         return layer_inputs(self._layers, ACTIVATIONS[self._encoder.activation], x)
 
     def backward(self, inputs: list[np.ndarray], slope: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ LEAST_NOISE = 1e-4
 
 
 class Moments(NamedTuple):
-    """What an E step finds."""
+    """Expectations that an E step finds."""
 
     evidence: np.ndarray  # (N,) log p(x_n)
     mean: np.ndarray  # (N, d) E[z | x_n]

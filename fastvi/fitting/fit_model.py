@@ -211,7 +211,7 @@ def fit_model(
 
 
 class _Sampler(NamedTuple):
-    """How the states of a step are drawn."""
+    """Number of states a datum and step, and what is made of them."""
 
     num_samples: int
     estimator: str

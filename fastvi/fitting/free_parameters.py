@@ -12,7 +12,7 @@ _POSITIVE = "noise_std"  # kept by its logarithm
 
 
 class FreeParameters:
-    """Those parameters of a model that can be learned; positive ones by their logarithms.
+    """Parameters of a model that can be learned; positive ones by their logarithms.
 
     ``exactly`` says that the gradient of log p(x) is wanted, not of a bound.
 

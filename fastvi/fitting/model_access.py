@@ -1,4 +1,4 @@
-"""All that fits ask of a model beyond its public methods, of data in which every pixel is seen.
+"""Questions of fits to a model beyond its public methods, for data in which every pixel is seen.
 
 Nothing is validated here but what is said to be: fits check their arguments once, before the first step.
 """
@@ -84,7 +84,7 @@ def check_states(model: Any, num_data: int, question: Question) -> None:
 
 
 def digest_of(model: Any) -> tuple[Any, ...]:
-    """What tells this model from any other, for a checkpoint."""
+    """Identity of this model, for a checkpoint."""
     return tuple(model._digest())
 
 
@@ -99,7 +99,7 @@ def with_arrays(holder: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def made(holder: Any, how: dict[str, Any]) -> Any:
-    """The same model or encoder, which says how it was made."""
+    """Return the model or encoder itself, which says from now on how it was made."""
     return holder._made_by(how)
 
 
@@ -143,7 +143,7 @@ def posterior_moments(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def form_of(model: Any) -> Any:
-    """What the engine sums over the states of ``model``."""
+    """Form that the engine sums over the states of ``model``."""
     return model._form(_everything(model), "float64")
 
 

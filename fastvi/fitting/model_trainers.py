@@ -72,7 +72,7 @@ class _ModelTrainer(GradientTrainer):
         self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
         *, with_model: bool = False,
     ) -> SampledBound:  # fmt: skip
-        """What the score is a mean of."""
+        """Sampled bound of each datum, of which the score is the mean."""
         raise NotImplementedError
 
     def gradient(self, batch: np.ndarray, step: int) -> Gradient:

@@ -35,7 +35,7 @@ class SampledBound(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """What an estimator gets, of some data."""
+    """Log weights of some data, and what an estimator makes of them."""
 
     log_w: np.ndarray  # (N, K)
     slope: np.ndarray  # (N, P)
@@ -44,7 +44,7 @@ class _Draws(NamedTuple):
 
 
 def step_seed(seed: int, step: int, purpose: int = 0) -> int:
-    """Of the draws of a step: independent of those of all others."""
+    """Seed of the draws of a step, independent of those of all others."""
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
