@@ -11,7 +11,6 @@ from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.fitting.fit_results import PosteriorFit
-from fastvi.fitting.model_access import prior_of
 
 
 def reverse(
@@ -31,7 +30,7 @@ def _starts(model: Any, num_data: int, num_restarts: int, seed: int) -> list[np.
     """Logits (N, d), the same for all data: the prior's, then random ones. Each restart has a stream of its
     own.
     """
-    prior, d = prior_of(model), model.num_latents
+    prior, d = rules_of(model).prior(), model.num_latents
     own = prior.logits if isinstance(prior, Bernoulli) else np.zeros(d)
     generators = [np.random.Generator(np.random.Philox(key=seed + (k << 64))) for k in range(num_restarts)]
     starts = [own, *(generator.normal(scale=2.0, size=d) for generator in generators)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.core.functions import sigmoid
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
@@ -16,13 +17,7 @@ from fastvi.engine.expectation.expected_joint import expected_joint
 from fastvi.engine.linalg.products import matmul
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.fitting.encoder_network import EncoderNetwork
-from fastvi.fitting.model_access import (
-    check_states,
-    expected_log_likelihood,
-    posterior_moments,
-    prior_of,
-    tiled_form,
-)
+from fastvi.fitting.model_access import check_states, expected_log_likelihood, tiled_form
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 from fastvi.fitting.training import GradientTrainer
 from fastvi.models.linear_gaussian import LinearGaussian
@@ -93,7 +88,7 @@ class NormalForwardKL(EncoderTrainer):
         self._judged_moments = self._moments if judged is data else self._posterior(judged)
 
     def _posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean, std, _ = posterior_moments(self._model, x)
+        mean, std, _ = rules_of(self._model).posterior_moments(x)
         return mean, np.square(std)
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
@@ -128,7 +123,7 @@ class LinearReverseKL(EncoderTrainer):
     def score(self) -> float:
         q = self.network.encoder()(self._judged)
         value = expected_log_likelihood(self._model, self._judged, q) - kl_divergence(
-            q, prior_of(self._model)
+            q, rules_of(self._model).prior()
         )
         return float(value.mean())
 

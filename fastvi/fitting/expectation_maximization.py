@@ -11,7 +11,7 @@ from fastvi.core import validation
 from fastvi.core.registry import rules_of
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.linalg.symmetric import solve_rows
-from fastvi.fitting.model_access import arrays_of, check_states, exact_log_marginal, with_arrays
+from fastvi.fitting.model_access import check_states, exact_log_marginal
 from fastvi.fitting.training import Schedule, Trainer
 from fastvi.rules.base import EMoments
 from fastvi.rules.questions import FIT_MODEL_EM
@@ -59,7 +59,7 @@ class ExpectationMaximization(Trainer):
             )
         check_states(model, len(data), "log_marginal")
         self._start = model
-        self.values = {name: np.array(value, np.float64) for name, value in arrays_of(model).items()}
+        self.values = {name: np.array(value, np.float64) for name, value in model.arrays().items()}
         self.state = tuple(self.values.values())
         self._data, self._judged = data, judged
         self._least_noise = LEAST_NOISE * model.noise_std
@@ -68,7 +68,7 @@ class ExpectationMaximization(Trainer):
 
     def model(self) -> Any:
         """The model with the present values."""
-        return with_arrays(self._start, {name: value.copy() for name, value in self.values.items()})
+        return type(self._start).from_arrays({name: value.copy() for name, value in self.values.items()})
 
     def score(self) -> float:
         """Mean exact log p(x): of the training data it comes with the next step's moments."""

@@ -17,7 +17,7 @@ from fastvi.engine.run.progress import Progress
 from fastvi.fitting import encoder_trainers
 from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.fit_results import EncoderFit
-from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, has_real_latents, made
+from fastvi.fitting.model_access import check_has_prior
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training import Schedule, checked_progress, opened, train
@@ -139,13 +139,12 @@ def fit_encoder(
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
-    identity = (
-        "fit_encoder", objective, num_samples, estimator, digest_of(model), arrays_of(encoder), data, judged
-    )  # fmt: skip
+    holders = rules_of(model).digest(), encoder.arrays()
+    identity = ("fit_encoder", objective, num_samples, estimator, *holders, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trainer = make(model, encoder, data, judged)
     trained = train(trainer, len(data), schedule, kept, progress)
-    found = made(trainer.network.encoder(), provenance("fit_encoder", objective, schedule, trained, data))
+    found = trainer.network.encoder().made_by(provenance("fit_encoder", objective, schedule, trained, data))
     q, gap = found(data), None
     if wanted:
         own = fit_posterior(model, data, seed=seed)
@@ -166,7 +165,7 @@ def _trainer(
         )  # fmt: skip
     check_exact(objective, estimator=estimator)
     if objective == "forward_kl":
-        real = has_real_latents(model)
+        real = rules_of(model).real_latents
         return encoder_trainers.NormalForwardKL if real else encoder_trainers.ForwardKL
     if rules_of(model).has_normal_posterior:
         return encoder_trainers.LinearReverseKL
@@ -181,7 +180,7 @@ def _trainer(
 def check_encoder(encoder: Any, model: Any) -> None:
     """Refuse what is no encoder for the latents of ``model``."""
     validation.instance(encoder, "encoder", Encoder)
-    family, kind = ("normal", "real") if has_real_latents(model) else ("bernoulli", "binary")
+    family, kind = ("normal", "real") if rules_of(model).real_latents else ("bernoulli", "binary")
     if encoder.family != family:
         raise TypeError(
             f"encoder must be of family {family!r} for a model of {kind} latents, got {encoder!r} for "

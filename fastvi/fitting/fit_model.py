@@ -15,7 +15,7 @@ from fastvi.engine.run.progress import Progress
 from fastvi.fitting.expectation_maximization import ExpectationMaximization
 from fastvi.fitting.fit_encoder import check_encoder
 from fastvi.fitting.fit_results import ModelFit
-from fastvi.fitting.model_access import arrays_of, check_has_prior, digest_of, made
+from fastvi.fitting.model_access import check_has_prior
 from fastvi.fitting.model_trainers import (
     ExactElbo,
     ExactLikelihood,
@@ -198,20 +198,20 @@ def fit_model(
             model, encoder, data, judged, sampler.num_samples, schedule.seed, estimator=sampler.estimator,
             by_bound=by_bound,
         )  # fmt: skip
-    start = None if encoder is None else arrays_of(encoder)
-    identity = ("fit_model", objective, digest_of(model), start, sampler, by_bound, data, judged)
+    start = None if encoder is None else encoder.arrays()
+    identity = ("fit_model", objective, rules_of(model).digest(), start, sampler, by_bound, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trained = train(trainer, len(data), schedule, kept, progress)
     how = provenance("fit_model", objective, schedule, trained, data)
     return ModelFit(
-        model=made(trainer.model(), how),
-        encoder=None if encoder is None else made(trainer.network.encoder(), how),
+        model=trainer.model().made_by(how),
+        encoder=None if encoder is None else trainer.network.encoder().made_by(how),
         **trained._asdict(),
     )
 
 
 class _Sampler(NamedTuple):
-    """How the states of a step are drawn."""
+    """Number of states a datum and step, and what is made of them."""
 
     num_samples: int
     estimator: str

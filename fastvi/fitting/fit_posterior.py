@@ -13,7 +13,7 @@ from fastvi.core.deprecation import renamed
 from fastvi.core.registry import rules_of
 from fastvi.fitting import binary_posterior, normal_posterior, sampled_posterior
 from fastvi.fitting.fit_results import PosteriorFit
-from fastvi.fitting.model_access import check_data, check_has_prior, check_states, has_real_latents
+from fastvi.fitting.model_access import check_data, check_has_prior, check_states
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training_data import check_reach
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
@@ -145,10 +145,10 @@ def fit_posterior(
         return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_steps, seed)
     check_exact(objective, estimator=estimator, learning_rate=learning_rate)
     if objective == "forward_kl":
-        if has_real_latents(model):
+        if rules_of(model).real_latents:
             return normal_posterior.forward(model, _data(model, x))
         return binary_posterior.forward(model, x)
-    if has_real_latents(model):
+    if rules_of(model).real_latents:
         return normal_posterior.reverse(model, _data(model, x), num_restarts, max_steps, tolerance, seed)
     if FIT_POSTERIOR not in rules_of(model).questions:
         validation.instance(model, "model", (SigmoidBeliefNetwork, BinarySparseCoding, NeuralDecoder))

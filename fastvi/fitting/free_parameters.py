@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastvi.fitting.model_access import Gradient, arrays_of, parameter_names, with_arrays
+from fastvi.fitting.model_access import Gradient, parameter_names
 
 _POSITIVE = "noise_std"  # kept by its logarithm
 
 
 class FreeParameters:
-    """Those parameters of a model that can be learned; positive ones by their logarithms.
+    """Parameters of a model that can be learned; positive ones by their logarithms.
 
     ``exactly`` says that the gradient of log p(x) is wanted, not of a bound.
 
@@ -25,7 +25,7 @@ class FreeParameters:
     def __init__(self, model: Any, *, exactly: bool = False) -> None:
         # refused here where there is nothing to differentiate
         names = parameter_names(model, exactly=exactly)
-        self._start, self._arrays = model, arrays_of(model)
+        self._start, self._arrays = model, model.arrays()
         self.values: dict[str, np.ndarray] = {}
         for name in names:
             value = np.array(self._arrays[name], dtype=np.float64)
@@ -36,7 +36,7 @@ class FreeParameters:
         found = {
             name: np.exp(value) if name.endswith(_POSITIVE) else value for name, value in self.values.items()
         }
-        return with_arrays(self._start, {**self._arrays, **found})
+        return type(self._start).from_arrays({**self._arrays, **found})
 
     def free(self, gradient: Gradient) -> Gradient:
         """A gradient in the model's parameters as one in ``values``."""

@@ -1,4 +1,4 @@
-"""All that fits ask of a model beyond its public methods, of data in which every pixel is seen.
+"""Questions of fits to a model beyond its public methods, for data in which every pixel is seen.
 
 Nothing is validated here but what is said to be: fits check their arguments once, before the first step.
 """
@@ -15,7 +15,6 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.large_logits import largest_reach
-from fastvi.engine.expectation.sampled_joint import SampledJoint
 from fastvi.engine.run.runs import Run
 from fastvi.inputs.data import Group
 from fastvi.inputs.memory import Asked
@@ -34,19 +33,9 @@ def _everything(model: Any) -> np.ndarray:
 # ---- what a model is -------------------------------------------------------------------------------------
 
 
-def has_real_latents(model: Any) -> bool:
-    """Whether latents are real numbers, not bits."""
-    return rules_of(model).real_latents
-
-
-def prior_of(model: Any) -> Any:
-    """p(z), a distribution or a model; None of a model that has none."""
-    return rules_of(model).prior()
-
-
 def prior_parameters(model: Any, num_data: int) -> np.ndarray:
     """Parameters (N, P) of the prior where it is a distribution, else logits of 0: where a q starts."""
-    prior = prior_of(model)
+    prior = rules_of(model).prior()
     if isinstance(prior, Normal):
         own = np.concatenate([prior.mean, np.log(prior.std)])
     elif isinstance(prior, Bernoulli):
@@ -59,12 +48,14 @@ def prior_parameters(model: Any, num_data: int) -> np.ndarray:
 def check_has_prior(model: Any) -> None:
     """Refuse models without p(z) and p(x | z) of their own, whose log joint has a gradient."""
     rules_of(model).learnable()
-    if prior_of(model) is None:
+    if rules_of(model).prior() is None:
         raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
 
 
 def check_data(model: Any, x: Any, name: str) -> np.ndarray:
     """The argument ``name`` as clean data (N, D) for ``model``."""
+    if x is None:
+        raise TypeError(f"{name} must be an array of data, got None")
     return rules_of(model).check_data(x, None, name)[0]
 
 
@@ -78,26 +69,6 @@ def check_states(model: Any, num_data: int, question: Question) -> None:
 
 
 # ---- parameters ------------------------------------------------------------------------------------------
-
-
-def digest_of(model: Any) -> tuple[Any, ...]:
-    """What tells this model from any other, for a checkpoint."""
-    return rules_of(model).digest()
-
-
-def arrays_of(holder: Any) -> dict[str, np.ndarray]:
-    """Parameters of a model or an encoder, by name."""
-    return dict(holder.arrays())
-
-
-def with_arrays(holder: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A model of the same kind with these parameters, which its constructor checks: steps may overflow."""
-    return type(holder).from_arrays(arrays)
-
-
-def made(holder: Any, how: dict[str, Any]) -> Any:
-    """The same model or encoder, which says how it was made."""
-    return holder.made_by(how)
 
 
 def parameter_names(model: Any, *, exactly: bool) -> list[str]:
@@ -131,17 +102,11 @@ def exact_gradient(model: Any, x: np.ndarray) -> Gradient:
     return found
 
 
-def posterior_moments(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means and standard deviations (N, d) and entropies (N,) of the posteriors of real latents."""
-    mean, std, entropy = rules_of(model).posterior_moments(x)
-    return mean, std, entropy
-
-
 # ---- expectations under q --------------------------------------------------------------------------------
 
 
 def form_of(model: Any) -> Any:
-    """What the engine sums over the states of ``model``."""
+    """Form that the engine sums over the states of ``model``."""
     return rules_of(model).form(_everything(model))
 
 
@@ -155,11 +120,6 @@ def tiled_form(model: Any) -> Any:
             f"{model!r} beyond it; pass num_samples to climb by samples"
         )
     return form
-
-
-def sampled_joint(model: Any, x: np.ndarray, z: np.ndarray) -> SampledJoint:
-    """log p(x_n, z_nk) of states ``z`` (N, K, d), and its gradients."""
-    return rules_of(model).sampled_joint(x, z)
 
 
 def expected_log_likelihood(model: Any, x: np.ndarray, q: Bernoulli | Normal) -> np.ndarray:

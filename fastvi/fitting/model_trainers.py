@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.core.functions import sigmoid
+from fastvi.core.registry import rules_of
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 from fastvi.engine.expectation.q_moments import q_moments
@@ -14,15 +15,7 @@ from fastvi.engine.linalg.products import matmul
 from fastvi.engine.mean_field import mean_field
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.free_parameters import FreeParameters
-from fastvi.fitting.model_access import (
-    Gradient,
-    check_states,
-    exact_gradient,
-    exact_log_marginal,
-    has_real_latents,
-    sampled_joint,
-    tiled_form,
-)
+from fastvi.fitting.model_access import Gradient, check_states, exact_gradient, exact_log_marginal, tiled_form
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
 from fastvi.fitting.training import GradientTrainer
 
@@ -72,7 +65,7 @@ class _ModelTrainer(GradientTrainer):
         self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
         *, with_model: bool = False,
     ) -> SampledBound:  # fmt: skip
-        """What the score is a mean of."""
+        """Sampled bound of each datum, of which the score is the mean."""
         raise NotImplementedError
 
     def gradient(self, batch: np.ndarray, step: int) -> Gradient:
@@ -156,7 +149,11 @@ class WakeSleep(ImportanceWeighted):
             model, self.network.forward(x)[-1], numbers, self._num_samples,
             step_seed(self._seed, step, _DRAWS),
         )  # fmt: skip
-        of_model = sampled_joint(model, x, q.z).of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
+        of_model = (
+            rules_of(model)
+            .sampled_joint(x, q.z)
+            .of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
+        )
         dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
         return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))
@@ -164,7 +161,7 @@ class WakeSleep(ImportanceWeighted):
 
 def _score_function(model: Any, outputs: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Gradient of log q(z_n) in q's parameters (N, P)."""
-    if not has_real_latents(model):
+    if not rules_of(model).real_latents:
         return z - sigmoid(outputs)
     mean, log_std = np.split(outputs, 2, axis=1)
     noise = (z - mean) * np.exp(-log_std)

@@ -14,7 +14,7 @@ from fastvi.distributions.normal import Normal
 from fastvi.engine.quadrature.normal_expectation import NormalExpectation, report_uncertain
 from fastvi.engine.run.threads import parallel_map
 from fastvi.fitting.fit_results import PosteriorFit
-from fastvi.fitting.model_access import expected_log_likelihood, posterior_moments, prior_of
+from fastvi.fitting.model_access import expected_log_likelihood
 
 # where q is looked for, in standard deviations of the prior: beyond, the first steps lead to expectations
 # that no grid holds
@@ -26,10 +26,10 @@ def reverse(
 ) -> PosteriorFit:
     """Climb the ELBO of each datum: a formula where all is linear, else the best of several climbs."""
     if rules_of(model).has_normal_posterior:
-        mean, _, _ = posterior_moments(model, x)
+        mean, _, _ = rules_of(model).posterior_moments(x)
         precision = 1.0 + np.square(model.weights / model.noise_std).sum(axis=0)
         q = Normal(mean, np.broadcast_to(1.0 / np.sqrt(precision), mean.shape))
-        return _done(q, expected_log_likelihood(model, x, q) - kl_divergence(q, prior_of(model)))
+        return _done(q, expected_log_likelihood(model, x, q) - kl_divergence(q, rules_of(model).prior()))
     prior, d = model.prior, model.num_latents
     everything = np.ones(model.num_pixels, bool)
     expectation = NormalExpectation(model.layers, model.activation, model.noise_std, everything, x)
@@ -88,7 +88,7 @@ def _history(fits: list[Any]) -> np.ndarray:
 
 def forward(model: Any, x: np.ndarray) -> PosteriorFit:
     """Take the posterior's means and standard deviations: no other q is closer from the posterior's side."""
-    mean, std, entropy = posterior_moments(model, x)
+    mean, std, entropy = rules_of(model).posterior_moments(x)
     cross = (np.log(std) + 0.5 * (1.0 + math.log(2.0 * math.pi))).sum(axis=1)  # - E_p[log q]
     return _done(Normal(mean, std), np.maximum(cross - entropy, 0.0))
 

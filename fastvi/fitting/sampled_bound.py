@@ -8,9 +8,9 @@ import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.functions import normal_log_prob, sigmoid
+from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
-from fastvi.fitting.model_access import has_real_latents, sampled_joint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
 
@@ -34,7 +34,7 @@ class SampledBound(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """What an estimator gets, of some data."""
+    """Log weights of some data, and what an estimator makes of them."""
 
     log_w: np.ndarray  # (N, K)
     slope: np.ndarray  # (N, P)
@@ -43,7 +43,7 @@ class _Draws(NamedTuple):
 
 
 def step_seed(seed: int, step: int, purpose: int = 0) -> int:
-    """Of the draws of a step: independent of those of all others."""
+    """Seed of the draws of a step, independent of those of all others."""
     return int(np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0])
 
 
@@ -57,7 +57,7 @@ def checked_estimator(model: Any, objective: str, estimator: Any, num_samples: i
             came = validation.shown(estimator)
             raise TypeError(f"estimator must be None for objective={objective!r}, got {came}")
         return REWEIGHTED
-    allowed = (REAL if has_real_latents(model) else BINARY)[objective == "importance_weighted"]
+    allowed = (REAL if rules_of(model).real_latents else BINARY)[objective == "importance_weighted"]
     if estimator is None:
         estimator = allowed[0]
     validation.choice(estimator, "estimator", allowed)
@@ -106,7 +106,7 @@ def sampled_bound(
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
-    make = _real if has_real_latents(model) else _binary
+    make = _real if rules_of(model).real_latents else _binary
     for first in range(0, len(x), step):
         data = slice(first, first + step)
         draws = make(
@@ -141,7 +141,7 @@ class QDraws(NamedTuple):
 
 def draws_of(model: Any, parameters: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int) -> QDraws:
     """K draws from the q with these ``parameters`` of each datum."""
-    if not has_real_latents(model):
+    if not rules_of(model).real_latents:
         z = binary_draws(parameters, numbers, num_samples, seed)
         return QDraws(z, log_probabilities_of(parameters, z))
     mean, log_std = (np.ascontiguousarray(half) for half in np.split(parameters, 2, axis=1))
@@ -163,7 +163,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = sampled_joint(model, x, drawn.z), drawn.z
+    joint, z = rules_of(model).sampled_joint(x, drawn.z), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
@@ -184,7 +184,7 @@ def _real(
     z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
     assert noise is not None
     assert std is not None
-    joint = sampled_joint(model, x, z)
+    joint = rules_of(model).sampled_joint(x, z)
     log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:

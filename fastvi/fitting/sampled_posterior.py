@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.fitting.adam import Adam, cosine
 from fastvi.fitting.fit_results import PosteriorFit
-from fastvi.fitting.model_access import has_real_latents, prior_parameters
+from fastvi.fitting.model_access import prior_parameters
 from fastvi.fitting.sampled_bound import REWEIGHTED, sampled_bound, step_seed
 
 _FINAL = 1000  # draws of the objective that is reported
@@ -49,7 +50,7 @@ def climb(
         found = sampled_bound(model, x, mean, num_samples=num, seed=step_seed(seed, k, 1), **options)
         final += found.value / repeats
     q: Bernoulli | Normal = Bernoulli(mean)
-    if has_real_latents(model):
+    if rules_of(model).real_latents:
         centre, log_std = np.split(mean, 2, axis=1)
         q = Normal(centre, np.exp(log_std))
     curve = history.mean(axis=1) if len(x) else np.empty(0)

@@ -12,7 +12,7 @@ from fastvi.engine.expectation.q_draws import weighted_sums_of
 
 
 def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Of the ELBO: the score function with the mean of the other samples as its control.
+    """Gradient of the ELBO by the score function, with the mean of the other samples as its control.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def leave_one_out(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndar
 
 
 def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Of the importance-weighted bound E[log 1/K sum_k w_k]: shapes as in :func:`leave_one_out`.
+    """Gradient of the K-sample bound E[log 1/K sum_k w_k], with shapes as in :func:`leave_one_out`.
 
     Each sample's score is multiplied by what the bound changes when its weight is replaced by the geometric
     mean of the others', less its share of the weights; the mean of the scores, whose expectation is 0, is
@@ -67,7 +67,7 @@ def vimco(log_w: np.ndarray, z: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def disarm(
     log_w: np.ndarray, z: np.ndarray, opposite_log_w: np.ndarray, opposite: np.ndarray, logits: np.ndarray
 ) -> np.ndarray:
-    """Of the ELBO, from pairs of opposite draws: z_i = [u_i < m_i] and [1 - u_i < m_i] of the same u.
+    """Gradient of the ELBO from pairs of opposite draws: z_i = [u_i < m_i] and [1 - u_i < m_i] of the same u.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def disarm(
 
 
 def reweighted(log_w: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Of E_p(z|x)[log q(z)], not of a bound: sum_k (w_k / sum w) score_k; biased, less so as K grows.
+    """Gradient of E_p(z|x)[log q(z)]: sum_k (w_k / sum w) score_k; biased, less so as K grows.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ STANDSTILL = 1e-8
 
 
 class Schedule(NamedTuple):
-    """How long and how fast, as the caller said it."""
+    """Number of epochs, size of batches, rate, patience and seed of a training."""
 
     num_epochs: int
     batch_size: int
@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
 
 
 class Trainer(ABC):
-    """What is trained: parameters that move epoch by epoch, and their score.
+    """Parameters that move epoch by epoch, and their score.
 
     It holds data and options that were checked once. Its steps call the engine and check nothing again.
 
@@ -105,7 +105,7 @@ class GradientTrainer(Trainer):
 
 
 class Trained(NamedTuple):
-    """How training went, by the names of a result's arguments."""
+    """Outcome of a training, by the names of a result's arguments."""
 
     objective: np.ndarray  # scalar, the best of history
     history: np.ndarray  # (epochs + 1,) scores, that of the start first

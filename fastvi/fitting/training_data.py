@@ -15,8 +15,6 @@ _FARTHEST = 2.0**200
 
 def training_data(model: Any, x: Any, name: str) -> np.ndarray:
     """Clean data, at least one; ``name`` is the argument that an error names."""
-    if x is None:
-        raise TypeError(f"{name} must be an array of data, got None")
     data = check_data(model, x, name)
     if len(data) < 1:
         raise ValueError(f"{name} must hold at least 1 datum, got shape {data.shape}")

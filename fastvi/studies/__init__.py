@@ -1,1 +1,1 @@
-"""What `fastvi study` computes, its tables and its pictures."""
+"""Studies of `fastvi study`: computations, tables and pictures."""

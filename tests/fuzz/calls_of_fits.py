@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 
 import fastvi
@@ -20,8 +19,6 @@ def fits() -> list[Call]:
         "checkpoint": path(None, optional=True), "progress": progress(),
     }  # fmt: skip
     drawn = word(None, *t.ESTIMATORS, optional=True)
-    known = inspect.signature(fastvi.fit_model).parameters
-    fit_particles = "num_samples" if "num_samples" in known else "num_particles"
     return [
         Call("fit_posterior", fastvi.fit_posterior,
              {**x, "objective": word("reverse_kl", "reverse_kl", "forward_kl", "importance_weighted"),
@@ -51,12 +48,12 @@ def fits() -> list[Call]:
              {**x, "objective": word("exact", "exact", "em", "elbo", "importance_weighted", "wake_sleep",
                                      "reweighted_wake_sleep"),
               "encoder": q(None, fastvi.Encoder, optional=True),
-              fit_particles: count(None, optional=True), "estimator": drawn, **held,
+              "num_samples": count(None, optional=True), "estimator": drawn, **held,
               "score": word("exact", "exact", "bound"), "batch_size": count(None, optional=True),
               "learning_rate": number(None, low=0.0, optional=True), **schedule}),
         Call("fit_model[wake_sleep]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X), "objective": word("wake_sleep", "wake_sleep", "elbo", "importance_weighted"),
-              "encoder": q(t.encoder, fastvi.Encoder), fit_particles: count(4, optional=True),
+              "encoder": q(t.encoder, fastvi.Encoder), "num_samples": count(4, optional=True),
               "num_epochs": count(1, 0), "score": word("bound", "exact", "bound")}),
         Call("fit_model[em]", asked_of(fastvi.fit_model, t.coding),
              {"x": reals(t.REAL_X), "objective": word("em", "em", "exact"),

@@ -1,4 +1,4 @@
-"""What the numbers were computed with."""
+"""Versions, processor and threads that the numbers were computed with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study hands back: tables, findings, and a function that draws them."""
+"""Result of a study: tables, findings, and a function that draws them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be chosen about the studies."""
+"""Settings of all studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pictures look. The only place that imports matplotlib, and only when something is drawn."""
+"""Style of all pictures. The only place that imports matplotlib, and only when something is drawn."""
 
 from __future__ import annotations
 

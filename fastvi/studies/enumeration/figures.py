@@ -56,7 +56,7 @@ def figures(result: StudyResult) -> dict[str, Figure]:
 
 
 def _title(rows: list[tuple[str, int, int, float, bool, float]], last: int) -> str:
-    """What fastvi does at the largest d, and how it compares where all compiled ways were measured."""
+    """Title: seconds at the largest d, and ratios where all compiled ways were measured."""
     own = next(seconds for method, d, _, seconds, _, _ in rows if method == "fastvi" and d == last)
     text = f"{rows[0][2]} images under 2^{last} = {1 << last:,} states in {_duration(own)}."
     fast = ("compiled loop", "NumPy")

@@ -1,4 +1,4 @@
-"""What exact log p(x) costs as the number of latents grows."""
+"""Cost of exact log p(x) as the number of latents grows."""
 
 from __future__ import annotations
 

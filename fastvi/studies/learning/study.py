@@ -71,7 +71,7 @@ def gaps(learned: Learned, x: np.ndarray, seed: int) -> Gaps:
 
 
 def run(settings: Settings, progress: Progress) -> StudyResult:
-    """The same digits, start and number of steps for each way to learn a sigmoid belief network.
+    """Learn a sigmoid belief network in each way, from the same digits and start in as many steps.
 
     Tables
     ------

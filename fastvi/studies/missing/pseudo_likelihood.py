@@ -43,7 +43,7 @@ def _fields(couplings: Array, x: Array) -> Array:
 def negative_objective(
     theta: Array, x: Array, centre: Array, start: Array, penalty: float
 ) -> tuple[float, Array]:
-    """What is minimised, and its gradient.
+    """Penalised minus log pseudo-likelihood, and its gradient.
 
     theta holds J_ij of i < j row by row, then the bias of centred units x - centre, in which the problem is
     well conditioned. The value is minus the mean of the pseudo-log-likelihood over the data plus

@@ -117,7 +117,7 @@ def _error(result: StudyResult) -> Figure:
 
 
 def _first_samples(table: Table) -> str:
-    """How many uniform samples do what the fewest samples from a learned q do."""
+    """Text of how many uniform samples do what the fewest samples from a learned q do."""
     fewest, error = _series(table, "learned q", "num_samples", "rms_error")[0]
     enough = [k for k, e in _series(table, "uniform", "num_samples", "rms_error") if e <= error]
     samples = f"{fewest} samples from a learned q err by {error:.2g} nats"

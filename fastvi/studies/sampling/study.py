@@ -1,4 +1,4 @@
-"""How far Monte Carlo estimates of log p(x) are from the truth, by proposal, number of samples and d."""
+"""Errors of Monte Carlo estimates of log p(x), by proposal, number of samples and d."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def columns(setup: Setup, calibration: Calibration) -> dict[str, list[Any]]:
 
 
 def split_timed(table: Table) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """What repeats, and what holds seconds."""
+    """Columns that repeat, and those that hold seconds."""
     keys = ("proposal", "num_latents", "num_samples")
     return (
         {name: values for name, values in table.items() if name not in _TIMED},
@@ -168,12 +168,12 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
 
 
 def _short(table: Table) -> dict[str, list[Any]]:
-    """What fits on a line of a terminal."""
+    """Columns that fit on a line of a terminal."""
     return {name: table[name] for name in ("proposal", "num_latents", "num_samples", *_SHOWN)}
 
 
 def _images(calibration: Calibration) -> dict[str, list[Any]]:
-    """What each image's estimates say of themselves, and what they are."""
+    """Table of what each image's estimates say of themselves, and what they are."""
     names = ("pareto_k", "ess", "std_error", "std", "rms_error", "coverage")
     table: dict[str, list[Any]] = {"proposal": [], "num_samples": [], "image": []}
     for entry in calibration.entries:
