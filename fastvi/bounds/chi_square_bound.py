@@ -105,8 +105,9 @@ def _of_part(rules: Rules, group: Group) -> np.ndarray:
 
 
 def _half_log_squares(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """sum_i log(sum_b p_i(b)^2 / q_i(b)) / 2 for two products of Bernoulli distributions, from their
-    logits.
+    """Sum over i of log(sum_b p_i(b)^2 / q_i(b)) / 2.
+
+    For two products of Bernoulli distributions, from their logits.
     """
     one, zero = (2.0 * log_sigmoid(sign * p) - log_sigmoid(sign * q) for sign in (1.0, -1.0))
     return 0.5 * np.logaddexp(one, zero).sum(axis=-1)

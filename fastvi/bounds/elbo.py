@@ -225,8 +225,9 @@ def _kl_to_deep_prior(rules: Rules, group: Group, found: _Bound, entropy: Any) -
 def _expectation(
     rules: Rules, group: Group, form_of: str, where: str, device: str, memory_limit: int | None
 ) -> Any:
-    """E_q[log p(x, z)] (N,) as a GPU sums it; None where it takes no sum over states, or the CPU was asked
-    for.
+    """E_q[log p(x, z)] (N,) as a GPU sums it.
+
+    None where it takes no sum over states, or the CPU was asked for.
     """
     if where == "cpu" or rules.real_latents:
         return None

@@ -127,9 +127,10 @@ def _factor(q: Any) -> np.ndarray:
 def triangular_kl(
     diagonal: np.ndarray, other_diagonal: np.ndarray, below: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
-    """KL between normal distributions from M_ii = diagonal / other_diagonal (..., d), what ``below``
-    (..., d, d) has under its diagonal, that of M = L'^-1 L, and L'^-1 (m - m') (..., d); leading axes
-    broadcast.
+    """KL between normal distributions from M = L'^-1 L, leading axes broadcast.
+
+    M_ii = diagonal / other_diagonal (..., d), what ``below`` (..., d, d) has under its diagonal is that of M;
+    ``shift`` is L'^-1 (m - m') (..., d).
     """
     with np.errstate(over="ignore"):
         squares = np.square(np.tril(below, -1))
@@ -153,8 +154,9 @@ def log_quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _h_of_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """h(2 log(a / b)) = (a / b)^2 - 1 - 2 log(a / b); an exponential of the logarithm would be off by 1e-16
-    times that.
+    """h(2 log(a / b)) = (a / b)^2 - 1 - 2 log(a / b).
+
+    An exponential of the logarithm would be off by 1e-16 times that.
     """
     with np.errstate(over="ignore", under="ignore"):
         t = 2.0 * log_quotient(a, b)
@@ -162,12 +164,9 @@ def _h_of_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def categorical_kl(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """KL between categorical distributions with logits ``a`` and ``b`` (N, K), -inf allowed, as sum_k q_k
-    h(t_k), t = log(p / q).
+    """KL between categorical distributions with logits ``a`` and ``b`` (N, K), -inf allowed.
 
-    t_k is the change of the logits, less that of q's most probable category, less log sum_k q_k exp(change),
-    which is taken from the changes themselves: all three are small where p and q are close. An error of the
-    last is the same for all t, and enters with its square.
+    The sum over k of q_k h(t_k), t = log(p / q).
     """
     log_q, log_p = log_softmax(a), log_softmax(b)
     q, p = np.exp(log_q), np.exp(log_p)
@@ -191,7 +190,7 @@ def categorical_kl(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _exact_difference(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a - b as the sum of two doubles (Knuth)."""
+    """A - b as the sum of two doubles (Knuth)."""
     high = a - b
     back = high - a
     return high, (a - (high - back)) - (b + back)

@@ -34,8 +34,9 @@ def divergence_of_normal_posterior(
 
 
 def _product(matrix: np.ndarray, others: np.ndarray) -> Any:
-    """matrix (d, d) times others (N, d, d), a sum over k in its order; not by BLAS, whose bits depend on
-    threads.
+    """Matrix (d, d) times others (N, d, d), a sum over k in its order.
+
+    Not by BLAS, whose bits depend on threads.
     """
     out = np.zeros(others.shape)
     for k in range(len(matrix)):

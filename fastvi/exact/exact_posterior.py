@@ -136,7 +136,7 @@ class ExactPosterior:
 
     @property
     def mode_log_prob(self) -> np.ndarray:
-        """log p(mode | x_n), (N,)."""
+        """Log p(mode | x_n), (N,)."""
         return self._states.top_log_probs[:, 0]
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class ExactPosterior:
         return f"ExactPosterior(num_data={num_data}, num_latents={num_latents}{mean})"
 
     def log_prob(self, z: ArrayLike) -> np.ndarray:
-        """log p(z | x_n) of given states.
+        """Log p(z | x_n) of given states.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ def log_partition(
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
 ) -> float:
-    r"""log Z of a Boltzmann machine, summed over all states.
+    r"""Log Z of a Boltzmann machine, summed over all states.
 
     .. math:: \log Z = \log \sum_{z \in \{0,1\}^d} \exp\left(\tfrac12 z^T J z + h^T z\right)
 

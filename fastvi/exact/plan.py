@@ -202,8 +202,10 @@ def _cost_of_prior(rules: Rules, asked: Asked) -> Cost:
 
 
 def _costs(rules: Rules, groups: Sequence[Group], asked: Asked) -> list[Cost]:
-    """Of each group. Where masks are of many sizes, some are measured; the cost of another one is that of the
-    nearest, in proportion to states and to operations of a state.
+    """Of each group.
+
+    Where masks are of many sizes, some are measured; the cost of another one is that of the nearest, in
+    proportion to states and to operations of a state.
     """
     by_size: dict[tuple[bool, int, int], list[Group]] = {}
     for group in groups:

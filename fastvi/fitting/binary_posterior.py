@@ -27,8 +27,9 @@ def reverse(
 
 
 def _starts(model: Any, num_data: int, num_restarts: int, seed: int) -> list[np.ndarray]:
-    """Logits (N, d), the same for all data: the prior's, then random ones. Each restart has a stream of its
-    own.
+    """Logits (N, d), the same for all data.
+
+    The prior's, then random ones. Each restart has a stream of its own.
     """
     prior, d = rules_of(model).prior(), model.num_latents
     own = prior.logits if isinstance(prior, Bernoulli) else np.zeros(d)

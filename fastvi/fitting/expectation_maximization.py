@@ -139,7 +139,7 @@ def _linear(
 
 
 def _noise(x: np.ndarray, moments: EMoments, weights: np.ndarray, bias: np.ndarray) -> float:
-    """s of the M step, from its W and b."""
+    """S of the M step, from its W and b."""
     residual = _residual(x, moments.mean, weights, bias)
     squares = np.square(residual).sum() + (matmul(weights, moments.spread) * weights).sum()
     return float(np.sqrt(max(squares, 0.0) / x.size))

@@ -72,8 +72,9 @@ def check_states(model: Any, num_data: int, question: Question) -> None:
 
 
 def parameter_names(model: Any, *, exactly: bool) -> list[str]:
-    """Parameters that can be learned from log p(x) (``exactly``) or from bounds; refused where there are
-    none.
+    """Parameters that can be learned from log p(x) (``exactly``) or from bounds.
+
+    Refused where there are none.
     """
     return list(rules_of(model).zero_gradient() if exactly else rules_of(model).learnable())
 
@@ -83,7 +84,7 @@ def parameter_names(model: Any, *, exactly: bool) -> list[str]:
 
 @reported
 def exact_log_marginal(model: Any, x: np.ndarray) -> np.ndarray:
-    """log p(x_n), (N,): the bits of :func:`~fastvi.log_marginal`."""
+    """Log p(x_n), (N,): the bits of :func:`~fastvi.log_marginal`."""
     rules = rules_of(model)
     found = log_marginal_of(rules, x, _everything(model), Run())
     return found if rules.partition_memory() is None else log_probabilities(found - rules.log_z)

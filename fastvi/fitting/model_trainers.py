@@ -131,8 +131,10 @@ class SampledElbo(_ModelTrainer):
 
 
 class ImportanceWeighted(SampledElbo):
-    """E[log 1/K sum_k w_k], sampled; where the estimator is ``REWEIGHTED`` the encoder learns from the same
-    samples as data weighted by w_k / sum w: the wake phases of reweighted wake-sleep.
+    """E[log 1/K sum_k w_k], sampled.
+
+    Where the estimator is ``REWEIGHTED`` the encoder learns from the same samples as data weighted by w_k /
+    sum w: the wake phases of reweighted wake-sleep.
     """
 
     importance_weighted = True

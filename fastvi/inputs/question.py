@@ -68,7 +68,7 @@ def tiles() -> tuple[Any, ...]:
 
 
 def _summed_by(device: str) -> str:
-    """cuBLAS sums in another order than our kernels do."""
+    """CuBLAS sums in another order than our kernels do."""
     if device == "cpu":
         return device
     from fastvi.engine.cuda import blas
@@ -152,7 +152,7 @@ def always_summed(observed: np.ndarray) -> bool:
 
 
 def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -> float:
-    """log Z, refused where it is too large; 0 of a model that is normalised."""
+    """Log Z, refused where it is too large; 0 of a model that is normalised."""
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
     run, form = Run(place=forms_on(device)), rules.partition_form()

@@ -73,7 +73,7 @@ def _check_q(rules: Rules, q: Any, num_data: int) -> None:
 
 
 def _cut(q: Any, members: np.ndarray, free: np.ndarray) -> Any:
-    """q of some data and latents; real latents are never observed."""
+    """Q of some data and latents; real latents are never observed."""
     if not free.size:
         return q
     if isinstance(q, Bernoulli):

@@ -118,11 +118,11 @@ class BinarySparseCoding(LatentVariableModel):
         return Bernoulli(self.prior_logits)
 
     def _means(self, z: np.ndarray) -> np.ndarray:
-        """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
+        """Eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
         return np.einsum("...i,ji->...j", z.astype(np.float64), self.weights) + self.bias
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log p(x, z) in nats, a density in x.
+        """Log p(x, z) in nats, a density in x.
 
         Parameters
         ----------

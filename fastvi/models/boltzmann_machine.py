@@ -138,7 +138,7 @@ class BoltzmannMachine(LatentVariableModel):
         return out
 
     def _unnormalized(self, z: np.ndarray) -> np.ndarray:
-        """log p~ of each row of z, (S,). Not by BLAS: its last bits depend on the number of threads."""
+        """Log p~ of each row of z, (S,). Not by BLAS: its last bits depend on the number of threads."""
         # each pair once; 0 * -inf is NaN, so pairs that exclude each other are counted apart
         below = np.tril(_finite_part(self.couplings))
         exclusive = np.tril(np.isneginf(self.couplings)).astype(np.float64)

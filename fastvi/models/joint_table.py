@@ -113,7 +113,7 @@ class JointTable(Model):
         )
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log of the entry at (x, z), as given, in nats.
+        """Log of the entry at (x, z), as given, in nats.
 
         Parameters
         ----------

@@ -110,7 +110,7 @@ class LinearGaussian(LatentVariableModel):
         return {"weights": self.weights, "bias": self.bias, "noise_std": np.array(self.noise_std)}
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log p(x, z), a density, in nats.
+        """Log p(x, z), a density, in nats.
 
         Parameters
         ----------

@@ -110,7 +110,7 @@ class LogJoint(LatentVariableModel):
         return data
 
     def table(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """log p(x_n, z_s) of all pairs (N, S) for data from :meth:`clean_data` and states (S, d) of 0 and 1.
+        """Log p(x_n, z_s) of all pairs (N, S) for data from :meth:`clean_data` and states (S, d) of 0 and 1.
 
         The scalar form runs without the interpreter's lock; the vectorized one is called once.
         """
@@ -148,7 +148,7 @@ class LogJoint(LatentVariableModel):
             ) from error
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log p(x, z) in nats, as ``fn`` says.
+        """Log p(x, z) in nats, as ``fn`` says.
 
         Parameters
         ----------

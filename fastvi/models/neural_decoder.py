@@ -192,7 +192,7 @@ class NeuralDecoder(LatentVariableModel):
             out += normal_log_prob(x, eta, self.noise_std).sum(axis=-1)
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log p(x, z) in nats.
+        """Log p(x, z) in nats.
 
         Parameters
         ----------

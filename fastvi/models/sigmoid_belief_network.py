@@ -163,13 +163,13 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         return ((self.weights, self.bias),)
 
     def log_prior(self, z: np.ndarray) -> np.ndarray:
-        """log p(z) in nats of bits (..., d), the last axis summed."""
+        """Log p(z) in nats of bits (..., d), the last axis summed."""
         if not self.is_deep:
             return np.asarray(bernoulli_log_prob(z, self.prior_logits).sum(axis=-1))
         return np.reshape(rules_of(self._deep_prior).log_prior(z.reshape(-1, self.num_latents)), z.shape[:-1])
 
     def _logits(self, z: np.ndarray) -> np.ndarray:
-        """eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
+        """Eta = W z + b, (..., D). Not by BLAS: its last bits depend on the number of threads."""
         from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 
         bits = z.astype(np.float64)
@@ -179,7 +179,7 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         return np.einsum("...i,ji->...j", bits, self.weights) + self.bias
 
     def log_joint(self, x: ArrayLike, z: ArrayLike) -> np.ndarray:
-        """log p(x, z) in nats.
+        """Log p(x, z) in nats.
 
         Parameters
         ----------

@@ -185,7 +185,7 @@ class Rules(ABC):
 
     @cached_property
     def log_z(self) -> float:
-        """log Z in nats, summed once; 0 of a model that is normalised."""
+        """Log Z in nats, summed once; 0 of a model that is normalised."""
         form = self.partition_form()
         return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 

@@ -120,7 +120,7 @@ class LinearGaussianRules(RealLatentsRules):
         return Solved(scaled, factor, mean, centred - matmul(mean, np.ascontiguousarray(scaled.T)))
 
     def log_marginal(self, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
-        """log p(x_n), (N,), of the pixels that ``observed`` keeps (None: all).
+        """Log p(x_n), (N,), of the pixels that ``observed`` keeps (None: all).
 
         By the matrix determinant lemma the covariance's determinant is s^(2 D) |I + A^T A|, A = W / s. In
         place of Woodbury's difference of two squares, which cancels where x is close to the span of W, the
@@ -154,8 +154,7 @@ class LinearGaussianRules(RealLatentsRules):
         return mean, np.broadcast_to(std, mean.shape), np.full(len(x), entropy)
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
-        """Gradient of sum_n data_weights_n log p(x_n) with respect to weights, bias and noise_std (0 axes),
-        for data with all columns or those of the seen pixels.
+        """Return the gradient in weights, bias and noise_std (0 axes).
 
         With m_n and S the posterior's means and covariance, g_n = (x_n - b - W m_n) / s^2:
 

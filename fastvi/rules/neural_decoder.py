@@ -155,7 +155,7 @@ class RealDecoderRules(_Decoder, RealLatentsRules):
         return predicted_bytes(shapes, self.num_latents, num_data)
 
     def _integral(self, x: np.ndarray, observed: np.ndarray) -> Any:
-        """log p(x) and the posterior's moments."""
+        """Log p(x) and the posterior's moments."""
         prior = self.prior()
         return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, observed)
 

@@ -34,7 +34,7 @@ class RestrictedBoltzmannMachineRules(Rules):
 
     @property
     def _sums_hidden(self) -> bool:
-        """log Z sums over the smaller layer; the other one is analytic."""
+        """Log Z sums over the smaller layer; the other one is analytic."""
         return self.num_latents <= self.num_pixels
 
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:

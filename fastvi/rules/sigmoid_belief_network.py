@@ -55,7 +55,7 @@ class SigmoidBeliefNetworkRules(Rules):
 
     @property
     def _prior_of_states(self) -> LogPrior | None:
-        """log p(z) of a deep network's states."""
+        """Log p(z) of a deep network's states."""
         return None if self.deep_prior is None else self.deep_prior.log_prior
 
     reads_device_data = True

@@ -69,7 +69,7 @@ class _Walkers:
         self.place(self._numbers(0)[0])
 
     def log_ratio(self) -> Array:
-        """log p(x, z) - log q0(z)."""
+        """Log p(x, z) - log q0(z)."""
         return self.log_joint + 0.5 * _squares(self.y) + self._normaliser
 
     def _numbers(self, step: int) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ class _Walkers:
         return np.copysign(ndtri(np.abs(tails)), tails), uniforms
 
     def _evaluate(self, y: Array) -> tuple[Array, Array]:
-        """log p(x, z) and its gradient in y."""
+        """Log p(x, z) and its gradient in y."""
         problem = self._problem
         z = self.mean + self.std * y
         value, gradient = problem.target.likelihood_and_gradient(self.owners, z)
@@ -117,7 +117,7 @@ class _Walkers:
 
     @staticmethod
     def _minus_energy(beta: float, y: Array, log_joint: Array) -> Array:
-        """log f_beta up to a constant."""
+        """Log f_beta up to a constant."""
         return beta * log_joint - 0.5 * (1.0 - beta) * _squares(y)
 
 
@@ -133,7 +133,7 @@ def num_parts(num_steps: int) -> int:
 
 
 def part_of(step: int, num_steps: int) -> int:
-    """p where num_steps / 2^(p + 1) < step <= num_steps / 2^p, rounded down."""
+    """P where num_steps / 2^(p + 1) < step <= num_steps / 2^p, rounded down."""
     part = 0
     while step <= num_steps >> (part + 1):
         part += 1

@@ -21,7 +21,7 @@ class Target(Protocol):
     in_threads: bool
 
     def log_joint(self, owners: Array, z: Array) -> Array:
-        """log p(x_n, z_r) (rows,) of data n = owners[r] in ascending order and states z (rows, d) uint8."""
+        """Log p(x_n, z_r) (rows,) of data n = owners[r] in ascending order and states z (rows, d) uint8."""
 
 
 class NetworkTarget:
@@ -49,7 +49,7 @@ class NetworkTarget:
         return self._log_prior(z) + self._network.evaluate(owners, z.astype(np.float64)).value
 
     def likelihood_and_gradient(self, owners: Array, z: Array) -> tuple[Array, Array]:
-        """log p(x_n | z_r) (rows,) and its gradient in z (rows, d), for z float64."""
+        """Log p(x_n | z_r) (rows,) and its gradient in z (rows, d), for z float64."""
         rows = self._network.evaluate(owners, z)
         return rows.value, self._network.of_latents(rows)
 

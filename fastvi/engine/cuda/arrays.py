@@ -122,8 +122,9 @@ def device_data(value: Any, num_pixels: int) -> DeviceData:
 
 
 def refuse_unless_asked(value: Any, device_name: str | None) -> None:
-    """TypeError for data of a GPU where the CPU was asked for, or where the question reads none (None):
-    nothing is copied behind the caller's back.
+    """TypeError for data of a GPU where the CPU was asked for, or where the question reads none (None).
+
+    Nothing is copied behind the caller's back.
     """
     if on_device(value) and device_name is None:
         raise TypeError(

@@ -1,5 +1,6 @@
-"""Importance sampling on a GPU: states are drawn there, weighed and summed; eight bytes a sample come back,
-for k-hat.
+"""Importance sampling on a GPU.
+
+States are drawn there, weighed and summed; eight bytes a sample come back, for k-hat.
 
 The draws are the CPU's, bit for bit; log weights differ by rounding. Sums are made segment by segment of
 2^14 samples and merged in order, so that they do not depend on the batch.
@@ -133,8 +134,9 @@ class CudaFiller:
         ]
 
     def log_weights(self, on: Device, begin: int, first: int, num_data: int, num: int) -> Any:
-        """Log weights (num_data, num) on a device, of samples ``first``, ... of the job's data ``begin``,
-        ...; at most MOST_DATA of them.
+        """Log weights (num_data, num) on a device, of samples from ``first`` and data from ``begin``.
+
+        At most MOST_DATA data of the job.
         """
         some, d = slice(begin, begin + num_data), self._target.num_latents
         words = on.empty((num_data, -(-d // 32), num), np.int64)

@@ -125,8 +125,9 @@ class CudaSoftplusForm(CudaForm):
         return self.room(on, self.launch_bytes(), DATA * each, -(-max(1, num_data) // DATA)) * DATA
 
     def bit_tables(self, on: Device, linear: Array, constant: Array) -> tuple[Any, Any]:
-        """Tables of exp<linear[n], inner bits> (numbers, N padded), and the log of what they and
-        exp(constant[n]) were divided by.
+        """Tables of exp<linear[n], inner bits> (numbers, N padded).
+
+        And the log of what they and exp(constant[n]) were divided by.
         """
         outer, row_bits, column_bits, _ = self.tiling
         padded = -(-len(linear) // DATA) * DATA

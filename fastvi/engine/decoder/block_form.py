@@ -1,5 +1,7 @@
-"""Decoders as the engine sums them: log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z, or of
-real pixels c(x) - |y(x) - u(z)|^2 - A(z).
+"""Decoders as the engine sums them.
+
+Log p(x, z) = c(x) + <t(x), h(z)> - A(z), h(z) not linear in z, or of real pixels c(x) - |y(x) - u(z)|^2 -
+A(z).
 
 A wave is a forward pass for its states, shared by all data (parallel over blocks of states), and a product of
 its features with the data (parallel over data), whose exponentials are added while they are in cache.
@@ -152,8 +154,9 @@ def sum_block(
     block: Block, group_states: int, depth: int, data: Array, num_data: int, cut: float,
     first: int = 0, latents: Array = NO_LATENTS, *, with_ones: bool = False,
 ) -> Moments:  # fmt: skip
-    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data; with the parts
-    of latents as ``add_block_sums`` has them.
+    """Log-sum-exp of the joint densities of a block's states, without c(x), for packed data.
+
+    With the parts of latents as ``add_block_sums`` has them.
 
     Tasks are of a fixed shape, some groups of states and some data, and merged in order of states.
     """
@@ -204,8 +207,9 @@ class BlockBatch(NumberedBatch):
 
 
 def latent_order(weights: Array) -> Array:
-    """The latents that move the first layer least are the first bits inside a tile: a panel's states are then
-    alike, and units that are off are off in all of them.
+    """The latents that move the first layer least are the first bits inside a tile.
+
+    A panel's states are then alike, and units that are off are off in all of them.
     """
     outer = block_tiling(weights.shape[1]).outer_bits
     ascending = np.argsort(np.abs(weights).sum(axis=0), kind="stable")

@@ -89,8 +89,9 @@ def _wave(form: DirectForm, data: _Data, first: int) -> Total:
 
 
 def direct_gradient(form: DirectForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
-    """As ``network_gradient`` names them; with a prior that is a model also "states", the summed posteriors
-    of all states at their numbers.
+    """As ``network_gradient`` names them.
+
+    With a prior that is a model also "states", the summed posteriors of all states at their numbers.
     """
     evidence = log_sums(form, x, run)
     counts = data_weights != 0.0  # a datum that counts for nothing may be as improbable as it likes

@@ -1,5 +1,7 @@
-"""A network as the kernels read it where its logits are large: the features of a state are the log
-probabilities of its pixels, and t(x) says which of them a datum has. No sum has terms of both signs.
+"""A network as the kernels read it where its logits are large.
+
+The features of a state are the log probabilities of its pixels, and t(x) says which of them a datum has. No
+sum has terms of both signs.
 """
 
 from __future__ import annotations

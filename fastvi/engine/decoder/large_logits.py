@@ -65,7 +65,7 @@ class LargeLogits:
         self.operations = sum(60.0 * weight.size + 20.0 * len(bias) for weight, bias in layers)  # of a row
 
     def __call__(self, z: Array) -> Array:
-        """eta (S, D) of z (S, d) float64."""
+        """Eta (S, D) of z (S, d) float64."""
         return self.inputs(z)[-1]
 
     def inputs(self, z: Array) -> list[Array]:

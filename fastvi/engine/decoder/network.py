@@ -100,8 +100,9 @@ def network(
     layers: Pairs, activation: str, noise_std: float | None, pixels: Array, *,
     bits: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """Packed layers, a ``Network`` or where logits are large a ``DirectNetwork``, and what takes data (their
-    seen pixels) to t(x) and c(x). ``bits`` says that latents are 0 or 1.
+    """Packed layers, and what takes data (their seen pixels) to t(x) and c(x).
+
+    A ``Network``, or where logits are large a ``DirectNetwork``. ``bits`` says that latents are 0 or 1.
     """
     seen = of_pixels(layers, pixels)
     weights, bias = seen[-1]

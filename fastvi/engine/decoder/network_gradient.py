@@ -1,5 +1,6 @@
-"""Gradients of sum_n w_n log p(x_n) under a decoder: the posteriors' sums over states and data,
-backpropagated.
+"""Gradients of sum_n w_n log p(x_n) under a decoder.
+
+The posteriors' sums over states and data, backpropagated.
 
 By Fisher's identity the gradient is that of sum_ns r_ns log p(x_n, z_s), r_ns = w_n p(z_s | x_n) held fixed.
 With log p(x, z) = c(x) + <t(x), h(z)> - A(z) and q_s = sum_n r_ns, what enters the network at a state is
@@ -66,8 +67,10 @@ def _pieces(form: BlockForm, num_data: int) -> Pieces:
 
 
 class _Data(NamedTuple):
-    """Data of a chunk: t(x), the largest log joint without c(x), weights over the sum of all relative to it,
-    and what a passed-over state may hold.
+    """Data of a chunk.
+
+    t(x), the largest log joint without c(x), weights over the sum of all relative to it, and what a
+    passed-over state may hold.
     """
 
     linear: Array
@@ -154,8 +157,10 @@ def _sum_states(
 
 
 def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
-    """Sums of joint densities without c(x). Not their logarithms: the rounding of 1e18, which data far from
-    every state have, is more than all differences between states.
+    """Sums of joint densities without c(x).
+
+    Not their logarithms: the rounding of 1e18, which data far from every state have, is more than all
+    differences between states.
     """
     parts = []
     for data in chunks(len(x)):
@@ -168,9 +173,11 @@ def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
 
 @singledispatch
 def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
-    """Gradients by piece: "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of
-    the first one, latents in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order,
-    "noise_std" where pixels are real.
+    """Gradients by piece.
+
+    "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first one, latents
+    in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels are
+    real.
     """
     sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())

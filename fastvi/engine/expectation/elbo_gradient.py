@@ -36,8 +36,9 @@ class Expected(NamedTuple):
 
 
 def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> Expected:
-    """For q with ``logits`` (d,) or (N, d) and a form with tiles, or what a pairwise one is made of; in
-    chunks of data, wave by wave.
+    """For q with ``logits`` (d,) or (N, d) and a form with tiles, or what a pairwise one is made of.
+
+    In chunks of data, wave by wave.
     """
     value, slope = np.empty(len(x)), np.empty((len(x), form.order.size))
     for data in chunks(len(x)):
@@ -50,7 +51,8 @@ def expected_log_joint(form: TileForm | PairParts, x: Array, logits: Array) -> E
 
 
 def _coded(data: WordData, x: Array, bits: FactorisedBits) -> Expected:
-    """Sparse coding's, from the residual r = (x - b - W m) / s, which no large terms leave:
+    """Sparse coding's, from the residual r = (x - b - W m) / s, which no large terms leave.
+
     E_q|x - W z - b|^2 / s^2 = |r|^2 + sum_i |W_i|^2 v_i / s^2, v the variances of the latents.
     """
     weights, variance = data.weights / data.noise_std, bits.one * bits.zero

@@ -71,8 +71,9 @@ def _chunk_bits(form: Form, logits: Array, data: slice) -> FactorisedBits:
 
 
 def _visit(kernel: Any, form: Form, x: Array, logits: Array, shift: Array, *sums: Array) -> None:
-    """Run a kernel of ``state_sums`` over all states of any form: log p of a state is its log joint density
-    plus ``shift`` (N,).
+    """Run a kernel of ``state_sums`` over all states of any form.
+
+    Log p of a state is its log joint density plus ``shift`` (N,).
     """
     for data in chunks(len(x)):
         terms, bits = form.data.terms(x[data]), _chunk_bits(form, logits, data)

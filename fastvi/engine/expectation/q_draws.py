@@ -31,7 +31,7 @@ def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:
 
 
 def log_probabilities_of(logits: Array, z: Array) -> Array:
-    """log q(z_nk) (N, K) of bits ``z`` (N, K, d) uint8 under finite ``logits`` (N, d) or (1, d)."""
+    """Log q(z_nk) (N, K) of bits ``z`` (N, K, d) uint8 under finite ``logits`` (N, d) or (1, d)."""
     num_data, num, _ = z.shape
     zero, one = log_probabilities(logits)
     out = np.zeros(num_data * num)

@@ -25,7 +25,7 @@ class _Logits(NamedTuple):
     order: Array
 
     def terms(self, logits: Array) -> Terms:
-        """log q(z) = <logits, z> - sum of softplus."""
+        """Log q(z) = <logits, z> - sum of softplus."""
         return Terms(np.ascontiguousarray(logits[:, self.order]), -np.logaddexp(0.0, logits).sum(axis=1))
 
 

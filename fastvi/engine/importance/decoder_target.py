@@ -58,8 +58,9 @@ def _packed_rows(num: int, num_latents: int) -> Array:
 
 
 class BinaryDecoderTarget(BinaryTarget):
-    """A decoder with a Bernoulli prior, or with one that is a model, whose ``log_prior`` takes states (S, d)
-    uint8 to log p(z).
+    """A decoder with a Bernoulli prior, or with one that is a model.
+
+    Of such a model ``log_prior`` takes states (S, d) uint8 to log p(z).
     """
 
     def __init__(

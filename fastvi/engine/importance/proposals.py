@@ -173,7 +173,7 @@ class NormalDraws:
         self._proposal, self._cumulative = proposal, np.cumsum(proposal.weights)
 
     def draw(self, n: int, number: int, first: int, z: Array) -> None:
-        """z (K, d): samples ``first``, ... of the job's datum n, which is ``number`` among all."""
+        """Z (K, d): samples ``first``, ... of the job's datum n, which is ``number`` among all."""
         from scipy.special import ndtri
 
         means, stds, _ = self._proposal

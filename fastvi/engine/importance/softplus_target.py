@@ -97,7 +97,7 @@ class _Rest(NamedTuple):
     log_prior: Callable[[Array], Array] | None
 
     def fill(self, sampled: Sampled, out: Array) -> None:
-        """out (M * K,) of sampled states."""
+        """Out (M * K,) of sampled states."""
         out[:] = 0.0
         self.products.add(sampled.rows, self.sign, out)
         if self.log_prior is not None:

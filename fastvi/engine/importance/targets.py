@@ -41,8 +41,9 @@ class Target(ABC):
 
     @abstractmethod
     def bind(self, x: Array, numbers: Array, proposal: Any, seed: int, part: str) -> Filler:
-        """The data ``x``, which have ``numbers`` (N,) among all, and their proposal; rows are filled with
-        WEIGHT, or with the ``part`` JOINT of it.
+        """The data ``x``, which have ``numbers`` (N,) among all, and their proposal.
+
+        Rows are filled with WEIGHT, or with the ``part`` JOINT of it.
         """
 
 

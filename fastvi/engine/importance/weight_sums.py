@@ -103,7 +103,7 @@ class WeightSums:
         return out
 
     def pareto_k(self, num_samples: int) -> Array:
-        """k of each stream of ``num_samples`` weights; -inf where all weights are equal."""
+        """K of each stream of ``num_samples`` weights; -inf where all weights are equal."""
         out = np.empty(self.num_data)
 
         def fit(where: slice) -> None:

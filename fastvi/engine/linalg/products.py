@@ -1,5 +1,6 @@
-"""C = A B + bias in float64 by our own kernels: the same bits for any number of threads, which no BLAS
-promises.
+"""C = A B + bias in float64 by our own kernels.
+
+The same bits for any number of threads, which no BLAS promises.
 
 Measured on two Zen 1 cores, (2^14, 200) times (200, 784), packing included: 14.6 * 10^9 multiply-adds a
 second on two threads and 8.0 on one, 88 % and 94 % of OpenBLAS's dgemm.

@@ -10,10 +10,9 @@ from fastvi.core.arrays import Array
 
 
 def lower_factor(matrix: Array) -> tuple[Array, Array]:
-    """L, lower triangular with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d), of which
-    one that is not positive says that there is no L.
+    """Lower triangular L with L L^T = matrix (..., d, d), and the squares of its diagonal (..., d).
 
-    Column by column, by operations on single numbers: the batch that a matrix is in does not change its bits.
+    A square that is not positive says that there is no L.
     """
     out = matrix.copy()
     pivots = np.empty(matrix.shape[:-1])
@@ -50,7 +49,7 @@ def solve_rows(upper: Array, right: Array) -> Array:
 
 
 def times_vectors(matrix: Array, vectors: Array) -> Array:
-    """matrix (..., d, d) times vectors (..., d), columns added in their order; leading axes broadcast."""
+    """Matrix (..., d, d) times vectors (..., d), columns added in their order; leading axes broadcast."""
     out = matrix[..., 0] * vectors[..., 0, None]
     for k in range(1, vectors.shape[-1]):
         out += matrix[..., k] * vectors[..., k, None]

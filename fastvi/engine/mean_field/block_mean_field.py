@@ -20,8 +20,9 @@ _TABLE_BITS = 24  # log joints of a group: 2^24, 128 MiB
 
 
 def log_joint_tables(form: BlockForm, linear: np.ndarray) -> np.ndarray:
-    """log p(x_n, z) less c(x_n), (N, 2^d), bit i of a state's number latent ``form.latents[i]``; ``linear``
-    is t(x), (N, hidden units).
+    """Log p(x_n, z) less c(x_n), (N, 2^d), bit i of a state's number latent ``form.latents[i]``.
+
+    ``linear`` is t(x), (N, hidden units).
     """
     states, depth, data = form.tiling.tile_states, form.network.depth, packed_data(linear)
     tables, where = np.empty((len(linear), form.tiling.num_tiles, states)), np.arange(states)

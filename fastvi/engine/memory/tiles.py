@@ -1,5 +1,6 @@
-"""Memory of forms whose tiles are filled: softplus_form.py and tile_batch.py of engine/states, posteriors.py
-and state_moments.py of engine/posterior.
+"""Memory of forms whose tiles are filled.
+
+Softplus_form.py and tile_batch.py of engine/states, posteriors.py and state_moments.py of engine/posterior.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Memory of log joints that the caller wrote: engine/states/user_form.py. What the function itself takes is
-unknown: of one of arrays, what it returns is counted, and as much again for what it makes on its way.
+"""Memory of log joints that the caller wrote.
+
+Engine/states/user_form.py. What the function itself takes is unknown: of one of arrays, what it returns is
+counted, and as much again for what it makes on its way.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ def log_space_sums_of(form: SummedForm, terms: Terms, certain: Array, run: Run) 
 
 
 def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Array:
-    """Indices of the data whose bound on what was dropped exceeds 2^-53 of the sum, and of those whose terms
-    are too large for products: of their ``result`` nothing is certain, and it becomes -inf.
+    """Indices of the data of whose ``result`` nothing is certain, and it becomes -inf.
+
+    The bound on what was dropped exceeds 2^-53 of their sum, or their terms are too large for products.
     """
     too_large = form.too_large(terms)
     result[too_large] = -np.inf
@@ -56,7 +57,7 @@ def _say(which: Array, how: str, why: str) -> None:
 
 
 def log_sums(form: SummedForm, x: Any, run: Run) -> Array:
-    """log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
+    """Log sum_z exp(c_n + <t_n, z> - A(z)) for each row of ``x``."""
     form, result = run.placed(form), np.empty(len(x))
     for data in chunks(len(x)):
         result[data] = _summed(form, form.terms(x[data]), run)
@@ -84,7 +85,7 @@ def _certified(form: SummedForm, terms: Terms, bound: Array, found: Array, run: 
 
 
 def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
-    """log p(x_n) with the bits that ``log_sums`` gives, and p(z_i = 1 | x_n), (N, d) in the form's order."""
+    """Log p(x_n) with the bits that ``log_sums`` gives, and p(z_i = 1 | x_n), (N, d) in the form's order."""
     result, means = np.empty(len(x)), np.empty((len(x), form.num_latents))
     for data in chunks(len(x)):
         result[data], means[data], _ = log_sums_and_means_of(form, form.data.terms(x[data]), run)

@@ -57,8 +57,9 @@ def _details_wave(form: Form, terms: Terms, shift: Array, top_k: int, pairwise: 
 
 
 def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pairwise: bool) -> Details:
-    """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order; the
-    pairs are those of the upper triangle or of the lower one.
+    """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order.
+
+    The pairs are those of the upper triangle or of the lower one.
     """
     if num_chunks(len(x)) == 1:
         return details_of(form, form.data.terms(x), evidence, top_k, run, pairwise=pairwise)

@@ -42,8 +42,9 @@ class Kinks:
         return z
 
     def split(self, start: Array, direction: Array) -> tuple[Array, Array, Array]:
-        """Segments start + t direction (M, d), t in [0, 1], cut where units turn on: which segment each piece
-        is of, and its ends in t.
+        """Segments start + t direction (M, d), t in [0, 1], cut where units turn on.
+
+        Which segment each piece is of, and its ends in t.
         """
         owner, begin, end = np.arange(len(start)), np.zeros(len(start)), np.ones(len(start))
         for layer in range(len(self._hidden)):
@@ -65,8 +66,9 @@ class Kinks:
         return owner, begin, end
 
     def across(self, scale: Array) -> Array:
-        """A rotation (d, d) of v, z = mean + scale v, whose last column meets the first layer's kinks as
-        squarely as can be.
+        """A rotation (d, d) of v, z = mean + scale v.
+
+        Its last column meets the first layer's kinks as squarely as can be.
         """
         d = scale.shape[1]
         normals = np.einsum("jk,ki->ji", self._hidden[0][0], scale)
@@ -98,9 +100,10 @@ def _directions(d: int) -> Array:
 def line_nodes(
     kinks: Kinks, mean: Array, scale: Array, cells: Array, cell: float, offsets: Array, order: int
 ) -> Iterator[tuple[Array, Array]]:
-    """Nodes v (S, d) and weights (S,), parts of an edge, along lines through cells (C, d) of edge ``cell``,
-    block by block. Lines run along the last axis of v, z = mean + scale v; those of a cell are ``offsets``
-    (O, d - 1) from its corner. A piece between kinks has ``order`` nodes.
+    """Nodes v (S, d) and weights (S,), parts of an edge, along lines through cells (C, d), block by block.
+
+    Cells have the edge ``cell``. Lines run along the last axis of v, z = mean + scale v; those of a cell are
+    ``offsets`` (O, d - 1) from its corner. A piece between kinks has ``order`` nodes.
     """
     nodes, weights = _legendre(order)
     direction = scale[:, -1] * cell

@@ -28,7 +28,7 @@ _SHIFTS = {
 
 
 def _halvings(d: int, level: int) -> tuple[int, bool]:
-    """k of Z^d / 2^k, and whether its centres are nodes too."""
+    """K of Z^d / 2^k, and whether its centres are nodes too."""
     return (level, False) if d == 1 else (level // 2, level % 2 == 1)
 
 

@@ -50,8 +50,9 @@ def _cells(d: int) -> Array:
 
 
 class Slopes(NamedTuple):
-    """E_q[log p(x | z)] of a datum, how it changes with q's means and log standard deviations (d,) where L is
-    diagonal, and how far all of these moved last.
+    """E_q[log p(x | z)] of a datum, and how far it moved last.
+
+    Where L is diagonal also its derivatives in q's means and log standard deviations (d,).
     """
 
     value: float

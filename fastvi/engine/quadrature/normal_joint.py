@@ -33,11 +33,11 @@ class Axes(NamedTuple):
     log_scale: float  # log |det T|
 
     def nodes(self, v: Array) -> Array:
-        """u of v (S, d)."""
+        """U of v (S, d)."""
         return self.centre + np.einsum("sk,ik->si", v, self.turn)
 
     def back(self, u: Array) -> Array:
-        """v of u (S, d)."""
+        """V of u (S, d)."""
         return np.einsum("sk,ik->si", u - self.centre, self.inverse)
 
 

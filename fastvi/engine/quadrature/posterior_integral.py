@@ -40,7 +40,7 @@ def most_nodes(joint: NormalJoint) -> int:
 
 
 def log_sum(values: Array) -> float:
-    """log of the sum of exp(values)."""
+    """Log of the sum of exp(values)."""
     largest = values.max(initial=-math.inf)
     return float(largest + math.log(np.exp(values - largest).sum())) if largest > -math.inf else -math.inf
 
@@ -106,7 +106,7 @@ class _Part:
         return line_nodes(self._kinks, mean, scale, self._cells, CELL, offsets, order)
 
     def coarser(self) -> float:
-        """log of the integral by every other corner in each direction."""
+        """Log of the integral by every other corner in each direction."""
         even = (self._cells % 2 == 0).all(axis=1)
         bulk = log_sum(self._values[even]) + self._volume + self._d * math.log(2.0)
         return float(np.logaddexp(bulk, self._tails.log_mass + self._volume))

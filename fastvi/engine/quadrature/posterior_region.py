@@ -145,8 +145,9 @@ def _filled(logs: Logs, block: int, axes: Axes, seeds: Array) -> Generator[None,
 def find_region(
     logs: Logs, block: int, u: Array, values: Array, step: float, across: Across | None
 ) -> Generator[None, None, Region]:
-    """The piece of a posterior around nodes u (S, d), S > 0, of a lattice of some ``step``; yields between
-    steps of the work, each of ``block`` nodes at most.
+    """The piece of a posterior around nodes u (S, d), S > 0, of a lattice of some ``step``.
+
+    Yields between steps of the work, each of ``block`` nodes at most.
     """
     d = u.shape[1]
     spacing = step * np.eye(d)

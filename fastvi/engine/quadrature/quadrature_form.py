@@ -175,8 +175,10 @@ def _regions(
 
 
 def _unresolved(joint: NormalJoint, nodes: _Nodes, constant: float) -> Integral:
-    """Integral over the coarse nodes, for a datum so far from every output that the prior is lost in the
-    rounding of its log joint densities: where outputs saturate these are flat, and matter without end.
+    """Integral over the coarse nodes, for a datum far from every output.
+
+    The prior is lost in the rounding of its log joint densities: where outputs saturate these are flat, and
+    matter without end.
     """
     total, u = log_sum(nodes.values), nodes.u()
     share = np.exp(nodes.values - total)
@@ -206,8 +208,9 @@ def _on_faces(index: Array, values: Array, intervals: int) -> bool:
 
 
 def _within(joint: NormalJoint, kinks: Kinks | None, terms: Terms, reach: float) -> tuple[Integral, Array]:
-    """Integrals from a coarse grid over [-reach, reach]^d, and whether its faces were too close: NaN then,
-    but for the last reach.
+    """Integrals from a coarse grid over [-reach, reach]^d, and whether its faces were too close.
+
+    NaN then, but for the last reach.
     """
     d, num_data = joint.mean.size, len(terms.constant)
     intervals = _INTERVALS[d - 1]
@@ -245,8 +248,10 @@ def _check_latents(num_latents: int) -> None:
 
 
 def predicted_bytes(layers: Sequence[tuple[int, ...]], num_latents: int, num_data: int) -> int:
-    """Peak of ``quadrature`` of layers (out, in): the table of the coarse grid, and what refines the data
-    that are worked on at a time (measured: ``_REFINED_BYTES`` each where posteriors are narrow).
+    """Peak of ``quadrature`` of layers (out, in).
+
+    The table of the coarse grid, and what refines the data that are worked on at a time (measured:
+    ``_REFINED_BYTES`` each where posteriors are narrow).
     """
     _check_latents(num_latents)
     data = min(num_data, CHUNK_DATA)

@@ -30,7 +30,7 @@ class WeightedSums:
 
     @property
     def log_mass(self) -> float:
-        """log of the sum of w exp(f)."""
+        """Log of the sum of w exp(f)."""
         return self._peak + math.log(self._sums[0]) if self._sums[0] > 0.0 else -math.inf
 
     @property

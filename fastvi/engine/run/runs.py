@@ -49,8 +49,10 @@ def _compiled_as() -> tuple[str, Any]:
 
 
 def _work_alike(home: tuple[str, Any], work: Callable[[T], P], task: T) -> P:
-    """``work(task)`` in a worker. One whose register tiles are others would read beyond what the caller
-    packed, one of another version would have other bits.
+    """``work(task)`` in a worker.
+
+    One whose register tiles are others would read beyond what the caller packed, one of another version would
+    have other bits.
     """
     here = _compiled_as()
     if here != home:

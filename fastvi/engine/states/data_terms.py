@@ -117,8 +117,10 @@ class PixelData(NamedTuple):
 
 
 class WordData(NamedTuple):
-    """``RealData`` with terms in two words each (``kernels.double_word``): squares of x / s, the squares of
-    W z / s and the products of both leave log joints that they may exceed by far.
+    """``RealData`` with terms in two words each (``kernels.double_word``).
+
+    Squares of x / s, the squares of W z / s and the products of both leave log joints that they may exceed by
+    far.
 
     Pixels are measured in ``1 / unit``, the power of two next to s, so that squares leave the range only
     where those of x / s do.
@@ -152,22 +154,26 @@ class WordData(NamedTuple):
         return (x - self.bias) / self.noise_std
 
     def sizes(self, terms: Terms) -> Array:
-        """S (N,): no partial sum of a log joint exceeds it, so that sums in one word are off by some
-        S 2^-53; inf where the square of x / s overflows.
+        """S (N,): no partial sum of a log joint exceeds it, so that sums in one word are off by some S 2^-53.
+
+        Inf where the square of x / s overflows.
         """
         with np.errstate(over="ignore"):
             return np.abs(terms.constant) + np.abs(terms.linear).sum(axis=1) + self.reach
 
     def large(self, terms: Terms, largest: float | None = None) -> Array:
-        """Which data have log joints that one word does not bear (N,): S beyond ``largest``, by default
-        beyond what is at most ten times the rounding of a direct sum of D squares.
+        """Which data have log joints that one word does not bear (N,).
+
+        S beyond ``largest``, by default beyond what is at most ten times the rounding of a direct sum of D
+        squares.
         """
         sizes = self.sizes(terms)
         return (sizes > (largest_size(self.bias.size) if largest is None else largest)) & (sizes < np.inf)
 
     def terms(self, x: Any) -> Terms:
-        """Terms of the data ``x`` (N, D) float64, or of a GPU's: one word there, and brought here where
-        that does not bear them.
+        """Terms of the data ``x`` (N, D) float64, or of a GPU's.
+
+        One word there, and brought here where that does not bear them.
         """
         if isinstance(x, RemoteData):
             return self._remote_terms(x)
@@ -213,8 +219,10 @@ def largest_size(num_pixels: int) -> float:
 
 
 class RotatedData(NamedTuple):
-    """x ~ N(W h + b, s^2 I): t(x) = y, the first of the coordinates of (x - b) / (s sqrt(2)), turned by
-    reflections that leave W h nothing but these; c(x) = - the square of the others - D log(s sqrt(2 pi)).
+    """x ~ N(W h + b, s^2 I).
+
+    t(x) = y, the first of the coordinates of (x - b) / (s sqrt(2)), turned by reflections that leave W h
+    nothing but these; c(x) = - the square of the others - D log(s sqrt(2 pi)).
     """
 
     bias: Array  # (D,)
@@ -240,7 +248,7 @@ class RotatedData(NamedTuple):
         return rows
 
     def split(self, rotated: Array) -> tuple[Array, Array]:
-        """y and the other coordinates."""
+        """Y and the other coordinates."""
         inside, outside = (
             np.ascontiguousarray(part)
             for part in (rotated[:, : self.num_coordinates], rotated[:, self.num_coordinates :])

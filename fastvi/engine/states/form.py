@@ -103,11 +103,11 @@ class SummedForm(ABC):
         return np.zeros(len(terms.constant), bool)
 
     def wider(self) -> SummedForm | None:
-        """This sum in floats of a wider range, for data that this form cannot certify; None without such."""
+        """Sum in floats of a wider range, for data that this form cannot certify; None without such."""
         return None
 
     def more_exact(self) -> SummedForm | None:
-        """This sum for data that are ``too_large``; None where this form's own log space serves."""
+        """Sum for data that are ``too_large``; None where this form's own log space serves."""
         return None
 
     def wave_starts(self) -> range:
@@ -133,15 +133,16 @@ class Form(SummedForm):
 
     @abstractmethod
     def log_joint(self, x: Array, z: Array) -> Array:
-        """log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
+        """Log p(x_n, z) (N, ...) of states z (N, ..., d) in the form's order, by the definition."""
 
     @abstractmethod
     def visit_states(
         self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
         most: int | None = None,
     ) -> None:  # fmt: skip
-        """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones; log
-        p(z | x_n) = shift[n] + log p(x_n, z), and ``sums`` are the kernel's own arrays.
+        """Run ``posterior_sums`` or ``sample_states`` over ``most`` tiles, or one wave of filled ones.
+
+        Log p(z | x_n) = shift[n] + log p(x_n, z), and ``sums`` are the kernel's own arrays.
         """
 
     def check_posterior(self, evidence: Array) -> None:

@@ -153,8 +153,9 @@ class PairBatch(Batch):
         return sums, joined
 
     def _scales(self, first: int, scales: Array, low: Array, outer: OuterWords) -> tuple[Array, Array]:
-        """(N, T): log of what a row was divided by with all that does not depend on inner bits, and the
-        exponential of what rounding took from it.
+        """Scales (N, T) of rows, and the exponential of what rounding took from them.
+
+        A scale is the log of what a row was divided by with all that does not depend on inner bits.
         """
         linear, linear_low, constant, constant_low = self.terms.words()
         num_outer, joined = self.form.tiling.outer_bits, scales.reshape(-1, outer.constant.size)
@@ -209,7 +210,7 @@ class PairBatch(Batch):
         return found
 
     def add_pairs(self, first: int, evidence: Array, weights: Array, values: Array) -> None:
-        """values += sum over n of weights[n] * sum over one wave's states of p(z | x_n) z z^T."""
+        """Values += sum over n of weights[n] * sum over one wave's states of p(z | x_n) z z^T."""
         flipped = flipped_tiles(self.form, self.form.tile[None])
         start = 0
         for part in self._parts():

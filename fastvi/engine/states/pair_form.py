@@ -145,8 +145,10 @@ class PairForm(TileForm):
 
 @dataclass(frozen=True, eq=False)
 class SparseCodingForm(PairForm):
-    """Binary sparse coding. Its log joints may be far smaller than what they are made of, so that single
-    states are added up in two words and each datum has log tiles of its own.
+    """Binary sparse coding.
+
+    Its log joints may be far smaller than what they are made of, so that single states are added up in two
+    words and each datum has log tiles of its own.
     """
 
     def too_large(self, terms: Terms) -> Array:
@@ -280,7 +282,7 @@ def boltzmann_parts(couplings: Array, bias: Array, observed: Array) -> PairParts
 
 
 def sparse_coding_form(weights: Array, bias: Array, noise_std: float, prior_logits: Array) -> PairForm:
-    """x ~ N(W z + b, s^2 I): J = -W^T W / s^2 off its diagonal, half of the diagonal in what is linear."""
+    """X ~ N(W z + b, s^2 I): J = -W^T W / s^2 off its diagonal, half of the diagonal in what is linear."""
     return _build(SparseCodingForm, sparse_coding_parts(weights, bias, noise_std, prior_logits))
 
 

@@ -162,8 +162,10 @@ def softplus_sum_form(
     *,
     dtype: str = "float64",
 ) -> SoftplusForm:
-    """sum_z exp(<linear + W_x^T x, z> + b_x . x + sum_j softplus(eta_j(z))): a restricted Boltzmann machine
-    whose visible units were seen, ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
+    """sum_z exp(<linear + W_x^T x, z> + b_x.
+
+    X + sum_j softplus(eta_j(z))): a restricted Boltzmann machine whose visible units were seen,
+    ``data_weights`` (D_x, d), or are summed out, ``weights`` (D, d).
     """
     order = np.argsort(-np.abs(weights).sum(axis=0) - np.abs(linear), kind="stable")
     weights = np.ascontiguousarray(weights[:, order])
@@ -180,7 +182,7 @@ def softplus_sum_form(
 
 
 def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
-    """log p(z) of all states, at their numbers in the form's order."""
+    """Log p(z) of all states, at their numbers in the form's order."""
     table = np.empty(1 << order.size)
     step = min(table.size, 1 << 16)
     for first in range(0, table.size, step):

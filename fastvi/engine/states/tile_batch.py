@@ -75,8 +75,9 @@ class PackedBatch:
         parallel_map(task, panel_ranges(self.num_panels), 2.0 * (self.rows.size + self.columns.size))
 
     def pack_exponentials(self, linear: Array, num_row_bits: int, column_panels: int) -> Array:
-        """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>, each relative to its largest
-        entry; the sum (N,) of the logarithms of both.
+        """Tables of exp<linear_n, row bits> and exp<linear_n, column bits>.
+
+        Each is relative to its largest entry; the sum (N,) of the logarithms of both comes last.
         """
         scales = np.empty(self.num_data)
 

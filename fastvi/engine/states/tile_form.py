@@ -26,8 +26,9 @@ class TileForm(Form):
 
     @abstractmethod
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
-        """Tiles ``first``, ... of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to
-        exp(scales[t]).
+        """Tiles ``first``, ...
+
+        Of exp(<centre, z> - A(z)) into the rows of ``tiles``, each relative to exp(scales[t]).
 
         With ``in_log_space`` the rows are <centre, z> - A(z) itself and the scales 0. A row is packed as
         (column panels, padded rows, COLUMNS); what pads it is 0.

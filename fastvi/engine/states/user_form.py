@@ -75,7 +75,7 @@ class UserForm(NumberedForm):
         return bits_of(np.arange(first, first + count), self.latents, np.float64)
 
     def table(self, x: Array, first: int, count: int) -> Array:
-        """log p(x_n, z) (N, count) of the states from number ``first``."""
+        """Log p(x_n, z) (N, count) of the states from number ``first``."""
         if self.model.vectorized:
             steps = range(0, count, CALL_STATES)
             parts = [

@@ -84,5 +84,5 @@ class Settings:
 
     @property
     def fitted_latents(self) -> tuple[int, ...]:
-        """d of the models that are fitted for the sweep over d: 2, 4, ... and ``num_latents``."""
+        """D of the models that are fitted for the sweep over d: 2, 4, ... and ``num_latents``."""
         return tuple(sorted({*range(2, self.num_latents, 2), self.num_latents}))

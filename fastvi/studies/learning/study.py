@@ -63,7 +63,7 @@ def train_by(
 
 
 def gaps(learned: Learned, x: np.ndarray, seed: int) -> Gaps:
-    """log p(x) = ELBO(encoder) + approximation gap + amortisation gap (Cremer, Li, Duvenaud 2018)."""
+    """Log p(x) = ELBO(encoder) + approximation gap + amortisation gap (Cremer, Li, Duvenaud 2018)."""
     log_marginal = fastvi.log_marginal(learned.model, x)
     own = fastvi.fit_posterior(learned.model, x, seed=seed)
     amortized = fastvi.elbo(learned.model, x, learned.encoder).value

@@ -30,7 +30,7 @@ _OPTIONS: Any = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-13, "gtol": 1e-5}
 
 
 def unit_terms(couplings: Array, bias: Array, x: Array) -> Array:
-    """log p(x_i | the other units), (N, units), for x of 0 and 1 as float64."""
+    """Log p(x_i | the other units), (N, units), for x of 0 and 1 as float64."""
     eta = _fields(couplings, x) + bias
     return np.asarray(x * eta - np.logaddexp(0.0, eta))
 

@@ -35,8 +35,9 @@ class Direction(NamedTuple):
 
 
 def two_causes() -> tuple[fastvi.SigmoidBeliefNetwork, np.ndarray]:
-    """Two pairs of latents, each seen by six pixels that either of the pair turns on: one suffices, and a
-    prior against both leaves two modes a pair.
+    """Two pairs of latents, each seen by six pixels that either of the pair turns on.
+
+    One suffices, and a prior against both leaves two modes a pair.
     """
     weights = np.zeros((12, 4))
     weights[:6, :2] = weights[6:, 2:] = 6.0
@@ -86,9 +87,10 @@ def binary_directions(case: Case, groups: dict[str, list[int]]) -> list[Directio
 
 
 def latents_and_sums(case: Case, sums: dict[str, list[int]]) -> list[Direction]:
-    """The mean over latents, then the sums. A single latent's variance says little under reverse KL: which
-    mode it takes is the random starts' choice, and of two causes the one that is off has 63,000 times the
-    variance of the one that is on.
+    """The mean over latents, then the sums.
+
+    A single latent's variance says little under reverse KL: which mode it takes is the random starts' choice,
+    and of two causes the one that is off has 63,000 times the variance of the one that is on.
     """
     own = binary_directions(case, {f"z_{i + 1}": [i] for i in range(case.model.num_latents)})
     return [_mean("a latent (mean)", own), *binary_directions(case, sums)]
