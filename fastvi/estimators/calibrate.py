@@ -272,6 +272,7 @@ def _checked_data(rules: Rules, x: Any, num_data: int) -> np.ndarray | None:
         return None  # the estimator says whether that means something
     else:
         data = rules.check_data(x, None)[0]
+        data = data[:, 0] if rules.whole_data else data
     if len(data) != num_data:
         raise ValueError(f"truth must have shape ({len(data)},), one for each datum, got shape ({num_data},)")
     return data

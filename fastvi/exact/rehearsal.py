@@ -132,9 +132,9 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
     detailed, gradient = asked.top_k or asked.pairwise, asked.question == "log_marginal_gradient"
     work = _DETAILED_WORK if detailed else _WORK
     few = max(1, min(most_data, _DATA, work // form.wave_states(0)))
-    x = _made_up(rules, few)
-    checking = _timed(lambda: rules.check_data(x, None))[1] / few
-    x = np.ascontiguousarray(x[:, observed])
+    raw = _made_up(rules, few)
+    (checked, _), checking = _timed(lambda: rules.check_data(raw, None))
+    x = np.ascontiguousarray(checked[:, observed])
 
     def ask(part: np.ndarray, run: Run) -> None:
         if gradient:
@@ -154,7 +154,7 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
     chunk = _gradient_chunk(form) if gradient else None
     reductions = [*run.reductions[:1], *(part._replace(chunk=chunk) for part in run.reductions[1:])]
     return Line(
-        making, first, slope + checking, tuple(reductions), 1 << form.num_latents, form.operations,
+        making, first, slope + checking / few, tuple(reductions), 1 << form.num_latents, form.operations,
         _PRODUCTS.get(asked.question, 1),
     )  # fmt: skip
 
@@ -171,7 +171,9 @@ def line_of_closed(rules: Rules, observed: np.ndarray, asked: Asked, most_data: 
 
     count = 4
     while True:  # one that is integrated may take a second
-        x = np.ascontiguousarray(_made_up(rules, min(count, max(1, most_data)))[:, observed])
+        x = np.ascontiguousarray(
+            rules.check_data(_made_up(rules, min(count, max(1, most_data))), None)[0][:, observed]
+        )
         if count >= min(_CLOSED_DATA, most_data) or _timed(lambda x=x: ask(x, Run()))[1] >= _ENOUGH:  # type: ignore[misc]
             break
         count *= 4
@@ -235,9 +237,8 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _made_up(rules: Rules, num_data: int) -> np.ndarray:
-    """Data of coin flips, as the model's own check returns them; of real latents draws."""
+    """Data of coin flips, not checked yet; of real latents draws."""
     if rules.real_latents:
-        bits = np.asarray(rules.model.sample(num_data, 0)[1])
-    else:
-        bits = np.random.default_rng(0).integers(0, 2, (num_data, rules.num_pixels))
-    return rules.check_data(bits, None)[0]
+        return np.asarray(rules.model.sample(num_data, 0)[1])
+    size = rules.num_latents if rules.whole_data else rules.num_pixels
+    return np.random.default_rng(0).integers(0, 2, (num_data, size))

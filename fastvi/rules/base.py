@@ -90,6 +90,8 @@ class Rules(ABC):
         Whether E_q[log p(x, z)] of a factorised q takes no enumeration.
     data_optional : bool
         Whether ``x=None`` means that nothing was observed.
+    whole_data : bool
+        Whether a datum, whatever its shape, stands in the place of one pixel.
     reads_device_data : bool
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
     has_normal_posterior : bool
@@ -107,6 +109,7 @@ class Rules(ABC):
     is_table: bool = False
     closed_expectations: bool = False
     data_optional: bool = False
+    whole_data: bool = False
     reads_device_data: bool = False
     has_normal_posterior: bool = False
 

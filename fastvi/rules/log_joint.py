@@ -30,6 +30,7 @@ class LogJointRules(Rules):
     """Rules of :class:`~fastvi.LogJoint`."""
 
     model: LogJoint
+    whole_data = True
 
     def __init__(self, model: LogJoint) -> None:
         super().__init__(model)

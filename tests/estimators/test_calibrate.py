@@ -433,3 +433,21 @@ def test_an_estimator_of_other_data_is_refused():
 
     with pytest.raises(ValueError, match=r"must return an Estimate of 3 data, got shape \(1,\)"):
         fastvi.calibrate(model, x, proposals={"first": first}, num_repeats=1)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_a_log_joint_of_several_numbers_a_datum(vectorized):
+    """Its data were checked twice, the second time with an axis too many."""
+
+    def scalar(x_n, z):
+        return x_n[0] * z[0] - x_n[1] * z[1]
+
+    def of_arrays(x, z):
+        return np.einsum("ni,si->ns", x * [1.0, -1.0], z)
+
+    model = fastvi.LogJoint(of_arrays if vectorized else scalar, 2, vectorized)
+    x = np.array([[0.5, 1.0], [-1.0, 0.2], [0.0, 0.0]])
+    found = fastvi.calibrate(model, x, proposals={"uniform": "uniform"}, num_samples=[8], num_repeats=3)
+    truth = np.logaddexp(0, x[:, 0]) + np.logaddexp(0, -x[:, 1])  # each latent is summed on its own
+    np.testing.assert_allclose(found.truth, truth, rtol=0, atol=1e-14)

@@ -227,3 +227,18 @@ def test_wrong_input(arguments, error, text):
         fastvi.plan(network(5, 4), **arguments)
     with pytest.raises(TypeError, match=r"^model must be one with latents to sum out, got JointTable"):
         fastvi.plan(fastvi.JointTable([[1.0]]))
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_of_a_log_joint(vectorized):
+    """It is run on zeros and ones, as many as it has latents."""
+    shapes = []
+
+    def of_arrays(x, z):
+        shapes.append(x.shape)
+        return np.zeros((len(x), len(z)))
+
+    model = fastvi.LogJoint(of_arrays if vectorized else (lambda x_n, z: x_n[4] * z[0]), 5, vectorized)
+    assert fastvi.plan(model, 3).states == 32
+    assert all(shape[1] == 5 for shape in shapes)

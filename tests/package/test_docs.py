@@ -32,6 +32,41 @@ def test_the_reference_lists_every_public_name_once():
     assert sorted([*listed, "__version__"]) == sorted(fastvi.__all__)
 
 
+def supported_block(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.partition("<!-- supported:start -->")[2].partition("<!-- supported:end -->")[0].strip()
+
+
+def test_the_table_of_questions_is_the_one_that_the_package_makes():
+    assert supported_block("fastvi/docs/contents.md") == fastvi.supported().to_markdown()
+
+
+def test_the_readme_refuses_what_the_package_refuses():
+    """Its rows join kinds that answer alike, its columns the ways of asking one function."""
+    header, _, *rows = (line.strip("| ").split(" | ") for line in supported_block("README.md").splitlines())
+    names = dict(
+        zip(
+            header[1:],
+            ("log_marginal", "exact_posterior", "log_marginal_gradient", "estimate_log_marginal", "annealed",
+             "elbo", "kl_to_posterior", "fit_posterior", "fit_encoder", "fit_model"),
+            strict=True,
+        )
+    )  # fmt: skip
+    table = fastvi.supported()
+    for title, *cells in rows:
+        kind = title.split("`")[1] + (
+            " (Normal" if "normal" in title else " (Bernoulli" if "binary" in title else ""
+        )
+        (column, *_) = [n for n, model in enumerate(table.models) if model.startswith(kind)]
+        for name, cell in zip(names.values(), cells, strict=True):
+            found = [
+                answer
+                for question, answer in zip(table.questions, table.answers[:, column], strict=True)
+                if question.startswith(name) and (name == "log_marginal_gradient") == ("gradient" in question)
+            ]
+            assert any(found) == (cell != "-"), (title, name)
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_a_document_names_exist(path):
     """A name in backquotes that holds a slash or ends like a source, and the target of a link."""
