@@ -148,19 +148,19 @@ class RealDecoderRules(_Decoder, RealLatentsRules):
     )
 
     def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
-        return self._integral(x, observed).log_marginal  # type: ignore[no-any-return]
+        return self.integral(x, observed).log_marginal  # type: ignore[no-any-return]
 
     def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
         shapes = [weight.shape for weight, _ in self.layers]
         return predicted_bytes(shapes, self.num_latents, num_data)
 
-    def _integral(self, x: np.ndarray, observed: np.ndarray) -> Any:
+    def integral(self, x: np.ndarray, observed: np.ndarray) -> Any:
         """Log p(x) and the posterior's moments."""
         prior = self.prior()
         return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, observed)
 
     def posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = self._integral(x, np.ones(self.num_pixels, bool))
+        found = self.integral(x, np.ones(self.num_pixels, bool))
         return found.mean, found.std, found.entropy
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:

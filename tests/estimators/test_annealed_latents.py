@@ -279,7 +279,7 @@ def test_a_chain_depends_on_seed_datum_and_number_alone(name):
     assert not (many == found(5, 40, 8)).all(axis=1).any()
     x = np.repeat(rules_of(MODELS[name]).check_data(data(name, 1), None)[0], 2, axis=0)  # one datum twice
     twice = log_weights(
-        MODELS[name], x, fastvi.Uniform(MODELS[name].num_latents), 10, Schedule(4, 40, 7, quiet)
+        rules_of(MODELS[name]), x, fastvi.Uniform(MODELS[name].num_latents), 10, Schedule(4, 40, 7, quiet)
     )
     assert not (twice[0] == twice[1]).all()
 

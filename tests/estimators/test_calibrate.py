@@ -89,7 +89,7 @@ def test_entries_are_a_loop_over_the_estimator():
             whole = fastvi.estimate_log_marginal(
                 model, np.tile(x, (repeats, 1)), proposal=proposal, num_samples=each.num_samples, seed=seed
             )
-            estimates += [whole._some(np.arange(3) + 3 * r) for r in range(repeats)]
+            estimates += [whole.some(np.arange(3) + 3 * r) for r in range(repeats)]
         assert_entry_is(each, by_definition(estimates[:7], truth, level=0.8))
         assert each.num_repeats == 7
         assert each.seconds > 0
@@ -151,7 +151,7 @@ def test_repeats_in_one_call_have_the_proposals_of_their_data(kind):
         whole = fastvi.estimate_log_marginal(
             model, np.concatenate([x, x]), proposal=twice, num_samples=40, seed=seed
         )
-        estimates += [whole._some(slice(0, 3)), whole._some(slice(3, 6))]
+        estimates += [whole.some(slice(0, 3)), whole.some(slice(3, 6))]
     assert_entry_is(found["q"], by_definition(estimates, fastvi.log_marginal(model, x)))
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from large_weights import CANCELLING, all_data, allowed, network, truth
 
 import fastvi
+from fastvi.core.functions import ACTIVATIONS
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large, largest_reach, reach
-from fastvi.engine.states import form as forms
+from fastvi.engine.run import slices
 from fastvi.kernels.cpu.dense.exact_logits import exact_logits
 
 # ---- log p(x) ---------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def test_same_bits_for_threads_batches_and_chunks(same_bits, monkeypatch):
     whole = same_bits(lambda: fastvi.log_marginal(model, x))
     alone = np.concatenate([fastvi.log_marginal(model, row[None]) for row in x])
     assert alone.tobytes() == whole.tobytes()
-    monkeypatch.setattr(forms, "CHUNK_DATA", 4)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 4)
     assert fastvi.log_marginal(model, x).tobytes() == whole.tobytes()
 
 
@@ -177,7 +178,7 @@ def test_decoders_whose_logits_are_lost_are_refused(activation):
     hidden = {"relu": (0.4, 0.9), "tanh": np.tanh([0.4, 0.9])}.get(activation, (1.0, 2.0))
     weights[0, 1] = -weights[0, 0] * hidden[0] / hidden[1]  # about 0 where the latent is 1
     if activation in ("sigmoid", "softplus"):
-        values = fastvi.distributions.layers.ACTIVATIONS[activation](np.array([0.4, 0.9]))
+        values = ACTIVATIONS[activation](np.array([0.4, 0.9]))
         weights[0, 1] = -weights[0, 0] * values[0] / values[1]
     decoder = fastvi.NeuralDecoder([layers[0], (weights, [0.0])], activation, fastvi.Bernoulli([0.0]))
     line = r"^layers must leave every logit right to 1e-06, .* got a logit of .* that is right to [^\n]*$"

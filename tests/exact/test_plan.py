@@ -14,6 +14,7 @@ from cases import machine, network
 
 import fastvi
 from fastvi.core.registry import rules_of
+from fastvi.engine.run import slices
 from fastvi.engine.states import form as forms
 from fastvi.exact.plan import duration
 from fastvi.rules.sigmoid_belief_network import SigmoidBeliefNetworkRules
@@ -40,8 +41,8 @@ def test_counts(question):
 
 @pytest.mark.slow_without_jit
 def test_shards_are_waves_times_chunks(monkeypatch):
-    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
+    monkeypatch.setattr(forms, "WAVE_TILES", 3)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
     model = network(5, 13)
     tiles = rules_of(model).form(np.ones(5, bool), "float64").tiling.num_tiles
     assert fastvi.plan(model, 25).shards == 3 * -(-tiles // 3)
@@ -125,8 +126,8 @@ def test_shards_are_the_tasks_of_the_run(model, question, more, masked, monkeypa
     """Waves, chunks, passes, masks and log Z: as many tasks as an executor then gets."""
     from fastvi.engine.decoder import network_gradient
 
-    monkeypatch.setattr(forms.Form, "wave_tiles", 3)
-    monkeypatch.setattr(forms, "CHUNK_DATA", 10)
+    monkeypatch.setattr(forms, "WAVE_TILES", 3)
+    monkeypatch.setattr(slices, "CHUNK_DATA", 10)
     monkeypatch.setattr(network_gradient, "CHUNK_DATA", 4)
     rng = np.random.default_rng(1)
     x = rng.integers(0, 2, (25, 5)).astype(np.uint8)

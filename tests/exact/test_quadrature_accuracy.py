@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.decoder.network import network
 from fastvi.engine.quadrature import normal_expectation, normal_joint, posterior_integral
-from fastvi.engine.run import slices
+from fastvi.engine.run import threads as pool_of_threads
 
 pytestmark = pytest.mark.slow_without_jit
 
@@ -43,7 +44,7 @@ def dense(model, x, intervals, low=None, high=None):
 
 def assert_integrated(model, x, expected, atol):
     """All that is integrated, with nothing reported: pytest makes an error of a warning."""
-    found = model._integral(x, np.ones(model.num_pixels, bool))
+    found = rules_of(model).integral(x, np.ones(model.num_pixels, bool))
     evidence, mean, std, entropy = (np.array(column) for column in zip(*expected, strict=True))
     np.testing.assert_allclose(found.log_marginal, evidence, rtol=0, atol=atol)
     # a moment's error is that of the integral times what is averaged, at most some tens where it counts
@@ -219,7 +220,7 @@ def test_an_expectation_that_is_not_certified(monkeypatch):
 def test_ctrl_c_is_heard_between_short_steps(threads, set_threads, monkeypatch):
     """Ctrl-C at some step of a datum's integral ends the call, and no step has more nodes than a block."""
     set_threads(threads)
-    monkeypatch.setattr(slices, "_SLICE", 0.0)
+    monkeypatch.setattr(pool_of_threads, "_SLICE", 0.0)
     steps, logs = [], normal_joint.NormalJoint.logs
 
     def counted(self, v, linear, axes=None):

@@ -275,7 +275,7 @@ def test_a_checkpoint_of_another_version_or_machine_is_refused(tmp_path, monkeyp
         "model": lambda: fastvi.fit_model(START, X, checkpoint=path, **options),
         "encoder": lambda: fastvi.fit_encoder(START, X, encoder, checkpoint=path, **options),
     }
-    changes = {"fastvi.__version__": "0.1.0", "fastvi.engine.run.hardware.caches": lambda: (1 << 14, 1 << 17)}
+    changes = {"fastvi.__version__": "0.1.0", "fastvi.inputs.question.caches": lambda: (1 << 14, 1 << 17)}
     for fit in fits.values():
         path.unlink(missing_ok=True)
         fit()

@@ -50,24 +50,37 @@ def test_against_brute_force(case):
 # results, which the package builds and nobody else
 RESULTS = {
     "Bracket", "Calibration", "CalibrationEntry", "Elbo", "EncoderFit", "Estimate", "ExactPosterior", "Fit",
-    "ModelFit", "Plan", "PosteriorFit",
+    "ModelFit", "Plan", "PosteriorFit", "SupportTable",
 }  # fmt: skip
+# members by which rooms of the package reach each other; they are given what the package made
+INNER = {
+    "arrays",
+    "from_arrays",
+    "made_by",
+    "clean_data",
+    "table",
+    "check_table",
+    "log_prior",
+    "row_blocks",
+    "some",
+}
+# for authors of models, who give classes of their own, and what shows a table without a model: tests/rules
+OF_AUTHORS = {"Distribution", "LatentVariableModel", "Model", "Rules", "register", "supported"}
 # they raise whatever comes
 REFUSES = {"LogJoint.sample"}
 
 
 def _public():
     """Public names that take arguments, and these arguments."""
-    for name in fastvi.__all__:
+    for name in sorted(set(fastvi.__all__) - OF_AUTHORS):
         each = getattr(fastvi, name)
         if inspect.isclass(each) and not issubclass(each, Warning):
             if name not in RESULTS:
                 yield name, each
             for attribute in dir(each):
                 function = inspect.getattr_static(each, attribute)
-                if (not attribute.startswith("_") or attribute == "__call__") and inspect.isfunction(
-                    function
-                ):
+                shown = attribute == "__call__" or not (attribute.startswith("_") or attribute in INNER)
+                if shown and inspect.isfunction(function):
                     yield f"{name}.{attribute}", function
         elif inspect.isfunction(each):
             yield name, each

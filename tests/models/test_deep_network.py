@@ -150,7 +150,8 @@ def test_the_prior_of_a_prior_is_tabulated_once(monkeypatch):
     monkeypatch.setattr(softplus_form, "prior_table", lambda *given: made.append(1) or table(*given))
     monkeypatch.setattr(run_jobs, "CHUNK", 16)
     monkeypatch.setattr(softplus_target, "_TABLE_LATENTS", 0)
-    model = MODELS["three layers"]
+    # a copy, of which nothing is known yet
+    model = fastvi.SigmoidBeliefNetwork.from_arrays(MODELS["three layers"].arrays())
     q = fastvi.Bernoulli(np.zeros(model.num_latents))
     fastvi.estimate_log_marginal(model, model.sample(3, 1)[1], proposal=q, num_samples=100)
     assert len(made) == 1
