@@ -57,8 +57,8 @@ def _chunk_expectation(form: TileForm, terms: Terms, bits: FactorisedBits) -> Ar
 def expected_log_likelihood(form: TileForm, x: Array, logits: Array) -> Array:
     """E_q[c + <t, z> - A(z)] for each datum: with the prior if the form has it folded in, else without.
 
-    Of a form with tiles: decoders and log joints of a caller go state by state (``expected_joint.py``). Without
-    the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].
+    Of a form with tiles: decoders, and log joints of a caller, go state by state (``expected_joint.py``).
+    Without the prior this is the reconstruction term E_q[log p(x | z)], with it E_q[log p(x, z)].
     """
     result = np.empty(len(x))
     for data in chunks(len(x)):
