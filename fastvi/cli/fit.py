@@ -23,9 +23,9 @@ from fastvi.cli.outputs import (
     write_output,
 )
 from fastvi.cli.terminal import print_table
+from fastvi.core.registry import has_latents
 from fastvi.core.storage import write_model
 from fastvi.fitting.starting_network import starting_network
-from fastvi.models.base import LatentVariableModel
 
 
 def starting_model(x: NDArray[Any], num_latents: int, seed: int) -> fastvi.SigmoidBeliefNetwork:
@@ -67,7 +67,7 @@ def fit_file(
         train, judged = x[order[num_judged:]], x[order[:num_judged]]
         if start_path is not None:
             model = fastvi.load(start_path)
-            if not isinstance(model, LatentVariableModel):
+            if not has_latents(model):
                 raise WrongInput(f"--start must hold a model with latents, got {model!r}")
         else:
             if x.ndim != 2 or not len(train):

@@ -9,14 +9,14 @@ import click
 import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.core.options import Question
-from fastvi.models.base import LatentVariableModel
+from fastvi.core.registry import has_latents
 
 
 def show_plan(model_path: Path, num_data: int, question: Question) -> None:
     """Measure a moment of the work and print the table."""
     try:
         model = fastvi.load(model_path)
-        if not isinstance(model, LatentVariableModel):
+        if not has_latents(model):
             raise WrongInput(f"MODEL must hold a model with latents to sum out, got {model!r}")
         found = fastvi.plan(model, num_data, question=question)
     except (ValueError, TypeError) as error:

@@ -111,6 +111,12 @@ def restored_rules(model: Any) -> Rules:
     return found
 
 
+def has_latents(model: Any) -> bool:
+    """Tell whether this is a model with latents to sum out, not a table."""
+    found = find_rules(model)
+    return found is not None and not found.is_table
+
+
 def rules_of(model: Any, *, tables: bool = False) -> Rules:
     """Return the rules of the argument ``model``.
 
