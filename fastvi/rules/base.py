@@ -11,10 +11,7 @@ import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.registry import restored_rules
-from fastvi.engine.expectation.expected_joint import expected_joint
-from fastvi.engine.linalg.weighted_sums import weighted_sums_bytes
 from fastvi.engine.posterior.log_sum import log_sums
-from fastvi.engine.posterior.samples import sample_form
 from fastvi.engine.run.runs import Run
 
 if TYPE_CHECKING:
@@ -182,6 +179,8 @@ class Rules(ABC):
 
     def sample_partition(self, num: int, seed: int) -> np.ndarray:
         """Draw states (num, d) of :meth:`partition_form` exactly."""
+        from fastvi.engine.posterior.samples import sample_form
+
         form = self.partition_form()
         assert form is not None
         return sample_form(form, num, seed)
@@ -271,6 +270,8 @@ class Rules(ABC):
 
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return E_q[log p(x, z)] (N,), up to log Z, for bits with ``logits`` (free,) or (N, free)."""
+        from fastvi.engine.expectation.expected_joint import expected_joint
+
         return expected_joint(self.form(observed), x, logits)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray | None:
@@ -310,6 +311,8 @@ class Rules(ABC):
 
         By default means, these in the model's order, weighted, and sums over some pixels at a time.
         """
+        from fastvi.engine.linalg.weighted_sums import weighted_sums_bytes
+
         blocks = weighted_sums_bytes(num_data, int(observed.sum()))
         return 8 * 2 * num_data * self.num_latents + max(blocks, 8 * num_data * self.num_latents)
 

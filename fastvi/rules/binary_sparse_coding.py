@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.functions import sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.coding import sparse_coding_log_weights
-from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
-from fastvi.engine.importance.coding_target import CodingTarget
-from fastvi.engine.mean_field import pair_mean_field
-from fastvi.engine.mean_field.mean_field import MeanFieldFit, best
-from fastvi.engine.memory.pairs import PairMemory
-from fastvi.engine.posterior.coding_moments import coding_moments
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.pair_form import sparse_coding_form, sparse_coding_parts
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
@@ -32,6 +23,10 @@ from fastvi.rules.questions import (
     MISSING,
     ON_GPU,
 )
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.mean_field.mean_field import MeanFieldFit
 
 
 class BinarySparseCodingRules(Rules):
@@ -55,6 +50,8 @@ class BinarySparseCodingRules(Rules):
         )
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        from fastvi.engine.memory.pairs import PairMemory
+
         return PairMemory.of(self.num_latents, int(observed.sum()), 8)
 
     def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
@@ -62,21 +59,30 @@ class BinarySparseCodingRules(Rules):
         return 8 * num_data * (5 * int(observed.sum()) + 3 * self.num_latents)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.coding_target import CodingTarget
+
         return CodingTarget(self.parts(observed, with_prior=with_prior))
 
     def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
+
         prior, layers = BernoulliPrior(self.model.prior_logits), [(self.model.weights, self.model.bias)]
         return SampledJoint(layers, "relu", self.model.noise_std, prior, [("weights", "bias")], x, z)
 
     def mean_field(
         self, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
     ) -> MeanFieldFit:
+        from fastvi.engine.mean_field import pair_mean_field
+        from fastvi.engine.mean_field.mean_field import best
+
         parts = self.parts(np.ones(self.num_pixels, bool))
         return best(pair_mean_field.ascend(parts, x, start, max_sweeps, tolerance) for start in starts)
 
     def annealed_log_weights(
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
+        from fastvi.engine.annealing.coding import sparse_coding_log_weights
+
         m = self.model
         parameters = m.weights, m.bias, m.noise_std, m.prior_logits
         return sparse_coding_log_weights(*parameters, x, initial, schedule)
@@ -92,6 +98,8 @@ class BinarySparseCodingRules(Rules):
         return parts._replace(data=parts.data._replace(constant=(0.0, 0.0)))
 
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+
         return expected_log_joint(self.parts(observed), x, logits).value
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
@@ -111,6 +119,8 @@ class BinarySparseCodingRules(Rules):
     prior_proposal = prior
 
     def em_moments(self, x: np.ndarray) -> EMoments:
+        from fastvi.engine.posterior.coding_moments import coding_moments
+
         found = coding_moments(self.form(np.ones(self.num_pixels, bool)), x, np.ones(len(x)), Run())
         return EMoments(*found[:3])
 
@@ -118,6 +128,8 @@ class BinarySparseCodingRules(Rules):
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        from fastvi.engine.posterior.coding_moments import coding_moments
+
         found = coding_moments(self.form(observed), x, data_weights, run)
         out, weights, std, mean = (
             self.zero_gradient(),

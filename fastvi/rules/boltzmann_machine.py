@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.machines import pair_log_weights
-from fastvi.engine.expectation.elbo_gradient import expected_log_joint
-from fastvi.engine.importance.pair_target import PairTarget
-from fastvi.engine.memory.pairs import PairMemory
-from fastvi.engine.posterior.state_moments import state_moments
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.rules.base import NO_DATA, Gradient, Rules
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
 
 
 class BoltzmannMachineRules(Rules):
@@ -42,13 +39,19 @@ class BoltzmannMachineRules(Rules):
         return boltzmann_form(self.model.couplings, self.model.bias, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        from fastvi.engine.memory.pairs import PairMemory
+
         seen = int(observed.sum())
         return PairMemory.of(self.num_latents - seen, seen, 1)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.pair_target import PairTarget
+
         return PairTarget(boltzmann_parts(self.model.couplings, self.model.bias, observed))
 
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        from fastvi.engine.expectation.elbo_gradient import expected_log_joint
+
         return expected_log_joint(
             boltzmann_parts(self.model.couplings, self.model.bias, observed), x, logits
         ).value
@@ -79,6 +82,8 @@ class BoltzmannMachineRules(Rules):
         return {"couplings": np.zeros_like(self.model.couplings), "bias": np.zeros_like(self.model.bias)}
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        from fastvi.engine.posterior.state_moments import state_moments
+
         free = ~observed
         moments = np.zeros((self.num_latents, self.num_latents))
         means = np.empty((len(x), self.num_latents))
@@ -104,6 +109,8 @@ class BoltzmannMachineRules(Rules):
             raise ValueError(f"latents must have p(z) > 0, got 0 for chain {int(np.argmin(possible))}")
 
     def annealed_log_z(self, schedule: Schedule) -> np.ndarray:
+        from fastvi.engine.annealing.machines import pair_log_weights
+
         independent = np.logaddexp(0.0, self.model.bias).sum()
         log_w = pair_log_weights(self.model.couplings, self.model.bias, schedule)
         return log_w + independent if schedule.states is None else log_w - independent

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import Gradient, Rules
 from fastvi.rules.questions import ESTIMATE, LOG_MARGINAL, LOG_MARGINAL_GRADIENT, OBSERVED
+
+if TYPE_CHECKING:
+    from fastvi.engine.importance.table_target import JointTableTarget
 
 
 class JointTableRules(Rules):
@@ -57,6 +59,8 @@ class JointTableRules(Rules):
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True
     ) -> JointTableTarget:
+        from fastvi.engine.importance.table_target import JointTableTarget
+
         return JointTableTarget(self.model.probabilities)
 
 

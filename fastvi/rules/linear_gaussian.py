@@ -9,8 +9,6 @@ import numpy as np
 
 from fastvi.core import validation
 from fastvi.distributions.multivariate_normal import moments_of
-from fastvi.engine.linalg.products import matmul
-from fastvi.engine.linalg.triangular import solve_rows, solve_transposed_rows, upper_triangle
 from fastvi.engine.run.runs import Run
 from fastvi.models.linear_gaussian import FARTHEST, LinearGaussian
 from fastvi.rules.base import EMoments, Gradient, NormalPosterior
@@ -78,6 +76,8 @@ class LinearGaussianRules(RealLatentsRules):
         return 8 * num_data * (4 * self.num_pixels + 4 * self.num_latents)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.linalg.products import matmul
+
         mean, scale = moments_of(q, len(x))
         columns = np.ascontiguousarray((self.model.weights[observed] / self.model.noise_std).T)
         with np.errstate(over="ignore"):  # data so far away that the value is -inf
@@ -108,6 +108,9 @@ class LinearGaussianRules(RealLatentsRules):
 
     def solved(self, x: np.ndarray, observed: np.ndarray | None = None) -> Solved:
         """Return what the posterior of data is made of; ``x`` (N, D), of which the seen pixels are read."""
+        from fastvi.engine.linalg.products import matmul
+        from fastvi.engine.linalg.triangular import solve_rows, solve_transposed_rows, upper_triangle
+
         kept = slice(None) if observed is None else observed
         scaled = self.model.weights[kept] / self.model.noise_std
         with np.errstate(over="ignore"):
@@ -133,18 +136,24 @@ class LinearGaussianRules(RealLatentsRules):
         return -0.5 * (np.square(residual).sum(axis=1) + np.square(mean).sum(axis=1) + constant)
 
     def normal_posterior(self, x: np.ndarray, observed: np.ndarray) -> NormalPosterior:
+        from fastvi.engine.linalg.triangular import upper_triangle
+
         found = self.solved(self._spread(x, observed), observed)
         # with the latents in reverse order the factor of I + A^T A is upper triangular: R^T R
         root = upper_triangle(found.scaled[:, ::-1])[::-1, ::-1]
         return NormalPosterior(found.mean, root)
 
     def em_moments(self, x: np.ndarray) -> EMoments:
+        from fastvi.engine.linalg.triangular import solve_transposed_rows
+
         found = self.solved(x)
         root = solve_transposed_rows(found.factor, np.eye(self.num_latents))  # the covariance is R^-1 R^-T
         spread = len(x) * np.einsum("ik,jk->ij", root, root)
         return EMoments(self.log_marginal(x), found.mean, spread)
 
     def posterior_moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        from fastvi.engine.linalg.triangular import solve_transposed_rows
+
         _, factor, mean, _ = self.solved(x, None)
         inverse = solve_transposed_rows(
             factor, np.eye(self.num_latents)
@@ -163,6 +172,8 @@ class LinearGaussianRules(RealLatentsRules):
 
         Rows of pixels that are not kept are 0.
         """
+        from fastvi.engine.linalg.triangular import solve_rows, solve_transposed_rows
+
         kept = slice(None) if observed is None else observed
         scaled, factor, mean, residual = self.solved(self._spread(x, observed), observed)
         total = data_weights.sum()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.general import general_log_weights
-from fastvi.engine.annealing.targets import UserTarget as AnnealedTarget
-from fastvi.engine.importance.user_target import UserTarget
-from fastvi.engine.memory.user import UserMemory
 from fastvi.engine.states.user_form import user_form
 from fastvi.models.log_joint import LogJoint
 from fastvi.rules.base import Rules
@@ -24,6 +19,9 @@ from fastvi.rules.questions import (
     ON_GPU,
 )
 from fastvi.rules.real_latents import check_possible
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
 
 
 class LogJointRules(Rules):
@@ -50,9 +48,13 @@ class LogJointRules(Rules):
         return user_form(self.model)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        from fastvi.engine.memory.user import UserMemory
+
         return UserMemory.of(self.num_latents, self.model.vectorized)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.user_target import UserTarget
+
         return UserTarget(self.model)
 
     def initial(self) -> NoReturn:
@@ -68,6 +70,9 @@ class LogJointRules(Rules):
     def annealed_log_weights(
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
+        from fastvi.engine.annealing.general import general_log_weights
+        from fastvi.engine.annealing.targets import UserTarget as AnnealedTarget
+
         data = np.ascontiguousarray(x[:, 0])
         # a function of arrays is the caller's, and stays in the calling thread
         target = AnnealedTarget(self.model.table, data, in_threads=not self.model.vectorized)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,20 +11,8 @@ from fastvi.core.functions import ACTIVATIONS, bernoulli_log_prob, sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.multivariate_normal import moments_of
 from fastvi.distributions.normal import Normal
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.general import general_log_weights
-from fastvi.engine.annealing.targets import NetworkTarget
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.decoder_form import block_form
-from fastvi.engine.decoder.network_gradient import network_gradient
-from fastvi.engine.expectation.expected_joint import expected_joint
-from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
-from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
-from fastvi.engine.mean_field import block_mean_field
-from fastvi.engine.mean_field.mean_field import MeanFieldFit
-from fastvi.engine.memory.blocks import BlockMemory
-from fastvi.engine.quadrature.normal_expectation import expected_log_likelihood
-from fastvi.engine.quadrature.quadrature_form import predicted_bytes, quadrature
 from fastvi.engine.run.runs import Run
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.rules.base import Gradient, Rules
@@ -41,6 +29,13 @@ from fastvi.rules.questions import (
     PLAN,
 )
 from fastvi.rules.real_latents import RealLatentsRules
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.expectation.sampled_joint import SampledJoint
+    from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
+    from fastvi.engine.mean_field.mean_field import MeanFieldFit
+    from fastvi.engine.memory.blocks import BlockMemory
 
 _WORDS = ("activation", "likelihood")  # arrays that are no parameters
 
@@ -80,6 +75,8 @@ class BinaryDecoderRules(_Decoder):
         return block_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> BlockMemory:
+        from fastvi.engine.memory.blocks import BlockMemory
+
         sizes = [weight.shape[::-1] for weight, _ in self.layers]
         sizes[-1] = sizes[-1][0], int(observed.sum())
         return BlockMemory.of(sizes, self.pixel_bytes)
@@ -87,27 +84,38 @@ class BinaryDecoderRules(_Decoder):
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True
     ) -> BinaryDecoderTarget:
+        from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
+
         decoder = self.layers, self.activation, self.noise_std, observed
         logits = self.prior().logits if with_prior else None
         return BinaryDecoderTarget(*decoder, self.num_latents, logits)
 
     def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> SampledJoint:
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, SampledJoint
+
         prior, names = BernoulliPrior(self.prior().logits), self.parameter_names
         return SampledJoint(self.layers, self.activation, self.noise_std, prior, names, x, z)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.expectation.expected_joint import expected_joint
+
         form = self._form_under(np.zeros(self.num_latents), observed)
         return expected_joint(form, x, q.logits) + self.num_latents * np.log(2.0)
 
     def mean_field(
         self, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
     ) -> MeanFieldFit:
+        from fastvi.engine.mean_field import block_mean_field
+
         form = self.form(np.ones(self.num_pixels, bool))
         return block_mean_field.ascend(form, x, starts, max_sweeps, tolerance)
 
     def annealed_log_weights(
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
+        from fastvi.engine.annealing.general import general_log_weights
+        from fastvi.engine.annealing.targets import NetworkTarget
+
         logits = self.prior().logits
         target = NetworkTarget(
             self.layers, self.activation, self.noise_std, x,
@@ -120,6 +128,8 @@ class BinaryDecoderRules(_Decoder):
         return {name: np.zeros_like(value) for name, value in arrays.items() if name not in _WORDS}
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        from fastvi.engine.decoder.network_gradient import network_gradient
+
         found = network_gradient(self.form(observed), x, data_weights, run)
         out, last = self.zero_gradient(), len(self.layers) - 1
         for i in range(last):
@@ -151,11 +161,15 @@ class RealDecoderRules(_Decoder, RealLatentsRules):
         return self.integral(x, observed).log_marginal  # type: ignore[no-any-return]
 
     def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        from fastvi.engine.quadrature.quadrature_form import predicted_bytes
+
         shapes = [weight.shape for weight, _ in self.layers]
         return predicted_bytes(shapes, self.num_latents, num_data)
 
     def integral(self, x: np.ndarray, observed: np.ndarray) -> Any:
         """Log p(x) and the posterior's moments."""
+        from fastvi.engine.quadrature.quadrature_form import quadrature
+
         prior = self.prior()
         return quadrature(self.layers, self.activation, self.noise_std, prior.mean, prior.std, x, observed)
 
@@ -164,6 +178,8 @@ class RealDecoderRules(_Decoder, RealLatentsRules):
         return found.mean, found.std, found.entropy
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.quadrature.normal_expectation import expected_log_likelihood
+
         mean, scale = moments_of(q, len(x))
         return expected_log_likelihood(self.layers, self.activation, self.noise_std, observed, x, mean, scale)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from fastvi.distributions.normal import Normal
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
-from fastvi.engine.annealing.targets import NetworkTarget
-from fastvi.engine.expectation.sampled_joint import NormalPrior, SampledJoint
-from fastvi.engine.importance.decoder_target import RealDecoderTarget
 from fastvi.rules.base import Rules
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.expectation.sampled_joint import SampledJoint
+    from fastvi.engine.importance.decoder_target import RealDecoderTarget
 
 Layers = Any  # sequence of (weight, bias)
 
@@ -48,11 +48,15 @@ class RealLatentsRules(Rules):
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True
     ) -> RealDecoderTarget:
+        from fastvi.engine.importance.decoder_target import RealDecoderTarget
+
         prior = (self.prior().mean, self.prior().std) if with_prior else None
         decoder = self.layers, self.activation, self.noise_std, observed
         return RealDecoderTarget(*decoder, self.num_latents, prior)
 
     def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> SampledJoint:
+        from fastvi.engine.expectation.sampled_joint import NormalPrior, SampledJoint
+
         prior = NormalPrior(self.prior().mean, self.prior().std)
         names = self.parameter_names
         return SampledJoint(self.layers, self.activation, self.noise_std, prior, names, x, z)
@@ -65,6 +69,9 @@ class RealLatentsRules(Rules):
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
         # the prior is a part of the problem itself, which needs its gradient
+        from fastvi.engine.annealing.hamiltonian import Problem, hamiltonian_log_weights
+        from fastvi.engine.annealing.targets import NetworkTarget
+
         target = NetworkTarget(self.layers, self.activation, self.noise_std, x, lambda z: np.zeros(len(z)))
         mean, std = initial
         problem = Problem(target, self.prior().mean, self.prior().std, mean, std, num_leapfrog)

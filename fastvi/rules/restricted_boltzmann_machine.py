@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvi.core.blocks import BLOCK
 from fastvi.core.functions import sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.machines import layer_log_weights
-from fastvi.engine.importance.softplus_target import ProductTarget
-from fastvi.engine.linalg.weighted_sums import weighted_sums
-from fastvi.engine.memory.tiles import TileMemory
 from fastvi.engine.posterior.log_sum import log_sums
-from fastvi.engine.posterior.state_moments import state_moments
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_sum_form
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from fastvi.rules.base import NO_DATA, Gradient, Rules
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
 
 
 class RestrictedBoltzmannMachineRules(Rules):
@@ -44,10 +41,14 @@ class RestrictedBoltzmannMachineRules(Rules):
         )  # fmt: skip
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
         seen = int(observed.sum())
         return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.softplus_target import ProductTarget
+
         seen = np.ascontiguousarray(self.model.weights[observed])
         data = BinaryData(
             seen, np.ascontiguousarray(self.model.visible_bias[observed]), self.model.hidden_bias, 0.0
@@ -85,9 +86,13 @@ class RestrictedBoltzmannMachineRules(Rules):
         return softplus_sum_form(self.model.weights.T, self.model.hidden_bias, self.model.visible_bias, *none)
 
     def partition_memory(self) -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
         return TileMemory.of(min(self.model.weights.shape), max(self.model.weights.shape), 0)
 
     def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
+        from fastvi.engine.memory.tiles import TileMemory
+
         if not observed.all():  # a form for each datum in turn
             form = TileMemory.of(int((~observed).sum()), self.num_latents, 0)
             return 8 * num_data + max(form.making, form.tables + form.sums(1))
@@ -107,6 +112,9 @@ class RestrictedBoltzmannMachineRules(Rules):
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        from fastvi.engine.linalg.weighted_sums import weighted_sums
+        from fastvi.engine.posterior.state_moments import state_moments
+
         out = self.zero_gradient()
         if observed.all():  # the hidden units are independent given all visible ones
             mean = np.empty((len(x), self.num_latents))
@@ -132,12 +140,16 @@ class RestrictedBoltzmannMachineRules(Rules):
         return Bernoulli(self._hidden_fields(x))
 
     def annealed_log_z(self, schedule: Schedule) -> np.ndarray:
+        from fastvi.engine.annealing.machines import layer_log_weights
+
         m = self.model
         independent = np.logaddexp(0.0, m.visible_bias).sum() + m.num_latents * np.log(2.0)
         log_w = layer_log_weights(m.weights, m.visible_bias, m.hidden_bias, schedule)
         return log_w + independent if schedule.states is None else log_w - independent
 
     def partition_gradient(self, run: Run) -> Gradient:
+        from fastvi.engine.posterior.state_moments import state_moments
+
         found = state_moments(self.partition_form(), NO_DATA, np.ones(1), run)
         weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
         if self._sums_hidden:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvi.core.functions import sigmoid
 from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.engine.annealing.chains import Schedule
-from fastvi.engine.annealing.general import general_log_weights
-from fastvi.engine.annealing.targets import NetworkTarget
-from fastvi.engine.annealing.units import softplus_log_weights
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.direct_form import direct_form
-from fastvi.engine.decoder.direct_gradient import direct_gradient
 from fastvi.engine.decoder.large_logits import are_large
-from fastvi.engine.expectation.expectations import expected_log_likelihood
-from fastvi.engine.expectation.expected_joint import expected_joint
-from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
-from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
-from fastvi.engine.importance.proposals import Ancestral
-from fastvi.engine.importance.softplus_target import ProductTarget
-from fastvi.engine.linalg.weighted_sums import weighted_sums
-from fastvi.engine.mean_field import block_mean_field, mean_field
-from fastvi.engine.mean_field.mean_field import MeanFieldFit
-from fastvi.engine.memory.tiles import TileMemory
-from fastvi.engine.posterior.state_moments import state_moments, states_of
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.states.data_terms import BinaryData
@@ -35,6 +19,10 @@ from fastvi.engine.states.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, EXACTLY_FITTED, LEARNED, MISSING, ON_GPU
+
+if TYPE_CHECKING:
+    from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.mean_field.mean_field import MeanFieldFit
 
 
 class SigmoidBeliefNetworkRules(Rules):
@@ -87,10 +75,15 @@ class SigmoidBeliefNetworkRules(Rules):
         )  # fmt: skip
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        from fastvi.engine.memory.tiles import TileMemory
+
         seen = int(observed.sum())
         return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+        from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
+        from fastvi.engine.importance.softplus_target import ProductTarget
+
         prior = self._prior_of_states if with_prior else None
         seen = (self.model.weights[observed], self.model.bias[observed])
         if are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.model.prior_logits):
@@ -105,6 +98,8 @@ class SigmoidBeliefNetworkRules(Rules):
         return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
 
     def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+        from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
+
         prior: Any
         deep = self._prior_of_states
         if deep is not None:
@@ -114,6 +109,9 @@ class SigmoidBeliefNetworkRules(Rules):
         return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
+        from fastvi.engine.expectation.expectations import expected_log_likelihood
+        from fastvi.engine.expectation.expected_joint import expected_joint
+
         large = self._large_form(observed, with_prior=False)
         if large is not None:
             return expected_joint(large, x, q.logits) + self.num_latents * np.log(2.0)
@@ -125,6 +123,8 @@ class SigmoidBeliefNetworkRules(Rules):
         return self.model.prior
 
     def prior_proposal(self) -> Any:
+        from fastvi.engine.importance.proposals import Ancestral
+
         if not self.is_deep:
             return self.model.prior
         layers, above = [], self.deep_prior
@@ -149,6 +149,10 @@ class SigmoidBeliefNetworkRules(Rules):
     def annealed_log_weights(
         self, x: np.ndarray, initial: np.ndarray, schedule: Schedule, num_leapfrog: int
     ) -> np.ndarray:
+        from fastvi.engine.annealing.general import general_log_weights
+        from fastvi.engine.annealing.targets import NetworkTarget
+        from fastvi.engine.annealing.units import softplus_log_weights
+
         m, log_prior = self.model, self._prior_of_states or self.model.log_prior
         if not self.is_deep and not are_large(self.layers, "relu", m.prior_logits):
             return softplus_log_weights(m.weights, m.bias, m.prior_logits, x, initial, schedule)
@@ -158,6 +162,8 @@ class SigmoidBeliefNetworkRules(Rules):
     def mean_field(
         self, x: np.ndarray, starts: list[np.ndarray], max_sweeps: int, tolerance: float
     ) -> MeanFieldFit:
+        from fastvi.engine.mean_field import block_mean_field, mean_field
+
         form = self.form(np.ones(self.num_pixels, bool))
         ascend = block_mean_field.ascend if isinstance(form, BlockForm) else mean_field.fit
         return ascend(form, x, starts, max_sweeps, tolerance)
@@ -169,6 +175,9 @@ class SigmoidBeliefNetworkRules(Rules):
         return {**zeros, **{f"prior_{k}": v for k, v in self.deep_prior.zero_gradient().items()}}
 
     def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+        from fastvi.engine.linalg.weighted_sums import weighted_sums
+        from fastvi.engine.posterior.state_moments import state_moments, states_of
+
         out, large = self.zero_gradient(), self._large_form(observed)
         if large is not None:
             return {**out, **self._large_gradient(large, x, data_weights, observed, run)}
@@ -186,6 +195,8 @@ class SigmoidBeliefNetworkRules(Rules):
         self, form: Any, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run
     ) -> Gradient:
         """:meth:`gradient` from the form of large logits."""
+        from fastvi.engine.decoder.direct_gradient import direct_gradient
+
         found = direct_gradient(form, x, data_weights, run)
         out = {"weights": np.zeros_like(self.model.weights), "bias": np.zeros_like(self.model.bias)}
         out["weights"][observed], out["bias"][observed] = found["weight_0"], found["bias_0"]
