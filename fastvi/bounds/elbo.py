@@ -301,7 +301,7 @@ def _sampled(
     where: str,
     automatic: bool,
 ) -> _Bound:
-    """What the expectation of is sampled, and what is added to it exactly."""
+    """Monte Carlo ELBO: an expectation is sampled, the entropy or the KL to the prior is added exactly."""
     if form_of == "reconstruction" and rules.prior() is None:
         raise ValueError(
             f"decomposition must be 'joint' or 'log_ratio' for a model without a prior, got {form_of!r}"

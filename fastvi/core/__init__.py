@@ -1,1 +1,1 @@
-"""What every room uses: frozen holders, storage, validation, files."""
+"""Frozen holders, storage, validation and files, which every room uses."""

@@ -110,7 +110,7 @@ def _is_open_for_writing(number: int) -> bool:
 
 
 def _stat(text: str) -> os.stat_result | None:
-    """Of what ``text`` leads to, or None where there is nothing yet."""
+    """Status of the file that ``text`` leads to; None where there is nothing yet."""
     try:
         return os.stat(text)
     except FileNotFoundError:
@@ -223,7 +223,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def _stem(name: str) -> str:
-    """How names of unfinished files begin."""
+    """Beginning of the names of unfinished files."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= _LONGEST_STEM else hashlib.sha256(encoded).hexdigest()
 

@@ -103,7 +103,7 @@ def _why_no_array(value: Any, error: Exception) -> str:
 
 
 def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
-    """What ``numpy.asarray`` makes of ``value``, or DLPack on the CPU where NumPy makes nothing of it."""
+    """Array that NumPy makes of ``value``, or DLPack on the CPU where NumPy makes none."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be {allowed}, got a masked array: its mask would be lost")
     reason = ""
@@ -124,7 +124,7 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
 
 
 def _wrong_dtype(array: np.ndarray, value: Any, name: str, allowed: str) -> TypeError:
-    """What to raise for ``array``, which NumPy made of ``value``."""
+    """Error to be raised for ``array``, which NumPy made of ``value``."""
     text = f"{name} must be {allowed}, got dtype {array.dtype} (from {type_name(value)})"
     if array.dtype == object and array.ndim:  # as of pandas' nullable types
         kind = "int" if "integers" in allowed else "float"

@@ -23,6 +23,7 @@ from fastvi.engine.run.progress import Progress, Reporter
 from fastvi.estimators.calibration import Calibration, CalibrationEntry, entry
 from fastvi.estimators.estimate_log_marginal import estimate_log_marginal
 from fastvi.exact.log_marginal import log_marginal
+from fastvi.inputs.options import check_progress
 from fastvi.rules.base import Rules
 from fastvi.rules.joint_table import JointTableRules
 from fastvi.weights.estimate import Estimate
@@ -136,8 +137,7 @@ def calibrate(
     num_repeats = validation.positive_int(num_repeats, "num_repeats")
     level = _checked_level(level)
     seed = validation.seed(seed)
-    if not callable(progress):
-        progress = validation.flag(progress, "progress")
+    progress = check_progress(progress)
     if truth is None or not all(map(_is_own, kinds.values())):
         rules_of(model, tables=True)
     if truth is None:
@@ -174,7 +174,7 @@ def _own_calls(
 def _sampling_calls(
     model: Any, data: np.ndarray | None, proposal: Any, num_samples: int, num_data: int, seeds: list[int]
 ) -> Iterator[tuple[int, Callable[[], Estimate]]]:
-    """How many repeats, and the call that makes them."""
+    """Numbers of repeats, each with the call that makes them."""
     left = len(seeds)
     for seed in seeds:
         repeats = min(left, repeats_a_call(data, num_samples, num_data, len(seeds)))
@@ -190,7 +190,7 @@ def _sampling_calls(
 
 
 def repeats_a_call(data: np.ndarray | None, num_samples: int, num_data: int, num_repeats: int) -> int:
-    """How many repeats are rows of one call; without data there is nothing to repeat."""
+    """Number of repeats that are rows of one call; without data there is nothing to repeat."""
     if data is None or num_data == 0:
         return 1
     return max(

@@ -33,3 +33,13 @@ def test_both_names_are_refused():
         fastvi.importance_weighted_bound(np.zeros((1, 4)), 2, num_particles=2)
     with pytest.raises(TypeError, match=both):
         fastvi.fit_model(START, X, objective="importance_weighted", num_samples=2, num_particles=2)
+
+
+def test_max_sweeps_still_works():
+    expected = fastvi.fit_posterior(START, X[:5], max_steps=2)
+    with pytest.warns(DeprecationWarning, match=r"^max_sweeps is called max_steps now$") as seen:
+        found = fastvi.fit_posterior(START, X[:5], max_sweeps=2)
+    assert seen[0].filename == __file__
+    np.testing.assert_array_equal(found.q.logits, expected.q.logits)
+    with pytest.raises(TypeError, match=r"^max_steps must be given once, got max_sweeps, its former name"):
+        fastvi.fit_posterior(START, X[:5], max_sweeps=2, max_steps=2)

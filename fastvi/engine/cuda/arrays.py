@@ -136,11 +136,3 @@ def refuse_unless_asked(value: Any, device_name: str | None) -> None:
             "x lies on a GPU, so device must be 'cuda', got 'cpu' (or copy it to the host first): "
             f"{validation.shown(type(value))}"
         )
-
-
-def like_data(result: Array, data: list[Any]) -> Any:
-    """The result on the device on which the data lie: an array that offers ``__cuda_array_interface__``."""
-    for x in data:
-        if isinstance(x, DeviceData):
-            return x.on.put(result)
-    return result
