@@ -20,8 +20,9 @@ from fastvi.fitting.fit_results import EncoderFit
 from fastvi.fitting.model_access import check_has_prior
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
-from fastvi.fitting.training import Schedule, checked_progress, opened, train
+from fastvi.fitting.training import Schedule, opened, train
 from fastvi.fitting.training_data import training_data
+from fastvi.inputs.options import check_progress
 from fastvi.rules.questions import FIT_ENCODER
 
 Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
@@ -134,7 +135,7 @@ def fit_encoder(
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
     make = _trainer(model, objective, num_samples, estimator, schedule.seed)
     wanted = validation.flag(amortization_gap, "amortization_gap")
-    progress = checked_progress(progress)
+    progress = check_progress(progress)
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     if wanted:

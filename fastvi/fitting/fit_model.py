@@ -25,8 +25,9 @@ from fastvi.fitting.model_trainers import (
 )
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, checked_estimator
-from fastvi.fitting.training import Schedule, checked_progress, opened, train
+from fastvi.fitting.training import Schedule, opened, train
 from fastvi.fitting.training_data import training_data
+from fastvi.inputs.options import check_progress
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 M = TypeVar("M")
@@ -183,7 +184,7 @@ def fit_model(
         num_epochs, 100 if batch_size is None else batch_size,
         0.01 if learning_rate is None else learning_rate, patience, seed,
     )  # fmt: skip
-    progress = checked_progress(progress)
+    progress = check_progress(progress)
     data = training_data(model, x, "x")
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     trainer: Any

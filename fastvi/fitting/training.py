@@ -114,11 +114,6 @@ class Trained(NamedTuple):
     best_epoch: int
 
 
-def checked_progress(progress: Any) -> Progress:
-    """The argument ``progress``: a function, or a flag."""
-    return progress if callable(progress) else validation.flag(progress, "progress")
-
-
 def opened(path: Any, identity: tuple[Any, ...], schedule: Schedule) -> Checkpoint | None:
     """The checkpoint ``path`` of a fit, refused before any work where it is of another one; None for None."""
     return None if path is None else Checkpoint.open(path, digest(*identity, *schedule, tiles()))
