@@ -75,6 +75,7 @@ _HOME = {
     "ModelFit": "fastvi.fitting.fit_results",
     "PosteriorFit": "fastvi.fitting.fit_results",
     "datasets": "fastvi.datasets",
+    "interop": "fastvi.interop",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]
@@ -96,6 +97,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastvi import datasets as datasets
+    from fastvi import interop as interop
     from fastvi.bounds.chi_square_bound import chi_square_bound as chi_square_bound
     from fastvi.bounds.elbo import Elbo as Elbo
     from fastvi.bounds.elbo import elbo as elbo

@@ -24,6 +24,8 @@ suppress_warnings = ["ref.python"]  # "the shape of mean" in a type: several cla
 napoleon_google_docstring = False
 napoleon_use_ivar = True  # an attribute in a docstring and the property of its name are one entry
 autodoc_typehints = "none"  # shapes and types stand in the docstrings
+# the programs that bridges lead to are not installed where the documentation is built
+autodoc_mock_imports = ["torch", "jax", "sklearn", "arviz_base", "arviz_stats", "dimod", "pandas", "xarray"]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "inherited-members": "tuple, UserWarning"}
 

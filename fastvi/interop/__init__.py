@@ -1,0 +1,23 @@
+"""Bridges into other people's programs: a module for each of them, an extra of its own.
+
+``fastvi.interop.torch`` needs the extra ``torch``, and so on. A module is imported at its first use, so that
+``import fastvi`` imports none of these packages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# module -> the extra that installs what it needs
+_EXTRAS: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXTRAS:
+        raise AttributeError(f"module 'fastvi.interop' has no attribute {name!r}")
+    return importlib.import_module(f"fastvi.interop.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXTRAS})
