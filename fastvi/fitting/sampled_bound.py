@@ -80,7 +80,7 @@ def check_exact(objective: str, **sampling: Any) -> None:
 def sampled_bound(
     model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
-    with_model: bool = False,
+    with_model: bool = False, data_weights: np.ndarray | None = None,
 ) -> SampledBound:  # fmt: skip
     """A sampled bound and its gradients.
 
@@ -100,6 +100,8 @@ def sampled_bound(
         One that ``checked_estimator`` allows, or ``REWEIGHTED``.
     with_model
         Whether ``of_model`` is wanted.
+    data_weights
+        (N,) of the data in ``of_model``; None is 1.
     """
     if numbers is None:
         numbers = np.arange(len(x))
@@ -114,7 +116,8 @@ def sampled_bound(
         )
         value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
         if with_model:
-            for name, part in draws.joint.of_parameters(draws.share).items():
+            share = draws.share if data_weights is None else draws.share * data_weights[data, None]
+            for name, part in draws.joint.of_parameters(share).items():
                 of_model[name] = of_model[name] + part if name in of_model else part
     return SampledBound(value, slope, of_model)
 

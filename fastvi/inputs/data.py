@@ -48,7 +48,12 @@ def on_device_of(result: np.ndarray, groups: list[Group]) -> Any:
 
 
 def read_data(
-    rules: Rules, x: ArrayLike | None, observed: ArrayLike | None, device: str | None = None
+    rules: Rules,
+    x: ArrayLike | None,
+    observed: ArrayLike | None,
+    device: str | None = None,
+    *,
+    relaxed: bool = False,
 ) -> tuple[Any, np.ndarray | None]:
     """Return clean data (N, D) and the mask of what was observed, or None where all was.
 
@@ -67,7 +72,7 @@ def read_data(
         return found, validation.observed_mask(observed, len(found), rules.num_pixels)
     if x is None and not rules.data_optional:
         raise TypeError(f"x must be an array of shape (num_data, {rules.num_pixels}), got None")
-    return rules.check_data(x, observed)
+    return (rules.check_relaxed_data if relaxed else rules.check_data)(x, observed)
 
 
 def by_mask(

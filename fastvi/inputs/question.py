@@ -99,14 +99,15 @@ def ask(
     asked: Asked = OTHER,
     *,
     cuda: bool = False,
+    relaxed: bool = False,
 ) -> Question:
     """Check everything, group the data by mask, refuse what is too large.
 
     ``closed(observed)`` says where the question is answered without summing over states, ``asked`` what its
-    memory depends on, ``cuda`` whether a GPU can answer it.
+    memory depends on, ``cuda`` whether a GPU can answer it, ``relaxed`` whether bits may be numbers between.
     """
     options = options.checked(cuda=cuda)
-    data, mask = read_data(rules, x, observed, options.device if cuda else None)
+    data, mask = read_data(rules, x, observed, options.device if cuda else None, relaxed=relaxed)
     # data of another dtype, or in a list, were copied
     own = isinstance(data, np.ndarray) and not (isinstance(x, np.ndarray) and np.may_share_memory(data, x))
     kept = asked.question == "exact_posterior"  # what it returns reads its data again

@@ -155,14 +155,17 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
         section 16.1.
         """
         pixels = validation.binary_array(x, "x", self.num_pixels)
-        rows = pixels.reshape(-1, self.num_pixels)
+        return self.free_energy_of(pixels.reshape(-1, self.num_pixels)).reshape(pixels.shape[:-1])
+
+    def free_energy_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return :meth:`free_energy` of clean rows (N, D), bits or numbers between 0 and 1."""
         out = np.empty(len(rows))
         for part in self.row_blocks(len(rows)):
             v = rows[part].astype(np.float64)
             fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
             # softplus(t) = -log_sigmoid(-t)
             out[part] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
-        return out.reshape(pixels.shape[:-1])
+        return out
 
     def sample(self, num: int, seed: int) -> Pairs:
         """Draw pairs exactly, by enumeration of all states of the smaller layer, at most 2^40.

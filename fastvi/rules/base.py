@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastvi.engine.importance.targets import Target
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
     from fastvi.engine.memory.form import FormMemory
+    from fastvi.engine.posterior.state_moments import FirstPass
     from fastvi.engine.states.form import Form
 
 NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing
@@ -93,6 +94,8 @@ class Rules(ABC):
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
+    has_first_pass : bool
+        Whether :meth:`first_pass` gives something, for logits of usual size.
     """
 
     model: Any
@@ -109,6 +112,7 @@ class Rules(ABC):
     whole_data: bool = False
     reads_device_data: bool = False
     has_normal_posterior: bool = False
+    has_first_pass: bool = False
 
     def __init__(self, model: Any) -> None:
         self.model = self.subject = model
@@ -131,6 +135,12 @@ class Rules(ABC):
         ``name`` is the argument that errors name.
         """
         return validation.observed_data(x, observed, self.num_pixels, name)
+
+    def check_relaxed_data(
+        self, x: Any, observed: Any, name: str = "x"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return :meth:`check_data`'s, or real numbers in [0, 1] where log p(x, z) is linear in pixels."""
+        return self.check_data(x, observed, name)
 
     def free_latents(self, observed: np.ndarray) -> np.ndarray:
         """Return the indices of the latents that are summed over where these pixels are seen."""
@@ -298,9 +308,27 @@ class Rules(ABC):
         """Return zeros in the shapes of the parameters that a bound can be climbed in."""
         return self.zero_gradient()
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> FirstPass | None:
+        """Return log p(x), up to log Z, with what :meth:`gradient` need not find again.
+
+        None of a model, or of logits, whose gradient takes all passes over the states itself. Rules that
+        return something take it as the last argument of :meth:`gradient` and :meth:`pixel_gradient`.
+        """
+        return None
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         """Return the gradient of sum_n data_weights_n log p(x_n), that of log Z not taken away."""
         raise NotImplementedError
+
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """Return data_weights_n times the gradient of log p(x_n) in the seen pixels, (N, observed pixels)."""
+        raise TypeError(f"x must not need a gradient for {validation.type_name(self.model)}")
 
     def partition_gradient(self, run: Run) -> Gradient:
         """Return the gradient of log Z; nothing of a model that is normalised."""
@@ -334,6 +362,13 @@ def log_marginal_of(
     else:
         found = log_sums(rules.form(observed, dtype), x, run)
     return log_probabilities(found) if rules.is_probability else found
+
+
+def relaxed_bits(x: Any, observed: Any, num_pixels: int, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return data as bits where all are 0 or 1, else as float64 in [0, 1], and the mask."""
+    data, mask = validation.observed_real_data(x, observed, num_pixels, name)
+    validation.require(data, (data >= 0.0) & (data <= 1.0), f"{name} must lie in [0, 1]")
+    return (data.astype(np.uint8) if np.isin(data, (0.0, 1.0)).all() else data), mask
 
 
 def log_probabilities(found: np.ndarray) -> np.ndarray:

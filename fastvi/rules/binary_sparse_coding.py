@@ -27,6 +27,7 @@ from fastvi.rules.questions import (
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 
 class BinarySparseCodingRules(Rules):
@@ -127,10 +128,31 @@ class BinarySparseCodingRules(Rules):
     def zero_gradient(self) -> Gradient:
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    has_first_pass = True
+
+    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> FirstPass:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        return first_pass(self.form(observed), x, run)
+
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        from fastvi.engine.linalg.products import matmul
+
+        found = self.first_pass(x, observed, run) if first is None else first
+        weights, std = self.model.weights[observed], self.model.noise_std
+        means = matmul(found.mean, np.ascontiguousarray(weights.T), self.model.bias[observed])
+        return data_weights[:, None] * ((means - x) / std / std)
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         from fastvi.engine.posterior.coding_moments import coding_moments
 
-        found = coding_moments(self.form(observed), x, data_weights, run)
+        found = coding_moments(self.form(observed), x, data_weights, run, first)
         out, weights, std, mean = (
             self.zero_gradient(),
             self.model.weights[observed],

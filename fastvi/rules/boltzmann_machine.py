@@ -14,6 +14,7 @@ from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNO
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 
 class BoltzmannMachineRules(Rules):
@@ -81,7 +82,10 @@ class BoltzmannMachineRules(Rules):
     def zero_gradient(self) -> Gradient:
         return {"couplings": np.zeros_like(self.model.couplings), "bias": np.zeros_like(self.model.bias)}
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         from fastvi.engine.posterior.state_moments import state_moments
 
         free = ~observed

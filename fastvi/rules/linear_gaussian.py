@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from fastvi.rules.questions import (
     PLAN,
 )
 from fastvi.rules.real_latents import RealLatentsRules
+
+if TYPE_CHECKING:
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
@@ -162,7 +165,17 @@ class LinearGaussianRules(RealLatentsRules):
         std = np.sqrt(np.square(inverse).sum(axis=1))
         return mean, np.broadcast_to(std, mean.shape), np.full(len(x), entropy)
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        residual = self.solved(self._spread(x, observed), observed).residual
+        return -data_weights[:, None] * residual / self.model.noise_std
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         """Return the gradient in weights, bias and noise_std (0 axes).
 
         With m_n and S the posterior's means and covariance, g_n = (x_n - b - W m_n) / s^2:

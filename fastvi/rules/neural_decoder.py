@@ -15,7 +15,7 @@ from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.decoder_form import block_form
 from fastvi.engine.run.runs import Run
 from fastvi.models.neural_decoder import NeuralDecoder
-from fastvi.rules.base import Gradient, Rules
+from fastvi.rules.base import Gradient, Rules, relaxed_bits
 from fastvi.rules.questions import (
     BY_SAMPLES,
     ELBO,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
     from fastvi.engine.memory.blocks import BlockMemory
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 _WORDS = ("activation", "likelihood")  # arrays that are no parameters
 
@@ -127,7 +128,31 @@ class BinaryDecoderRules(_Decoder):
         arrays = self.model.arrays()
         return {name: np.zeros_like(value) for name, value in arrays.items() if name not in _WORDS}
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def check_relaxed_data(
+        self, x: Any, observed: Any, name: str = "x"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.noise_std is not None:
+            return self.check_data(x, observed, name)
+        return relaxed_bits(x, observed, self.num_pixels, name)
+
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        from fastvi.engine.decoder.network_gradient import expected_units
+        from fastvi.engine.linalg.products import matmul
+
+        weight, bias = (part[observed] for part in self.layers[-1])
+        units = expected_units(self.form(observed), x, data_weights, run)
+        logits = matmul(units, np.ascontiguousarray(weight.T)) + data_weights[:, None] * bias
+        if self.noise_std is None:
+            return logits
+        return (logits - data_weights[:, None] * x) / self.noise_std / self.noise_std
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         from fastvi.engine.decoder.network_gradient import network_gradient
 
         found = network_gradient(self.form(observed), x, data_weights, run)

@@ -15,11 +15,12 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_sum_form
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
-from fastvi.rules.base import NO_DATA, Gradient, Rules
+from fastvi.rules.base import NO_DATA, Gradient, Rules, relaxed_bits
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 
 class RestrictedBoltzmannMachineRules(Rules):
@@ -66,7 +67,7 @@ class RestrictedBoltzmannMachineRules(Rules):
 
     def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
         if observed.all():
-            return -self.model.free_energy(x)
+            return -self.model.free_energy_of(x)
         # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
         none = np.empty((0, int((~observed).sum()))), np.empty(0)
         weights, bias = self.model.weights[~observed].T, self.model.visible_bias[~observed]
@@ -111,15 +112,24 @@ class RestrictedBoltzmannMachineRules(Rules):
     def zero_gradient(self) -> Gradient:
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def check_relaxed_data(
+        self, x: Any, observed: Any, name: str = "x"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        # pixels that were not seen are summed out for each datum, by the bits of the others
+        if observed is not None:
+            return self.check_data(x, observed, name)
+        return relaxed_bits(x, observed, self.num_pixels, name)
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         from fastvi.engine.linalg.weighted_sums import weighted_sums
         from fastvi.engine.posterior.state_moments import state_moments
 
         out = self.zero_gradient()
         if observed.all():  # the hidden units are independent given all visible ones
-            mean = np.empty((len(x), self.num_latents))
-            for rows in self.model.row_blocks(len(x)):
-                mean[rows] = sigmoid(self._hidden_fields(x[rows]))
+            mean = self._hidden_means(x)
         else:
             found = state_moments(self.form(observed), x, data_weights, run)
             mean = found.mean
@@ -128,6 +138,28 @@ class RestrictedBoltzmannMachineRules(Rules):
         out["weights"][observed], out["visible_bias"][observed] = weighted_sums(x, data_weights, mean)
         out["hidden_bias"] = (data_weights[:, None] * mean).sum(axis=0)
         return out
+
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        from fastvi.engine.linalg.products import matmul
+        from fastvi.engine.posterior.log_sum import log_sums_and_means
+
+        if observed.all():
+            mean = self._hidden_means(x)
+        else:
+            form = self.form(observed)
+            mean = log_sums_and_means(form, x, run)[1][:, np.argsort(form.order)]
+        weights, bias = self.model.weights[observed], self.model.visible_bias[observed]
+        return data_weights[:, None] * matmul(mean, np.ascontiguousarray(weights.T), bias)
+
+    def _hidden_means(self, x: np.ndarray) -> np.ndarray:
+        """Means (N, d) of the hidden units given all visible ones."""
+        mean = np.empty((len(x), self.num_latents))
+        for rows in self.model.row_blocks(len(x)):
+            mean[rows] = sigmoid(self._hidden_fields(x[rows]))
+        return mean
 
     def _hidden_fields(self, x: np.ndarray) -> np.ndarray:
         """Logits (N, d) of the hidden units given all visible ones."""

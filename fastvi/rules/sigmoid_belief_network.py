@@ -17,12 +17,13 @@ from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
-from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of
+from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of, relaxed_bits
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, EXACTLY_FITTED, LEARNED, MISSING, ON_GPU
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
+    from fastvi.engine.posterior.state_moments import FirstPass
 
 
 class SigmoidBeliefNetworkRules(Rules):
@@ -48,6 +49,7 @@ class SigmoidBeliefNetworkRules(Rules):
 
     reads_device_data = True
     is_probability = True
+    has_first_pass = True
 
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
         large = self._large_form(observed)
@@ -63,6 +65,10 @@ class SigmoidBeliefNetworkRules(Rules):
             prior = self.model.prior_logits
         deep = self._prior_of_states if with_prior else None
         return direct_form(self.layers, "relu", None, prior, observed, deep)
+
+    def _is_large(self, observed: np.ndarray) -> bool:
+        seen = (self.model.weights[observed], self.model.bias[observed])
+        return are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.model.prior_logits)
 
     def _small_form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
         """Form of logits that are not that large."""
@@ -85,8 +91,7 @@ class SigmoidBeliefNetworkRules(Rules):
         from fastvi.engine.importance.softplus_target import ProductTarget
 
         prior = self._prior_of_states if with_prior else None
-        seen = (self.model.weights[observed], self.model.bias[observed])
-        if are_large((seen,), "relu", np.zeros(0) if self.is_deep else self.model.prior_logits):
+        if self._is_large(observed):
             factorised = self.model.prior_logits if with_prior and not self.is_deep else None
             decoder = self.layers, "relu", None, observed
             return BinaryDecoderTarget(*decoder, self.num_latents, factorised, prior)
@@ -174,14 +179,27 @@ class SigmoidBeliefNetworkRules(Rules):
             return {**zeros, "prior_logits": np.zeros_like(self.model.prior_logits)}
         return {**zeros, **{f"prior_{k}": v for k, v in self.deep_prior.zero_gradient().items()}}
 
-    def gradient(self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run) -> Gradient:
+    def check_relaxed_data(
+        self, x: Any, observed: Any, name: str = "x"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        return relaxed_bits(x, observed, self.num_pixels, name)
+
+    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> FirstPass | None:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        return None if self._is_large(observed) else first_pass(self._small_form(observed), x, run)
+
+    def gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> Gradient:  # fmt: skip
         from fastvi.engine.linalg.weighted_sums import weighted_sums
         from fastvi.engine.posterior.state_moments import state_moments, states_of
 
         out, large = self.zero_gradient(), self._large_form(observed)
         if large is not None:
             return {**out, **self._large_gradient(large, x, data_weights, observed, run)}
-        found = state_moments(self._small_form(observed), x, data_weights, run)
+        found = state_moments(self._small_form(observed), x, data_weights, run, first)
         weights, bias = weighted_sums(x, data_weights, found.mean)
         out["weights"][observed] = weights - found.values[:, :-1]
         out["bias"][observed] = bias - found.values[:, -1]
@@ -190,6 +208,21 @@ class SigmoidBeliefNetworkRules(Rules):
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.model.prior_logits)
             return out
         return {**out, **self._gradient_of_prior(*states_of(found), run)}
+
+    def pixel_gradient(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: FirstPass | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        from fastvi.engine.linalg.products import matmul
+        from fastvi.engine.posterior.log_sum import log_sums_and_means
+
+        if first is None:
+            form = self.form(observed)
+            mean = log_sums_and_means(form, x, run)[1][:, np.argsort(form.order)]
+        else:
+            mean = first.mean
+        weights, bias = self.model.weights[observed], self.model.bias[observed]
+        return data_weights[:, None] * matmul(mean, np.ascontiguousarray(weights.T), bias)
 
     def _large_gradient(
         self, form: Any, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run

@@ -16,6 +16,7 @@ passed over.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
@@ -171,18 +172,13 @@ def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
     return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-@singledispatch
-def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
-    """Gradients by piece.
-
-    "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first one, latents
-    in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels are
-    real.
-    """
+def _passes(
+    form: BlockForm, x: Array, data_weights: Array, run: Run
+) -> Iterator[tuple[slice, dict[str, Array]]]:
+    """Some data at a time, and the sums of their second pass by name."""
     sums = _sums(form, x, run)
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
-    total: dict[str, Array] = {}
     for start in range(0, len(x), CHUNK_DATA):
         part = slice(start, start + CHUNK_DATA)
         terms, pieces = form.data.terms(x[part]), _pieces(form, len(x[part]))
@@ -196,7 +192,20 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
             Flat(np.zeros(pieces.size)), form.wave_starts(), partial(_wave, form, data),
             form.wave_states if told else report_nothing,
         )  # fmt: skip
-        for name, value in _of_parameters(form, x[part], data_weights[part], pieces.of(found.values)).items():
+        yield part, pieces.of(found.values)
+
+
+@singledispatch
+def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
+    """Gradients by piece.
+
+    "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first one, latents
+    in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels are
+    real.
+    """
+    total: dict[str, Array] = {}
+    for part, sums in _passes(form, x, data_weights, run):
+        for name, value in _of_parameters(form, x[part], data_weights[part], sums).items():
             total[name] = total[name] + value if name in total else value
     in_order = np.argsort(form.order)
     total["prior"] = total["prior"][in_order]
@@ -205,6 +214,17 @@ def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -
 
 
 network_gradient.register(DirectForm, direct_gradient)
+
+
+def expected_units(form: BlockForm, x: Array, data_weights: Array, run: Run) -> Array:
+    """w_n E[h(z) | x_n] of the units that the last layer reads, (N, units); latents in the model's order."""
+    if isinstance(form, DirectForm):
+        raise TypeError(
+            "x must not need a gradient where logits are so large that each pixel is summed by itself"
+        )
+    depth = form.layers[-1][0].shape[1]
+    out = np.concatenate([np.empty((0, depth)), *(s["data"] for _, s in _passes(form, x, data_weights, run))])
+    return out[:, np.argsort(form.order)] if len(form.layers) == 1 else out
 
 
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:

@@ -22,7 +22,7 @@ from fastvi.core.arrays import Array
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.posterior.log_sum import log_sums_and_means_of
 from fastvi.engine.posterior.posteriors import Details, second_moments
-from fastvi.engine.posterior.state_moments import Total, in_products, pairs_wave
+from fastvi.engine.posterior.state_moments import FirstPass, Total, in_products, pairs_wave
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks, slices
@@ -43,13 +43,18 @@ class CodingMoments(NamedTuple):
     square: float  # sum_n w_n E|x_n - W z - b|^2 / s^2
 
 
-def coding_moments(form: SparseCodingForm, x: Array, data_weights: Array, run: Run) -> CodingMoments:
+def coding_moments(
+    form: SparseCodingForm, x: Array, data_weights: Array, run: Run, first: FirstPass | None = None
+) -> CodingMoments:
     """Moments of each datum and their weighted sums."""
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
     spread, square = np.zeros((form.num_latents, form.num_latents)), 0.0
     for data in chunks(len(x)):
         terms, weights = form.terms(x[data]), data_weights[data]
-        found, means, again = log_sums_and_means_of(form, terms, run)
+        if first is None:
+            found, means, again = log_sums_and_means_of(form, terms, run)
+        else:
+            found, means, again = first.chunk(data, form.order)
         # a datum that counts for nothing may be impossible
         evidence[data], mean[data] = found, np.where(weights[:, None] == 0.0, 0.0, means)
         if _ratio(form) > _LARGEST_RATIO:

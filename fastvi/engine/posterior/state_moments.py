@@ -44,6 +44,18 @@ class Total(NamedTuple):
         self.states[...] += part.states
 
 
+class FirstPass(NamedTuple):
+    """What a first pass over the states finds of each datum, latents in the model's order."""
+
+    evidence: Array  # (N,)
+    mean: Array  # (N, d)
+    in_logs: Array  # (N,) bool: data that products cannot hold apart
+
+    def chunk(self, data: slice, order: Array) -> tuple[Array, Array, Array]:
+        """Return what ``log_sums_and_means_of`` gave for some data, latents in the form's ``order``."""
+        return self.evidence[data], self.mean[data][:, order], np.flatnonzero(self.in_logs[data])
+
+
 class StateMoments(NamedTuple):
     """Latents in the model's order; ``values`` as the form has them."""
 
@@ -171,32 +183,43 @@ def _(form: SoftplusForm, values: Array) -> Array:
     return np.concatenate([values[:, np.argsort(form.order)], values[:, -1:]], axis=1)
 
 
-def state_moments(form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run) -> StateMoments:
+def first_pass(form: SoftplusForm | PairForm, x: Array, run: Run) -> FirstPass:
+    """Evidence and means of each datum: the first of the passes of :func:`state_moments`."""
+    evidence, mean, in_logs = np.empty(len(x)), np.empty((len(x), form.num_latents)), np.zeros(len(x), bool)
+    for data in chunks(len(x)):
+        evidence[data], mean[data], again = log_sums_and_means_of(form, form.terms(x[data]), run)
+        in_logs[data.start + again] = True
+    return FirstPass(evidence, mean[:, np.argsort(form.order)], in_logs)
+
+
+def state_moments(
+    form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run, first: FirstPass | None = None
+) -> StateMoments:
     """Evidence and means of each datum, and the weighted sums over data that the form's gradient needs."""
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
     total = _zero(form)
     for data in chunks(len(x)):
-        _add_chunk(form, x[data], data_weights[data], run, evidence[data], mean[data], total)
+        terms = form.data.terms(x[data])
+        if first is None:
+            found, means, again = log_sums_and_means_of(form, terms, run)
+        else:
+            found, means, again = first.chunk(data, form.order)
+        # a datum that counts for nothing may be impossible
+        evidence[data], mean[data] = found, np.where(data_weights[data][:, None] == 0.0, 0.0, means)
+        weights = _weights(found, data_weights[data], again)
+        work = partial(second_wave, form.batch(terms), weights)
+        total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
     values = _in_order(form, total.values)
     return StateMoments(evidence, mean[:, np.argsort(form.order)], values, total.states, form.order)
 
 
-def _add_chunk(
-    form: SoftplusForm | PairForm, x: Array, data_weights: Array, run: Run, evidence: Array, mean: Array,
-    total: Total,
-) -> None:  # fmt: skip
-    """Both passes over the data of one chunk; the tables of one are gone before the next one's are made."""
-    terms = form.data.terms(x)
-    found, means, again = log_sums_and_means_of(form, terms, run)
-    # a datum that counts for nothing may be impossible
-    evidence[...], mean[...] = found, np.where(data_weights[:, None] == 0.0, 0.0, means)
+def _weights(evidence: Array, data_weights: Array, again: Array) -> _Weights:
+    """Weights of the data of one chunk, ``again`` those that products cannot hold apart."""
     in_products = data_weights.copy()
     in_products[again] = 0.0
     # of an impossible one every state is: any finite evidence leaves each with nothing
-    possible = np.where(np.isneginf(found), 0.0, found)
-    weights = _Weights(possible, in_products, again, data_weights[again])
-    work = partial(second_wave, form.batch(terms), weights)
-    total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
+    possible = np.where(np.isneginf(evidence), 0.0, evidence)
+    return _Weights(possible, in_products, again, data_weights[again])
 
 
 def states_of(moments: StateMoments) -> tuple[Array, Array]:

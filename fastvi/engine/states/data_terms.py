@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.slices import data_slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.remote_data import RemoteData, refuse_pixels
@@ -45,7 +46,8 @@ class Terms(NamedTuple):
 class BinaryData(NamedTuple):
     """t(x) = offset + W^T x, c(x) = constant + b . x + x^T J x / 2 for x in {0, 1}^D.
 
-    ``weights`` and ``couplings`` may hold -inf: only the entries of ones are added.
+    ``weights`` and ``couplings`` may hold -inf: only the entries of ones are added. Relaxed pixels, float64
+    in [0, 1], take weights that are finite, and no couplings.
     """
 
     weights: Array  # (D, d) columns in the form's order
@@ -58,6 +60,10 @@ class BinaryData(NamedTuple):
         """Terms of the data ``x`` (N, D) uint8, or of a GPU's."""
         if isinstance(x, RemoteData):
             return x.terms(self)
+        if x.dtype == np.float64:
+            return Terms(
+                matmul(x, self.weights, self.offset), matmul(x, self.bias[:, None])[:, 0] + self.constant
+            )
         linear, constant = np.empty((len(x), self.offset.size)), np.empty(len(x))
 
         def task(part: slice) -> None:
