@@ -187,6 +187,7 @@ main()
 """
 
 
+@pytest.mark.slow_without_jit
 def test_ctrl_c_during_a_study(tmp_path):
     """In its first fit, after the second epoch."""
     command = [sys.executable, "-c", INTERRUPTED_STUDY, "study", "enumeration", "--out", tmp_path / "out"]

@@ -61,6 +61,7 @@ def test_what_was_interrupted_says_so(name, monkeypatch):
     assert not fit.converged
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("held_out", [None, LINEAR.sample(20, 3).x])
 def test_expectation_maximisation_that_stands_still(tmp_path, held_out):
     """The score moves by less than STANDSTILL in the last epoch, and by more before."""
