@@ -103,6 +103,21 @@ def log_marginal_forward(model: Any, x: Any, observed: Any = None) -> tuple[np.n
 
 
 @reported
+def log_marginal_value(model: Any, x: Any, observed: Any = None) -> np.ndarray:
+    """Return the values of :func:`log_marginal_forward` where no gradient follows."""
+    rules = rules_of(model, tables=True)
+    if isinstance(rules, JointTableRules):
+        return log_marginal(model, x, observed=observed)
+    question = _question(rules, x, observed)
+    value, run = np.empty(question.num_data), question.run("log_marginal", 0)
+    for group in question.groups:
+        value[group.members] = log_marginal_of(rules, group.x, group.observed, run)
+    if rules.partition_memory() is not None:
+        value = log_probabilities(value - rules.log_z)
+    return value
+
+
+@reported
 def log_marginal_backward(
     model: Any, x: Any, observed: Any, saved: np.ndarray, weights: Any, *, x_gradient: bool = False
 ) -> tuple[Gradient, np.ndarray | None]:
@@ -152,6 +167,15 @@ def log_marginal_backward(
         total = without_partition(rules, total, float(data_weights.sum()), run)
     _refuse_infinite({**total, "x": np.zeros(0) if pixels is None else pixels})
     return total, pixels
+
+
+def check_question(model: Any, x: Any, observed: Any = None) -> None:
+    """Refuse in one line what the other functions here refuse of their arguments."""
+    rules = rules_of(model, tables=True)
+    if isinstance(rules, JointTableRules):
+        rules.rows(x)
+    else:
+        _question(rules, x, observed)
 
 
 def _question(rules: Rules, x: Any, observed: Any) -> Question:

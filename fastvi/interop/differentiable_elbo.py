@@ -64,6 +64,11 @@ def _clean(model: Any, x: Any, logits: Any) -> tuple[np.ndarray, np.ndarray]:
     return data, validation.float_array(logits, "logits", ndim=2, shape=(len(data), model.num_latents))
 
 
+def check_bound(model: Any, x: Any, logits: Any) -> None:
+    """Refuse data and logits that the other functions here refuse."""
+    _clean(model, x, logits)
+
+
 def elbo_forward(model: Any, x: Any, logits: Any, sampling: Sampling = EXACT) -> np.ndarray:
     """ELBO (N,) in nats of q(z | x_n), independent bits with ``logits`` (N, d).
 
