@@ -17,6 +17,7 @@ from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import DECOMPOSITIONS, Decomposition, Device
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.cuda.place import UnsupportedError
@@ -73,6 +74,7 @@ class _Bound(NamedTuple):
 
 
 @reported
+@takes_rng
 def elbo(
     model: LatentVariableModel,
     x: ArrayLike | None,
@@ -82,6 +84,7 @@ def elbo(
     normalized: bool = True,
     num_samples: int | None = None,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     decomposition: Decomposition | None = None,
     device: Device = "cpu",
     memory_limit: int | None = None,
@@ -117,6 +120,8 @@ def elbo(
         of :func:`~fastvi.estimate_log_marginal`.
     seed
         Of the draws.
+    rng
+        A generator that gives the seed, in place of ``seed``.
     decomposition
         Which of the three forms above gives ``value``: "reconstruction", "joint" or "log_ratio". They are
         computed by separate code and agree to rounding where exact. Sampled, what stands outside of the

@@ -11,13 +11,17 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
+
+from fastvi.core.foreign import is_tracer, plain, plain_numbers
+from fastvi.core.stores import Store, store_of
 
 Word = TypeVar("Word", bound=str)
 
 MAX_SEED = 2**64 - 1
+AUTO = "auto"  # for observed: whatever is neither NaN nor masked
 MAX_COUNT = 2**40  # of data, draws, samples, steps: what no machine holds, and NumPy still has words for
 
 # the words for what an array may hold
@@ -54,10 +58,14 @@ def _shape_text(shape: tuple[int | None, ...]) -> str:
     return f"({sizes},)" if len(shape) == 1 else f"({sizes})"
 
 
-def require(array: np.ndarray, good: np.ndarray, must: str) -> None:
-    """Raise ValueError that begins with ``must`` and names the first value where ``good`` does not hold."""
+def require(array: np.ndarray, good: np.ndarray, must: str, first: int = 0) -> None:
+    """Raise ValueError that begins with ``must`` and names the first value where ``good`` does not hold.
+
+    ``first`` is the place of the array's first row among the caller's.
+    """
     if not good.all():
         index = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), good.shape))
+        index = (index[0] + first, *index[1:]) if index else index
         where = f" at index {index[0] if len(index) == 1 else index}" if index else ""
         raise ValueError(f"{must}, got {array[index]}{where}")
 
@@ -106,8 +114,13 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     """Array that NumPy makes of ``value``, or DLPack on the CPU where NumPy makes none."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be {allowed}, got a masked array: its mask would be lost")
-    reason = ""
+    if is_tracer(value):
+        raise TypeError(
+            f"{name} must be {allowed}, got a tracer of JAX: fastvi.interop.jax.log_marginal and .elbo take those"
+        )
+    reason, came = "", value
     try:
+        value = plain(value)
         array = np.asarray(value)
     except Exception as error:  # ragged lists, tensors on a GPU, tensors that require a gradient
         array, reason = None, f": {_why_no_array(value, error)}"
@@ -119,8 +132,8 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
         except Exception as error:
             array, reason = None, reason or f": {' '.join(str(error).split())}"
     if array is None:
-        raise TypeError(f"{name} must be {allowed} in CPU memory, got {type_name(value)}{reason}")
-    return array
+        raise TypeError(f"{name} must be {allowed} in CPU memory, got {type_name(came)}{reason}")
+    return plain_numbers(array, value)
 
 
 def _wrong_dtype(array: np.ndarray, value: Any, name: str, allowed: str) -> TypeError:
@@ -203,7 +216,11 @@ def _blocks(array: np.ndarray) -> Iterator[slice]:
 
 
 def _require_where(
-    array: np.ndarray, good: Callable[[np.ndarray], np.ndarray], must: str, observed: np.ndarray | None
+    array: np.ndarray,
+    good: Callable[[np.ndarray], np.ndarray],
+    must: str,
+    observed: np.ndarray | None,
+    first: int,
 ) -> None:
     """``require`` where ``observed``; the whole mask is made only for the words of an error."""
     whole = array.reshape(1) if array.ndim == 0 else array
@@ -213,7 +230,7 @@ def _require_where(
         else:
             fine = good(whole[rows]) | ~(observed if observed.ndim == 1 else observed[rows])
         if not fine.all():
-            require(array, good(array) if observed is None else good(array) | ~observed, must)
+            require(array, good(array) if observed is None else good(array) | ~observed, must, first)
 
 
 def _seen_only(array: np.ndarray, observed: np.ndarray, dtype: type) -> np.ndarray:
@@ -223,21 +240,21 @@ def _seen_only(array: np.ndarray, observed: np.ndarray, dtype: type) -> np.ndarr
     return out
 
 
-def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
+def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None, first: int = 0) -> np.ndarray:
     if array.dtype.kind == "b":
         bits = np.ascontiguousarray(array).view(np.uint8)
         return bits if observed is None else bits * observed
     must = f"{name} must contain only 0 and 1" + (" where it is observed" if observed is not None else "")
-    _require_where(array, lambda part: (part == 0) | (part == 1), must, observed)
+    _require_where(array, lambda part: (part == 0) | (part == 1), must, observed, first)
     if observed is None:
         return np.ascontiguousarray(array, dtype=np.uint8).reshape(array.shape)
     return _seen_only(array, observed, np.uint8)
 
 
-def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None) -> np.ndarray:
+def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None, first: int = 0) -> np.ndarray:
     clean = _doubles(array)
     must = f"{name} must be finite" + (" where it is observed" if observed is not None else "")
-    _require_where(clean, np.isfinite, must, observed)
+    _require_where(clean, np.isfinite, must, observed, first)
     return clean if observed is None else _seen_only(clean, observed, np.float64)
 
 
@@ -245,13 +262,32 @@ def _data_matrix(value: Any, name: str, num_columns: int, kind: str) -> np.ndarr
     """Numbers of shape (N, ``num_columns``) as they came; ``kind`` says what they have to be."""
     wanted = f"(num_data, {num_columns})"
     array = number_array(value, name, f"{kind} of shape {wanted}")
-    if array.ndim == 1 and array.shape[0] == num_columns:
-        raise ValueError(
-            f"{name} must have shape {wanted}, got shape {array.shape}: pass {name}[None] for one datum"
-        )
-    if array.ndim != 2 or array.shape[1] != num_columns:
-        raise ValueError(f"{name} must have shape {wanted}, got shape {array.shape}")
+    _check_data_shape(array.shape, name, num_columns)
     return array
+
+
+def _check_data_shape(shape: tuple[int, ...], name: str, num_columns: int) -> None:
+    """Refuse what is not (N, ``num_columns``), with the line that makes it so where there is one."""
+    if len(shape) == 2 and shape[1] == num_columns:
+        return
+    hint = ""
+    if shape == (num_columns,):
+        hint = f": pass {name}[None] for one datum"
+    elif len(shape) > 2 and math.prod(shape[1:]) == num_columns:  # images
+        hint = f": pass {name}.reshape(len({name}), -1)"
+    raise ValueError(f"{name} must have shape (num_data, {num_columns}), got shape {shape}{hint}")
+
+
+class _Kind(NamedTuple):
+    """What data are made of."""
+
+    allowed: str
+    dtype: type
+    clean: Callable[..., np.ndarray]  # (array, name, observed, first)
+
+
+_BITS_OF_DATA = _Kind(_BITS, np.uint8, _zeros_and_ones)
+_REALS_OF_DATA = _Kind(_REALS, np.float64, _finite_numbers)
 
 
 def binary_matrix(
@@ -327,30 +363,61 @@ def observed_mask(observed: Any, num_data: int, num_pixels: int) -> np.ndarray |
 
 
 def _data_and_mask(
-    x: Any, observed: Any, num_pixels: int, name: str, kind: str, matrix: Callable[..., np.ndarray]
+    x: Any, observed: Any, num_pixels: int, name: str, kind: _Kind
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Data (N, D) that ``matrix`` has checked together with the mask that says where they were observed."""
-    if observed is None:
-        return matrix(x, name, num_pixels), None
-    array = number_array(x, name, f"{kind} of shape (num_data, {num_pixels})")
-    num_data = array.shape[0] if array.ndim == 2 else 0
-    mask = observed_mask(observed, num_data, num_pixels) if array.ndim == 2 else None
+    """Data (N, D), checked together with the mask that says where they were observed."""
+    auto = isinstance(observed, str) and observed == AUTO
+    store = store_of(x)
+    if store is not None:
+        return _stored_data(store, None if auto else observed, num_pixels, name, kind, auto=auto)
+    masked = auto and isinstance(x, np.ma.MaskedArray)
+    hidden = np.ma.getmaskarray(x) if masked else None
+    array = _data_matrix(np.ma.getdata(x) if masked else x, name, num_pixels, kind.allowed)
+    mask = _seen(array, hidden) if auto else observed_mask(observed, len(array), num_pixels)
     # a mask that hides nothing takes no copy
-    return matrix(array, name, num_pixels, observed=None if mask is None or mask.all() else mask), mask
+    return kind.clean(array, name, None if mask is None or mask.all() else mask), mask
+
+
+def _seen(array: np.ndarray, hidden: np.ndarray | None = None) -> np.ndarray | None:
+    """Where data (N, D) are neither NaN nor ``hidden``; None where all were observed."""
+    seen = ~np.isnan(array) if array.dtype.kind == "f" else np.ones(array.shape, bool)
+    if hidden is not None:
+        seen &= ~hidden
+    return None if seen.all() else seen
+
+
+def _stored_data(
+    store: Store, observed: Any, num_pixels: int, name: str, kind: _Kind, *, auto: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Data of a store, read and checked a part at a time: what is kept of a bit is a byte."""
+    _check_data_shape(store.shape, name, num_pixels)
+    mask = observed_mask(observed, store.shape[0], num_pixels)
+    given = None if mask is None or mask.all() else mask
+    out: np.ndarray = np.empty(store.shape, kind.dtype)
+    seen = np.ones(store.shape, bool) if auto else None
+    for rows, part in store.parts():
+        array = _data_matrix(part, name, num_pixels, kind.allowed)
+        if seen is not None:
+            here = _seen(array)
+            seen[rows] = True if here is None else here
+        else:
+            here = given[rows] if given is not None and given.ndim == 2 else given
+        out[rows] = kind.clean(array, name, here, rows.start)
+    return out, mask if seen is None else None if seen.all() else seen
 
 
 def observed_data(
     x: Any, observed: Any, num_pixels: int, name: str = "x"
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Data of zeros and ones (N, D) as uint8 together with the mask that says where they were observed."""
-    return _data_and_mask(x, observed, num_pixels, name, _BITS, binary_matrix)
+    return _data_and_mask(x, observed, num_pixels, name, _BITS_OF_DATA)
 
 
 def observed_real_data(
     x: Any, observed: Any, num_pixels: int, name: str = "x"
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Data of real numbers (N, D) as float64 together with the mask that says where they were observed."""
-    return _data_and_mask(x, observed, num_pixels, name, _REALS, real_matrix)
+    return _data_and_mask(x, observed, num_pixels, name, _REALS_OF_DATA)
 
 
 def _integer(value: Any) -> int | None:

@@ -18,7 +18,9 @@ class Distribution(Frozen, ABC):
     num_data: int | None  # None where the parameters are (d,)
 
     @abstractmethod
-    def sample(self, num: int, seed: int) -> NDArray[Any]:
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[Any]:
         """Draw ``num`` states for each datum, shape (num, N, d); N = 1 where the parameters are (d,)."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import bernoulli_entropy, bernoulli_log_prob, sigmoid
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 
 
@@ -72,7 +73,10 @@ class Bernoulli(Distribution):
         """Probability that each latent is 1: sigmoid(logits), the shape of logits."""
         return validation.frozen_array(sigmoid(self.logits))
 
-    def sample(self, num: int, seed: int) -> NDArray[np.uint8]:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[np.uint8]:
         """Draw from q.
 
         Parameters
@@ -82,6 +86,8 @@ class Bernoulli(Distribution):
         seed
             0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its logits and
             nothing else.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
+from fastvi.core.seeds import takes_rng
 
 _LARGEST = 1e300  # differences of logits, and sums of these, stay finite
 
@@ -105,7 +106,10 @@ class Categorical(Frozen):
         """Probability of each category: the mean of z as a vector with a 1 in place k."""
         return self.probabilities
 
-    def sample(self, num: int, seed: int) -> NDArray[np.int64]:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[np.int64]:
         """Draw from q: the first category whose cumulative probability is above a uniform number.
 
         Parameters
@@ -115,6 +119,8 @@ class Categorical(Frozen):
         seed
             0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its logits and
             nothing else.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

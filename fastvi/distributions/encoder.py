@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastvi.core import options, validation
 from fastvi.core.frozen import Frozen
 from fastvi.core.options import Activation, Family
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import clean_layers, layer_arrays, take_layers
 from fastvi.distributions.normal import Normal
@@ -94,13 +95,15 @@ class Encoder(Frozen):
         )
 
     @classmethod
-    def random(
+    @takes_rng
+    def random(  # noqa: PLR0913 (sizes, and how they are drawn)
         cls,
         num_pixels: int,
         hidden: int | Sequence[int],
         num_latents: int,
         seed: int = 0,
         *,
+        rng: np.random.Generator | None = None,
         activation: Activation = "tanh",
         family: Family = "bernoulli",
     ) -> Self:
@@ -114,6 +117,8 @@ class Encoder(Frozen):
             Units of the hidden layer, or of each of several; an empty sequence for a single layer.
         seed : int
             0 <= seed < 2**64.
+        rng : numpy.random.Generator, optional
+            Gives the seed, in place of ``seed``.
         activation : "relu", "tanh", "sigmoid" or "softplus"
         family : "bernoulli" or "normal"
 

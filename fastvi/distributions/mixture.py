@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastvi.core import validation
 from fastvi.core.frozen import Frozen
 from fastvi.core.options import PROPOSALS, Proposal
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
@@ -150,7 +151,10 @@ class Mixture(Frozen):
         parts = [w * c.mean for w, c in zip(self.weights, self._resolved("mean"), strict=True)]
         return validation.frozen_array(np.asarray(sum(parts[1:], start=parts[0])))
 
-    def sample(self, num: int, seed: int) -> NDArray[Any]:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[Any]:
         """Draw from q.
 
         Parameters
@@ -160,6 +164,8 @@ class Mixture(Frozen):
         seed
             0 <= seed < 2**64. (seed, n, k) picks the component of draw k of datum n, and the draw is the one
             that this component's own ``sample`` makes for (seed, n, k).
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

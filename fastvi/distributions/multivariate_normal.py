@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import LOG_TWO_PI
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.normal import Normal
 from fastvi.engine.linalg.triangular import lower_factor, solve_lower, times_vectors
@@ -111,7 +112,10 @@ class MultivariateNormal(Distribution):
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "covariance": self.covariance}
 
-    def sample(self, num: int, seed: int) -> NDArray[np.float64]:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[np.float64]:
         """Draw from q.
 
         Parameters
@@ -122,6 +126,8 @@ class MultivariateNormal(Distribution):
             0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its mean and
             covariance and nothing else: it is mean + L u with u the draw of a :class:`~fastvi.Normal` of mean
             0 and standard deviation 1.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.core.functions import LOG_TWO_PI, normal_log_prob
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 
 
@@ -72,7 +73,10 @@ class Normal(Distribution):
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
-    def sample(self, num: int, seed: int) -> NDArray[np.float64]:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NDArray[np.float64]:
         """Draw from q.
 
         Parameters
@@ -82,6 +86,8 @@ class Normal(Distribution):
         seed
             0 <= seed < 2**64. The draw of a datum n and a sample k depends on (seed, n, k), its mean and std
             and nothing else.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.options import Device
 from fastvi.core.registry import find_rules
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.annealing.chains import Schedule
@@ -46,6 +47,7 @@ ANNEALABLE = (
 )
 
 
+@takes_rng
 def annealed_importance_sampling(
     model: LatentVariableModel,
     x: ArrayLike | None = None,
@@ -53,6 +55,7 @@ def annealed_importance_sampling(
     num_temperatures: int,
     num_chains: int,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     initial: Literal["prior"] | Bernoulli | Normal = "prior",
     latents: ArrayLike | None = None,
     num_leapfrog: int = 10,
@@ -122,6 +125,8 @@ def annealed_importance_sampling(
         0 <= seed < 2**64. A chain depends on (model, x_n, q_0 of n, K, seed, n, its number) alone: more
         chains or data change none of those before, and the result has the same bits for any number of
         threads. Reversed chains share no random number with others of the same seed.
+    rng
+        A generator that gives the seed, in place of ``seed``.
     initial
         q_0: "prior" for p(z) where it is factorised and known (not for a deep network or a LogJoint), or a
         :class:`~fastvi.Bernoulli` (finite logits) for binary, a :class:`~fastvi.Normal` for continuous

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.options import Device
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.run.progress import Progress
@@ -59,6 +60,7 @@ class Bracket:
         return text + ")"
 
 
+@takes_rng
 def bidirectional_monte_carlo(
     model: SigmoidBeliefNetwork | BinarySparseCoding | NeuralDecoder | LinearGaussian,
     num_data: int,
@@ -66,6 +68,7 @@ def bidirectional_monte_carlo(
     num_temperatures: int,
     num_chains: int,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     initial: Literal["prior"] | Bernoulli | Normal = "prior",
     num_leapfrog: int = 10,
     progress: Progress = False,
@@ -95,6 +98,8 @@ def bidirectional_monte_carlo(
     seed
         0 <= seed < 2**64, of ``model.sample(num_data, seed)`` and of the chains. The chains of both
         directions share no random number; those of continuous latents share the pilot run's step sizes.
+    rng
+        A generator that gives the seed, in place of ``seed``.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.options import PROPOSALS
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.encoder import Encoder
@@ -35,6 +36,7 @@ _ENTRIES = 1 << 24  # of repeated data: 16 MiB of bits
 _CALLS = 5  # at least, where there are as many repeats: the median then passes over the one that compiles
 
 
+@takes_rng
 def calibrate(
     model: Any,
     x: ArrayLike | None = None,
@@ -44,6 +46,7 @@ def calibrate(
     num_repeats: int = 100,
     level: float = 0.95,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     truth: ArrayLike | None = None,
     progress: Progress = False,
 ) -> Calibration:
@@ -93,6 +96,8 @@ def calibrate(
         0 <= seed < 2**64. Calls take their seeds, in order, from ``numpy.random.SeedSequence(seed)``, so that
         repeats are independent and so are calibrations of different seeds. All proposals and K take the same:
         differences between them are paired, and another proposal changes no entry.
+    rng
+        A generator that gives the seed, in place of ``seed``.
     truth : array_like, (N,), optional
         log p(x_n); by default :func:`~fastvi.log_marginal` enumerates it. May be -inf.
     progress

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.options import PROPOSALS, Device, Proposal
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.importance.jobs import Sampler, Source
@@ -23,7 +24,7 @@ from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
 from fastvi.inputs.data import NO_SUM, groups_of, read_data
-from fastvi.inputs.options import check_device, check_progress
+from fastvi.inputs.options import check_device, check_executor, check_progress
 from fastvi.inputs.question import exact_log_z
 from fastvi.inputs.variational import of_latents, read_proposal
 from fastvi.models.base import Model
@@ -32,6 +33,7 @@ from fastvi.rules.joint_table import JointTableRules
 from fastvi.weights.estimate import Estimate
 
 
+@takes_rng
 def estimate_log_marginal(
     model: Model,
     x: ArrayLike | None = None,
@@ -39,6 +41,7 @@ def estimate_log_marginal(
     proposal: Proposal | Distribution | Encoder = "uniform",
     num_samples: int = 1000,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     observed: ArrayLike | None = None,
     normalized: bool = True,
     target_std_error: float | None = None,
@@ -75,6 +78,8 @@ def estimate_log_marginal(
         0 <= seed < 2**64. A draw depends on (seed, datum, sample) alone, the datum being its place in x:
         more data or samples change none of those before, and the result has the same bits for any number
         of threads or workers.
+    rng
+        A generator that gives the seed, in place of ``seed``.
     observed
         Boolean (D,) or (N, D): what was not observed is summed out, as in :func:`~fastvi.log_marginal`. Not
         for a table.
@@ -87,7 +92,7 @@ def estimate_log_marginal(
         certain early: where the weights are heavy-tailed (pareto_k > 0.7) the error is understated more
         than it is for a fixed number of samples.
     executor
-        Any ``concurrent.futures.Executor``: jobs of 2^20 samples run there.
+        Any ``concurrent.futures.Executor``, or a client of Dask: jobs of 2^20 samples run there.
     device
         "cpu"; "cuda" for a GPU (the extra ``cuda``), which draws from the prior, uniformly or from a
         Bernoulli q and weighs the states of networks of one layer of latents, Boltzmann machines and sparse
@@ -142,8 +147,7 @@ def estimate_log_marginal(
     seed = validation.seed(seed)
     normalized = validation.flag(normalized, "normalized")
     stop = Stop.checked(target_std_error, target_ess)
-    if executor is not None:
-        validation.instance(executor, "executor", Executor)
+    executor = check_executor(executor)
     progress = check_progress(progress)
     num_data, samplers, closed = (
         _table_sampler(rules, x, observed, proposal, seed)

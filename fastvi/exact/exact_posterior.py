@@ -16,6 +16,7 @@ from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
@@ -176,7 +177,10 @@ class ExactPosterior:
         out -= np.where(np.isneginf(evidence), np.nan, evidence)
         return np.moveaxis(out, 0, -1).copy(order="C")
 
-    def sample(self, num: int, seed: int) -> np.ndarray:
+    @takes_rng
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
         """Exact, independent draws from p(z | x_n).
 
         Parameters
@@ -185,6 +189,8 @@ class ExactPosterior:
             Draws for each datum, at least 0.
         seed
             0 <= seed < 2**64. Draw k of datum n depends on (seed, n, k) and the posterior alone.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

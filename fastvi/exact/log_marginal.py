@@ -58,6 +58,7 @@ def log_marginal(
     observed : array_like of bool, optional
         (D,) or (N, D), True where a pixel was seen; the others are summed out and may hold anything. Data
         are grouped by distinct mask, and each mask costs an enumeration of its own. For a table D is 1.
+        "auto" takes NaN, and what a masked array hides, as not seen.
     normalized
         False leaves out - log Z of a Boltzmann machine or a restricted one, for when Z is out of reach; other
         models are normalised as they stand.
@@ -72,7 +73,8 @@ def log_marginal(
         by at most 3 (D + 1) 2^-24 nats (1.4e-4 at D = 784; the sums over states stay in float64). Tables
         are always summed in float64.
     executor
-        A :class:`concurrent.futures.Executor` whose workers take one wave of states each.
+        A :class:`concurrent.futures.Executor`, or a client of Dask, whose workers take one wave of states
+        each.
     checkpoint
         A file that keeps what is finished, every few seconds and when the run ends or is interrupted: the
         same call goes on from it, with the same bits. A file of another model, data or options is refused and

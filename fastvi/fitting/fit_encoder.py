@@ -7,11 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.bounds.elbo import elbo
 from fastvi.core import validation
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
 from fastvi.fitting import encoder_trainers
@@ -28,6 +30,7 @@ from fastvi.rules.questions import FIT_ENCODER
 Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
 
 
+@takes_rng
 def fit_encoder(
     model: Any,
     x: ArrayLike,
@@ -43,6 +46,7 @@ def fit_encoder(
     patience: int | None = None,
     amortization_gap: bool = False,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
 ) -> EncoderFit:
@@ -97,7 +101,7 @@ def fit_encoder(
         Data that are not trained on, by which the encoder is scored after each epoch; without them by ``x``.
         Sampled objectives are scored by the bound itself (that of K samples for "forward_kl"), with the same
         draws after each epoch.
-    num_epochs, batch_size, learning_rate, patience, seed, checkpoint, progress
+    num_epochs, batch_size, learning_rate, patience, seed, rng, checkpoint, progress
         As in :func:`~fastvi.fit_model`.
     amortization_gap
         Whether to fit each datum of ``x`` its own q beside it (:func:`~fastvi.fit_posterior`), which takes

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.deprecation import renamed
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.run.progress import Progress
 from fastvi.fitting.expectation_maximization import ExpectationMaximization
@@ -38,6 +40,7 @@ _SEVERAL_SAMPLES = ("importance_weighted", "reweighted_wake_sleep")  # one alone
 
 
 @renamed(num_particles="num_samples")
+@takes_rng
 def fit_model(
     model: M,
     x: ArrayLike,
@@ -53,6 +56,7 @@ def fit_model(
     learning_rate: float | None = None,
     patience: int | None = None,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
 ) -> ModelFit[M]:
@@ -131,6 +135,8 @@ def fit_model(
         Ends training after so many epochs without a better score; None never does.
     seed
         Of the order of the data.
+    rng
+        A generator that gives the seed, in place of ``seed``.
     checkpoint
         A file that keeps what is done, and is gone on from; see :func:`~fastvi.log_marginal`. It belongs to
         these data, this start and these options, to this version and to machines with the same caches. It is

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.deprecation import renamed
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.fitting import binary_posterior, normal_posterior, sampled_posterior
 from fastvi.fitting.fit_results import PosteriorFit
 from fastvi.fitting.model_access import check_data, check_has_prior, check_states
@@ -27,6 +28,7 @@ MAX_LATENTS = 24  # the table of all states is kept: 128 MiB at 24
 
 
 @renamed(max_sweeps="max_steps")
+@takes_rng
 def fit_posterior(
     model: Any,
     x: ArrayLike,
@@ -39,6 +41,7 @@ def fit_posterior(
     estimator: Estimator | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
+    rng: np.random.Generator | None = None,
 ) -> PosteriorFit:
     r"""Fit a q(z) of independent latents, Bernoulli or normal as the model's are, to each datum's posterior.
 
@@ -105,6 +108,8 @@ def fit_posterior(
         Of the random starts, which are the same for all data: what a datum gets depends on nothing but
         itself. Or of the draws, of which those of a datum depend on its number in ``x`` as well, not on the
         data after it.
+    rng
+        A generator that gives the seed, in place of ``seed``.
 
     Returns
     -------

@@ -66,13 +66,23 @@ def read_data(
         from fastvi.engine.cuda.arrays import device_data, refuse_unless_asked
 
         refuse_unless_asked(x, device)
+        if isinstance(observed, str):
+            raise TypeError(f"observed must be a mask for data on a GPU, got {validation.shown(observed)}")
         found = device_data(x, rules.num_pixels)
         if not rules.reads_device_data:
             refuse_pixels(found, f"for a {type(rules.model).__name__}")
         return found, validation.observed_mask(observed, len(found), rules.num_pixels)
     if x is None and not rules.data_optional:
         raise TypeError(f"x must be an array of shape (num_data, {rules.num_pixels}), got None")
-    return (rules.check_relaxed_data if relaxed else rules.check_data)(x, observed)
+    try:
+        return (rules.check_relaxed_data if relaxed else rules.check_data)(x, observed)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        missing = ", got nan at index" in text or "got a masked array" in text
+        if observed is not None or not missing or rules.whole_data:
+            raise
+        advice = 'pass observed="auto" where NaN or a mask says what was not seen'
+        raise type(error)(f"{text}; {advice}") from None
 
 
 def by_mask(

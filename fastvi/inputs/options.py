@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
@@ -43,6 +43,17 @@ def check_device(device: Any, *, cuda: bool = False, why: str = "") -> Device:
 def check_dtype(dtype: Any) -> DType:
     """Return the argument ``dtype``."""
     return validation.choice(dtype, "dtype", DTYPES)
+
+
+def check_executor(executor: Any) -> Executor | None:
+    """Return the argument ``executor``; of a client of Dask the executor that it gives."""
+    if executor is None or isinstance(executor, Executor):
+        return executor
+    if callable(getattr(executor, "get_executor", None)):
+        if getattr(executor, "status", None) in ("closed", "closing"):
+            raise ValueError(f"executor must be open, got {validation.type_name(executor)} that is closed")
+        executor = executor.get_executor()
+    return cast(Executor, validation.instance(executor, "executor", Executor))
 
 
 def check_progress(progress: Any) -> Progress:
@@ -97,11 +108,10 @@ class Options(NamedTuple):
         device = check_device(self.device, cuda=cuda)
         check_dtype(self.dtype)
         limits = check_limits(self.memory_limit, self.max_states)
-        if self.executor is not None:
-            validation.instance(self.executor, "executor", Executor)
+        executor = check_executor(self.executor)
         check_progress(self.progress)
         return self._replace(
-            device=device, automatic=self.device == "auto",
+            device=device, executor=executor, automatic=self.device == "auto",
             memory_limit=limits.memory, max_states=limits.states,
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ class Model(Frozen, ABC):
     """A joint distribution p(x, z) of what is observed, x, and what is latent, z."""
 
     @abstractmethod
-    def sample(self, num: int, seed: int) -> Pairs:
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Return ``num`` independent draws, a named tuple (z, x): a pure function of its arguments."""
 
     @abstractmethod

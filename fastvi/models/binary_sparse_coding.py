@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.functions import bernoulli_log_prob, sigmoid
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.base import LatentVariableModel, Pairs
 
@@ -149,7 +150,8 @@ class BinarySparseCoding(LatentVariableModel):
             squares = np.square((x - self._means(z)) / self.noise_std).sum(axis=-1)
         out -= 0.5 * squares + self.num_pixels * (math.log(self.noise_std) + 0.5 * math.log(2 * math.pi))
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -158,6 +160,8 @@ class BinarySparseCoding(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

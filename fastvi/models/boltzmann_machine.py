@@ -9,6 +9,7 @@ from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.limits import check_draws
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
@@ -161,7 +162,8 @@ class BoltzmannMachine(LatentVariableModel):
             "sample draws the others"
         ))  # fmt: skip
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw states exactly, by enumeration of all 2^d, at most 2^40.
 
         Parameters
@@ -170,6 +172,8 @@ class BoltzmannMachine(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.seeds import takes_rng
 from fastvi.models.base import Model, Pairs
 
 _TOTAL_TOLERANCE = 1e-9
@@ -132,7 +133,8 @@ class JointTable(Model):
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.probabilities[rows, columns]))
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw pairs in proportion to the entries.
 
         Parameters
@@ -141,6 +143,8 @@ class JointTable(Model):
             Number of pairs, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

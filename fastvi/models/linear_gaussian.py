@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.normal import Normal
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.neural_decoder import NeuralDecoder
@@ -126,7 +127,8 @@ class LinearGaussian(LatentVariableModel):
         """
         return self._decoder.log_joint(x, z)
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -135,6 +137,8 @@ class LinearGaussian(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -185,7 +185,9 @@ class LogJoint(LatentVariableModel):
         out = tables.reshape([shape[a] for a in order]).transpose(np.argsort(order))
         return out.copy(order="C")
 
-    def sample(self, num: int, seed: int) -> NoReturn:
+    def sample(
+        self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
+    ) -> NoReturn:
         """Raise TypeError: a log joint alone cannot be sampled from."""
         raise TypeError("a LogJoint cannot be sampled from: its fn gives log p(x, z) and no way to draw")
 

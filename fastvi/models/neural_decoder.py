@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, cut, in_blocks
 from fastvi.core.functions import ACTIVATIONS, bernoulli_log_prob, normal_log_prob, sigmoid
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import clean_layers
 from fastvi.distributions.normal import Normal
@@ -227,7 +228,8 @@ class NeuralDecoder(LatentVariableModel):
         for half in (slice(None, z.shape[axis - 1] // 2), slice(z.shape[axis - 1] // 2, None)):
             self._add_over_latents(cut(x, axis - 1, half), cut(z, axis - 1, half), cut(out, axis, half))
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw z from the prior and x given z.
 
         Parameters
@@ -236,6 +238,8 @@ class NeuralDecoder(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.core.limits import check_draws
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
@@ -167,7 +168,8 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
             out[part] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
         return out
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw pairs exactly, by enumeration of all states of the smaller layer, at most 2^40.
 
         Parameters
@@ -176,6 +178,8 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

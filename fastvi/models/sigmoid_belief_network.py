@@ -12,6 +12,7 @@ from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.functions import bernoulli_log_prob, sigmoid
 from fastvi.core.registry import rules_of
+from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.base import LatentVariableModel, Pairs
 
@@ -209,7 +210,8 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         if self.is_deep:
             self._deep_prior.check_draws()
 
-    def sample(self, num: int, seed: int) -> Pairs:
+    @takes_rng
+    def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
         """Draw z from the prior and x given z.
 
         The stream of numbers is Philox keyed by ``seed``. In a deep network it serves x alone; the prior
@@ -222,6 +224,8 @@ class SigmoidBeliefNetwork(LatentVariableModel):
             Number of draws, at least 0.
         seed
             0 <= seed < 2**64; the draws are a pure function of it.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -59,8 +59,8 @@ def log_marginal(model: Any, x: Any, observed: Any = None, **parameters: Any) ->
 
     Notes
     -----
-    Under ``vmap`` one element is computed after the other (``vmap_method="sequential"``): data belong into the
-    axis of x, where they share an enumeration.
+    Under ``vmap`` one element is computed after the other (``vmap_method="sequential"``): data belong into
+    the axis of x, where they share an enumeration.
 
     Examples
     --------
