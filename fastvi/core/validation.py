@@ -115,9 +115,8 @@ def _as_array(value: Any, name: str, allowed: str) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be {allowed}, got a masked array: its mask would be lost")
     if is_tracer(value):
-        raise TypeError(
-            f"{name} must be {allowed}, got a tracer of JAX: fastvi.interop.jax.log_marginal and .elbo take those"
-        )
+        takers = "fastvi.interop.jax.log_marginal and .elbo take those"
+        raise TypeError(f"{name} must be {allowed}, got a tracer of JAX: {takers}")
     reason, came = "", value
     try:
         value = plain(value)

@@ -131,7 +131,7 @@ def test_vmap_over_parameters_over_data_and_under_scan():
     near(jax.jit(jax.vmap(gradient(ours)))(several), jax.vmap(gradient(own))(several))
     near(jax.vmap(lambda row: ours(p, row[None])[0])(jnp.asarray(x)), own(p, x))
     both = jax.vmap(lambda w, row: ours({**p, "weights": w}, row[None])[0])(several, jnp.asarray(x[:2]))
-    near(both, [own({**p, "weights": several[i]}, x[i : i + 1])[0] for i in range(2)])
+    near(both, jnp.stack([own({**p, "weights": several[i]}, x[i : i + 1])[0] for i in range(2)]))
 
     def climb(function):
         def step(w, _):
