@@ -195,7 +195,8 @@ class _Rows(NamedTuple):
 
 def _relative(log_w: np.ndarray) -> _Rows:
     largest = log_w.max(axis=-1, keepdims=True, initial=-np.inf)
-    w = np.exp(log_w - np.where(np.isneginf(largest), 0.0, largest))
+    with np.errstate(over="ignore"):  # a difference below -1.8e308 is of a weight of 0
+        w = np.exp(log_w - np.where(np.isneginf(largest), 0.0, largest))
     return _Rows(w, w.sum(axis=-1, keepdims=True))
 
 
