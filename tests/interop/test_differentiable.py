@@ -237,6 +237,64 @@ def test_the_first_pass_is_not_made_twice(monkeypatch):
     assert len(calls) == 1
 
 
+def test_forward_passes_of_other_masks_between():
+    """What waits for a second pass is of the last first pass; a backward of another one makes its own."""
+    model, x, saved = network(6, 4), np.eye(6)[:4], {}
+    masks = masks_of(model, 4)
+    for _ in range(2):
+        for key, observed in masks.items():
+            saved[key] = log_marginal_forward(model, x, observed)[1]
+        for key, observed in masks.items():
+            found, _ = log_marginal_backward(model, x, observed, saved[key], WEIGHTS)
+            expected = fastvi.log_marginal_gradient(model, x, observed=observed, data_weights=WEIGHTS)
+            for name, array in expected.items():
+                np.testing.assert_array_equal(found[name], array)
+
+
+def test_rules_of_your_own_need_no_first_pass():
+    """Rules whose gradients take no first pass, as they did before there was one."""
+    from fastvi.rules.restricted_boltzmann_machine import RestrictedBoltzmannMachineRules as Known
+
+    class Own:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def arrays(self):
+            return self.inner.arrays()
+
+    class OwnRules(Known):
+        pass_numbers = 0
+        partition_pass = None
+
+        def __init__(self, model):
+            super().__init__(model.inner)
+
+        def first_pass(self, x, observed, run):
+            return None
+
+        def gradient(self, x, data_weights, observed, run):
+            return super().gradient(x, data_weights, observed, run)
+
+        def pixel_gradient(self, x, data_weights, observed, run):
+            return super().pixel_gradient(x, data_weights, observed, run)
+
+        def partition_gradient(self, run):
+            return super().partition_gradient(run)
+
+    fastvi.register(Own, OwnRules)
+    model, x = model_of("restricted"), data_for("restricted")
+    observed = masks_of(model, 4)["each"]
+    expected_value, expected_saved = log_marginal_forward(model, x, observed)
+    value, saved = log_marginal_forward(Own(model), x, observed)
+    assert saved.shape == (4, 0)
+    np.testing.assert_array_equal(value, expected_value)
+    expected = log_marginal_backward(model, x, observed, expected_saved, WEIGHTS, x_gradient=True)
+    found = log_marginal_backward(Own(model), x, observed, saved, WEIGHTS, x_gradient=True)
+    for key, array in expected[0].items():
+        np.testing.assert_array_equal(found[0][key], array)
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 @each
 def test_no_data(name):
     model, x = model_of(name), data_for(name, num=0)
