@@ -31,6 +31,7 @@ class SampledBound(NamedTuple):
     value: np.ndarray  # (N,)
     slope: np.ndarray  # (N, P)
     of_model: dict[str, np.ndarray]
+    of_pixels: np.ndarray | None  # (N, D), each datum's times its weight, where weights were given
 
 
 class _Draws(NamedTuple):
@@ -101,12 +102,13 @@ def sampled_bound(
     with_model
         Whether ``of_model`` is wanted.
     data_weights
-        (N,) of the data in ``of_model``; None is 1.
+        (N,) of the data in ``of_model``; None is 1, and no gradient in the pixels.
     """
     if numbers is None:
         numbers = np.arange(len(x))
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
+    of_pixels = None if data_weights is None else np.empty(x.shape)
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
     make = _real if rules_of(model).real_latents else _binary
     for first in range(0, len(x), step):
@@ -117,9 +119,11 @@ def sampled_bound(
         value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
         if with_model:
             share = draws.share if data_weights is None else draws.share * data_weights[data, None]
+            if of_pixels is not None:
+                of_pixels[data] = draws.joint.of_pixels(share)
             for name, part in draws.joint.of_parameters(share).items():
                 of_model[name] = of_model[name] + part if name in of_model else part
-    return SampledBound(value, slope, of_model)
+    return SampledBound(value, slope, of_model, of_pixels)
 
 
 def _bound(log_w: np.ndarray, importance_weighted: bool) -> np.ndarray:

@@ -24,12 +24,12 @@ from fastvi.rules.joint_table import JointTableRules
 
 
 def parameters(model: Any) -> dict[str, np.ndarray]:
-    """Arrays of a model that its exact log p(x) is differentiated in, by their names.
+    """Arrays of a model that its exact log p(x), or a bound, is differentiated in, by their names.
 
     Parameters
     ----------
     model
-        Any model whose log p(x) has a gradient: see :func:`~fastvi.log_marginal_gradient`.
+        Any model but a :class:`~fastvi.LogJoint`. Of a decoder of real latents bounds alone have a gradient.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def parameters(model: Any) -> dict[str, np.ndarray]:
         Where the model has no parameters to be differentiated in.
     """
     rules = rules_of(model, tables=True)
-    names = ("probabilities",) if isinstance(rules, JointTableRules) else rules.zero_gradient()
+    names = ("probabilities",) if isinstance(rules, JointTableRules) else rules.learnable()
     arrays = model.arrays()
     return {name: np.asarray(arrays[name]) for name in names}
 

@@ -17,6 +17,7 @@ from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer
 from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sums_of
+from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.threads import parallel_map
 
 _GRADIENT_ROWS = 1024  # whose gradients in the parameters are one task
@@ -93,12 +94,15 @@ class Likelihood(Protocol):
     def of_parameters(self, share: Array) -> dict[str, Array]:
         """Gradient of sum_r share_r value_r, by the names of the model's parameters."""
 
+    def units(self) -> Array:
+        """What the last layer reads, (rows, units)."""
+
 
 class _LayerLikelihood:
     """Bernoulli pixels given bits by one layer."""
 
     def __init__(self, layer: tuple[Array, Array], names: tuple[str, str], x: Array, z: Array) -> None:
-        self._layer, self._names = BinaryLayer(*layer, x, z), names
+        self._layer, self._names, self._z = BinaryLayer(*layer, x, z), names, z
         self.value = self._layer.value
 
     def of_latents(self) -> Array:
@@ -107,14 +111,17 @@ class _LayerLikelihood:
     def of_parameters(self, share: Array) -> dict[str, Array]:
         return dict(zip(self._names, self._layer.of_parameters(share), strict=True))
 
+    def units(self) -> Array:
+        return self._z.reshape(-1, self._z.shape[2]).astype(np.float64)
+
 
 class _NetworkLikelihood:
     """Pixels given latents by a network, in blocks of rows."""
 
     def __init__(
-        self, network: RowNetwork, names: Sequence[tuple[str, str]], has_noise: bool, z: Array
+        self, network: RowNetwork, names: Sequence[tuple[str, str]], has_noise: bool, z: Array, num_units: int
     ) -> None:
-        self._network, self._names, self._has_noise = network, names, has_noise
+        self._network, self._names, self._has_noise, self._num_units = network, names, has_noise, num_units
         num_data, num, self._num_latents = z.shape
         owners, step = np.repeat(np.arange(num_data), num), network.block_rows
         rows = np.ascontiguousarray(z, dtype=np.float64).reshape(-1, self._num_latents)
@@ -129,6 +136,9 @@ class _NetworkLikelihood:
     def of_latents(self) -> Array:
         parts = parallel_map(self._network.of_latents, self._blocks, self._cost)
         return np.concatenate([np.empty((0, self._num_latents)), *parts])
+
+    def units(self) -> Array:
+        return np.concatenate([np.empty((0, self._num_units)), *(block.inputs[-1] for block in self._blocks)])
 
     def of_parameters(self, share: Array) -> dict[str, Array]:
         step = self._network.block_rows
@@ -186,12 +196,26 @@ class SampledJoint:
             self._likelihood = _LayerLikelihood(layers[0], names[0], x, z)
         else:
             network = RowNetwork(layers, activation, noise_std, x, bits=bits)
-            self._likelihood = _NetworkLikelihood(network, names, noise_std is not None, z)
+            num_units = layers[-1][0].shape[1]
+            self._likelihood = _NetworkLikelihood(network, names, noise_std is not None, z, num_units)
+        self._x, self._noise_std, self._last_layer = x, noise_std, layers[-1]
         self.value = (self._likelihood.value + prior.log_prob(self._z)).reshape(z.shape[:2])
 
     def of_latents(self) -> Array:
         """Gradient of each value in its z, (N, K, d), of real latents."""
         return (self._likelihood.of_latents() + self._prior.of_latents(self._z)).reshape(self._shape)
+
+    def of_pixels(self, share: Array) -> Array:
+        """Gradient of sum_k share_nk log p(x_n, z_nk) in x_n, (N, D)."""
+        weight, bias = self._last_layer
+        units = np.einsum(
+            "nk,nki->ni", share, self._likelihood.units().reshape(*share.shape, weight.shape[1])
+        )
+        total = share.sum(axis=1)[:, None]
+        outputs = matmul(units, np.ascontiguousarray(weight.T)) + total * bias
+        if self._noise_std is None:
+            return outputs
+        return (outputs - total * self._x) / self._noise_std / self._noise_std
 
     def of_parameters(self, share: Array) -> dict[str, Array]:
         """Gradient of sum_nk share_nk log p(x_n, z_nk), ``share`` (N, K), by the model's names."""
