@@ -57,7 +57,9 @@ KINDS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "one latent": (network(1), by_states(oracle.network_joint, 1), BITS),
     "a deep network": (
         fastvi.SigmoidBeliefNetwork(
-            normals(3, 3), normals(3), prior=fastvi.SigmoidBeliefNetwork(normals(3, 2), normals(3), normals(2))
+            normals(3, 3),
+            normals(3),
+            prior=fastvi.SigmoidBeliefNetwork(normals(3, 2), normals(3), normals(2)),
         ),
         by_states(oracle.deep_joint, 3),
         BITS,
@@ -118,7 +120,7 @@ def test_values_and_gradients_are_those_of_an_enumeration(kind: str) -> None:
     right = torch.autograd.grad((weights * expected).sum(), list(theirs.values()))
     for name, one, other in zip(ours, found, right, strict=True):
         if name == "couplings":  # the enumeration counts the diagonal too, which a machine has not
-            other = other.clone().fill_diagonal_(0.0)  # noqa: PLW2901
+            other = other.clone().fill_diagonal_(0.0)
         assert_same(one, other, msg=lambda text, name=name: f"{name}: {text}", **CLOSE)
 
 
@@ -127,7 +129,10 @@ def test_gradients_in_x(kind: str) -> None:
     """Of real pixels, and of binary ones at points between 0 and 1."""
     model, log_p, data = KINDS[kind]
     x = torch.tensor(np.where(data == 1, 0.75, 0.25) if data is BITS else data, requires_grad=True)
-    value, fixed = bridge.log_marginal(model, x), {name: leaf.detach() for name, leaf in leaves(model).items()}
+    value, fixed = (
+        bridge.log_marginal(model, x),
+        {name: leaf.detach() for name, leaf in leaves(model).items()},
+    )
     expected = log_p(fixed, x)
     assert_same(value, expected)
     (found,), (right,) = (torch.autograd.grad(v.sum(), x) for v in (value, expected))
@@ -296,9 +301,9 @@ def test_opcheck_of_models_that_keep_nothing() -> None:
         torch.library.opcheck(operators.log_marginal, (text, arrays, data_of(kind), None))
 
 
-def compiled(function: Any, backend: str = "aot_eager") -> Any:
+def compiled(function: Any) -> Any:
     torch.compiler.reset()
-    return torch.compile(function, fullgraph=True, backend=backend)
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
 def loss(model: Any, x: Any, logits: Any, given: dict[str, Any], seed: int) -> Any:
@@ -320,14 +325,17 @@ def test_compiled_code() -> None:
             del ours["bias"], theirs["bias"]  # the model's own
             found, right = run(model, x, logits, ours, seed), loss(model, x, logits, theirs, seed)
             assert_same(found, right, rtol=1e-14, atol=1e-14)
-            gradients = [torch.autograd.grad(v, list(p.values())) for v, p in ((found, ours), (right, theirs))]
+            gradients = [
+                torch.autograd.grad(v, list(p.values())) for v, p in ((found, ours), (right, theirs))
+            ]
             for one, other in zip(*gradients, strict=True):
                 assert_same(one, other, rtol=1e-13, atol=1e-13)
 
 
-def test_compiled_by_inductor() -> None:
+def test_a_compiled_module() -> None:
+    """By the backend that differentiates what it traced; the default one takes half a minute to import."""
     module = bridge.Module(network())
-    run = compiled(lambda x: module(x).sum(), "inductor")
+    run = compiled(lambda x: module(x).sum())
     for num in (4, 3, 2):
         x = torch.tensor(BITS[:num])
         assert_same(run(x), module(x).sum())
@@ -346,7 +354,9 @@ def test_second_derivatives_are_refused() -> None:
         (bridge.importance_weighted_bound(logits, 2), logits),
     ):
         (slope,) = torch.autograd.grad(value.square().sum(), leaf, create_graph=True)
-        with pytest.raises(TypeError, match="^create_graph must be False here, got a second derivative: fastvi"):
+        with pytest.raises(
+            TypeError, match=r"^create_graph must be False here, got a second derivative: fastvi"
+        ):
             torch.autograd.grad(slope.square().sum(), leaf)
 
 
@@ -354,12 +364,12 @@ def test_nothing_is_left_behind() -> None:
     """Models that operators built are kept for a few calls only, and those that they were given never."""
     model = network()
     gc.collect()
-    before = sum(isinstance(thing, fastvi.SigmoidBeliefNetwork) for thing in gc.get_objects())
-    for k in range(300):
+    before = sum(type(thing) is fastvi.SigmoidBeliefNetwork for thing in gc.get_objects())
+    for k in range(50):
         bias = torch.full((3,), float(k), dtype=torch.float64, requires_grad=True)
         bridge.log_marginal(model, BITS, bias=bias).sum().backward()
     gc.collect()
-    after = sum(isinstance(thing, fastvi.SigmoidBeliefNetwork) for thing in gc.get_objects())
+    after = sum(type(thing) is fastvi.SigmoidBeliefNetwork for thing in gc.get_objects())
     assert after - before <= flat_models._recent.maxlen
 
 
@@ -411,11 +421,17 @@ def test_mixed_dtypes_are_promoted() -> None:
     model, *_ = KINDS["a network"]
     bits = torch.tensor(BITS)
     single = {"bias": torch.zeros(3, requires_grad=True)}
-    for x, dtype in ((bits.bool(), torch.float32), (bits.to(torch.uint8), torch.float32), (bits, torch.float64)):
+    for x, dtype in (
+        (bits.bool(), torch.float32),
+        (bits.to(torch.uint8), torch.float32),
+        (bits, torch.float64),
+    ):
         assert bridge.log_marginal(model, x, **single).dtype == dtype
     assert bridge.log_marginal(model, bits.int()).dtype == torch.float64
     assert bridge.log_marginal(model, bits.bfloat16(), **single).dtype == torch.float32
-    assert np.array_equal(bridge.log_marginal(model, BITS).numpy(), bridge.log_marginal(model, bits.int()).numpy())
+    assert np.array_equal(
+        bridge.log_marginal(model, BITS).numpy(), bridge.log_marginal(model, bits.int()).numpy()
+    )
 
 
 def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,43 +460,76 @@ def test_words_of_devices() -> None:
         assert not tensors.on_gpu([("x", here)])
         with torch.no_grad():
             assert tensors.on_gpu([("x", wanted)])
-        with pytest.raises(ValueError, match=r"^bias must lie on the CPU to get a gradient, got .*: pass bias.cpu"):
+        with pytest.raises(
+            ValueError, match=r"^bias must lie on the CPU to get a gradient, got .*: pass bias.cpu"
+        ):
             tensors.on_gpu([("x", there), ("bias", wanted)])
-        with pytest.raises(ValueError, match="^bias must lie on cpu as x does, got a tensor on cuda:0$"):
+        with pytest.raises(ValueError, match=r"^bias must lie on cpu as x does, got a tensor on cuda:0$"):
             tensors.on_gpu([("x", here), ("bias", there)])
-    with pytest.raises(ValueError, match="^x must lie on a CPU or a CUDA device, got a tensor on meta$"):
+    with pytest.raises(ValueError, match=r"^x must lie on a CPU or a CUDA device, got a tensor on meta$"):
         bridge.log_marginal(KINDS["a network"][0], torch.zeros(1, 3, device="meta"))
 
 
 # ---- wrong input -------------------------------------------------------------------------------------------
 
 ONE = torch.ones(1, 3)
+REAL_LATENTS = fastvi.NeuralDecoder(
+    [(normals(3, 2), normals(3))], "tanh", fastvi.Normal([0.0] * 2, [1.0] * 2)
+)
 WRONG: list[tuple[Any, type[Exception], str]] = [
-    (lambda m: bridge.log_marginal(m, ONE, weight=ONE), TypeError, "parameters must be named weights, bias, prior_"),
-    (lambda m: bridge.log_marginal(m, ONE, bias=ONE), ValueError, r"bias must have shape \(3,\), got \(1, 3\)"),
+    (
+        lambda m: bridge.log_marginal(m, ONE, weight=ONE),
+        TypeError,
+        "parameters must be named weights, bias, prior_",
+    ),
+    (
+        lambda m: bridge.log_marginal(m, ONE, bias=ONE),
+        ValueError,
+        r"bias must have shape \(3,\), got \(1, 3\)",
+    ),
     (lambda m: bridge.log_marginal(m, ONE, bias=[0.0] * 3), TypeError, "bias must be a tensor .* got list"),
-    (lambda m: bridge.log_marginal(m, ONE, bias=ONE[0].int()), TypeError, "bias must be a tensor .* got torch.int32"),
+    (
+        lambda m: bridge.log_marginal(m, ONE, bias=ONE[0].int()),
+        TypeError,
+        "bias must be a tensor .* got torch.int32",
+    ),
     (lambda m: bridge.log_marginal(m, ONE, bias=ONE[0] / 0), ValueError, "bias must be finite"),
     (lambda m: bridge.log_marginal(m, "x"), TypeError, "x must be a tensor or an array of real numbers"),
     (lambda m: bridge.log_marginal(m, ONE[:, :2]), ValueError, r"x must have shape \(num_data, 3\)"),
-    (lambda m: bridge.log_marginal(m, 2 * ONE), ValueError, "x must be "),
+    (lambda m: bridge.log_marginal(m, 2 * ONE), ValueError, r"x must lie in \[0, 1\], got 2.0"),
     (lambda m: bridge.log_marginal("m", ONE), TypeError, "model must be"),
     (lambda m: bridge.elbo(m, ONE, [[0.0, 0.0]]), TypeError, "logits must be a tensor .* got list"),
     (lambda m: bridge.elbo(m, ONE, torch.zeros(2, 2)), ValueError, "logits must have shape"),
     (lambda m: bridge.elbo(m, ONE, torch.zeros(1, 2), seed=-1), ValueError, "seed must be"),
     (lambda m: bridge.elbo(m, ONE, torch.zeros(1, 2), num_samples=0), ValueError, "num_samples must be"),
-    (lambda m: bridge.elbo(m, ONE, torch.zeros(1, 2), num_samples=2, estimator="a"), ValueError, "estimator must be"),
+    (
+        lambda m: bridge.elbo(m, ONE, torch.zeros(1, 2), num_samples=2, estimator="a"),
+        ValueError,
+        "estimator must be",
+    ),
     (lambda m: bridge.log_mean_exp([0.0]), TypeError, "log_w must be a tensor"),
     (lambda m: bridge.log_mean_exp(ONE, 2), ValueError, r"dim must be -2 \.\.\. 1, got 2"),
     (lambda m: bridge.log_mean_exp(ONE[0, 0]), ValueError, "log_w must have at least 1 axis"),
     (lambda m: bridge.log_mean_exp(ONE / 0), ValueError, "log_w must be finite or -inf"),
-    (lambda m: bridge.importance_weighted_bound(ONE, 4), ValueError, "num_samples must be at most K = 3, got 4"),
+    (
+        lambda m: bridge.importance_weighted_bound(ONE, 4),
+        ValueError,
+        "num_samples must be at most K = 3, got 4",
+    ),
     (lambda m: bridge.importance_weighted_bound(ONE, [1, 2]), TypeError, "num_samples must be"),
     (lambda m: bridge.Module(KINDS["a table"][0]), TypeError, "model must be one with latents"),
+    (
+        lambda m: bridge.Module(REAL_LATENTS),
+        TypeError,
+        "model must have a Bernoulli prior to be differentiated",
+    ),
+    (lambda m: bridge.log_marginal(REAL_LATENTS, ONE), TypeError, "model must have a Bernoulli prior"),
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "text"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("call", "kind", "text"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_input(call: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=f"^{text}") as caught:
         call(KINDS["a network"][0])
@@ -491,7 +540,9 @@ def test_models_that_no_graph_can_name() -> None:
     class Local(fastvi.SigmoidBeliefNetwork):
         pass
 
-    with pytest.raises(TypeError, match="^model must be of a class derived from fastvi.Model that can be imported"):
+    with pytest.raises(
+        TypeError, match=r"^model must be of a class derived from fastvi.Model that can be imported"
+    ):
         bridge.log_marginal(Local([[1.0]], [0.0], [0.0]), torch.ones(1, 1))
 
 
@@ -501,7 +552,7 @@ def test_probability_0() -> None:
     given = leaves(table)
     value = bridge.log_marginal(table, torch.tensor([0]), **given)
     assert torch.equal(value.detach(), far)
-    with pytest.raises(ValueError, match="^x must have a positive probability for the gradient to exist"):
+    with pytest.raises(ValueError, match=r"^x must have a positive probability for the gradient to exist"):
         value.sum().backward()
 
 

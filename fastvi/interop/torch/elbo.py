@@ -24,20 +24,21 @@ def elbo(
     estimator: str | None = None,
     **parameters: torch.Tensor,
 ) -> torch.Tensor:
-    r"""ELBO of independent bits q(z | x_n), differentiable in their logits, the model's parameters and x.
+    r"""ELBO of a factorised q(z | x_n), differentiable in its logits, the model's parameters and x.
 
     .. math:: E_{q(z | x_n)}[\log p(x_n, z) - \log q(z | x_n)] \le \log p(x_n)
 
     Parameters
     ----------
     model, x, **parameters
-        As in :func:`log_marginal`. Exact, the model is a :class:`~fastvi.BinarySparseCoding` or a
-        :class:`~fastvi.SigmoidBeliefNetwork` with ``prior_logits``; sampled, any of binary latents and with
-        a prior that :func:`~fastvi.fit_encoder` takes.
+        As in :func:`log_marginal`, but binary pixels are 0 or 1. A model with latents beside its pixels: not
+        a :class:`~fastvi.BoltzmannMachine`. Sampled, one with a prior.
     logits : Tensor, (N, d)
-        Log odds of z_i = 1 under q, finite: what an encoder returns.
+        Log odds of z_i = 1 under q, finite: what an encoder returns. Of real latents the means, then the
+        logarithms of standard deviations, (N, 2 d).
     num_samples
-        None is exact; a number averages over as many draws from q.
+        None is exact, of binary latents and of a :class:`~fastvi.LinearGaussian`. A number averages over as
+        many draws from q.
     seed
         Of the draws, 0 <= seed < 2**64. The bound is a pure function of it.
     estimator

@@ -31,7 +31,8 @@ class Module(torch.nn.Module):
     Raises
     ------
     TypeError
-        Where the model is a table, a :class:`~fastvi.LogJoint`, or of a class that cannot be imported.
+        Where the model is a table, a :class:`~fastvi.LogJoint`, a decoder of real latents, or of a class that
+        cannot be imported.
 
     Examples
     --------
@@ -49,7 +50,7 @@ class Module(torch.nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        rules_of(model)  # refuses what has no latents
+        rules_of(model).zero_gradient()  # refuses what has no latents or no gradient
         self._description = description(model)
         self._names = parameter_names(model)
         for name, tensor in zip(self._names, parameter_tensors(model), strict=True):
