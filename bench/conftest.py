@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "posteriors",
         "fit_posterior",
         "learning",
+        "interop_torch",
         "sampled_bound",
         "decoder",
         "programs",

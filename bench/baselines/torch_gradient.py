@@ -1,4 +1,4 @@
-"""Gradient of the sum of exact log p(x) of a sigmoid belief network, PyTorch: autograd, states in chunks.
+"""Exact log p(x) of a sigmoid belief network and its gradient, PyTorch: autograd, states in chunks.
 
 One graph of all chunks and one way back, which keeps eta, 0.4 GB at d = 16, D = 784. Measured there with
 N = 100 on two cores: 1.15 s in chunks of 1,024 states, 1.3 s of 256 or 4,096. With a first pass for log p(x),
@@ -19,6 +19,13 @@ def log_marginal_gradient(
     weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Gradients of sum_n log p(x_n) in weights (D, d), bias (D,) and prior_logits (d,)."""
+    return step(weights, bias, prior_logits, x)[1:]
+
+
+def step(
+    weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Log p(x) (N,), and those gradients."""
     w, b, prior = (
         torch.from_numpy(array).clone().requires_grad_() for array in (weights, bias, prior_logits)
     )
@@ -32,6 +39,7 @@ def log_marginal_gradient(
         eta = torch.addmm(b, states, w.T)
         shared = states @ prior - softplus(eta, threshold=EXACT).sum(dim=1)
         logs.append(torch.addmm(shared, projected, states.T))
-    total = torch.logsumexp(torch.cat(logs, dim=1), dim=1).sum() + (data @ b).sum()
-    (total - len(data) * softplus(prior, threshold=EXACT).sum()).backward()
-    return tuple(part.grad.numpy() for part in (w, b, prior))
+    total = torch.logsumexp(torch.cat(logs, dim=1), dim=1) + data @ b
+    value = total - softplus(prior, threshold=EXACT).sum()
+    value.sum().backward()
+    return value.detach().numpy(), *(part.grad.numpy() for part in (w, b, prior))

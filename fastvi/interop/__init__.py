@@ -12,6 +12,7 @@ from typing import Any
 # module -> the extra that installs what it needs
 _EXTRAS: dict[str, str] = {
     "jax": "jax",
+    "torch": "torch",
 }
 
 
