@@ -76,7 +76,9 @@ def pareto_k(log_w: ArrayLike, *, axis: Axis = -1) -> NDArray[np.float64] | np.f
     return k.reshape(shape)[()]
 
 
-def psis(log_w: ArrayLike, *, axis: Axis = -1) -> tuple[NDArray[np.float64], NDArray[np.float64] | np.float64]:
+def psis(
+    log_w: ArrayLike, *, axis: Axis = -1
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | np.float64]:
     r"""Pareto smoothed log weights, and k-hat.
 
     The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the
