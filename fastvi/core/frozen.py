@@ -37,7 +37,7 @@ class Frozen:
         return cls(**arrays)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are of the same class and of equal :meth:`arrays`; how they were made does not count."""
+        """Whether both are of one class and have equal :meth:`arrays`; how they were made does not count."""
         if self is other:
             return True
         if type(other) is not type(self):

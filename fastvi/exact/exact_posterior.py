@@ -82,7 +82,7 @@ class _States(NamedTuple):
 class ExactPosterior(PerDatum):
     """Exact posteriors of N data over d binary latents.
 
-    ``len(posterior)`` is N; ``posterior[2:5]``, ``posterior[mask]`` and so on are the posteriors of some data,
+    ``len(posterior)`` is N; ``posterior[2:5]`` and ``posterior[mask]`` are the posteriors of some data,
     ``posterior[3]`` that of one, with arrays (1, ...). A datum keeps its number for draws:
     ``posterior[3].sample(num, seed)`` is ``posterior.sample(num, seed)[:, 3:4]``.
 

@@ -43,8 +43,8 @@ class Fit:
 class PosteriorFit(PerDatum, Fit):
     """Result of :func:`~fastvi.fit_posterior`: a distribution of the latents for each datum.
 
-    ``fit[2:5]`` and ``fit[mask]`` are the fits of some data, ``fit[3]`` that of one; ``history`` and what else
-    is of all data stays.
+    ``fit[2:5]`` and ``fit[mask]`` are the fits of some data, ``fit[3]`` that of one; ``history`` stays that
+    of all.
 
     Attributes
     ----------

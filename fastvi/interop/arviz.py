@@ -1,8 +1,8 @@
 """ArviZ's statistics with fastvi's kernels: ``rcParams["stats.module"] = fastvi.interop.arviz.engine``.
 
-Everything but ``psislw`` and ``loo`` is inherited from arviz-stats, so that each answer has ArviZ's own words,
-shapes and conventions. ArviZ rounds the length M of a tail down and lets r_eff enter it; so does the engine,
-which asks ArviZ for M.
+Everything but ``psislw`` and ``loo`` is inherited from arviz-stats, so that each answer has ArviZ's own
+words, shapes and conventions. ArviZ rounds the length M of a tail down and lets r_eff enter it; so does the
+engine, which asks ArviZ for M.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Arrays(BaseArray):  # type: ignore[misc]  # of a package without types
         whole, shape = array.shape, array.shape[: array.ndim - len(axes)]
         num = int(np.prod(whole[len(shape) :]))
         tail = int(self._get_ps_tails(num, r_eff, tail="right")) if num and np.ndim(r_eff) == 0 else 0
-        if not 5 <= tail < num or array.dtype.kind not in "fiu" or 0 in shape:
+        if not 5 <= tail < num or array.dtype.kind != "f" or 0 in shape:
             return super().psislw(ary, r_eff=r_eff, axis=axis)  # type: ignore[no-any-return]
         rows = array.reshape(-1, num)
         log_weights, khat = np.empty(rows.shape), np.empty(len(rows))
@@ -155,8 +155,8 @@ class DataArrays(BaseDataArray):  # type: ignore[misc]  # of a package without t
 def _smooth(log_w: NDArray[np.float64], tail: int, k: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Smooth the ``tail`` largest entries of each row in place, k-hat to ``k``; where that is ArviZ's answer.
 
-    The kernel derives the length of a tail from that of a row, ceil(min(K / 5, 3 sqrt(K))). So it is given the
-    tail and its cutoff alone, in a row of the length whose tail is ``tail``, filled up with weights of 0.
+    The kernel derives the length of a tail from that of a row, ceil(min(K / 5, 3 sqrt(K))). So it is given
+    the tail and its cutoff alone, in a row of the length that has such a tail, filled up with weights of 0.
     """
     kept = np.argpartition(log_w, -tail - 1, axis=1)[:, -tail - 1 :]
     entries = np.take_along_axis(log_w, kept, axis=1)

@@ -29,8 +29,8 @@ def diagnose(log_w: ArrayLike, axis: Axis = -1) -> Estimate:
     Returns
     -------
     Estimate
-        Its arrays have the shape of ``log_w`` without ``axis``; (1,), one datum, where none is left. They have
-        the bits of :func:`log_mean_exp` and :func:`pareto_k`, but that pareto_k is -inf where all
+        Its arrays have the shape of ``log_w`` without ``axis``; (1,), one datum, where no axis is left. They
+        have the bits of :func:`log_mean_exp` and :func:`pareto_k`, but that pareto_k is -inf where all
         weights are equal (to 1e-12 in their logarithms).
 
     Raises

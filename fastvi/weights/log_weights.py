@@ -116,8 +116,8 @@ def log_mean_exp(log_w: ArrayLike, axis: Axis = -1) -> Value:
 
     Returns
     -------
-    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar where none is left. -inf where all
-    weights are 0.
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar where no axis is left. -inf
+    where all weights are 0.
 
     Raises
     ------
@@ -161,7 +161,8 @@ def effective_sample_size(log_w: ArrayLike, axis: Axis = -1) -> Value:
 
     Returns
     -------
-    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar where none is left.
+    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar where no axis is
+    left.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import html
 import pickle
+import sys
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_calibrations_are_indexed_by_name_too():
         ([0.5], TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got"),
         ([[0]], TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got"),
         (None, TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got"),
-        ("ess", TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got 'ess'"),
+        ("ess", TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got"),
         ((0, 1), TypeError, r"^index must be an int, a slice, a boolean mask or a sequence of ints, got \("),
         (slice("a", None), TypeError, r"^index must be a slice of ints, got slice"),
         (slice(None, None, 0), ValueError, r"^index must be a slice of a step other than 0, got slice"),
@@ -242,9 +243,10 @@ def test_every_result_has_a_table(name):
 def test_missing_packages_are_named_with_their_extra(name, monkeypatch):
     result = MADE[name]()
     for package in ("pandas", "xarray"):
-        monkeypatch.setitem(__import__("sys").modules, package, None)
+        monkeypatch.setitem(sys.modules, package, None)
     for method, package in (("to_dataframe", "pandas"), ("to_xarray", "xarray"), ("to_datatree", "xarray")):
-        with pytest.raises(ImportError, match=rf'^{package} is needed here: pip install "fastvi\[{package}\]"$'):
+        line = rf'^{package} is needed here: pip install "fastvi\[{package}\]"$'
+        with pytest.raises(ImportError, match=line):
             getattr(result, method)()
 
 
