@@ -59,10 +59,10 @@ def test_tails_of_every_length(num, r_eff):
 
 @pytest.mark.parametrize("axis", [-1, 0, 1, (0, 1), [0, 2], (1, 0), np.arange(-2, 0), None])
 def test_axes(axis):
-    ary = np.random.default_rng(1).normal(size=(30, 25, 28)) * 2
-    check(ary, r_eff=0.8, axis=axis)
-    check(np.asfortranarray(ary), axis=axis)
-    check(ary[::-1, :, ::1], axis=axis)
+    ary = np.random.default_rng(1).normal(size=(26, 25, 27)) * 2
+    check(ary[::-1, :, ::1], r_eff=0.8, axis=axis)
+    if np.ndim(axis):
+        check(np.asfortranarray(ary), axis=axis)
 
 
 def test_odd_rows_are_as_arviz_has_them():
