@@ -113,7 +113,8 @@ class PerDatum:
             Without xarray.
         """
         xarray = package("xarray")
-        variables, coords = {}, {}
+        variables: dict[str, Any] = {}
+        coords: dict[str, Any] = {}
         for name, value in self._columns().items():
             axes = (*self._data_axes(), *self._axes.get(name, ())) if np.ndim(value) else ()
             variables[name] = (axes, value)
@@ -182,7 +183,8 @@ def html_table(
 def draws_dataset(draws: Mapping[str, Any], axes: Mapping[str, tuple[str, ...]] | None = None) -> Any:
     """Draws (draw, datum, ...) as a dataset of one chain, with ArviZ's names of axes."""
     xarray = package("xarray")
-    variables, coords = {}, {}
+    variables: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
     for name, value in draws.items():
         names = ("chain", "draw", "datum", *(axes or {}).get(name, ()))
         variables[name] = (names, value[None])

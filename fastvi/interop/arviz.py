@@ -17,18 +17,23 @@ from fastvi.kernels.cpu.weights.pareto import smooth_rows
 from fastvi.weights.log_weights import map_rows
 
 try:
-    from arviz_stats.base.array import BaseArray, process_ary_axes
-    from arviz_stats.base.dataarray import BaseDataArray
+    from arviz_stats.base import array as of_arrays
+    from arviz_stats.base import dataarray as of_data_arrays
     from xarray import apply_ufunc
 except ImportError as error:
     raise ImportError(
         f'fastvi.interop.arviz needs ArviZ: pip install "fastvi[arviz]" ({" ".join(str(error).split())})'
     ) from error
 
+# without types, whether the package is installed where types are checked or not
+_Arrays: Any = of_arrays.BaseArray
+_DataArrays: Any = of_data_arrays.BaseDataArray
+_axes_last: Any = of_arrays.process_ary_axes
+
 _FARTHEST = 700.0  # nats below the largest weight; further down exponentials lose digits, and ArviZ decides
 
 
-class Arrays(BaseArray):  # type: ignore[misc]  # of a package without types
+class Arrays(_Arrays):  # type: ignore[misc]
     """arviz-stats' functions of arrays, with ``psislw`` and ``loo`` by fastvi's kernels."""
 
     def psislw(self, ary: Any, r_eff: Any = 1, axis: Any = -1) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -60,7 +65,7 @@ class Arrays(BaseArray):  # type: ignore[misc]  # of a package without types
         Rows with a tie at the end of the tail, with entries that are not finite or with more than 700 nats
         between the ends of the tail are left to ArviZ's own loop, one by one.
         """
-        array, axes = process_ary_axes(np.asarray(ary), axis)
+        array, axes = _axes_last(np.asarray(ary), axis)
         whole, shape = array.shape, array.shape[: array.ndim - len(axes)]
         num = int(np.prod(whole[len(shape) :]))
         tail = int(self._get_ps_tails(num, r_eff, tail="right")) if num and np.ndim(r_eff) == 0 else 0
@@ -109,7 +114,7 @@ class Arrays(BaseArray):  # type: ignore[misc]  # of a package without types
         return elpd + log_jacobian, lppd - elpd
 
 
-class DataArrays(BaseDataArray):  # type: ignore[misc]  # of a package without types
+class DataArrays(_DataArrays):  # type: ignore[misc]
     """arviz-stats' functions of data arrays on :class:`Arrays`."""
 
     def __init__(self) -> None:
@@ -169,7 +174,7 @@ def _smooth(log_w: NDArray[np.float64], tail: int, k: NDArray[np.float64]) -> ND
     regular &= (entries == lowest).sum(axis=1) == 1
     regular &= np.isfinite(k) & np.isfinite(log_w.sum(axis=1))
     np.put_along_axis(log_w, kept, padded[:, : tail + 1], axis=1)
-    return regular
+    return np.asarray(regular)
 
 
 def _log_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -182,7 +187,7 @@ def _log_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(largest + np.log(total))
 
 
-#: All statistics of ArviZ, with ``psislw`` and ``loo`` by fastvi's kernels. k-hat and the weights are ArviZ's to
-#: about 1e-12; all data are worked on at once, in threads. Set it by
+#: All statistics of ArviZ, with ``psislw`` and ``loo`` by fastvi's kernels. k-hat and the weights are ArviZ's
+#: to about 1e-12; all data are worked on at once, in threads. Set it by
 #: ``arviz_base.rcParams["stats.module"] = fastvi.interop.arviz.engine``.
 engine = DataArrays()

@@ -73,5 +73,5 @@ def diagnose(log_w: ArrayLike, axis: Axis = -1) -> Estimate:
                 k[where][n] = -np.inf
 
     map_rows(task, rows, float32=True)
-    sums = (each.reshape(shape or (1,)) for each in (largest, total, squares, k))
-    return estimate_of(*sums, num)
+    whole: list[NDArray[np.float64]] = [each.reshape(shape or (1,)) for each in (largest, total, squares, k)]
+    return estimate_of(whole[0], whole[1], whole[2], whole[3], num)
