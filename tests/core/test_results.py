@@ -7,6 +7,7 @@ import html
 import pickle
 import sys
 from dataclasses import FrozenInstanceError, fields
+from functools import cache
 
 import numpy as np
 import pytest
@@ -44,6 +45,11 @@ def calibration():
     return fastvi.calibrate(
         NETWORK, X, proposals={"prior": "prior", "even": "uniform"}, num_samples=[30, 20], num_repeats=3
     )
+
+
+@cache
+def made(name):
+    return MADE[name]()
 
 
 # what is asked for, and the data that this is
@@ -96,7 +102,7 @@ def arrays_of(result):
 
 @pytest.mark.parametrize("name", MADE)
 def test_some_of_the_data(name):
-    result = MADE[name]()
+    result = made(name)
     whole = arrays_of(result)
     assert len(whole) >= 2
     assert len(result) == 7
@@ -114,7 +120,7 @@ def test_some_of_the_data(name):
 
 @pytest.mark.parametrize("name", MADE)
 def test_loops(name):
-    result = MADE[name]()
+    result = made(name)
     parts = list(result)
     assert len(parts) == 7
     whole = arrays_of(result)
@@ -126,7 +132,7 @@ def test_loops(name):
 @pytest.mark.parametrize("name", [name for name in MADE if name.startswith("posterior")])
 def test_some_of_a_posterior(name):
     """The probabilities of states and the draws of those data, in any order and of a part of a part."""
-    posterior = MADE[name]()
+    posterior = made(name)
     z = posterior.sample(11, seed=5)
     log_prob = posterior.log_prob(z)
     for which, data in ASKED:
@@ -155,7 +161,7 @@ def test_a_table_begins_no_second_pass(monkeypatch):
 
 @pytest.mark.parametrize("name", MADE)
 def test_results_are_true_and_frozen_and_no_arrays(name):
-    result = MADE[name]()
+    result = made(name)
     assert result
     assert result[[]]
     with pytest.raises(FrozenInstanceError):
@@ -229,7 +235,7 @@ def test_names_are_escaped():
 
 @pytest.mark.parametrize("name", MADE)
 def test_every_result_has_a_table(name):
-    result = MADE[name]()
+    result = made(name)
     for each in (result, result[:2], result[[]]):
         text = each._repr_html_()
         assert text.count("<table>") == text.count("</table>") == 1
@@ -241,7 +247,7 @@ def test_every_result_has_a_table(name):
 
 @pytest.mark.parametrize("name", MADE)
 def test_missing_packages_are_named_with_their_extra(name, monkeypatch):
-    result = MADE[name]()
+    result = made(name)
     for package in ("pandas", "xarray"):
         monkeypatch.setitem(sys.modules, package, None)
     for method, package in (("to_dataframe", "pandas"), ("to_xarray", "xarray"), ("to_datatree", "xarray")):
@@ -268,4 +274,4 @@ def test_all_results_per_datum_are_here():
         for name in fastvi.__all__
         if isinstance(each := getattr(fastvi, name), type) and issubclass(each, results.PerDatum)
     }
-    assert {type(make()).__name__ for make in MADE.values()} == per_datum
+    assert {type(made(name)).__name__ for name in MADE} == per_datum
