@@ -17,6 +17,7 @@ from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import DECOMPOSITIONS, Decomposition, Device
 from fastvi.core.registry import rules_of
+from fastvi.core.results import PerDatum
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.encoder import Encoder
@@ -39,11 +40,12 @@ _LARGEST_PART = 1e6  # whose difference is right to 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Elbo:
+class Elbo(PerDatum):
     """A bound on log p(x) and its parts, each (N,) in nats.
 
     ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``; ``std_error``
     is 0 where exact. ``reconstruction`` and ``kl_to_prior`` are nan where the model has no prior.
+    ``bound[2:5]`` and ``bound[mask]`` are the bounds of some data, ``bound[3]`` that of one.
     """
 
     value: np.ndarray

@@ -429,14 +429,23 @@ def _integer(value: Any) -> int | None:
         return None
 
 
-def axis(value: Any, num_axes: int) -> int:
+def axis(value: Any, num_axes: int, allowed: str = "an int") -> int:
     """An axis of an array of ``num_axes``, as it was counted: from the left or, negative, from the right."""
     index = _integer(value)
     if index is None:
-        raise TypeError(f"axis must be an int, got {shown(value)}")
+        raise TypeError(f"axis must be {allowed}, got {shown(value)}")
     if not -num_axes <= index < num_axes:
         raise ValueError(f"axis must lie in {-num_axes} ... {num_axes - 1}, got {shown(index)}")
     return index
+
+
+def axes(value: Any, num_axes: int) -> tuple[int, ...]:
+    """One axis or a tuple of axes that differ, each as it was counted."""
+    allowed = "an int or a tuple of ints"
+    found = tuple(axis(each, num_axes, allowed) for each in (value if isinstance(value, tuple) else (value,)))
+    if not found or len({index % num_axes for index in found}) < len(found):
+        raise ValueError(f"axis must be {allowed} that differ, got {shown(value)}")
+    return found
 
 
 def seed(value: Any, name: str = "seed") -> int:

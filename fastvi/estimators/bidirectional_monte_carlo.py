@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.options import Device
+from fastvi.core.results import PerDatum
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
@@ -24,8 +25,10 @@ _SIMULATED = (SigmoidBeliefNetwork, BinarySparseCoding, NeuralDecoder, LinearGau
 
 
 @dataclass(frozen=True, eq=False)
-class Bracket:
+class Bracket(PerDatum):
     """Stochastic lower and upper bounds on log p(x_n) of simulated data, in nats.
+
+    ``bracket[2:5]`` and ``bracket[mask]`` are the brackets of some data, ``bracket[3]`` that of one.
 
     Attributes
     ----------
@@ -45,6 +48,19 @@ class Bracket:
     z: np.ndarray
     lower: Estimate
     upper: Estimate
+
+    _axes: ClassVar = {"x": ("pixel",), "z": ("latent",)}
+
+    def _columns(self) -> dict[str, Any]:
+        sides = {"lower": self.lower, "upper": self.upper}
+        found = {name: side.log_marginal for name, side in sides.items()}
+        found |= {f"{name}_std_error": side.std_error for name, side in sides.items()}
+        return {**found, "gap": self.gap, "x": self.x, "z": self.z}
+
+    def _some(self, which: Any) -> Self:
+        return replace(
+            self, x=self.x[which], z=self.z[which], lower=self.lower[which], upper=self.upper[which]
+        )
 
     @property
     def gap(self) -> np.ndarray:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
+
+from fastvi.core.results import PerDatum, html_table, package
+from fastvi.weights.estimate import reliable_k
 
 LOW_K = (
     0.5  # below, the weights have a variance, and the delta method holds (Vehtari et al. 2024, section 3.2)
 )
-HIGH_K = 0.7  # above, the standard error does not describe the error
 _ROUNDING = 1e-10  # of max(1, |log p(x)|): an error that an interval of no width is allowed
 
 COLUMNS = {  # of the table -> head in the text
@@ -26,7 +28,7 @@ COLUMNS = {  # of the table -> head in the text
     "coverage": "coverage",
     "low_k_share": "k < 0.5",
     "low_k_coverage": "their cov.",
-    "high_k_share": "k > 0.7",
+    "high_k_share": "k high",
     "ess": "ess",
     "seconds": "seconds",
     "efficiency": "efficiency",
@@ -34,8 +36,10 @@ COLUMNS = {  # of the table -> head in the text
 
 
 @dataclass(frozen=True, eq=False)
-class CalibrationEntry:
+class CalibrationEntry(PerDatum):
     """One estimator with one number of samples; arrays (N,) over the repeats.
+
+    ``entry[2:5]`` and ``entry[mask]`` are those of some data, ``entry[3]`` that of one.
 
     Attributes
     ----------
@@ -63,7 +67,7 @@ class CalibrationEntry:
         Share of repeats with pareto_k < 0.5 (-inf, for equal weights, among them), and the coverage of these;
         nan where there are none.
     high_k_share
-        Share of repeats with pareto_k > 0.7 or without a fit (inf, nan).
+        Share of repeats with pareto_k > min(1 - 1 / log10(K), 0.7) or without a fit (inf, nan).
     pareto_k
         Median over repeats, the lower of two middle ones; nan counts as inf.
     ess
@@ -100,6 +104,9 @@ class CalibrationEntry:
         with np.errstate(divide="ignore"):
             return 1.0 / (self.rms_error**2 * self.seconds)
 
+    def _columns(self) -> dict[str, Any]:
+        return {**super()._columns(), "error_ratio": self.error_ratio, "efficiency": self.efficiency}
+
     def row(self) -> dict[str, Any]:
         """One row of :meth:`Calibration.table`."""
         std, claimed = _mean(self.std), _mean(self.std_error)
@@ -130,14 +137,15 @@ class CalibrationEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibration(PerDatum):
     """Estimators beside the truth; ``print`` shows a table of means over the data.
 
     Attributes
     ----------
     entries : tuple of CalibrationEntry
         In the order of the proposals, each with its numbers of samples in their order. ``calibration[name,
-        num_samples]`` picks one, ``calibration[name]`` where it has only one.
+        num_samples]`` picks one, ``calibration[name]`` where it has only one. ``calibration[2:5]``,
+        ``calibration[mask]`` and ``calibration[3]`` are calibrations of some data.
     truth : ndarray, (N,)
         log p(x_n).
     num_repeats : int
@@ -152,13 +160,64 @@ class Calibration:
     level: float
     seed: int
 
-    def __getitem__(self, key: str | tuple[str, int]) -> CalibrationEntry:
+    @overload
+    def __getitem__(self, key: str | tuple[str, int]) -> CalibrationEntry: ...
+    @overload
+    def __getitem__(self, key: Any) -> Calibration: ...
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str | tuple):
+            return super().__getitem__(key)
         name, num_samples = (key, None) if isinstance(key, str) else key
         found = [e for e in self.entries if e.proposal == name and num_samples in (None, e.num_samples)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"({e.proposal!r}, {e.num_samples})" for e in self.entries)
         raise KeyError(f"key must name one of {known}, got {key!r}")
+
+    def __len__(self) -> int:
+        return self.truth.size
+
+    def _some(self, which: Any) -> Calibration:
+        entries = tuple(entry[which] for entry in self.entries)
+        return replace(self, entries=entries, truth=self.truth[which])
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas ``DataFrame`` with one row for each entry and datum, those of an entry together.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``truth`` and the fields of :class:`CalibrationEntry`; the index is named ``datum``.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        tables = [entry.to_dataframe() for entry in self.entries]
+        whole = package("pandas").concat(tables)
+        whole.insert(2, "truth", np.tile(self.truth, len(tables)))
+        return whole
+
+    def to_xarray(self) -> Any:
+        """Return an xarray ``Dataset`` with axes ``entry`` and ``datum``, and ``truth`` (datum).
+
+        Returns
+        -------
+        xarray.Dataset
+            ``proposal`` and ``num_samples`` are coordinates of ``entry``.
+
+        Raises
+        ------
+        ImportError
+            Without xarray.
+        """
+        parts = [entry.to_xarray().set_coords(["proposal", "num_samples"]) for entry in self.entries]
+        whole = package("xarray").concat(parts, dim="entry", combine_attrs="override")
+        return whole.assign(truth=("datum", self.truth)).assign_attrs(self._attributes())
+
+    def _repr_html_(self) -> str:
+        return html_table(self, {COLUMNS[name]: values for name, values in self.table().items()})
 
     def table(self) -> dict[str, list[Any]]:
         """Columns, with one value for each entry: means over the data.
@@ -200,7 +259,7 @@ def entry(
     slack = np.where(np.isfinite(slack), slack, 0.0)
     covered = (low - slack <= truth) & (truth <= high + slack) & ((value > -np.inf) | (value == truth))
     covered |= (value == truth) & np.isinf(truth)
-    is_low, is_high = pareto_k < LOW_K, ~(pareto_k <= HIGH_K)
+    is_low, is_high = pareto_k < LOW_K, ~(pareto_k <= reliable_k(num_samples))
     num_low = is_low.sum(axis=0)
     ordered = np.sort(np.where(np.isnan(pareto_k), np.inf, pareto_k), axis=0)
     num_repeats = len(value)

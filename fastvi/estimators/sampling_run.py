@@ -97,7 +97,7 @@ def _sampled(
         if stop is not None and done < num_samples:
             enough = stop.reached(estimate)
         if enough.any():
-            yield Part(sampler.numbers[enough], estimate.some(enough))
+            yield Part(sampler.numbers[enough], estimate[enough])
             run.skip(int(enough.sum()) * (num_samples - done))
             left = np.flatnonzero(~enough)
             total, sampler = JobPart(0, total.sums.take(left)), sampler.take(left)

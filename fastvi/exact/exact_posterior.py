@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,7 @@ from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
+from fastvi.core.results import PerDatum, draws_dataset, package
 from fastvi.core.seeds import takes_rng
 from fastvi.engine.posterior import posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
@@ -45,6 +46,15 @@ class _Part(NamedTuple):
     order: np.ndarray  # that of the form
     known: np.ndarray  # (members, d) uint8: the latents that were observed, 0 elsewhere
 
+    def some(self, which: np.ndarray) -> _Part:
+        """The same for data that are numbered anew: ``which`` (M,) says which ones they were."""
+        place = np.full(int(self.group.members.max(initial=-1)) + 1, -1)
+        place[self.group.members] = np.arange(len(self.group.members))
+        members = np.flatnonzero(np.isin(which, self.group.members))
+        rows = place[which[members]]
+        group = self.group._replace(members=members, x=self.group.x[rows])
+        return self._replace(group=group, known=self.known[rows])
+
     def form(self) -> Form:
         """What is summed for these data."""
         return self.rules.form(self.group.observed) if self.only is None else self.only
@@ -64,10 +74,18 @@ class _States(NamedTuple):
     top_log_probs: np.ndarray
     second_moment: np.ndarray | None
 
+    def some(self, which: Any) -> _States:
+        """The same of some data."""
+        return _States(*(None if value is None else value[which] for value in self))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, eq=False)
-class ExactPosterior:
+class ExactPosterior(PerDatum):
     """Exact posteriors of N data over d binary latents.
+
+    ``len(posterior)`` is N; ``posterior[2:5]`` and ``posterior[mask]`` are the posteriors of some data,
+    ``posterior[3]`` that of one, with arrays (1, ...). A datum keeps its number for draws:
+    ``posterior[3].sample(num, seed)`` is ``posterior.sample(num, seed)[:, 3:4]``.
 
     ``log_marginal``, ``mean`` and what was asked for are there at once. ``entropy``, ``mode`` and
     ``mode_log_prob`` take a second pass over the states. Where ``top_k`` or ``pairwise`` ask for it, it is a
@@ -94,6 +112,68 @@ class ExactPosterior:
     _parts: tuple[_Part, ...] = field(repr=False)
     _top_k: int = field(repr=False)
     _asked: _States | None = field(repr=False)
+    _numbers: np.ndarray = field(repr=False)  # (N,) by which draws are keyed
+
+    _axes: ClassVar = {
+        "mean": ("latent",),
+        "second_moment": ("latent", "other_latent"),
+        "mode": ("latent",),
+        "top_states": ("rank", "latent"),
+        "top_log_probs": ("rank",),
+    }
+
+    def _columns(self) -> dict[str, Any]:
+        """What is there: no table begins a second pass over the states."""
+        names = ["log_marginal", "mean"]
+        if self._asked is not None or "_states" in vars(self):
+            names += ["entropy", "mode", "mode_log_prob"]
+            names += ["top_states", "top_log_probs"] if self._top_k else []
+            names += [] if self.second_moment is None else ["second_moment"]
+        return {name: getattr(self, name) for name in names}
+
+    def _some(self, which: Any) -> ExactPosterior:
+        chosen = np.arange(len(self))[which]
+        parts = tuple(part.some(chosen) for part in self._parts)
+        taken = replace(
+            self,
+            log_marginal=self.log_marginal[which],
+            mean=self.mean[which],
+            _parts=tuple(part for part in parts if len(part.group.members)),
+            _asked=None if self._asked is None else self._asked.some(which),
+            _numbers=self._numbers[which],
+        )
+        if "_states" in vars(self):  # a second pass that was made is not made again
+            vars(taken)["_states"] = self._states.some(which)
+        return taken
+
+    def to_datatree(self, num: int = 1000, seed: int = 0) -> Any:
+        """Return an xarray ``DataTree`` with draws, as ArviZ keeps what it knows of a model.
+
+        Parameters
+        ----------
+        num
+            Draws for each datum, as of :meth:`sample`.
+        seed
+            0 <= seed < 2**64.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group ``posterior``: ``z`` (chain, draw, datum, latent), exact and independent draws of one chain.
+            Group ``sample_stats``: ``lp`` (chain, draw, datum), their log p(z | x_n) in nats. Group
+            ``exact_posterior``: the dataset of :meth:`to_xarray`.
+
+        Raises
+        ------
+        ImportError
+            Without xarray.
+        ValueError, TypeError
+            As :meth:`sample`.
+        """
+        package("xarray")  # without it no draw is made
+        z = self.sample(num, seed)
+        groups = {"posterior": draws_dataset({"z": z}, self._axes | {"z": ("latent",)})}
+        return self._tree({**groups, "sample_stats": draws_dataset({"lp": self.log_prob(z)})})
 
     @property
     def _evidence(self) -> np.ndarray:
@@ -212,7 +292,8 @@ class ExactPosterior:
         out = np.empty((num, num_data, num_latents), np.uint8)
         for part in self._parts:
             members = part.group.members
-            free = posteriors.sample(part.form(), part.group.x, self._evidence[members], members, num, seed)
+            evidence, numbers = self._evidence[members], self._numbers[members]
+            free = posteriors.sample(part.form(), part.group.x, evidence, numbers, num, seed)
             out[:, members] = part.states(free).swapaxes(0, 1)
         return out
 
@@ -339,7 +420,7 @@ def exact_posterior(
     states_of = None
     if passes == 2:
         states_of = _sum_states(parts, normalised + log_z, mean, max(top_k, 1), pairwise, run)
-    return ExactPosterior(normalised, mean, log_z, parts, top_k, states_of)
+    return ExactPosterior(normalised, mean, log_z, parts, top_k, states_of, np.arange(num_data))
 
 
 def _first_pass(question: Question, group: Group, run: Run, evidence: np.ndarray, mean: np.ndarray) -> _Part:

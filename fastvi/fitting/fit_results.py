@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+
+from fastvi.core.results import PerDatum
 
 if TYPE_CHECKING:
     from fastvi.distributions.bernoulli import Bernoulli
@@ -38,8 +40,11 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class PosteriorFit(Fit):
+class PosteriorFit(PerDatum, Fit):
     """Result of :func:`~fastvi.fit_posterior`: a distribution of the latents for each datum.
+
+    ``fit[2:5]`` and ``fit[mask]`` are the fits of some data, ``fit[3]`` that of one; ``history`` stays that
+    of all.
 
     Attributes
     ----------
@@ -59,6 +64,20 @@ class PosteriorFit(Fit):
     """
 
     q: Bernoulli | Normal
+
+    _axes: ClassVar = {"mean": ("latent",), "logits": ("latent",), "std": ("latent",)}
+
+    def _columns(self) -> dict[str, Any]:
+        return {"objective": self.objective, "converged": self.converged, **self.q.arrays()}
+
+    def _some(self, which: Any) -> Self:
+        arrays = {name: array[which] for name, array in self.q.arrays().items()}
+        return replace(
+            self,
+            q=type(self.q).from_arrays(arrays),
+            objective=self.objective[which],
+            converged=self.converged[which],
+        )
 
     def __repr__(self) -> str:
         num = self.objective.size

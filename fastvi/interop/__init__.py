@@ -13,6 +13,7 @@ from typing import Any
 _EXTRAS: dict[str, str] = {
     "jax": "jax",
     "torch": "torch",
+    "arviz": "arviz",
 }
 
 

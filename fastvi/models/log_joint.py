@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -92,6 +92,10 @@ class LogJoint(LatentVariableModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LogJoint, (self.fn, self.num_latents, self.vectorized)
+
+    def _content(self) -> Hashable:
+        """The function itself, not what it computes; the form and the number of latents."""
+        return id(self.fn), self.num_latents, self.vectorized
 
     def arrays(self) -> NoReturn:
         raise TypeError("a LogJoint cannot be saved: its fn is a function, not an array; pickle it instead")

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 from fastvi.kernels.cpu.weights.pareto import EQUAL, pareto_k_rows
 from fastvi.weights.estimate import Estimate
-from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
+from fastvi.weights.log_weights import Axis, log_weight_array, map_rows, refuse, weight_rows
 from fastvi.weights.summary import estimate_of
 
 
-def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
+def diagnose(log_w: ArrayLike, axis: Axis = -1) -> Estimate:
     """Log mean weight, standard error, effective sample size, Pareto k-hat and largest share of weights.
 
     :class:`~fastvi.LogWeights` gives the same for a stream that never is in memory as a whole.
@@ -22,22 +22,23 @@ def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
     Parameters
     ----------
     log_w : array_like
-        (N, K) or (K,) log weights in nats, as for :func:`log_mean_exp`; (K,) is one datum.
+        Log weights in nats, as for :func:`log_mean_exp`.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
     Estimate
-        With the bits of :func:`log_mean_exp` and :func:`pareto_k`, but that pareto_k is -inf where all
+        Its arrays have the shape of ``log_w`` without ``axis``; (1,), one datum, where no axis is left. They
+        have the bits of :func:`log_mean_exp` and :func:`pareto_k`, but that pareto_k is -inf where all
         weights are equal (to 1e-12 in their logarithms).
 
     Raises
     ------
     ValueError
-        For NaN or +inf (the first one's index is named), K = 0, or another number of axes.
+        For NaN or +inf (the first one's index is named), K = 0, or an axis that ``log_w`` lacks.
     TypeError
-        Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+        Where ``log_w`` is not an array of real numbers or ``axis`` neither an int nor a tuple of ints.
 
     Notes
     -----
@@ -56,8 +57,8 @@ def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
     >>> estimate.ess.round(1), estimate.pareto_k.round(2)
     (array([411.6, 411.4, 409.6]), array([0.38, 0.22, 0.18]))
     """
-    array = log_weight_array(log_w, (1, 2))
-    rows, _ = weight_rows(array, axis)
+    array = log_weight_array(log_w)
+    rows, shape = weight_rows(array, axis)
     num = rows.shape[1]
     largest, total, squares, k = (np.empty(len(rows)) for _ in range(4))
 
@@ -72,4 +73,5 @@ def diagnose(log_w: ArrayLike, axis: int = -1) -> Estimate:
                 k[where][n] = -np.inf
 
     map_rows(task, rows, float32=True)
-    return estimate_of(largest, total, squares, k, num)
+    whole: list[NDArray[np.float64]] = [each.reshape(shape or (1,)) for each in (largest, total, squares, k)]
+    return estimate_of(whole[0], whole[1], whole[2], whole[3], num)

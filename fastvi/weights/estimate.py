@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
+from fastvi.core.results import PerDatum, draws_dataset
 
-UNRELIABLE_K = (
-    0.7  # Vehtari et al. (2024), section 3.2.4: above, the error is not described by the standard error
-)
 _FEW = 10.0  # an effective sample size below which a normal interval means little
 
 
+def reliable_k(num_samples: int | NDArray[np.int64]) -> float | NDArray[np.float64]:
+    """Return min(1 - 1 / log10(K), 0.7): with k-hat above it, the standard error does not describe the error.
+
+    Vehtari et al. (2024), section 3.2.4. ArviZ has the same, 0.7 for a single sample among it.
+    """
+    num = np.maximum(num_samples, 2)
+    most = np.where(np.asarray(num_samples) > 1, np.minimum(1.0 - 1.0 / np.log10(num), 0.7), 0.7)
+    return most if most.ndim else float(most)
+
+
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class Estimate(PerDatum):
     """Estimates per datum, each (N,) in nats where it is a logarithm.
+
+    ``len(estimate)`` is N; ``estimate[2:5]``, ``estimate[mask]`` and so on are the estimates of some data,
+    ``estimate[3]`` that of one, with arrays (1,). Weights of more than two axes give arrays of more than one;
+    then the first one is indexed.
 
     Attributes
     ----------
@@ -31,8 +43,8 @@ class Estimate:
     ess
         Kish's effective sample size (sum w)^2 / sum w^2; 0 where all weights are 0.
     pareto_k
-        Shape of the generalised Pareto distribution of the largest weights; above 0.7 the rest is not to be
-        trusted. inf or nan where the tail is too short to be fitted.
+        Shape of the generalised Pareto distribution of the largest weights; above min(1 - 1 / log10(K), 0.7)
+        the rest is not to be trusted. inf or nan where the tail is too short to be fitted.
     max_weight_share
         Largest weight over the sum of all; nan where all are 0.
     num_samples
@@ -90,10 +102,42 @@ class Estimate:
         half = float(ndtri(0.5 + share / 2)) * self.std_error
         return self.log_marginal - half, self.log_marginal + half
 
-    def some(self, which: NDArray[Any]) -> Estimate:
-        """Return the estimates of some data."""
-        per_datum = (getattr(self, field.name) for field in fields(self))
-        return Estimate(*(value[which] if isinstance(value, np.ndarray) else value for value in per_datum))
+    def to_datatree(self, log_w: ArrayLike | None = None) -> Any:
+        """Return an xarray ``DataTree``, as ArviZ keeps what it knows of a model.
+
+        Parameters
+        ----------
+        log_w : array_like, (N, K), optional
+            The log weights that the estimates were made of, in nats.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group ``estimate``: the fields by datum. Where ``log_w`` is given, group ``sample_stats``:
+            ``log_weight`` (chain, draw, datum), of one chain.
+
+        Raises
+        ------
+        ImportError
+            Without xarray.
+        ValueError, TypeError
+            Where ``log_w`` is not an array of real numbers of N rows.
+        """
+        if log_w is None:
+            return self._tree({})
+        weights = validation.number_array(log_w, "log_w", "an array of real numbers")
+        validation.check_shape(weights, "log_w", 2, (len(self), None))
+        return self._tree({"sample_stats": draws_dataset({"log_weight": weights.T})})
+
+    def _num_data_axes(self) -> int:
+        return self.log_marginal.ndim
+
+    def _warnings(self) -> list[str]:
+        num, most = self.log_marginal.size, reliable_k(self.num_samples)
+        wide, few = int((~(self.pareto_k <= most)).sum()), int((self.ess < _FEW).sum())
+        said = f"{most:.3g}" if isinstance(most, float) else "min(1 - 1 / log10(num_samples), 0.7)"
+        found = [f"pareto_k > {said} for {wide} of {num}"] if wide else []
+        return found + ([f"ess < {_FEW:g} for {few} of {num}"] if few else [])
 
     def __repr__(self) -> str:
         num, samples = self.log_marginal.size, self.num_samples
@@ -103,15 +147,10 @@ class Estimate:
             spent = str(samples)
         if num == 0:
             return f"Estimate(num_data=0, num_samples={spent})"
-        error = np.nanmax([*self.std_error, 0.0])
+        error = np.nanmax([*self.std_error.flat, 0.0])
         text = (
             f"Estimate(num_data={num}, num_samples={spent}, "
             f"mean log_marginal={self.log_marginal.mean():.6g}, largest std_error={error:.3g}, "
             f"smallest ess={self.ess.min():.1f}"
         )
-        wide, few = int((~(self.pareto_k <= UNRELIABLE_K)).sum()), int((self.ess < _FEW).sum())
-        if wide:
-            text += f"; WARNING: pareto_k > {UNRELIABLE_K} for {wide} of {num}"
-        if few:
-            text += f"; WARNING: ess < {_FEW:g} for {few} of {num}"
-        return text + ")"
+        return "; WARNING: ".join([text, *self._warnings()]) + ")"

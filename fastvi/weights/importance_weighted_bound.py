@@ -86,7 +86,7 @@ def importance_weighted_bound(
     array([[1.5  , 1.62 , 2.054]])
     """
     array = log_weight_array(log_w, (2,))
-    rows, _ = weight_rows(array, axis)
+    rows, _ = weight_rows(array, validation.axis(axis, array.ndim))
     sizes, single = _block_sizes(num_samples, rows.shape[1])
     bounds = np.empty((len(rows), sizes.size))
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastvi.kernels.cpu.weights.jackknife import jackknife_bounds
-from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
+from fastvi.weights.log_weights import Axis, log_weight_array, map_rows, refuse, weight_rows
 
 
-def jackknife_bound(log_w: ArrayLike, axis: int = -1) -> NDArray[np.float64] | np.float64:
+def jackknife_bound(log_w: ArrayLike, axis: Axis = -1) -> NDArray[np.float64] | np.float64:
     r"""Estimate of log p(x) with less bias than :func:`log_mean_exp`, from the same weights.
 
     .. math::
@@ -44,11 +44,11 @@ def jackknife_bound(log_w: ArrayLike, axis: int = -1) -> NDArray[np.float64] | n
     log_w : array_like
         Log weights in nats of independent samples, as for :func:`log_mean_exp`; at least 2 along ``axis``.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
-    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis.
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar where none is left.
 
     - -inf where all weights are 0.
     - inf where all but one are 0: without that one nothing is left, and the correction has no limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from fastvi.kernels.cpu.weights.log_weights import weight_sums
 _TASK_ENTRIES = (
     1 << 17
 )  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
-Value = NDArray[np.float64] | np.float64  # of the shape of log_w without an axis
+Axis = int | tuple[int, ...]  # of the K samples: a tuple such as (0, 1) for (chain, draw)
+Value = NDArray[np.float64] | np.float64  # of the shape of log_w without these axes
 _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
 
 
@@ -36,12 +38,14 @@ def log_weight_array(log_w: Any, ndim: tuple[int, ...] | None = None) -> NDArray
 
 
 def weight_rows(array: NDArray[Any], axis: Any = -1) -> tuple[NDArray[Any], tuple[int, ...]]:
-    """Return the array as (N, K) with K the size of ``axis``, and the shape of the other axes."""
-    index = validation.axis(axis, array.ndim)
-    last = np.moveaxis(array, index, -1)
-    if last.shape[-1] == 0:
-        raise ValueError(f"log_w must hold at least 1 weight along axis {index}, got shape {array.shape}")
-    return last.reshape(-1, last.shape[-1]), last.shape[:-1]
+    """Return the array as (N, K) with K the entries along ``axis``, and the shape of the other axes."""
+    axes = validation.axes(axis, array.ndim)
+    last = np.moveaxis(array, axes, range(-len(axes), 0))
+    shape, num = last.shape[: -len(axes)], math.prod(last.shape[-len(axes) :])
+    if num == 0:
+        where = axes[0] if len(axes) == 1 else axes
+        raise ValueError(f"log_w must hold at least 1 weight along axis {where}, got shape {array.shape}")
+    return last.reshape(math.prod(shape), num), shape
 
 
 def map_rows(function: Callable[[NDArray[Any], slice], None], rows: NDArray[Any], *, float32: bool) -> None:
@@ -92,7 +96,7 @@ def row_sums(
     return largest, total, squares, rows.shape[1], shape
 
 
-def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> Value:
+def log_mean_exp(log_w: ArrayLike, axis: Axis = -1) -> Value:
     r"""Logarithm of the mean weight, the importance sampling estimate of log p(x).
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^K w_k
@@ -108,12 +112,12 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> Value:
         (C-contiguous, the last axis, at most 32,768 rows). DLPack arrays in CPU memory are taken without a
         copy; PyTorch refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
-    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis. -inf where all
-    weights are 0.
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar where no axis is left. -inf
+    where all weights are 0.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> Value:
         For NaN or +inf (the first one's index is named), no entries along ``axis``, an axis that ``log_w``
         lacks.
     TypeError
-        Where ``log_w`` is not an array of real numbers or ``axis`` not an int.
+        Where ``log_w`` is not an array of real numbers or ``axis`` neither an int nor a tuple of ints.
 
     References
     ----------
@@ -141,7 +145,7 @@ def log_mean_exp(log_w: ArrayLike, axis: int = -1) -> Value:
     return mean
 
 
-def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> Value:
+def effective_sample_size(log_w: ArrayLike, axis: Axis = -1) -> Value:
     r"""Kish's effective sample size of importance weights.
 
     .. math:: \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
@@ -153,11 +157,12 @@ def effective_sample_size(log_w: ArrayLike, axis: int = -1) -> Value:
     log_w : array_like
         Log weights in nats, as for :func:`log_mean_exp`.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
-    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar for one axis.
+    float64 array (a number of samples) of the shape of ``log_w`` without ``axis``; a scalar where no axis is
+    left.
 
     Raises
     ------

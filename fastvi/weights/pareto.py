@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastvi.kernels.cpu.weights.pareto import pareto_k_rows, smooth_rows
-from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
+from fastvi.weights.log_weights import Axis, log_weight_array, map_rows, refuse, weight_rows
 
 
-def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.float64:
+def pareto_k(log_w: ArrayLike, *, axis: Axis = -1) -> NDArray[np.float64] | np.float64:
     r"""Pareto k-hat: the shape of the tail of the importance weights.
 
     A generalised Pareto distribution is fitted to the weights above the (M + 1)-th largest,
@@ -20,20 +20,20 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.fl
 
     by the method of Zhang and Stephens (2009), with the paper's weakly informative prior: k is averaged with
     1/2, which counts as 10 observations. The weights have 1/k finite moments: below 0.5 their variance is
-    finite; above min(1 - 1 / log10(K), 0.7) an importance sampling estimate is not to be relied on. Samples
-    are taken as independent.
+    finite; above min(1 - 1 / log10(K), 0.7) an importance sampling estimate is not to be relied on: the
+    warnings of an :class:`~fastvi.Estimate` begin there. Samples are taken as independent.
 
     Parameters
     ----------
     log_w : array_like
-        (N, K) or (K,) log weights in nats: finite or -inf, K >= 1. Read as :func:`log_mean_exp` reads them;
-        computed in float64.
+        Log weights in nats, of any number of axes: finite or -inf, K >= 1. Read as :func:`log_mean_exp` reads
+        them; computed in float64.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
-    (N,) float64, or a scalar for (K,).
+    float64 array of the shape of ``log_w`` without ``axis``; a scalar where none is left.
 
     - inf where fewer than 5 weights lie above the cutoff, as for equal weights or K <= 20, where all that do
       are equal (to 1e-12 in their logarithms; 50 equal weights and 435 zeros, say), and where the fit
@@ -47,9 +47,9 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.fl
     Raises
     ------
     ValueError
-        For NaN or +inf (the first one's index is named), K = 0, or another number of axes.
+        For NaN or +inf (the first one's index is named), K = 0, or an axis that ``log_w`` lacks.
     TypeError
-        Where ``log_w`` is not an array of real numbers.
+        Where ``log_w`` is not an array of real numbers or ``axis`` neither an int nor a tuple of ints.
 
     References
     ----------
@@ -63,7 +63,7 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.fl
     >>> fastvi.pareto_k(3 * numpy.random.default_rng(0).normal(size=(2, 1000))).round(2)
     array([1.18, 0.92])
     """
-    array = log_weight_array(log_w, (1, 2))
+    array = log_weight_array(log_w)
     rows, shape = weight_rows(array, axis)
     k = np.empty(len(rows))
 
@@ -76,7 +76,9 @@ def pareto_k(log_w: ArrayLike, *, axis: int = -1) -> NDArray[np.float64] | np.fl
     return k.reshape(shape)[()]
 
 
-def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float64], NDArray[np.float64] | np.float64]:
+def psis(
+    log_w: ArrayLike, *, axis: Axis = -1
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | np.float64]:
     r"""Pareto smoothed log weights, and k-hat.
 
     The tail of each row (see :func:`pareto_k`), in ascending order, is replaced by the quantiles of the
@@ -90,15 +92,15 @@ def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float64], NDAr
     Parameters
     ----------
     log_w : array_like
-        (N, K) or (K,) log weights in nats, as for :func:`pareto_k`; left as they are.
+        Log weights in nats, as for :func:`pareto_k`; left as they are.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
     smoothed_log_w : float64 array of the shape of ``log_w``, in nats
         Equal to ``log_w`` in rows whose k is inf or nan.
-    k : (N,) float64, or a scalar for (K,)
+    k : float64 array of the shape of ``log_w`` without ``axis``; a scalar where none is left
 
     Raises
     ------
@@ -117,7 +119,7 @@ def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float64], NDAr
     >>> round(float(k), 2), round(float(fastvi.log_mean_exp(smoothed)), 2)
     (1.18, 3.78)
     """
-    array = log_weight_array(log_w, (1, 2))
+    array = log_weight_array(log_w)
     rows, shape = weight_rows(array, axis)
     k, smoothed = np.empty(len(rows)), np.empty(rows.shape)
 
@@ -128,5 +130,7 @@ def psis(log_w: ArrayLike, *, axis: int = -1) -> tuple[NDArray[np.float64], NDAr
         smooth_rows(smoothed[where], k[where])
 
     map_rows(task, rows, float32=True)
-    whole = np.moveaxis(smoothed.reshape(*shape, rows.shape[1]), -1, axis)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    lengths = (array.shape[index] for index in axes)
+    whole = np.moveaxis(smoothed.reshape(*shape, *lengths), range(-len(axes), 0), axes)
     return whole, k.reshape(shape)[()]

@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.kernels.cpu.weights.renyi import log_power_means
-from fastvi.weights.log_weights import log_weight_array, map_rows, refuse, weight_rows
+from fastvi.weights.log_weights import Axis, log_weight_array, map_rows, refuse, weight_rows
 
 
-def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> NDArray[np.float64] | np.float64:
+def renyi_bound(log_w: ArrayLike, alpha: float, axis: Axis = -1) -> NDArray[np.float64] | np.float64:
     r"""Variational Renyi bound of order alpha, estimated from K log weights.
 
     .. math:: \frac{1}{1 - \alpha} \log \frac{1}{K} \sum_{k=1}^K w_k^{1 - \alpha}
@@ -32,11 +32,11 @@ def renyi_bound(log_w: ArrayLike, alpha: float, axis: int = -1) -> NDArray[np.fl
     alpha
         Any real number, -inf or inf.
     axis
-        The axis of the K samples.
+        The axis of the K samples, or a tuple of axes, such as (0, 1) for (chain, draw).
 
     Returns
     -------
-    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar for one axis.
+    float64 array in nats, of the shape of ``log_w`` without ``axis``; a scalar where none is left.
 
     - The log weight itself where all are equal.
     - -inf where all weights are 0, and for alpha >= 1 where any weight is 0.

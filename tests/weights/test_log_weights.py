@@ -260,7 +260,7 @@ WRONG = [
     ("complex", lambda: fastvi.effective_sample_size([1j]), TypeError, r"^log_w .* got dtype complex128"),
     ("masked", lambda: fastvi.log_mean_exp(np.ma.zeros(3)), TypeError, r"^log_w .* got a masked array"),
     ("axis too large", lambda: fastvi.log_mean_exp([0.0], axis=1), ValueError, r"^axis must lie in -1 \.\.\. 0, got 1"),
-    ("axis of 1.5", lambda: fastvi.log_mean_exp([0.0], axis=1.5), TypeError, r"^axis must be an int, got 1.5 \(float\)"),
+    ("axis of 1.5", lambda: fastvi.log_mean_exp([0.0], axis=1.5), TypeError, r"^axis must be an int or a tuple of ints, got 1.5 \(float\)"),
     ("bound, NaN", lambda: fastvi.importance_weighted_bound(spoiled(NAN, (1, 0)), 2), ValueError, r"got nan at index \(1, 0\)"),
     ("bound, NaN not used", lambda: fastvi.importance_weighted_bound(spoiled(NAN, (1, 4)), 2), ValueError, r"got nan at index \(1, 4\)"),
     ("bound, +inf", lambda: fastvi.importance_weighted_bound(spoiled(INF, (1, 4)), 1), ValueError, r"got inf at index \(1, 4\)"),

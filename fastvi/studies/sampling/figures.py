@@ -152,7 +152,9 @@ def _diagnosis(result: StudyResult) -> Figure:
     coverage.set_ylim(-3, 118)
     _lines(coverage, table, "num_samples", "coverage", scale=100.0)
 
-    dress(tail, "Estimates that Pareto k flags", "samples K", "k > 0.7 or too few samples to tell, %")
+    dress(
+        tail, "Estimates that Pareto k flags", "samples K", "k too high for K or too few samples to tell, %"
+    )
     tail.set_ylim(-3, 118)
     _lines(tail, table, "num_samples", "high_k_share", scale=100.0)
     return figure
