@@ -80,7 +80,7 @@ def check_exact(objective: str, **sampling: Any) -> None:
 def sampled_bound(
     model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
-    with_model: bool = False,
+    data_weights: np.ndarray | None = None, with_model: bool = False,
 ) -> SampledBound:  # fmt: skip
     """A sampled bound and its gradients.
 
@@ -98,6 +98,8 @@ def sampled_bound(
         The bound E[log 1/K sum_k w_k] in place of the ELBO.
     estimator
         One that ``checked_estimator`` allows, or ``REWEIGHTED``.
+    data_weights
+        (N,) factors of each datum's gradients; None is 1.
     with_model
         Whether ``of_model`` is wanted.
     """
@@ -113,8 +115,12 @@ def sampled_bound(
             model, x[data], parameters[data], numbers[data], num_samples, seed, importance_weighted, estimator
         )
         value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
+        share = draws.share
+        if data_weights is not None:
+            slope[data] *= data_weights[data, None]
+            share = share * data_weights[data, None]
         if with_model:
-            for name, part in draws.joint.of_parameters(draws.share).items():
+            for name, part in draws.joint.of_parameters(share).items():
                 of_model[name] = of_model[name] + part if name in of_model else part
     return SampledBound(value, slope, of_model)
 
