@@ -48,7 +48,8 @@ def training_data(
     check_reach(model, data, name)
     weights = None
     if data_weights is not None:
-        weights = checked_weights(data_weights, len(data))
+        weights = checked_weights(data_weights, len(data), "data_weights")
+        weights = weights / weights.max()  # so that no sum of them overflows
         kept = weights > 0
         if not kept.all():
             data, weights = data[kept], weights[kept]
@@ -57,13 +58,13 @@ def training_data(
     return TrainingData(data, weights, None if mask is None or mask.all() else mask)
 
 
-def checked_weights(value: Any, num_data: int, name: str = "data_weights") -> np.ndarray:
-    """Weights (N,) of data, as shares of the largest one; one whose share underflows is 0."""
+def checked_weights(value: Any, num_data: int, name: str) -> np.ndarray:
+    """Weights (N,) of at least one datum: finite, at least 0, one of them above 0."""
     weights = validation.float_array(value, name, ndim=1, shape=(num_data,))
     validation.require(weights, weights >= 0, f"{name} must be finite numbers >= 0")
-    if num_data and not weights.any():
+    if not weights.any():
         raise ValueError(f"{name} must hold at least one number > 0, got zeros alone")
-    return weights / weights.max() if num_data else weights
+    return weights
 
 
 def check_reach(model: Any, data: np.ndarray, name: str = "x") -> None:
