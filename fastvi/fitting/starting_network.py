@@ -20,7 +20,8 @@ def pixel_shares(
     if data_weights is None and observed is None:
         return np.asarray((x.sum(axis=0) + 0.5) / (len(x) + 1.0))
     times = np.ones(len(x)) if data_weights is None else data_weights
-    times = times * min(1.0, 2.0**52 / times.max())  # half a pixel is nothing beside so many
+    if times.max() > 2.0**52:  # beside so many half a pixel is nothing, and their sum may overflow
+        times = times * (2.0**52 / times.max())
     seen = np.broadcast_to(times[:, None], x.shape) if observed is None else times[:, None] * observed
     return np.asarray(((x * seen).sum(axis=0) + 0.5) / (seen.sum(axis=0) + 1.0))
 
