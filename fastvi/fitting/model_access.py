@@ -98,7 +98,7 @@ def exact_gradient(
     model: Any, x: np.ndarray, weights: np.ndarray, observed: np.ndarray | None = None
 ) -> Gradient:
     """Gradient of sum_n weights_n log p(x_n): the bits of :func:`~fastvi.log_marginal_gradient`."""
-    rules, run, found = rules_of(model), Run(), {}
+    rules, run, found = rules_of(model), Run(), Gradient()
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
         for group in groups_of(rules, x, observed):
             part = rules.gradient(group.x, weights[group.members], group.observed, run)

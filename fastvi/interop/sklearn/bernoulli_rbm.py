@@ -193,7 +193,7 @@ class BernoulliRBM(neural_network.BernoulliRBM):  # type: ignore[misc]
         self._n_features_out = len(self.components_)
         return self
 
-    @available_if(_is_persistent)  # type: ignore[misc]
+    @available_if(_is_persistent)  # type: ignore[untyped-decorator, unused-ignore]
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One step of scikit-learn's algorithm, for "persistent" alone.
 

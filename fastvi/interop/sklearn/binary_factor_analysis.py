@@ -71,7 +71,7 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         The model itself, for every other function of fastvi.
     encoder_ : Encoder or None
         The encoder that was trained with it.
-    score_history_ : ndarray, (n_iter_ + 1,)
+    score_history_ : ndarray, (passes + 1,)
         Mean log p(x) of the data, weighted, before the first and after each pass; the best one is kept.
     n_iter_ : int
         Passes that were made.
@@ -97,11 +97,12 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
     >>> truth = fastvi.SigmoidBeliefNetwork([[6.0], [6.0], [-6.0]], [-3.0, -3.0, 3.0], [0.0])
     >>> X = truth.sample(200, seed=1).x
-    >>> factors = BinaryFactorAnalysis(1, random_state=0).fit(X)
-    >>> bool(factors.score(X) > fastvi.log_marginal(truth, X).mean())
+    >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+    >>> bool(factors.score(X) >= fastvi.log_marginal(truth, X).mean())
     True
-    >>> factors.transform([[1, 1, 0], [0, 0, 1]]).round().ravel().tolist() in ([1.0, 0.0], [0.0, 1.0])
-    True
+    >>> off, on = sorted(factors.transform([[1, 1, 0], [0, 0, 1]]).ravel().tolist())
+    >>> off < 0.05, on > 0.95
+    (True, True)
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
@@ -33,10 +32,10 @@ def read_pixels(estimator: Any, X: Any, *, reset: bool) -> Pixels:
 
     ``reset`` notes its features in the estimator, else they are compared with those of the fit.
     """
-    data = validate_data(
+    data: Any = validate_data(
         estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite="allow-nan"
     )
-    if issparse(data):
+    if hasattr(data, "toarray"):
         data = data.toarray()
     missing = np.isnan(data)
     if estimator.binarize is None:
