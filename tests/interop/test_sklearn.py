@@ -112,7 +112,8 @@ def test_check_estimator(estimator):
     failed = {name for name, result in found.items() if result["status"] == "failed"}
     assert not failed, {name: found[name]["exception"] for name in failed}
     # each that is excused does fail
-    assert {name for name, result in found.items() if result["status"] == "xfail"} == set(expected)
+    excused = {name for name, result in found.items() if result["status"] == "xfail"}
+    assert excused == set(expected) & set(found)  # older versions have fewer checks
     assert len(found) > 40
 
 
