@@ -88,6 +88,7 @@ def test_the_machine_has_scikit_learns_parameters_and_attributes():
     assert np.isin(fitted.h_samples_, (0.0, 1.0)).all()
     assert isinstance(fitted, neural_network.BernoulliRBM)
     assert not hasattr(fitted, "partial_fit")
+    assert not hasattr(BernoulliRBM(), "model_")
     assert fitted.gibbs(X[:2]).shape == (2, D)
     wide = BernoulliRBM(60, n_iter=1, random_state=0).fit(X)  # 2^6 states of the pixels
     assert wide.score_samples(X).shape == (24,)

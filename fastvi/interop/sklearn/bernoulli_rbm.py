@@ -119,6 +119,7 @@ class BernoulliRBM(neural_network.BernoulliRBM):  # type: ignore[misc]
     @property
     def model_(self) -> RestrictedBoltzmannMachine:
         """The machine with the present parameters."""
+        check_is_fitted(self)
         return RestrictedBoltzmannMachine.from_sklearn(self)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
