@@ -23,7 +23,7 @@ from fastvi.fitting.model_access import check_has_prior
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
 from fastvi.fitting.training import Schedule, opened, train
-from fastvi.fitting.training_data import training_data
+from fastvi.fitting.training_data import TrainingData, training_data
 from fastvi.inputs.options import check_progress
 from fastvi.rules.questions import FIT_ENCODER
 
@@ -140,8 +140,8 @@ def fit_encoder(
     make = _trainer(model, objective, num_samples, estimator, schedule.seed)
     wanted = validation.flag(amortization_gap, "amortization_gap")
     progress = check_progress(progress)
-    data = training_data(model, x, "x")
-    judged = data if held_out is None else training_data(model, held_out, "held_out")
+    data = training_data(model, x, "x").x
+    judged = data if held_out is None else training_data(model, held_out, "held_out").x
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
     holders = rules_of(model).digest(), encoder.arrays()
@@ -149,7 +149,9 @@ def fit_encoder(
     kept = opened(checkpoint, identity, schedule)
     trainer = make(model, encoder, data, judged)
     trained = train(trainer, len(data), schedule, kept, progress)
-    found = trainer.network.encoder().made_by(provenance("fit_encoder", objective, schedule, trained, data))
+    found = trainer.network.encoder().made_by(
+        provenance("fit_encoder", objective, schedule, trained, TrainingData(data))
+    )
     q, gap = found(data), None
     if wanted:
         own = fit_posterior(model, data, seed=seed)

@@ -51,6 +51,8 @@ def fit_model(
     estimator: Estimator | None = None,
     held_out: ArrayLike | None = None,
     score: Score = "exact",
+    data_weights: ArrayLike | None = None,
+    observed: ArrayLike | None = None,
     num_epochs: int = 50,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -62,7 +64,7 @@ def fit_model(
 ) -> ModelFit[M]:
     r"""Learn a model's parameters from data.
 
-    .. math:: \hat\theta = \arg\max_\theta \frac{1}{N} \sum_n \log p_\theta(x_n)
+    .. math:: \hat\theta = \arg\max_\theta \frac{1}{\sum_n w_n} \sum_n w_n \log p_\theta(x_n), \quad w_n = 1
 
     by Adam on the exact gradient (:func:`~fastvi.log_marginal_gradient`) of mini-batches, the learning rate
     falling to 0 along half a cosine; or, for comparison, by a bound on it. Two runs with the same arguments
@@ -124,6 +126,16 @@ def fit_model(
     score
         "exact": the mean exact log p(x), whatever the objective. "bound", for where that is out of reach: the
         sampled bound itself (of ``num_samples`` weights, but for "elbo"), with the same draws each time.
+    data_weights : array_like, (N,), optional
+        w_n, finite numbers of at least 0, not all 0; not for "em". The score of ``x`` is their weighted mean.
+        A datum of weight 0 is left out before anything is drawn: the bits are those of data without it.
+        Weights that are all alike give the bits of none. A weight of 2 counts as the datum twice: where a
+        batch holds all data the two agree up to rounding, else the batches differ. Only ratios of weights
+        matter.
+    observed : array_like of bool, optional
+        (D,) or (N, D), True where a pixel of ``x`` was seen; the others are summed out and may hold anything.
+        For "exact" alone. Data are grouped by mask in each batch, and each mask costs an enumeration of its
+        own. ``held_out`` is seen whole.
     num_epochs
         Passes over the data, at least 0.
     batch_size
@@ -185,19 +197,21 @@ def fit_model(
     by_bound = validation.choice(score, "score", get_args(Score)) == "bound"
     sampler = _checked_sampler(model, objective, encoder, num_samples, estimator, by_bound)
     if objective == "em":
-        _refuse(objective, batch_size=batch_size, learning_rate=learning_rate)
+        _refuse(objective, batch_size=batch_size, learning_rate=learning_rate, data_weights=data_weights)
+    if objective != "exact":
+        _refuse(objective, observed=observed)
     schedule = Schedule.checked(
         num_epochs, 100 if batch_size is None else batch_size,
         0.01 if learning_rate is None else learning_rate, patience, seed,
     )  # fmt: skip
     progress = check_progress(progress)
-    data = training_data(model, x, "x")
+    data = training_data(model, x, "x", data_weights, observed)
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     trainer: Any
     if objective == "exact":
         trainer = ExactLikelihood(model, None, data, judged)
     elif objective == "em":
-        trainer = ExpectationMaximization(model, data, judged)
+        trainer = ExpectationMaximization(model, data.x, judged.x)
     elif sampler is None:
         trainer = ExactElbo(model, encoder, data, judged)
     else:
@@ -208,7 +222,7 @@ def fit_model(
     start = None if encoder is None else encoder.arrays()
     identity = ("fit_model", objective, rules_of(model).digest(), start, sampler, by_bound, data, judged)
     kept = opened(checkpoint, identity, schedule)
-    trained = train(trainer, len(data), schedule, kept, progress)
+    trained = train(trainer, len(data.x), schedule, kept, progress)
     how = provenance("fit_model", objective, schedule, trained, data)
     return ModelFit(
         model=trainer.model().made_by(how),

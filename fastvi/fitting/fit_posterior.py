@@ -170,7 +170,7 @@ def fit_posterior(
 
 def _data(model: Any, x: Any) -> np.ndarray:
     """The argument ``x``, clean and within reach."""
-    data = check_data(model, x, "x")
+    data, _ = check_data(model, x, "x")
     check_reach(model, data)
     return data
 

@@ -1,4 +1,4 @@
-"""Questions of fits to a model beyond its public methods, for data in which every pixel is seen.
+"""Questions of fits to a model beyond its public methods.
 
 Nothing is validated here but what is said to be: fits check their arguments once, before the first step.
 """
@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastvi.core.accuracy import reported
+from fastvi.core.accuracy import reported, working_on
 from fastvi.core.registry import rules_of
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.normal import Normal
 from fastvi.engine.decoder.block_form import BlockForm
 from fastvi.engine.decoder.large_logits import largest_reach
 from fastvi.engine.run.runs import Run
-from fastvi.inputs.data import Group
+from fastvi.inputs.data import Group, by_mask, groups_of
 from fastvi.inputs.memory import Asked
 from fastvi.inputs.options import NO_LIMITS
 from fastvi.inputs.question import check_size
-from fastvi.rules.base import gradient_of, log_marginal_of, log_probabilities
+from fastvi.rules.base import log_marginal_of, log_probabilities, without_partition
 
 Gradient = dict[str, np.ndarray]
 Question = Literal["log_marginal", "gradient", "states"]  # the last sums states whatever the model
@@ -52,20 +52,22 @@ def check_has_prior(model: Any) -> None:
         raise TypeError(f"model must have a prior p(z) and a likelihood p(x | z), got {model!r}")
 
 
-def check_data(model: Any, x: Any, name: str) -> np.ndarray:
-    """The argument ``name`` as clean data (N, D) for ``model``."""
+def check_data(model: Any, x: Any, name: str, observed: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The argument ``name`` as clean data (N, D), and the mask of what was observed, or None."""
     if x is None:
         raise TypeError(f"{name} must be an array of data, got None")
-    return rules_of(model).check_data(x, None, name)[0]
+    return rules_of(model).check_data(x, observed, name)
 
 
-def check_states(model: Any, num_data: int, question: Question) -> None:
-    """Refuse sums over more states than a call may take."""
-    rules, everything, closed = rules_of(model), _everything(model), False
-    if question != "states":
-        closed = (rules.is_closed if question == "log_marginal" else rules.has_closed_gradient)(everything)
-    group = Group(everything, range(num_data), None, rules.free_latents(everything), closed)
-    check_size(rules, [group], Asked("log_marginal"), NO_LIMITS)
+def check_states(model: Any, num_data: int, question: Question, observed: np.ndarray | None = None) -> None:
+    """Refuse sums over more states than a call may take; ``observed`` None: every pixel is seen."""
+    rules = rules_of(model)
+    closed = {"log_marginal": rules.is_closed, "gradient": rules.has_closed_gradient}.get(question)
+    groups = [
+        Group(mask, members, None, rules.free_latents(mask), closed is not None and closed(mask))
+        for mask, members in by_mask(observed, num_data, model.num_pixels)
+    ]
+    check_size(rules, groups, Asked("log_marginal"), NO_LIMITS)
 
 
 # ---- parameters ------------------------------------------------------------------------------------------
@@ -83,18 +85,25 @@ def parameter_names(model: Any, *, exactly: bool) -> list[str]:
 
 
 @reported
-def exact_log_marginal(model: Any, x: np.ndarray) -> np.ndarray:
+def exact_log_marginal(model: Any, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
     """Log p(x_n), (N,): the bits of :func:`~fastvi.log_marginal`."""
-    rules = rules_of(model)
-    found = log_marginal_of(rules, x, _everything(model), Run())
+    rules, found = rules_of(model), np.empty(len(x))
+    for group in groups_of(rules, x, observed):
+        working_on(group.members)
+        found[group.members] = log_marginal_of(rules, group.x, group.observed, Run())
     return found if rules.partition_memory() is None else log_probabilities(found - rules.log_z)
 
 
-def exact_gradient(model: Any, x: np.ndarray) -> Gradient:
-    """Gradient of the mean log p(x_n): the bits of :func:`~fastvi.log_marginal_gradient`."""
-    weights = np.full(len(x), 1.0 / len(x))
+def exact_gradient(
+    model: Any, x: np.ndarray, weights: np.ndarray, observed: np.ndarray | None = None
+) -> Gradient:
+    """Gradient of sum_n weights_n log p(x_n): the bits of :func:`~fastvi.log_marginal_gradient`."""
+    rules, run, found = rules_of(model), Run(), Gradient()
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
-        found = gradient_of(rules_of(model), x, weights, _everything(model), Run())
+        for group in groups_of(rules, x, observed):
+            part = rules.gradient(group.x, weights[group.members], group.observed, run)
+            found = {name: found[name] + value for name, value in part.items()} if found else part
+        found = without_partition(rules, found, float(weights.sum()), run)
     for name, value in found.items():
         if not np.isfinite(value).all():
             raise ValueError(

@@ -18,6 +18,7 @@ from fastvi.fitting.free_parameters import FreeParameters
 from fastvi.fitting.model_access import Gradient, check_states, exact_gradient, exact_log_marginal, tiled_form
 from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
 from fastvi.fitting.training import GradientTrainer
+from fastvi.fitting.training_data import TrainingData
 
 _SWEEPS = 20  # of a batch's own q at each step
 _PREFIX = "encoder_"
@@ -33,7 +34,7 @@ class _ModelTrainer(GradientTrainer):
     exactly = False  # whether log p(x) is climbed, not a bound
 
     def __init__(
-        self, model: Any, encoder: Encoder | None, data: np.ndarray, judged: np.ndarray,
+        self, model: Any, encoder: Encoder | None, data: TrainingData, judged: TrainingData,
         num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
     ) -> None:  # fmt: skip
         self.parameters = FreeParameters(model, exactly=self.exactly)
@@ -43,9 +44,9 @@ class _ModelTrainer(GradientTrainer):
             values |= {_PREFIX + name: value for name, value in self.network.values.items()}
         super().__init__(values)
         if not by_bound:
-            check_states(model, len(judged), "log_marginal")
+            check_states(model, len(judged.x), "log_marginal", judged.observed)
         if self.exactly:
-            check_states(model, len(data), "gradient")
+            check_states(model, len(data.x), "gradient", data.observed)
         self._data, self._judged, self._by_bound = data, judged, by_bound
         self._num_samples, self._seed, self._estimator = num_samples, seed, estimator
 
@@ -55,21 +56,23 @@ class _ModelTrainer(GradientTrainer):
 
     def score(self) -> float:
         if not self._by_bound:
-            return float(exact_log_marginal(self.model(), self._judged).mean())
+            found = exact_log_marginal(self.model(), self._judged.x, self._judged.observed)
+            return self._judged.mean(found)
         assert self.network is not None
-        outputs, numbers = self.network.forward(self._judged)[-1], np.arange(len(self._judged))
+        x = self._judged.x
+        outputs, numbers = self.network.forward(x)[-1], np.arange(len(x))
         seed = step_seed(self._seed, 0, _SCORE)
-        return float(self._bound(self.model(), self._judged, outputs, numbers, seed).value.mean())
+        return self._judged.mean(self._bound(self.model(), x, outputs, numbers, seed).value)
 
     def _bound(
         self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
-        *, with_model: bool = False,
+        *, weights: np.ndarray | None = None, with_model: bool = False,
     ) -> SampledBound:  # fmt: skip
         """Sampled bound of each datum, of which the score is the mean."""
         raise NotImplementedError
 
     def gradient(self, batch: np.ndarray, step: int) -> Gradient:
-        x = self._data[batch]
+        x = self._data.x[batch]
         of_model, of_encoder = self._gradients(self.model(), x, batch, step)
         found = {name: value / len(x) for name, value in self.parameters.free(of_model).items()}
         return found | {_PREFIX + name: value / len(x) for name, value in of_encoder.items()}
@@ -77,7 +80,10 @@ class _ModelTrainer(GradientTrainer):
     def _gradients(
         self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
     ) -> tuple[Gradient, Gradient]:
-        """Sums over the data ``x``: in the model's parameters, in the encoder's."""
+        """Weighted sums over the data ``x``: in the model's parameters, in the encoder's.
+
+        Weights have a mean of 1 over all data, so that the gradient of a batch is right on average.
+        """
         raise NotImplementedError
 
 
@@ -87,7 +93,9 @@ class ExactLikelihood(_ModelTrainer):
     exactly = True
 
     def gradient(self, batch: np.ndarray, step: int) -> Gradient:
-        return self.parameters.free(exact_gradient(self.model(), self._data[batch]))
+        shares = self._data.weights_of(batch) / len(batch)
+        seen = self._data.observed_of(batch)
+        return self.parameters.free(exact_gradient(self.model(), self._data.x[batch], shares, seen))
 
 
 class ExactElbo(_ModelTrainer):
@@ -96,15 +104,16 @@ class ExactElbo(_ModelTrainer):
     def _gradients(
         self, model: Any, x: np.ndarray, numbers: np.ndarray, step: int
     ) -> tuple[Gradient, Gradient]:
-        form = tiled_form(model)
+        form, weights = tiled_form(model), self._data.weights_of(numbers)
         if self.network is None:
             start = np.broadcast_to(model.prior_logits, (len(x), model.num_latents))
             logits = mean_field.fit(form, x, [start], _SWEEPS, 1e-4).logits
-            return _of_q(model, form, x, logits), {}
+            return _of_q(model, form, x, logits, weights), {}
         inputs = self.network.forward(x)
         logits, mean = inputs[-1], sigmoid(inputs[-1])
         slope = expected_log_joint(form, x, logits).slope - mean * (1.0 - mean) * logits
-        return _of_q(model, form, x, logits), self.network.backward(inputs, slope)
+        slope *= weights[:, None]
+        return _of_q(model, form, x, logits, weights), self.network.backward(inputs, slope)
 
 
 class SampledElbo(_ModelTrainer):
@@ -114,11 +123,12 @@ class SampledElbo(_ModelTrainer):
 
     def _bound(
         self, model: Any, x: np.ndarray, outputs: np.ndarray, numbers: np.ndarray, seed: int,
-        *, with_model: bool = False,
+        *, weights: np.ndarray | None = None, with_model: bool = False,
     ) -> SampledBound:  # fmt: skip
         return sampled_bound(
             model, x, outputs, num_samples=self._num_samples, seed=seed, numbers=numbers,
-            importance_weighted=self.importance_weighted, estimator=self._estimator, with_model=with_model,
+            importance_weighted=self.importance_weighted, estimator=self._estimator, data_weights=weights,
+            with_model=with_model,
         )  # fmt: skip
 
     def _gradients(
@@ -126,7 +136,8 @@ class SampledElbo(_ModelTrainer):
     ) -> tuple[Gradient, Gradient]:
         assert self.network is not None
         inputs, seed = self.network.forward(x), step_seed(self._seed, step, _DRAWS)
-        found = self._bound(model, x, inputs[-1], numbers, seed, with_model=True)
+        weights = self._data.weights_of(numbers)
+        found = self._bound(model, x, inputs[-1], numbers, seed, weights=weights, with_model=True)
         return found.of_model, self.network.backward(inputs, found.slope)
 
 
@@ -151,11 +162,9 @@ class WakeSleep(ImportanceWeighted):
             model, self.network.forward(x)[-1], numbers, self._num_samples,
             step_seed(self._seed, step, _DRAWS),
         )  # fmt: skip
-        of_model = (
-            rules_of(model)
-            .sampled_joint(x, q.z)
-            .of_parameters(np.full(q.z.shape[:2], 1.0 / self._num_samples))
-        )
+        weights = self._data.weights_of(numbers)
+        share = np.broadcast_to(weights[:, None] / self._num_samples, q.z.shape[:2])
+        of_model = rules_of(model).sampled_joint(x, q.z).of_parameters(np.ascontiguousarray(share))
         dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
         return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))
@@ -170,12 +179,13 @@ def _score_function(model: Any, outputs: np.ndarray, z: np.ndarray) -> np.ndarra
     return np.concatenate([noise * np.exp(-log_std), np.square(noise) - 1.0], axis=1)
 
 
-def _of_q(model: Any, form: Any, x: np.ndarray, logits: np.ndarray) -> Gradient:
-    """Gradient of sum_n E_q[log p(x_n, z)]."""
-    found = q_moments(form, logits, np.ones(len(x)))
-    means = matmul(np.ascontiguousarray(x.T, dtype=np.float64), found.mean)
+def _of_q(model: Any, form: Any, x: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> Gradient:
+    """Gradient of sum_n weights_n E_q[log p(x_n, z)]."""
+    found = q_moments(form, logits, weights)
+    mean = found.mean * weights[:, None]
+    means = matmul(np.ascontiguousarray(x.T, dtype=np.float64), mean)
     return {
         "weights": means - found.values[:, :-1],
-        "bias": x.sum(axis=0) - found.values[:, -1],
-        "prior_logits": found.mean.sum(axis=0) - len(x) * sigmoid(model.prior_logits),
+        "bias": (x * weights[:, None]).sum(axis=0) - found.values[:, -1],
+        "prior_logits": mean.sum(axis=0) - weights.sum() * sigmoid(model.prior_logits),
     }

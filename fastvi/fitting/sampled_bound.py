@@ -31,7 +31,7 @@ class SampledBound(NamedTuple):
     value: np.ndarray  # (N,)
     slope: np.ndarray  # (N, P)
     of_model: dict[str, np.ndarray]
-    of_pixels: np.ndarray | None  # (N, D), each datum's times its weight, where weights were given
+    of_pixels: np.ndarray | None  # (N, D), each datum's times its weight
 
 
 class _Draws(NamedTuple):
@@ -81,7 +81,7 @@ def check_exact(objective: str, **sampling: Any) -> None:
 def sampled_bound(
     model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
-    with_model: bool = False, data_weights: np.ndarray | None = None,
+    data_weights: np.ndarray | None = None, with_model: bool = False, with_pixels: bool = False,
 ) -> SampledBound:  # fmt: skip
     """A sampled bound and its gradients.
 
@@ -99,16 +99,18 @@ def sampled_bound(
         The bound E[log 1/K sum_k w_k] in place of the ELBO.
     estimator
         One that ``checked_estimator`` allows, or ``REWEIGHTED``.
+    data_weights
+        (N,) factors of each datum's gradients; None is 1.
     with_model
         Whether ``of_model`` is wanted.
-    data_weights
-        (N,) of the data in ``of_model``; None is 1, and no gradient in the pixels.
+    with_pixels
+        Whether ``of_pixels`` is wanted.
     """
     if numbers is None:
         numbers = np.arange(len(x))
     value, slope = np.empty(len(x)), np.empty(parameters.shape)
     of_model: dict[str, np.ndarray] = {}
-    of_pixels = None if data_weights is None else np.empty(x.shape)
+    of_pixels = np.empty(x.shape) if with_pixels else None
     step = max(1, _CHUNK_NUMBERS // (num_samples * max(1, x.shape[1])))
     make = _real if rules_of(model).real_latents else _binary
     for first in range(0, len(x), step):
@@ -117,10 +119,13 @@ def sampled_bound(
             model, x[data], parameters[data], numbers[data], num_samples, seed, importance_weighted, estimator
         )
         value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
+        share = draws.share
+        if data_weights is not None:
+            slope[data] *= data_weights[data, None]
+            share = share * data_weights[data, None]
+        if of_pixels is not None:
+            of_pixels[data] = draws.joint.of_pixels(share)
         if with_model:
-            share = draws.share if data_weights is None else draws.share * data_weights[data, None]
-            if of_pixels is not None:
-                of_pixels[data] = draws.joint.of_pixels(share)
             for name, part in draws.joint.of_parameters(share).items():
                 of_model[name] = of_model[name] + part if name in of_model else part
     return SampledBound(value, slope, of_model, of_pixels)

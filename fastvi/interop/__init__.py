@@ -14,6 +14,7 @@ _EXTRAS: dict[str, str] = {
     "jax": "jax",
     "torch": "torch",
     "arviz": "arviz",
+    "sklearn": "sklearn",
 }
 
 

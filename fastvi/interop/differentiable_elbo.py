@@ -112,7 +112,7 @@ def elbo_backward(
             found = exact_gradients(model, data, clean, w)
         else:
             sampled = _sampled(model, data, clean, sampling, w)
-            found = OfBound(sampled.of_model, w[:, None] * sampled.slope, sampled.of_pixels)
+            found = OfBound(sampled.of_model, sampled.slope, sampled.of_pixels)
     of_model = {name: found.model.get(name, zero) for name, zero in rules_of(model).learnable().items()}
     pixels = found.pixels if x_gradient else None
     for name, value in {
@@ -135,5 +135,6 @@ def _sampled(
     assert sampling.estimator is not None
     return sampled_bound(
         model, x, logits, num_samples=sampling.num_samples, seed=sampling.seed,
-        estimator=sampling.estimator, with_model=weights is not None, data_weights=weights,
+        estimator=sampling.estimator, with_model=weights is not None,
+        with_pixels=weights is not None, data_weights=weights,
     )  # fmt: skip

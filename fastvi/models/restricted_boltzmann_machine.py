@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.core.limits import check_draws
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
+from fastvi.formats.sklearn_machine import machine_arrays
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
@@ -94,6 +96,36 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
             num_pixels=num_pixels,
             num_latents=num_latents,
         )
+
+    @classmethod
+    def from_sklearn(cls, rbm: Any) -> Self:
+        """Machine with the parameters of a fitted ``sklearn.neural_network.BernoulliRBM``.
+
+        Parameters
+        ----------
+        rbm
+            Any object with its attributes ``components_`` (d, D), ``intercept_visible_`` (D,) and
+            ``intercept_hidden_`` (d,). They are copied, as float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an object that lacks one of them, as one that is not fitted, and for values that the
+            constructor refuses.
+
+        Examples
+        --------
+        >>> import fastvi, types
+        >>> rbm = types.SimpleNamespace(
+        ...     components_=[[2.0, -1.0]], intercept_visible_=[0.0, 0.5], intercept_hidden_=[0.0]
+        ... )
+        >>> machine = fastvi.RestrictedBoltzmannMachine.from_sklearn(rbm)
+        >>> machine
+        RestrictedBoltzmannMachine(num_pixels=2, num_latents=1)
+        >>> round(fastvi.log_partition(machine), 6)
+        2.932511
+        """
+        return cls(*machine_arrays(rbm))
 
     def __repr__(self) -> str:
         return f"RestrictedBoltzmannMachine(num_pixels={self.num_pixels}, num_latents={self.num_latents})"

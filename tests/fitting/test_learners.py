@@ -16,6 +16,7 @@ from fastvi.engine.expectation.q_moments import q_moments
 from fastvi.fitting.model_trainers import ExactElbo, ImportanceWeighted, WakeSleep
 from fastvi.fitting.sampled_bound import step_seed
 from fastvi.fitting.score_gradients import leave_one_out, reweighted, vimco
+from fastvi.fitting.training_data import TrainingData
 
 RNG = np.random.default_rng(0)
 OTHERS = {
@@ -52,7 +53,7 @@ def test_moments_under_q(num_pixels, d):
 def test_the_elbo_learner_climbs_the_exact_elbo():
     model = network(6, 4, RNG)
     x = model.sample(20, 1)[1]
-    learner = ExactElbo(model, encoder(6, 4), x, x, 1, 0)
+    learner = ExactElbo(model, encoder(6, 4), TrainingData(x), TrainingData(x), 1, 0)
 
     def value():
         return fastvi.elbo(learner.parameters.model(), x, learner.network.encoder()).value.mean()
@@ -73,7 +74,7 @@ def test_the_elbo_learner_climbs_the_exact_elbo():
 def test_the_elbo_with_its_own_q_climbs_too():
     model = network(6, 4, RNG)
     x = model.sample(20, 1)[1]
-    learner = ExactElbo(model, None, x, x, 1, 0)
+    learner = ExactElbo(model, None, TrainingData(x), TrainingData(x), 1, 0)
     gradient = learner.gradient(np.arange(20), 0)
     q = fastvi.fit_posterior(model, x, num_restarts=0, max_steps=20, tolerance=1e-4).q
     z = states(4)
@@ -169,14 +170,18 @@ def test_the_reweighted_learner_has_its_expectation_and_its_limit():
     """
     model = network(4, 2, RNG)
     x = model.sample(1, 1)[1]
-    learner = ImportanceWeighted(model, encoder(4, 2), x, x, 2, 3, estimator="reweighted")
+    learner = ImportanceWeighted(
+        model, encoder(4, 2), TrainingData(x), TrainingData(x), 2, 3, estimator="reweighted"
+    )
     q = learner.network.encoder()(x)
     q = fastvi.Bernoulli(q.logits[0])
     draws = [learner.gradient(np.zeros(1, int), step)["encoder_layer_1_bias"] for step in range(1000)]
     expected, limit = of_reweighted_wake_sleep(model, x, q, 2)
     error = np.std(draws, axis=0, ddof=1) / 1000**0.5
     assert np.all(np.abs(np.mean(draws, axis=0) - expected) <= 4.5 * error)
-    many = ImportanceWeighted(model, encoder(4, 2), x, x, 20_000, 3, estimator="reweighted")
+    many = ImportanceWeighted(
+        model, encoder(4, 2), TrainingData(x), TrainingData(x), 20_000, 3, estimator="reweighted"
+    )
     many.network.values.update(learner.network.values)
     found = many.gradient(np.zeros(1, int), 0)
     z = states(2)
@@ -196,7 +201,7 @@ def test_the_reweighted_learner_has_its_expectation_and_its_limit():
 def test_wake_sleep_moves_as_it_says():
     model = network(5, 3, RNG)
     x = model.sample(8, 1)[1]
-    learner = WakeSleep(model, encoder(5, 3), x, x, 4, 7)
+    learner = WakeSleep(model, encoder(5, 3), TrainingData(x), TrainingData(x), 4, 7)
     found = learner.gradient(np.arange(8), 2)
     q = learner.network.encoder()(x)
     z = q.sample(4, step_seed(7, 2, 0))

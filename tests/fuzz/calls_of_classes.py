@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,10 @@ def constructors() -> list[Call]:
         Call("LogWeights", fastvi.LogWeights,
              {"num_data": count(2, 0, optional=True), "tail_size": count(25, 5, optional=True)}),
     ]  # fmt: skip
+
+
+# what scikit-learn calls the parameters of a restricted machine
+_FITTED = SimpleNamespace(components_=t.W.T, intercept_visible_=t.B, intercept_hidden_=t.C)
 
 
 def _components() -> dict[str, Callable[[], Any]]:
@@ -119,6 +124,10 @@ def methods() -> list[Call]:
         found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
     states = np.stack([t.Z, 1 - t.Z])
     found += [
+        Call("RestrictedBoltzmannMachine.from_sklearn", fastvi.RestrictedBoltzmannMachine.from_sklearn,
+             {"rbm": thing(_FITTED, SimpleNamespace, others={
+                 "not fitted": lambda: fastvi.RestrictedBoltzmannMachine, "a model": lambda: t.restricted,
+             })}),
         Call("RestrictedBoltzmannMachine.free_energy", t.restricted.free_energy, {"x": bits(t.X)}),
         Call("Encoder.__call__", t.encoder, {"x": reals(t.REAL_X)}),
         Call("Encoder.__call__[normal]", t.normal_encoder, {"x": reals(t.REAL_X)}),

@@ -8,7 +8,7 @@ import fastvi
 
 from . import things as t
 from .calls import ENUMERABLE, Call, asked_of, model, q
-from .kinds import bits, count, flag, number, path, progress, reals, seed, word
+from .kinds import bits, count, flag, mask, number, path, progress, reals, seed, shares, word
 
 
 def fits() -> list[Call]:
@@ -50,7 +50,11 @@ def fits() -> list[Call]:
               "encoder": q(None, fastvi.Encoder, optional=True),
               "num_samples": count(None, optional=True), "estimator": drawn, **held,
               "score": word("exact", "exact", "bound"), "batch_size": count(None, optional=True),
-              "learning_rate": number(None, low=0.0, optional=True), **schedule}),
+              "learning_rate": number(None, low=0.0, optional=True), "observed": mask(None),
+              "data_weights": shares([1.0, 0.5], optional=True), **schedule}),
+        Call("fit_model[masked]", asked_of(fastvi.fit_model, t.network),
+             {"x": bits(t.X, hidden=True), "observed": mask(t.SEEN), "num_epochs": count(1, 0),
+              "data_weights": shares([1.0, 0.5], optional=True)}),
         Call("fit_model[wake_sleep]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X), "objective": word("wake_sleep", "wake_sleep", "elbo", "importance_weighted"),
               "encoder": q(t.encoder, fastvi.Encoder), "num_samples": count(4, optional=True),

@@ -100,6 +100,18 @@ def reals(
     return Argument(plain, meaning, odd, optional, nan_is_legal=nan)
 
 
+def shares(plain: Any, *, optional: bool = False) -> Argument:
+    """Finite numbers of at least 0, not all of them 0."""
+
+    def meaning(value: Any) -> Any:
+        array = _doubles(value)
+        if not np.isfinite(array).all() or (array < 0).any() or not array.any():
+            raise Illegal
+        return array
+
+    return Argument(plain, meaning, _array_odd(np.asarray(plain, dtype=np.float64), ()), optional)
+
+
 def bits(plain: Any, *, optional: bool = False, hidden: bool = False, skip: Iterable[str] = ()) -> Argument:
     """Zeros and ones; where a mask hides some, anything in their place."""
 
