@@ -143,7 +143,14 @@ def test_narrow_posteriors_of_many_pixels():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "activation"), [((2, 4, 5), "tanh"), ((2, 4, 5), "relu"), ((1, 4, 5), "relu")]
+    ("sizes", "activation"),
+    [
+        ((2, 4, 5), "tanh"),
+        ((2, 4, 5), "relu"),
+        ((1, 4, 5), "relu"),
+        ((1, 4, 5), "leaky_relu"),
+        ((2, 4, 5), "elu"),
+    ],
 )
 def test_expectations_under_a_normal(sizes, activation):
     model = decoder(sizes, activation)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastvi
+from fastvi.core.options import ACTIVATIONS
 
 from . import things as t
 from .calls import Call, layers, model, q
@@ -32,7 +33,7 @@ def constructors() -> list[Call]:
         Call("LinearGaussian", fastvi.LinearGaussian,
              {"weights": w(), "bias": b(), "noise_std": number(0.5, low=0.0)}),
         Call("NeuralDecoder", fastvi.NeuralDecoder,
-             {"layers": layers(t.LAYERS), "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+             {"layers": layers(t.LAYERS), "activation": word("relu", *ACTIVATIONS),
               "prior": q(t.shared, fastvi.Bernoulli, fastvi.Normal),
               "likelihood": word("gaussian", "bernoulli", "gaussian"),
               "noise_std": number(0.5, low=0.0, optional=True)}),
@@ -50,7 +51,7 @@ def constructors() -> list[Call]:
         Call("Categorical", fastvi.Categorical, {"logits": reals(t.LOGITS, infinite=True)}),
         Call("Encoder", fastvi.Encoder,
              {"layers": layers(t.encoder.layers),
-              "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+              "activation": word("relu", *ACTIVATIONS),
               "family": word("bernoulli", "bernoulli", "normal")}),
         Call("Mixture", fastvi.Mixture,
              {"components": anything([t.shared, "prior"], _components(), meaning=_legal_components),

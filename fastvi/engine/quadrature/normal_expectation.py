@@ -19,7 +19,7 @@ from fastvi.core.accuracy import uncertain
 from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
-from fastvi.engine.quadrature.kinks import Kinks, line_nodes
+from fastvi.engine.quadrature.kinks import kinks_of, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
 from fastvi.engine.run.threads import finished
 
@@ -80,7 +80,7 @@ class NormalExpectation:
         _check_size(self._d)
         self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels)
         self._terms = self._likelihood.terms(x)
-        self._kinks = Kinks(layers[:-1]) if activation == "relu" and len(layers) > 1 else None
+        self._kinks = kinks_of(layers, activation)
 
     def __call__(self, n: int, mean: Array, scale: Array) -> Slopes:
         """At q of datum n, z = mean + scale v."""

@@ -36,7 +36,7 @@ from fastvi.core.accuracy import uncertain
 from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network import network
-from fastvi.engine.quadrature.kinks import Kinks
+from fastvi.engine.quadrature.kinks import Kinks, kinks_of
 from fastvi.engine.quadrature.normal_joint import Axes, NormalJoint
 from fastvi.engine.quadrature.posterior_integral import TOLERANCE, Integral, integral, log_sum
 from fastvi.engine.quadrature.posterior_region import MATTER, Region, distinct, find_region, matter
@@ -275,7 +275,7 @@ def quadrature(
     _check_latents(mean.size)
     net, data = network(layers, activation, noise_std, pixels)
     joint, result = NormalJoint(net, mean, std), _nothing(len(x), mean.size)
-    kinks = Kinks(layers[:-1]) if activation == "relu" and len(layers) > 1 else None
+    kinks = kinks_of(layers, activation)
     for part in chunks(len(x)):
         terms, active = data.terms(x[part]), np.arange(len(x[part]))
         for reach in _REACHES:
