@@ -66,9 +66,7 @@ def test_posteriors_far_out():
 @slow
 @pytest.mark.parametrize("mean_std", [(0.0, 1.0), (0.7, 2.0)])
 @pytest.mark.parametrize("noise_std", [None, 0.2])
-@pytest.mark.parametrize(
-    "activation", ["tanh", "sigmoid", "softplus", "relu", "leaky_relu", "elu", "gelu", "silu"]
-)
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "relu"])
 def test_one_latent_against_scipy(activation, noise_std, mean_std):
     model = decoder((1, 5, 6), activation, noise_std, *mean_std)
     z, x = model.sample(2, 1)

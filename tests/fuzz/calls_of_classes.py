@@ -12,7 +12,21 @@ from fastvi.core.options import ACTIVATIONS
 
 from . import things as t
 from .calls import Call, layers, model, q
-from .kinds import anything, bits, count, flag, function, indices, number, path, reals, seed, thing, word
+from .kinds import (
+    Argument,
+    anything,
+    bits,
+    count,
+    flag,
+    function,
+    indices,
+    number,
+    path,
+    reals,
+    seed,
+    thing,
+    word,
+)
 
 
 def constructors() -> list[Call]:
@@ -53,12 +67,37 @@ def constructors() -> list[Call]:
              {"layers": layers(t.encoder.layers),
               "activation": word("relu", *ACTIVATIONS),
               "family": word("bernoulli", "bernoulli", "normal")}),
+        Call("NeuralDecoder.from_torch", fastvi.NeuralDecoder.from_torch,
+             {"module": state_dict(), "prior": q(t.shared, fastvi.Bernoulli, fastvi.Normal),
+              "likelihood": word("gaussian", "bernoulli", "gaussian"),
+              "noise_std": number(0.5, low=0.0, optional=True),
+              "activation": word("relu", *ACTIVATIONS)}),
+        Call("Encoder.from_torch", fastvi.Encoder.from_torch,
+             {"module": state_dict(), "family": word("bernoulli", "bernoulli", "normal"),
+              "activation": word("relu", *ACTIVATIONS)}),
         Call("Mixture", fastvi.Mixture,
              {"components": anything([t.shared, "prior"], _components(), meaning=_legal_components),
               "weights": reals([0.75, 0.25])}),
         Call("LogWeights", fastvi.LogWeights,
              {"num_data": count(2, 0, optional=True), "tail_size": count(25, 5, optional=True)}),
     ]  # fmt: skip
+
+
+def state_dict() -> Argument:
+    """Weights and biases by name, spoiled in their structure."""
+    plain = {f"{i}.{name}": each for i, pair in enumerate(t.LAYERS)
+             for name, each in zip(("weight", "bias"), pair, strict=True)}  # fmt: skip
+    first = next(iter(plain))
+    odd = dict(thing(None).odd)
+    odd["empty"] = dict
+    odd["another name"] = lambda: {**plain, "3.running_mean": plain[first]}
+    odd["the first name a number"] = lambda: {0: plain[first], **plain}
+    odd["lists"] = lambda: {name: each.tolist() for name, each in plain.items()}
+    odd["a weight of text"] = lambda: {**plain, first: plain[first].astype(str)}
+    odd["complex"] = lambda: {**plain, first: plain[first].astype(complex)}
+    odd["one nan"] = lambda: {**plain, first: np.full_like(plain[first], np.nan)}
+    odd["backwards"] = lambda: dict(reversed(plain.items()))
+    return anything(plain, odd)
 
 
 def _components() -> dict[str, Callable[[], Any]]:
