@@ -92,6 +92,11 @@ def kinks_of(layers: Sequence[tuple[Array, Array]], activation: str) -> Kinks | 
     return Kinks(layers[:-1], ACTIVATIONS[activation]) if has_kinks else None
 
 
+def is_smooth(layers: Sequence[tuple[Array, Array]], activation: str) -> bool:
+    """Whether the outputs have all derivatives; the second one of "elu" jumps at 0."""
+    return len(layers) == 1 or activation not in (*PIECEWISE_LINEAR, "elu")
+
+
 @cache
 def _directions(d: int) -> Array:
     """Unit vectors over half of the circle or of the sphere."""
