@@ -71,9 +71,10 @@ def _class_of(layer: Any) -> str:
 
 def _is_sequential(layer: Any) -> bool:
     """Whether it applies what it holds one after the other: a Sequential that keeps its ``forward``."""
-    for base in type(layer).__mro__:
+    kind: Any = type(layer)
+    for base in kind.__mro__:
         if (base.__module__, base.__name__) == ("torch.nn.modules.container", "Sequential"):
-            return bool(type(layer).forward is base.forward)
+            return bool(kind.forward is base.forward)
     return False
 
 
