@@ -102,7 +102,8 @@ def elbo(
     Exact is a sum over all 2^d states for binary latents (a formula for pairwise models:
     :class:`~fastvi.BinarySparseCoding` and :class:`~fastvi.BoltzmannMachine`, of any size); for real latents
     a formula under :class:`~fastvi.LinearGaussian`, and the trapezoid rule under a
-    :class:`~fastvi.NeuralDecoder` of at most 3 latents, to 1e-10 (1e-8 at the kinks of "relu").
+    :class:`~fastvi.NeuralDecoder` of at most 3 latents, to 1e-10 (1e-8 at the kinks of "relu", "leaky_relu"
+    and "elu").
 
     Parameters
     ----------

@@ -42,21 +42,84 @@ def relu(t: Reals) -> Reals:
     return np.maximum(t, 0.0)
 
 
+def leaky_relu(t: Reals) -> Reals:
+    """t above 0 and 0.01 t below, elementwise."""
+    return np.where(t > 0.0, t, 0.01 * t)
+
+
+def elu(t: Reals) -> Reals:
+    """t above 0 and exp(t) - 1 below, elementwise."""
+    return np.where(t > 0.0, t, np.expm1(np.minimum(t, 0.0)))
+
+
+def normal_cdf(t: Reals) -> Reals:
+    """Probability that a standard normal number is below t, elementwise, to full relative accuracy."""
+    from scipy.special import ndtr  # here, so that models and encoders are made without SciPy
+
+    return np.asarray(ndtr(t))
+
+
+def gelu(t: Reals) -> Reals:
+    """t normal_cdf(t), elementwise, 0 at -inf."""
+    inside = np.maximum(t, -50.0)  # the value is 0 from -39 on
+    return inside * normal_cdf(inside)
+
+
+def silu(t: Reals) -> Reals:
+    """t sigmoid(t), elementwise, 0 at -inf."""
+    inside = np.maximum(t, -800.0)
+    return inside * sigmoid(inside)
+
+
+def identity(t: Reals) -> Reals:
+    """Return t."""
+    return t
+
+
+def _gelu_slope(t: Reals) -> Reals:
+    inside = np.clip(t, -50.0, 50.0)  # the slope is 0 and 1 beyond
+    return normal_cdf(inside) + inside * np.exp(-0.5 * inside * inside) / math.sqrt(2.0 * math.pi)
+
+
+def _silu_slope(t: Reals) -> Reals:
+    inside = np.clip(t, -800.0, 800.0)
+    return sigmoid(inside) * (1.0 + inside * sigmoid(-inside))
+
+
 Function = Callable[[Reals], Reals]
-ACTIVATIONS: dict[str, Function] = {"relu": relu, "tanh": np.tanh, "sigmoid": sigmoid, "softplus": softplus}
-# derivative of an activation from its value
+ACTIVATIONS: dict[str, Function] = {
+    "relu": relu,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "softplus": softplus,
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "gelu": gelu,
+    "silu": silu,
+    "identity": identity,
+}
+# derivative of an activation from its value; at a kink it is that from below
 SLOPES: dict[str, Function] = {
     "relu": lambda h: (h > 0.0).astype(np.float64),
     "tanh": lambda h: 1.0 - h * h,
     "sigmoid": lambda h: h * (1.0 - h),
     "softplus": lambda h: -np.expm1(-h),
+    "leaky_relu": lambda h: np.where(h > 0.0, 1.0, 0.01),
+    "elu": lambda h: 1.0 + np.minimum(h, 0.0),
+    "identity": np.ones_like,
 }
+# of those that fall and then rise, whose value does not tell it: the derivative from the argument
+SLOPES_OF_ARGUMENTS: dict[str, Function] = {"gelu": _gelu_slope, "silu": _silu_slope}
+# where these have their least value
+TURNS = {"gelu": -0.7517915246935645, "silu": -1.278464542761074}
+PIECEWISE_LINEAR = ("relu", "leaky_relu")
 
 
 def reach_after(activation: str, reach: Reals) -> Reals:
     """Largest sizes of units after an activation whose inputs are within +-``reach``, or bounds on them."""
     if activation in ("tanh", "sigmoid"):
         return np.ones(len(reach))
+    # all others are at most as large as their arguments
     return reach + 1.0 if activation == "softplus" else reach
 
 

@@ -8,7 +8,9 @@ Device = Literal["cpu", "cuda", "auto"]
 DType = Literal["float64", "float32"]
 
 # models, encoders and proposals
-Activation = Literal["relu", "tanh", "sigmoid", "softplus"]
+Activation = Literal[
+    "relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu", "identity"
+]  # fmt: skip
 Family = Literal["bernoulli", "normal"]
 Likelihood = Literal["bernoulli", "gaussian"]
 Proposal = Literal["uniform", "prior"]

@@ -16,6 +16,7 @@ from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import clean_layers, layer_arrays, take_layers
 from fastvi.distributions.normal import Normal
+from fastvi.formats.torch_layers import read_network
 
 
 class Encoder(Frozen):
@@ -34,8 +35,8 @@ class Encoder(Frozen):
     layers : sequence of (weight, bias)
         At least one pair of array_like (out, in) and (out,), finite. The first ``in`` is D, each other the
         ``out`` before it, the last ``out`` is d, or 2 d where the family is "normal".
-    activation : "relu", "tanh", "sigmoid" or "softplus"
-        f, after every layer but the last.
+    activation : "relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu" or "identity"
+        f, after every layer but the last, as :class:`~fastvi.NeuralDecoder` has them.
     family : "bernoulli" or "normal"
 
     Attributes
@@ -119,7 +120,8 @@ class Encoder(Frozen):
             0 <= seed < 2**64.
         rng : numpy.random.Generator, optional
             Gives the seed, in place of ``seed``.
-        activation : "relu", "tanh", "sigmoid" or "softplus"
+        activation : str
+            As in the constructor.
         family : "bernoulli" or "normal"
 
         Raises
@@ -147,6 +149,41 @@ class Encoder(Frozen):
             for into, out in pairwise(sizes)
         ]
         return cls(layers, activation, family)
+
+    @classmethod
+    def from_torch(
+        cls, module: Any, family: Family = "bernoulli", *, activation: Activation | None = None
+    ) -> Self:
+        """Encoder with the layers of a network of PyTorch, in float64.
+
+        The module may hold what that of :meth:`fastvi.NeuralDecoder.from_torch` may.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential, torch.nn.Linear, or state dict
+            Its last Linear layer gives the logits; of family "normal" first d means, and then d logarithms of
+            standard deviations. Two heads become one layer by ``torch.cat`` of their weights and biases. One
+            that gives log variances has to be halved: weights and bias.
+        family : "bernoulli" or "normal"
+        activation : str
+            Given exactly where ``module`` is a state dict, which does not hold it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`fastvi.NeuralDecoder.from_torch`, and as the constructor.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> state = {"weight": np.array([[1.0, -1.0]]), "bias": np.array([0.5])}
+        >>> fastvi.Encoder.from_torch(state, activation="identity")([[1, 0]]).logits
+        array([[1.5]])
+        """
+        family = validation.choice(family, "family", options.FAMILIES)
+        outputs = "logits" if family == "bernoulli" else "means and logarithms of standard deviations"
+        layers, name = read_network(module, activation, outputs)
+        return cls(layers, cast(Activation, name), family)
 
     def __repr__(self) -> str:
         widths = tuple(len(bias) for _, bias in self.layers[:-1])

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, cut, in_blocks
 from fastvi.core.functions import ACTIVATIONS, bernoulli_log_prob, normal_log_prob, sigmoid
+from fastvi.core.options import LIKELIHOODS, Activation, Likelihood
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.layers import clean_layers
 from fastvi.distributions.normal import Normal
+from fastvi.formats.torch_layers import read_network
 from fastvi.models.base import LatentVariableModel, Pairs
-
-_LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 class NeuralDecoder(LatentVariableModel):
@@ -37,8 +37,9 @@ class NeuralDecoder(LatentVariableModel):
     layers : sequence of (weight, bias)
         At least one pair of array_like (out, in) and (out,), finite. The first ``in`` is d, each other the
         ``out`` before it, the last ``out`` is D.
-    activation : "relu", "tanh", "sigmoid" or "softplus"
-        f, after every layer but the last.
+    activation : "relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu" or "identity"
+        f, after every layer but the last. "leaky_relu" is 0.01 t below 0, "elu" exp(t) - 1; "gelu" is
+        t Phi(t) with the normal distribution function Phi, "silu" t sigmoid(t).
     prior : Bernoulli or Normal
         p(z) with parameters (d,): binary or continuous latents. The logits of a Bernoulli must be finite.
     likelihood : "bernoulli" or "gaussian"
@@ -67,8 +68,9 @@ class NeuralDecoder(LatentVariableModel):
     Exact questions sum over the states of a Bernoulli prior; units that "relu" turns off in
     neighbouring states cost nothing. Under a Normal prior of up to 3 latents :func:`~fastvi.log_marginal`
     integrates by a trapezoid rule in coordinates of each datum's posterior, refined until log p(x) moves by
-    no more than 1e-8 max(1, |log p(x)|). Data that 2^21 to 2^23 nodes do not suffice for ("relu" with 3
-    latents, often) get the best value found, and an :class:`~fastvi.AccuracyWarning` names them.
+    no more than 1e-8 max(1, |log p(x)|). Data that 2^21 to 2^23 nodes do not suffice for ("relu",
+    "leaky_relu" and "elu" with 3 latents, often) get the best value found, and an
+    :class:`~fastvi.AccuracyWarning` names them.
 
     References
     ----------
@@ -103,7 +105,7 @@ class NeuralDecoder(LatentVariableModel):
         noise_std: float | None = None,
     ) -> None:
         activation = validation.choice(activation, "activation", ACTIVATIONS)
-        likelihood = validation.choice(likelihood, "likelihood", _LIKELIHOODS)
+        likelihood = validation.choice(likelihood, "likelihood", LIKELIHOODS)
         prior = _clean_prior(prior)
         clean = clean_layers(layers, activation, prior.num_latents)
         if likelihood == "bernoulli" and noise_std is not None:
@@ -120,6 +122,62 @@ class NeuralDecoder(LatentVariableModel):
             num_pixels=len(clean[-1][1]),
             num_latents=prior.num_latents,
         )
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: Any,
+        prior: Bernoulli | Normal,
+        likelihood: Likelihood = "bernoulli",
+        noise_std: float | None = None,
+        *,
+        activation: Activation | None = None,
+    ) -> Self:
+        """Decoder with the layers of a network of PyTorch, in float64.
+
+        Batch normalisation is folded into the Linear layer beside it. Dropout and a Flatten at the start are
+        left out. PyTorch itself is not needed where ``module`` is a state dict of arrays.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential, torch.nn.Linear, or state dict
+            Linear layers and the activations between them, also nested. All activations are of one kind, with
+            the settings that PyTorch gives by itself. The last Linear layer gives eta: leave a last Sigmoid
+            out. In a state dict only Linear layers may occur.
+        prior : Bernoulli or Normal
+        likelihood : "bernoulli" or "gaussian"
+        noise_std : float, > 0
+            As in the constructor.
+        activation : str
+            Given exactly where ``module`` is a state dict, which does not hold it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For layers of another kind or with other settings, named by their places; for batch normalisation
+            in training mode; for shapes that do not fit, as pairs of ``layers``.
+
+        Notes
+        -----
+        PyTorch takes softplus(t) for t above 20, which is off by 2e-9. fastvi does not.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> state = {"0.weight": np.eye(2), "0.bias": np.zeros(2), "2.weight": np.ones((3, 2))}
+        >>> fastvi.NeuralDecoder.from_torch(state, fastvi.Bernoulli([0.0, 0.0]), activation="gelu")
+        NeuralDecoder(num_pixels=3, num_latents=2, widths=(2,), activation='gelu', prior=Bernoulli, \
+likelihood='bernoulli')
+        """
+        likelihood = validation.choice(likelihood, "likelihood", LIKELIHOODS)
+        outputs = "means" if likelihood == "gaussian" else "logits"
+        layers, name = read_network(module, activation, outputs)
+        prior, num_inputs = _clean_prior(prior), layers[0][0].shape[1]
+        if prior.num_latents != num_inputs:
+            raise ValueError(
+                f"prior must have the {num_inputs} latents that the module takes in, got {prior.num_latents}"
+            )
+        return cls(layers, name, prior, likelihood, noise_std)
 
     def __repr__(self) -> str:
         widths = tuple(len(bias) for _, bias in self.layers[:-1])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import fastvi
 
-ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus"]
+ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu", "identity"]
 FAMILIES = ["bernoulli", "normal"]
 ORDINARY = st.floats(-2, 2)
 NAN, INF = math.nan, math.inf
@@ -256,7 +256,7 @@ WRONG_INPUT = [
     ("no latents", lambda: build([(np.zeros((0, 3)), [])]), ValueError, r"^layers must end in at least 1 latent, got none$"),
     ("no normal latents", lambda: build([(np.zeros((0, 3)), [])], "relu", "normal"), ValueError, r"^layers must end in at least 1 latent, got none$"),
     ("odd outputs", lambda: build([(np.zeros((5, 3)), np.zeros(5))], "relu", "normal"), ValueError, r"^layers must end in an even number of outputs for 'normal', got 5$"),
-    ("unknown activation", lambda: build(activation="gelu"), ValueError, r"^activation must be one of 'relu', 'tanh', 'sigmoid', 'softplus', got 'gelu'"),
+    ("unknown activation", lambda: build(activation="swish"), ValueError, r"^activation must be one of 'relu', 'tanh', 'sigmoid', 'softplus', 'leaky_relu', 'elu', 'gelu', 'silu', 'identity', got 'swish'"),
     ("unknown family", lambda: build((LAYER,), "relu", "gaussian"), ValueError, r"^family must be one of 'bernoulli', 'normal', got 'gaussian'"),
     ("family a class", lambda: build((LAYER,), "relu", fastvi.Normal), TypeError, r"^family must be one of 'bernoulli', 'normal', got <class"),
     ("x of one datum", lambda: BINARY(np.zeros(5)), ValueError, r"^x must have shape \(num_data, 5\), got shape \(5,\): pass x\[None\] for one datum$"),

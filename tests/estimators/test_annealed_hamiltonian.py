@@ -28,6 +28,9 @@ MODELS = {
     "sigmoid": decoder((2, 4, 3, 5), "sigmoid", normal(2, seed=2), seed=RNG, divided=True),
     "softplus": decoder((2, 6, 5), "softplus", normal(2, seed=3), 0.8, RNG, divided=True),
     "relu": decoder((1, 6, 5), "relu", normal(1, seed=4), 0.8, RNG, divided=True),
+    "gelu": decoder((2, 5, 4, 5), "gelu", normal(2, seed=6), 0.8, 6, divided=True),
+    "silu": decoder((2, 5, 4, 5), "silu", normal(2, seed=6), seed=7, divided=True),
+    "elu": decoder((2, 5, 4, 5), "elu", normal(2, seed=6), seed=8, divided=True),
     "one layer": decoder((2, 600), "relu", normal(2, seed=5), seed=RNG, scale=0.2, divided=True),
 }
 

@@ -188,7 +188,11 @@ def test_decoders_whose_logits_are_lost_are_refused(activation):
         fastvi.estimate_log_marginal(decoder, [[1]], num_samples=10)
 
 
-@given(st.integers(0, 2**32), st.sampled_from(["relu", "tanh", "sigmoid", "softplus"]), st.floats(0, 9))
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(["relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu", "identity"]),
+    st.floats(0, 9),
+)
 def test_logits_are_within_their_bound(seed, activation, exponent):
     """Against the same layers in 60 digits."""
     rng = np.random.default_rng(seed)
@@ -202,6 +206,11 @@ def test_logits_are_within_their_bound(seed, activation, exponent):
         "tanh": mpmath.tanh,
         "sigmoid": lambda t: mpmath.exp(naive.log_sigmoid(t)),
         "softplus": lambda t: -naive.log_sigmoid(-t),
+        "leaky_relu": lambda t: t if t > 0 else naive.number(0.01) * t,
+        "elu": lambda t: t if t > 0 else mpmath.expm1(max(t, mpmath.mpf(-1000))),
+        "gelu": lambda t: t * mpmath.ncdf(t) if t > -100 else mpmath.mpf(0),
+        "silu": lambda t: t * mpmath.exp(naive.log_sigmoid(t)),
+        "identity": lambda t: t,
     }
     states = all_data(3).astype(float)
     try:
@@ -315,7 +324,7 @@ def test_gradients_of_decoders_and_deep_networks_are_those_of_ordinary_ones(monk
     layers = [(rng.normal(size=(6, 3)), rng.normal(size=6)), (rng.normal(size=(4, 6)), rng.normal(size=4))]
     models = [
         fastvi.SigmoidBeliefNetwork(rng.normal(size=(4, 3)), rng.normal(size=4), prior=above),
-        *(fastvi.NeuralDecoder(layers, name, prior) for name in ("relu", "tanh", "softplus")),
+        *(fastvi.NeuralDecoder(layers, name, prior) for name in ("relu", "tanh", "softplus", "gelu")),
     ]
     for model in models:
         expected = fastvi.log_marginal_gradient(model, x, data_weights=data_weights)

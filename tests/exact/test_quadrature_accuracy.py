@@ -81,9 +81,18 @@ def test_two_latents_of_a_relu_network(seed):
     assert abs(fastvi.log_marginal(model, x)[0] - fine) < 1e-8 + abs(fine - coarse) < 1e-4
 
 
-@pytest.mark.parametrize("sizes", [(1, 6, 8), (1, 5, 5, 8)])
-def test_a_kinked_line(sizes):
-    model = decoder(sizes, "relu")
+@pytest.mark.parametrize(
+    ("sizes", "activation"),
+    [
+        ((1, 6, 8), "relu"),
+        ((1, 5, 5, 8), "relu"),
+        ((1, 5, 5, 8), "leaky_relu"),
+        ((1, 5, 5, 8), "elu"),
+        ((1, 5, 5, 8), "silu"),
+    ],
+)
+def test_a_kinked_line(sizes, activation):
+    model = decoder(sizes, activation)
     _, x = model.sample(2, 1)
     # the square of a step of 1e-4, 1e-8 / 12, times jumps of the slope of some units at each of the kinks
     assert_integrated(model, x, dense(model, x, 160_000, [-8.0], [8.0]), 2e-8)
@@ -91,7 +100,14 @@ def test_a_kinked_line(sizes):
 
 @pytest.mark.parametrize(
     ("sizes", "activation"),
-    [((2, 4), "tanh"), ((2, 3, 4), "relu"), ((2, 3, 3, 3), "relu"), ((3, 4, 3), "tanh")],
+    [
+        ((2, 4), "tanh"),
+        ((2, 3, 4), "relu"),
+        ((2, 3, 3, 3), "relu"),
+        ((3, 4, 3), "tanh"),
+        ((2, 3, 3), "elu"),
+        ((2, 3, 3), "gelu"),
+    ],
 )
 def test_probabilities_of_all_images_sum_to_one(sizes, activation):
     model = decoder(sizes, activation, scale=2.0)
@@ -143,7 +159,14 @@ def test_narrow_posteriors_of_many_pixels():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "activation"), [((2, 4, 5), "tanh"), ((2, 4, 5), "relu"), ((1, 4, 5), "relu")]
+    ("sizes", "activation"),
+    [
+        ((2, 4, 5), "tanh"),
+        ((2, 4, 5), "relu"),
+        ((1, 4, 5), "relu"),
+        ((1, 4, 5), "leaky_relu"),
+        ((2, 4, 5), "elu"),
+    ],
 )
 def test_expectations_under_a_normal(sizes, activation):
     model = decoder(sizes, activation)

@@ -9,10 +9,25 @@ from typing import Any
 import numpy as np
 
 import fastvi
+from fastvi.core.options import ACTIVATIONS
 
 from . import things as t
 from .calls import Call, layers, model, q
-from .kinds import anything, bits, count, flag, function, indices, number, path, reals, seed, thing, word
+from .kinds import (
+    Argument,
+    anything,
+    bits,
+    count,
+    flag,
+    function,
+    indices,
+    number,
+    path,
+    reals,
+    seed,
+    thing,
+    word,
+)
 
 
 def constructors() -> list[Call]:
@@ -33,7 +48,7 @@ def constructors() -> list[Call]:
         Call("LinearGaussian", fastvi.LinearGaussian,
              {"weights": w(), "bias": b(), "noise_std": number(0.5, low=0.0)}),
         Call("NeuralDecoder", fastvi.NeuralDecoder,
-             {"layers": layers(t.LAYERS), "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+             {"layers": layers(t.LAYERS), "activation": word("relu", *ACTIVATIONS),
               "prior": q(t.shared, fastvi.Bernoulli, fastvi.Normal),
               "likelihood": word("gaussian", "bernoulli", "gaussian"),
               "noise_std": number(0.5, low=0.0, optional=True)}),
@@ -51,8 +66,16 @@ def constructors() -> list[Call]:
         Call("Categorical", fastvi.Categorical, {"logits": reals(t.LOGITS, infinite=True)}),
         Call("Encoder", fastvi.Encoder,
              {"layers": layers(t.encoder.layers),
-              "activation": word("relu", "relu", "tanh", "sigmoid", "softplus"),
+              "activation": word("relu", *ACTIVATIONS),
               "family": word("bernoulli", "bernoulli", "normal")}),
+        Call("NeuralDecoder.from_torch", fastvi.NeuralDecoder.from_torch,
+             {"module": state_dict(), "prior": q(t.shared, fastvi.Bernoulli, fastvi.Normal),
+              "likelihood": word("gaussian", "bernoulli", "gaussian"),
+              "noise_std": number(0.5, low=0.0, optional=True),
+              "activation": word("relu", *ACTIVATIONS)}),
+        Call("Encoder.from_torch", fastvi.Encoder.from_torch,
+             {"module": state_dict(), "family": word("bernoulli", "bernoulli", "normal"),
+              "activation": word("relu", *ACTIVATIONS)}),
         Call("Mixture", fastvi.Mixture,
              {"components": anything([t.shared, "prior"], _components(), meaning=_legal_components),
               "weights": reals([0.75, 0.25])}),
@@ -63,6 +86,23 @@ def constructors() -> list[Call]:
 
 # what scikit-learn calls the parameters of a restricted machine
 _FITTED = SimpleNamespace(components_=t.W.T, intercept_visible_=t.B, intercept_hidden_=t.C)
+
+
+def state_dict() -> Argument:
+    """Weights and biases by name, spoiled in their structure."""
+    plain = {f"{i}.{name}": each for i, pair in enumerate(t.LAYERS)
+             for name, each in zip(("weight", "bias"), pair, strict=True)}  # fmt: skip
+    first = next(iter(plain))
+    odd = dict(thing(None).odd)
+    odd["empty"] = dict
+    odd["another name"] = lambda: {**plain, "3.running_mean": plain[first]}
+    odd["the first name a number"] = lambda: {0: plain[first], **plain}
+    odd["lists"] = lambda: {name: each.tolist() for name, each in plain.items()}
+    odd["a weight of text"] = lambda: {**plain, first: plain[first].astype(str)}
+    odd["complex"] = lambda: {**plain, first: plain[first].astype(complex)}
+    odd["one nan"] = lambda: {**plain, first: np.full_like(plain[first], np.nan)}
+    odd["backwards"] = lambda: dict(reversed(plain.items()))
+    return anything(plain, odd)
 
 
 def _components() -> dict[str, Callable[[], Any]]:

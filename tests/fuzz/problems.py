@@ -185,7 +185,7 @@ def _coding(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> Prob
 
 def _decoder(rng: np.random.Generator, d: int, num_pixels: int, num: int) -> Problem:
     s, hidden = min(_scale(rng), 4.0), int(rng.integers(1, 4))
-    activation = str(rng.choice(["relu", "tanh", "sigmoid", "softplus"]))
+    activation = str(rng.choice(list(naive_models.ACTIVATIONS)))
     std = _noise(rng) if rng.random() < 0.5 else None
     p = {"layer_0_weight": s * rng.normal(size=(hidden, d)), "layer_0_bias": s * rng.normal(size=hidden),
          "layer_1_weight": s * rng.normal(size=(num_pixels, hidden)),

@@ -137,7 +137,7 @@ def gradient(p: Problem, rng: np.random.Generator) -> list[Check]:
         for index in where:
             if p.kind == "machine" and name == "couplings" and index[0] == index[1]:
                 continue
-            if "layer" in name and p.model.activation == "relu":
+            if "layer" in name and p.model.activation in ("relu", "leaky_relu", "elu"):
                 continue  # a step may go over a kink
             # steps of the noise are relative: size / s^2 has a third derivative of 24 size / s^5
             unit = p.parameters["noise_std"] if name == "noise_std" else 1.0

@@ -22,7 +22,7 @@ from tolerances import assert_frequencies
 import fastvi
 from fastvi.models import neural_decoder
 
-ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus"]
+ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "gelu", "silu", "identity"]
 ORDINARY = st.floats(-2, 2)
 
 
@@ -272,7 +272,7 @@ WRONG_FILES = [
     ("no activation", {"activation": None}, "whole NeuralDecoder.*'activation'"),
     (
         "unknown activation",
-        {"activation": np.array("gelu")},
+        {"activation": np.array("swish")},
         "valid NeuralDecoder.*activation must be one of",
     ),
     ("one array too many", {"extra": np.zeros(2)}, "whole NeuralDecoder.*'extra'"),
@@ -322,7 +322,7 @@ WRONG_INPUT = [
     ("text bias", lambda: build([(np.zeros((4, 3)), list("abcd"))]), TypeError, r"^layers\[0\]\[1\] must be an array of real numbers, got dtype <U1"),
     ("overflowing unit", lambda: build([(np.full((4, 3), 1e308), np.zeros(4))]), ValueError, r"^layers\[0\] must keep every unit finite, got inf at index 0$"),
     ("overflow in two steps", lambda: build([(np.full((4, 3), 1e200), np.zeros(4)), (np.full((1, 4), 1e200), [0])]), ValueError, r"^layers\[1\] must keep every unit finite"),
-    ("unknown activation", lambda: build(activation="gelu"), ValueError, r"^activation must be one of 'relu', 'tanh', 'sigmoid', 'softplus', got 'gelu'"),
+    ("unknown activation", lambda: build(activation="swish"), ValueError, r"^activation must be one of 'relu', 'tanh', 'sigmoid', 'softplus', 'leaky_relu', 'elu', 'gelu', 'silu', 'identity', got 'swish'"),
     ("activation a function", lambda: build(activation=np.tanh), TypeError, r"^activation must be one of .* got <ufunc 'tanh'>"),
     ("prior an array", lambda: build(prior=np.zeros(3)), TypeError, r"^prior must be a Bernoulli or Normal, got an array"),
     ("prior of data", lambda: build(prior=fastvi.Bernoulli(np.zeros((2, 3)))), ValueError, r"^prior must have parameters of shape \(num_latents,\), got shape \(2, 3\)$"),

@@ -48,6 +48,11 @@ ACTIVATIONS = {
     "tanh": math.tanh,
     "sigmoid": naive.sigmoid,
     "softplus": naive.softplus,
+    "leaky_relu": lambda t: t if t > 0 else 0.01 * t,
+    "elu": lambda t: t if t > 0 else math.expm1(t),
+    "gelu": lambda t: t * math.erfc(-t / math.sqrt(2)) / 2,
+    "silu": lambda t: t * naive.sigmoid(t),
+    "identity": lambda t: t,
 }
 
 

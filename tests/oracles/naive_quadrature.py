@@ -10,12 +10,18 @@ import itertools
 import math
 
 import numpy as np
+from scipy import special
 
 ACTIVATIONS = {
     "relu": lambda t: np.maximum(t, 0.0),
     "tanh": np.tanh,
     "sigmoid": lambda t: 1.0 / (1.0 + np.exp(-t)),
     "softplus": lambda t: np.logaddexp(0.0, t),
+    "leaky_relu": lambda t: np.maximum(t, 0.01 * t),
+    "elu": lambda t: np.maximum(t, np.expm1(np.minimum(t, 0.0))),
+    "silu": lambda t: t / (1.0 + np.exp(-t)),
+    "gelu": lambda t: t * special.ndtr(t),
+    "identity": lambda t: t,
 }
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.core.functions import log_sigmoid, reach_after
-from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
+from fastvi.core.functions import TURNS, log_sigmoid, reach_after
+from fastvi.engine.decoder.layers import ExactFirstLayer, PackedLayers, Pairs
 from fastvi.engine.linalg.products import Packed
-from fastvi.kernels.cpu.dense.exact_logits import exact_logits
 
 _UNIT = 2.0**-53
 _DIGITS = 1e-6  # to which a logit must be known where its own size is at most 1, else relative to its size
@@ -57,8 +56,7 @@ class LargeLogits:
     """
 
     def __init__(self, layers: Pairs, activation: str, *, bits: bool = True) -> None:
-        self.layers, self._bits = PackedLayers(layers, CODES[activation]), bits
-        self._first = tuple(np.ascontiguousarray(part) for part in layers[0])
+        self.layers, self._bits = (ExactFirstLayer if bits else PackedLayers)(layers, activation), bits
         self._sizes = [Packed(np.abs(weight).T, np.abs(bias)) for weight, bias in layers[1:]]
         self._growth = [Packed(np.abs(weight).T) for weight, _ in layers[1:]]
         self.num_pixels, self.widest = len(layers[-1][1]), max(layer.depth for layer in self.layers.forward)
@@ -72,14 +70,11 @@ class LargeLogits:
         """Inputs of each layer, z first, and eta last; ValueError where an eta is not known well enough."""
         if not self._bits:
             return self.layers.inputs(z)
-        found, value = [z], np.empty((len(z), len(self._first[1])))
-        exact_logits(np.ascontiguousarray(z), *self._first, value)
+        found, value = [z], self.layers.product(0, z)
         error = _UNIT * np.abs(value)
         with np.errstate(over="ignore", invalid="ignore"):
             for layer, sizes, growth in zip(self.layers.forward[1:], self._sizes, self._growth, strict=True):
-                hidden, low, high = (self.layers.activated(t) for t in (value, value - error, value + error))
-                # activations rise, and are right to a few units in the last place
-                error = np.maximum(high - hidden, hidden - low) + 8 * _UNIT * np.abs(hidden)
+                hidden, error = self._activated(value, error)
                 found.append(hidden)
                 value = layer.product(hidden)
                 rounding = (hidden.shape[1] + 2) * _UNIT * sizes.product(np.abs(hidden))
@@ -92,3 +87,21 @@ class LargeLogits:
                 f"that is above 1, got a logit of {value[at]:.6g} that is right to {error[at]:.2g}"
             )
         return [*found, value]
+
+    def _activated(self, value: Array, error: Array) -> tuple[Array, Array]:
+        """Activations of ``value``, which is overwritten, and bounds on their errors from those of ``value``.
+
+        Activations are right to a few units in the last place, that of "gelu" as if its argument were off by
+        one. So the error is that of the least and the largest f within the bounds. Where f rises these are
+        at the ends. One that falls and then rises has its least value at its turning point, or at the end
+        that is nearest to it.
+        """
+        turn = TURNS.get(self.layers.activation)
+        if turn is not None:
+            error = error + 2 * _UNIT * np.abs(value)
+        ends = [value - error, value + error]
+        if turn is not None:
+            ends.append(np.clip(turn, *ends))
+        hidden, low, high, *turned = (self.layers.activated(t) for t in (value, *ends))
+        least, largest = (turned[0], np.maximum(low, high)) if turned else (low, high)
+        return hidden, np.maximum(largest - hidden, hidden - least) + 8 * _UNIT * np.abs(hidden)

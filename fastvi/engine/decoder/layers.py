@@ -12,12 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.core.functions import ACTIVATIONS, SLOPES
+from fastvi.core.functions import ACTIVATIONS, SLOPES, SLOPES_OF_ARGUMENTS
 from fastvi.engine.linalg.products import Packed, matmul
+from fastvi.kernels.cpu.dense.exact_logits import exact_logits
 from fastvi.kernels.cpu.dense.products import (
+    ELU,
+    GELU,
     IDENTITY,
+    LEAKY_RELU,
     RELU,
     SIGMOID,
+    SILU,
     SOFTPLUS,
     TANH,
     activate,
@@ -26,7 +31,17 @@ from fastvi.kernels.cpu.dense.products import (
 
 Pairs = Sequence[tuple[Array, Array]]  # weight (out, in) and bias (out,) of each layer
 
-CODES = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "softplus": SOFTPLUS, "identity": IDENTITY}
+CODES = {
+    "relu": RELU,
+    "tanh": TANH,
+    "sigmoid": SIGMOID,
+    "softplus": SOFTPLUS,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SILU,
+    "identity": IDENTITY,
+}
 
 
 def of_pixels(pairs: Pairs, pixels: Array) -> Pairs:
@@ -61,10 +76,14 @@ class Pieces:
 
 
 class Layers:
-    """Weights and biases, and the activation after every layer but the last."""
+    """Weights and biases, and the activation after every layer but the last.
+
+    The slope of an activation follows from its value. Of "gelu" and "silu" it does not: the layer below is
+    then computed once more, with the bits that it had.
+    """
 
     def __init__(self, pairs: Pairs, activation: str) -> None:
-        self.pairs, self._activation = pairs, activation
+        self.pairs, self.activation = pairs, activation
 
     def product(self, i: int, rows: Array) -> Array:
         """Outputs of layer i before its activation."""
@@ -73,7 +92,7 @@ class Layers:
 
     def activated(self, values: Array) -> Array:
         """Activations of ``values``, which may be overwritten."""
-        return ACTIVATIONS[self._activation](values)
+        return ACTIVATIONS[self.activation](values)
 
     def inputs(self, rows: Array) -> list[Array]:
         """Return what enters each layer, and the outputs last."""
@@ -84,10 +103,24 @@ class Layers:
             found.append(self.product(i, found[-1]))
         return found
 
+    def times_slopes(self, i: int, inputs: list[Array], pull: Array) -> Array:
+        """``pull``, which may be overwritten, through the activation before layer i, i > 0."""
+        if self.activation in SLOPES_OF_ARGUMENTS:
+            return self._multiplied(self.product(i - 1, inputs[i - 1]), pull)
+        return self._multiplied(inputs[i], pull)
+
+    def _multiplied(self, known: Array, pull: Array) -> Array:
+        slopes = SLOPES | SLOPES_OF_ARGUMENTS
+        return pull * slopes[self.activation](known)
+
+    def turned(self, i: int, pull: Array) -> Array:
+        """Derivatives in what enters layer i, from ``pull``: those in its outputs."""
+        return matmul(pull, self.pairs[i][0])
+
     def back(self, i: int, inputs: list[Array], pull: Array) -> Array:
         """Derivatives in the outputs before layer i, or in the rows, from ``pull``: those in its outputs."""
-        pull = matmul(pull, self.pairs[i][0])
-        return pull * SLOPES[self._activation](inputs[i]) if i else pull
+        pull = self.turned(i, pull)
+        return self.times_slopes(i, inputs, pull) if i else pull
 
     def weight_gradient(self, rows: Array, pull: Array) -> Array:
         """sum_r pull_r row_r^T."""
@@ -112,8 +145,8 @@ class Layers:
 class PackedLayers(Layers):
     """Layers packed for our products; ``forward`` may take the place of those made of ``pairs``."""
 
-    def __init__(self, pairs: Pairs, code: int, forward: Sequence[Packed] | None = None) -> None:
-        self.pairs, self.code = pairs, code
+    def __init__(self, pairs: Pairs, activation: str, forward: Sequence[Packed] | None = None) -> None:
+        super().__init__(pairs, activation)
         self.forward = forward or [Packed(weight.T, bias) for weight, bias in pairs]
         self._transposed: dict[int, Packed] = {}
 
@@ -127,17 +160,30 @@ class PackedLayers(Layers):
         return self.forward[i].product(rows)
 
     def activated(self, values: Array) -> Array:
-        activate(values.reshape(-1), self.code)
+        activate(values.reshape(-1), CODES[self.activation])
         return values
 
-    def times_slopes(self, hidden: Array, pull: Array) -> Array:
-        """``pull`` in place through the activation whose values are ``hidden``."""
-        multiply_slopes(hidden, self.code, pull)
+    def _multiplied(self, known: Array, pull: Array) -> Array:
+        multiply_slopes(known, CODES[self.activation], pull)
         return pull
 
-    def back(self, i: int, inputs: list[Array], pull: Array) -> Array:
-        pull = self.transposed(i).product(pull)
-        return self.times_slopes(inputs[i], pull) if i else pull
+    def turned(self, i: int, pull: Array) -> Array:
+        return self.transposed(i).product(pull)
 
     def weight_gradient(self, rows: Array, pull: Array) -> Array:
         return Packed(rows).product(pull.T)
+
+
+class ExactFirstLayer(PackedLayers):
+    """Packed layers whose first one has rows of bits, and sums them exactly."""
+
+    def __init__(self, pairs: Pairs, activation: str) -> None:
+        super().__init__(pairs, activation)
+        self._first = tuple(np.ascontiguousarray(part) for part in pairs[0])
+
+    def product(self, i: int, rows: Array) -> Array:
+        if i:
+            return super().product(i, rows)
+        value = np.empty((len(rows), len(self._first[1])))
+        exact_logits(np.ascontiguousarray(rows), *self._first, value)
+        return value

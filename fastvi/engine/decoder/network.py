@@ -34,7 +34,7 @@ class Network(NamedTuple):
     num_latents: int
     hidden: tuple[Packed, ...]
     last: Packed
-    activation: int
+    activation: str
     gaussian: bool
     last_matrix: Array  # of real pixels: u = last_matrix h; else (0, 0)
 
@@ -71,8 +71,8 @@ class Network(NamedTuple):
         for layer in self.hidden:
             values = np.empty(panels * ROWS * layer.num_columns)
             hidden_layer(
-                *left, layer.columns, layer.bias, layer.depth, num_rows, layer.num_columns, self.activation,
-                values,
+                *left, layer.columns, layer.bias, layer.depth, num_rows, layer.num_columns,
+                CODES[self.activation], values,
             )  # fmt: skip
             left = _compressed(values, panels, layer.num_columns)
         if self.gaussian:
@@ -127,4 +127,4 @@ def network(
         matrix = matrix if len(matrix) else np.zeros((1, depth))
         last = Packed(matrix.T)
         data = RotatedData(bias, noise_std, vectors, len(matrix))
-    return Network(num_latents, hidden, last, CODES[activation], noise_std is not None, matrix), data
+    return Network(num_latents, hidden, last, activation, noise_std is not None, matrix), data

@@ -150,7 +150,7 @@ def _sum_states(
         out["bias"][...] = eta.sum(axis=0)
         pull -= net.top.product(eta)
     if len(hidden) > 1:
-        pull = net.layers.times_slopes(hidden[-1], pull)
+        pull = net.layers.times_slopes(len(hidden) - 1, hidden, pull)
         for i, pair in enumerate(net.layers.of_parameters(hidden[:-1], pull)):
             out[f"weight_{i}"][...], out[f"bias_{i}"][...] = pair
     return flat

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastvi.core.arrays import Array
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large
-from fastvi.engine.decoder.layers import CODES, PackedLayers, Pairs
+from fastvi.engine.decoder.layers import PackedLayers, Pairs
 from fastvi.kernels.cpu.annealing.rows import bernoulli_rows, normal_rows
 
 _BLOCK_NUMBERS = 1 << 16  # of a block's widest layer: 512 KiB, the second-level cache
@@ -37,10 +37,11 @@ class RowNetwork:
         self, layers: Pairs, activation: str, noise_std: float | None, x: Array, *,
         bits: bool = False,
     ) -> None:  # fmt: skip
-        self._layers, self._noise_std = PackedLayers(layers, CODES[activation]), noise_std
+        self._noise_std = noise_std
         self._large: LargeLogits | None = None
         if bits and noise_std is None and are_large(layers, activation, np.zeros(0)):
             self._large = LargeLogits(layers, activation)
+        self._layers = PackedLayers(layers, activation) if self._large is None else self._large.layers
         self._x = x.view()
         self._x.flags.writeable = False  # one compiled kernel for writeable arrays and for others
         width = max(layers[0][0].shape[1], *(len(bias) for _, bias in layers))

@@ -1,4 +1,4 @@
-"""Rules for networks of "relu", whose densities are smooth but for kinks where a unit turns on.
+"""Rules for networks that are linear but for kinks where a unit turns on: of "relu" and "leaky_relu".
 
 Along a line the network is piecewise linear, so its kinks are found exactly, layer by layer: in a piece in
 which the earlier layers are linear a unit has at most one zero. Between kinks Gauss-Legendre rules converge
@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.functions import ACTIVATIONS, PIECEWISE_LINEAR, Function
 
 _DIRECTIONS = 64  # that are tried for the lines
 _MOST_NUMBERS = 1 << 18  # of a layer's inputs at the ends of pieces
@@ -28,17 +29,17 @@ def _legendre(order: int) -> tuple[Array, Array]:
 
 
 class Kinks:
-    """The hidden layers (W (out, in), b (out,)) of a network with "relu"."""
+    """The hidden layers (W (out, in), b (out,)) of a network whose activation is linear but for one kink."""
 
-    def __init__(self, hidden: Sequence[tuple[Array, Array]]) -> None:
-        self._hidden = hidden
+    def __init__(self, hidden: Sequence[tuple[Array, Array]], activate: Function) -> None:
+        self._hidden, self._activate = hidden, activate
         widest = max(len(bias) for _, bias in hidden)
         self.most_pieces = max(16, min(1 << 11, _MOST_NUMBERS // widest))
 
     def _inputs(self, layer: int, z: Array) -> Array:
         """Inputs of the units of a layer (S, units)."""
         for i, (weight, bias) in enumerate(self._hidden[: layer + 1]):
-            z = np.einsum("sk,jk->sj", np.maximum(z, 0.0) if i else z, weight) + bias
+            z = np.einsum("sk,jk->sj", self._activate(z) if i else z, weight) + bias
         return z
 
     def split(self, start: Array, direction: Array) -> tuple[Array, Array, Array]:
@@ -83,6 +84,17 @@ class Kinks:
         size = float(np.square(mirror).sum())
         turned = np.eye(d) if size == 0.0 else np.eye(d) - (2.0 / size) * mirror[:, None] * mirror
         return np.asarray(turned)
+
+
+def kinks_of(layers: Sequence[tuple[Array, Array]], activation: str) -> Kinks | None:
+    """The kinks of a network, None where it is smooth or where its pieces are not linear."""
+    has_kinks = activation in PIECEWISE_LINEAR and len(layers) > 1
+    return Kinks(layers[:-1], ACTIVATIONS[activation]) if has_kinks else None
+
+
+def is_smooth(layers: Sequence[tuple[Array, Array]], activation: str) -> bool:
+    """Whether the outputs have all derivatives; the second one of "elu" jumps at 0."""
+    return len(layers) == 1 or activation not in (*PIECEWISE_LINEAR, "elu")
 
 
 @cache

@@ -3,8 +3,9 @@
 With z = mean + L v the integrand is a normal density in v times log p(x | z), and the rule's error falls
 faster than any power of the step where log p(x | z) is smooth (Trefethen and Weideman 2014). Lattices and the
 copies that check them are those of ``lattices.py``, in cells that cover a ball; lines from kink to kink serve
-networks of "relu" (``kinks.py``). Levels go on until nothing moves by more than 1e-10 max(1, |result|), 1e-8
-with "relu", or 2^21 nodes are not enough: what moved by more than 1e-8 then is reported.
+networks of "relu" and "leaky_relu" (``kinks.py``). Levels go on until nothing moves by more than 1e-10 max(1,
+|result|), 1e-8 where f is not smooth, or 2^21 nodes are not enough: what moved by more than 1e-8 then is
+reported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fastvi.core.accuracy import uncertain
 from fastvi.core.arrays import Array
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.importance.decoder_target import DecoderLikelihood
-from fastvi.engine.quadrature.kinks import Kinks, line_nodes
+from fastvi.engine.quadrature.kinks import is_smooth, kinks_of, line_nodes
 from fastvi.engine.quadrature.lattices import SEEN, added, lattice, num_nodes, shifted
 from fastvi.engine.run.threads import finished
 
@@ -80,7 +81,8 @@ class NormalExpectation:
         _check_size(self._d)
         self._likelihood = DecoderLikelihood(layers, activation, noise_std, pixels)
         self._terms = self._likelihood.terms(x)
-        self._kinks = Kinks(layers[:-1]) if activation == "relu" and len(layers) > 1 else None
+        self._kinks = kinks_of(layers, activation)
+        self._tolerance = _TOLERANCE if is_smooth(layers, activation) else CERTIFIED
 
     def __call__(self, n: int, mean: Array, scale: Array) -> Slopes:
         """At q of datum n, z = mean + scale v."""
@@ -93,7 +95,6 @@ class NormalExpectation:
             turn = self._kinks.across(scale)
         turned = np.einsum("ik,kj->ij", scale, turn)
         sums = np.zeros((2, 2 + 2 * d))
-        tolerance = _TOLERANCE if self._kinks is None else CERTIFIED
         level = 0
         while True:
             for copy in range(2):
@@ -107,7 +108,7 @@ class NormalExpectation:
             constant = float(self._terms.constant[n])
             moved, total = float(away.max()), float(value[0]) + constant
             level += 1
-            if moved <= tolerance * max(1.0, abs(total)) or self._visited(level) > _MOST_NODES:
+            if moved <= self._tolerance * max(1.0, abs(total)) or self._visited(level) > _MOST_NODES:
                 # of_log_std is E[f v^2] - E[f]
                 std = np.sqrt(np.square(scale).sum(axis=1))
                 return Slopes(total, value[1 : 1 + d] / std, value[1 + d :] - value[0], moved)

@@ -42,10 +42,10 @@ class Axes(NamedTuple):
 
 
 class NormalJoint:
-    """A network and the scale of its latents."""
+    """A network and the scale of its latents; ``jumps`` says that the second derivative has some."""
 
-    def __init__(self, net: Network | DirectNetwork, mean: Array, std: Array) -> None:
-        self.net, self.mean, self.std = net, mean, std
+    def __init__(self, net: Network | DirectNetwork, mean: Array, std: Array, *, jumps: bool = False) -> None:
+        self.net, self.mean, self.std, self.jumps = net, mean, std, jumps
         d = mean.size
         self._plain = Axes(np.zeros(d), np.eye(d), np.eye(d), 0.0)
         self.step_nodes = max(_GROUP_NODES, min(BLOCK_NODES, _STEP_OPERATIONS // net.operations))

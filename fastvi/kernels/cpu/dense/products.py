@@ -24,7 +24,9 @@ _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its l
 _LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
 _ROUNDER, _ROUNDER_BITS = 6755399441055744.0, 0x4338000000000000  # as in ``exp_fast``
 
-IDENTITY, RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3, 4
+IDENTITY, RELU, TANH, SIGMOID, SOFTPLUS, LEAKY_RELU, ELU, GELU, SILU = range(9)
+LEAK = 0.01  # slope of "leaky_relu" below 0
+_SQRT_HALF, _SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
 
 
 @kernel
@@ -171,6 +173,41 @@ def _softplus(t):
     return (t if t > 0.0 else 0.0) + logarithm
 
 
+@inline
+def _elu(t):
+    """Return t above 0 and e^t - 1 below, to a few units in the last place."""
+    inside = 0.0 if t > 0.0 else t
+    inside = -40.0 if inside < -40.0 else inside  # e^-40 is nothing beside 1
+    power = exp_fast(inside)
+    # Kahan's formula: the error of e^t is in both terms (Higham 2002, section 1.14.1)
+    below = inside if power == 1.0 else (power - 1.0) * inside / log_fast(power)
+    return t if t > 0.0 else below
+
+
+@inline
+def _gelu(t):
+    """Return t times the normal distribution function of t, to 0 at -inf.
+
+    It is the value at an argument that is off by a unit in the last place, to a few units more.
+    """
+    inside = -50.0 if t < -50.0 else t  # the value is 0 from -39 on
+    return inside * (0.5 * math.erfc(-_SQRT_HALF * inside))
+
+
+@inline
+def _within(t, reach):
+    """Return the nearest number to t within +-``reach``; nan stays nan."""
+    t = -reach if t < -reach else t
+    return reach if t > reach else t
+
+
+@inline
+def _silu(t):
+    """Return t times sigmoid(t) to a few units in the last place, to 0 at -inf."""
+    inside = -800.0 if t < -800.0 else t
+    return inside / (1.0 + exp_fast(-inside))
+
+
 @kernel
 def activate(values, activation):
     """Apply the activation to each number of a vector, in place."""
@@ -186,6 +223,18 @@ def activate(values, activation):
     elif activation == SOFTPLUS:
         for i in range(values.size):
             values[i] = _softplus(values[i])
+    elif activation == LEAKY_RELU:
+        for i in range(values.size):
+            values[i] = values[i] if values[i] > 0.0 else LEAK * values[i]
+    elif activation == ELU:
+        for i in range(values.size):
+            values[i] = _elu(values[i])
+    elif activation == GELU:
+        for i in range(values.size):
+            values[i] = _gelu(values[i])
+    elif activation == SILU:
+        for i in range(values.size):
+            values[i] = _silu(values[i])
 
 
 @kernel
@@ -296,7 +345,10 @@ def sigmoid_rows(values, factors, out):
 
 @kernel
 def multiply_slopes(hidden, activation, values):
-    """Multiply ``values`` by f'(t), given h = f(t). The slope is 0 at the kink of "relu"."""
+    """Multiply ``values`` by f'(t), given h = f(t); of GELU and SILU ``hidden`` holds t.
+
+    At a kink the slope is that from below.
+    """
     for m in range(values.shape[0]):
         for j in range(values.shape[1]):
             h = hidden[m, j]
@@ -306,8 +358,20 @@ def multiply_slopes(hidden, activation, values):
                 slope = (1.0 - h) * (1.0 + h)
             elif activation == SIGMOID:
                 slope = h * (1.0 - h)
-            else:
+            elif activation == SOFTPLUS:
                 slope = -math.expm1(-h)
+            elif activation == LEAKY_RELU:
+                slope = 1.0 if h > 0.0 else LEAK
+            elif activation == ELU:
+                slope = 1.0 if h > 0.0 else 1.0 + h
+            elif activation == GELU:
+                t = _within(h, 50.0)
+                slope = 0.5 * math.erfc(-_SQRT_HALF * t) + t * math.exp(-0.5 * t * t) / _SQRT_TWO_PI
+            elif activation == SILU:
+                t = _within(h, 800.0)
+                slope = (1.0 + t / (1.0 + exp_fast(t))) / (1.0 + exp_fast(-t))
+            else:
+                slope = 1.0
             values[m, j] *= slope
 
 
