@@ -188,17 +188,7 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
         section 16.1.
         """
         pixels = validation.binary_array(x, "x", self.num_pixels)
-        return self.free_energy_of(pixels.reshape(-1, self.num_pixels)).reshape(pixels.shape[:-1])
-
-    def free_energy_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return :meth:`free_energy` of clean rows (N, D), bits or numbers between 0 and 1."""
-        out = np.empty(len(rows))
-        for part in self.row_blocks(len(rows)):
-            v = rows[part].astype(np.float64)
-            fields = np.einsum("nj,jk->nk", v, self.weights) + self.hidden_bias
-            # softplus(t) = -log_sigmoid(-t)
-            out[part] = log_sigmoid(-fields).sum(axis=-1) - (v * self.visible_bias).sum(-1)
-        return out
+        return free_energies(self, pixels.reshape(-1, self.num_pixels)).reshape(pixels.shape[:-1])
 
     @takes_rng
     def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
@@ -238,3 +228,14 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
             logits = np.einsum("si,ji->sj", first[part].astype(np.float64), weights) + bias
             second[part] = generator.random(logits.shape) < sigmoid(logits)
         return Pairs(first, second) if hidden_first else Pairs(second, first)
+
+
+def free_energies(model: RestrictedBoltzmannMachine, rows: np.ndarray) -> np.ndarray:
+    """F(x_n) (N,) of clean data (N, D), bits or numbers between 0 and 1."""
+    out = np.empty(len(rows))
+    for part in model.row_blocks(len(rows)):
+        v = rows[part].astype(np.float64)
+        fields = np.einsum("nj,jk->nk", v, model.weights) + model.hidden_bias
+        # softplus(t) = -log_sigmoid(-t)
+        out[part] = log_sigmoid(-fields).sum(axis=-1) - (v * model.visible_bias).sum(-1)
+    return out

@@ -15,7 +15,7 @@ from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_sum_form
-from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine, free_energies
 from fastvi.rules.base import NO_DATA, Gradient, Rules, relaxed_bits
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
 
@@ -68,7 +68,7 @@ class RestrictedBoltzmannMachineRules(Rules):
 
     def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
         if observed.all():
-            return -self.model.free_energy_of(x)
+            return -free_energies(self.model, x)
         # sum over v of exp(b . v + sum_k softplus(c_k + (W^T v)_k)), a form of its own for each datum
         none = np.empty((0, int((~observed).sum()))), np.empty(0)
         weights, bias = self.model.weights[~observed].T, self.model.visible_bias[~observed]
