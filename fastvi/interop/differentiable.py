@@ -14,7 +14,6 @@ import numpy as np
 from fastvi.core import validation
 from fastvi.core.accuracy import reported
 from fastvi.core.registry import rules_of
-from fastvi.engine.posterior.state_moments import FirstPass
 from fastvi.exact.log_marginal import log_marginal
 from fastvi.inputs.memory import Asked
 from fastvi.inputs.options import Options
@@ -72,7 +71,7 @@ def with_parameters(model: Any, arrays: dict[str, Any]) -> Any:
 def saved_shape(model: Any, num_data: int) -> tuple[int, int]:
     """Shape of what :func:`log_marginal_forward` keeps, float64: known before any value is."""
     rules = rules_of(model, tables=True)
-    return num_data, rules.num_latents + 2 if rules.has_first_pass else 0
+    return num_data, rules.pass_numbers
 
 
 @reported
@@ -94,11 +93,12 @@ def log_marginal_forward(model: Any, x: Any, observed: Any = None) -> tuple[np.n
         if first is None:
             value[group.members] = log_marginal_of(rules, group.x, group.observed, run)
             continue
-        own = log_probabilities(first.evidence) if rules.is_probability else first.evidence
-        value[group.members] = own
-        saved[group.members] = _packed(first)
+        evidence, saved[group.members] = first
+        value[group.members] = log_probabilities(evidence) if rules.is_probability else evidence
     if rules.partition_memory() is not None:
-        value = log_probabilities(value - rules.log_z)
+        partition = rules.partition_pass
+        log_z = rules.log_z if partition is None else partition.evidence[0]
+        value = log_probabilities(value - log_z)
     return value, saved
 
 
@@ -141,15 +141,18 @@ def log_marginal_backward(
         for group in question.groups:
             if not len(group.members):
                 continue
-            passed = group.x, data_weights[group.members], group.observed, run
-            kept = _unpacked(saved[group.members], rules)
-            more = () if kept is None else (kept,)
-            for name, part in rules.gradient(*passed, *more).items():
+            first = saved[group.members]
+            # NaN: nothing was kept of these
+            kept = () if not first.size or np.isnan(first[:, 0]).any() else (first,)
+            passed = group.x, data_weights[group.members], group.observed, run, *kept
+            if pixels is None:
+                found = rules.gradient(*passed)
+            else:
+                found, of_pixels = rules.both_gradients(*passed)
+                pixels[np.ix_(group.members, np.flatnonzero(group.observed))] = of_pixels
+            for name, part in found.items():
                 total[name] = total[name] + part
-            if pixels is not None:
-                found = rules.pixel_gradient(*passed, *more)
-                pixels[np.ix_(group.members, np.flatnonzero(group.observed))] = found
-        total = without_partition(rules, total, float(data_weights.sum()), run)
+        total = without_partition(rules, total, float(data_weights.sum()), run, rules.partition_pass)
     _refuse_infinite({**total, "x": np.zeros(0) if pixels is None else pixels})
     return total, pixels
 
@@ -162,16 +165,6 @@ def _question(rules: Rules, x: Any, observed: Any) -> Question:
 
 def _weights(weights: Any, num_data: int) -> np.ndarray:
     return validation.float_array(weights, "weights", ndim=1, shape=(num_data,))
-
-
-def _packed(first: FirstPass) -> np.ndarray:
-    return np.concatenate([first.evidence[:, None], first.in_logs[:, None], first.mean], axis=1)
-
-
-def _unpacked(saved: np.ndarray, rules: Rules) -> FirstPass | None:
-    if not rules.has_first_pass or np.isnan(saved[:, 1]).any():  # logits too large for a first pass
-        return None
-    return FirstPass(saved[:, 0].copy(), saved[:, 2:].copy(), saved[:, 1] != 0.0)
 
 
 def _refuse_infinite(found: Gradient) -> None:
@@ -195,7 +188,8 @@ class _Rows(NamedTuple):
 
 def _relative(log_w: np.ndarray) -> _Rows:
     largest = log_w.max(axis=-1, keepdims=True, initial=-np.inf)
-    w = np.exp(log_w - np.where(np.isneginf(largest), 0.0, largest))
+    with np.errstate(over="ignore"):  # a difference below -1.8e308 is of a weight of 0
+        w = np.exp(log_w - np.where(np.isneginf(largest), 0.0, largest))
     return _Rows(w, w.sum(axis=-1, keepdims=True))
 
 

@@ -64,7 +64,7 @@ def exact_gradients(model: Any, x: np.ndarray, q: np.ndarray, w: np.ndarray) -> 
 
 
 def _of_entropy(q: np.ndarray) -> np.ndarray:
-    return -sigmoid(q) * sigmoid(-q) * q
+    return np.asarray(-sigmoid(q) * sigmoid(-q) * q)
 
 
 def _linear(mean: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:

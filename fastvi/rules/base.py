@@ -94,8 +94,6 @@ class Rules(ABC):
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
-    has_first_pass : bool
-        Whether :meth:`first_pass` gives something, for logits of usual size.
     """
 
     model: Any
@@ -112,7 +110,6 @@ class Rules(ABC):
     whole_data: bool = False
     reads_device_data: bool = False
     has_normal_posterior: bool = False
-    has_first_pass: bool = False
 
     def __init__(self, model: Any) -> None:
         self.model = self.subject = model
@@ -308,30 +305,52 @@ class Rules(ABC):
         """Return zeros in the shapes of the parameters that a bound can be climbed in."""
         return self.zero_gradient()
 
-    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> FirstPass | None:
-        """Return log p(x), up to log Z, with what :meth:`gradient` need not find again.
+    @property
+    def pass_numbers(self) -> int:
+        """Numbers of a datum that :meth:`first_pass` keeps."""
+        return 0
 
-        None of a model, or of logits, whose gradient takes all passes over the states itself. Rules that
-        return something take it as the last argument of :meth:`gradient` and :meth:`pixel_gradient`.
+    def first_pass(
+        self, x: np.ndarray, observed: np.ndarray, run: Run
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return log p(x) (N,), up to log Z, and what :meth:`gradient` need not find again.
+
+        The second array is (N, :attr:`pass_numbers`), without NaN in its first column. Rules that return it
+        take it as the last argument of :meth:`gradient` and :meth:`pixel_gradient`. None of a model, a mask
+        or logits whose gradient takes all passes over the states itself.
         """
         return None
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
         """Return the gradient of sum_n data_weights_n log p(x_n), that of log Z not taken away."""
         raise NotImplementedError
 
     def pixel_gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Return data_weights_n times the gradient of log p(x_n) in the seen pixels, (N, observed pixels)."""
         raise TypeError(f"x must not need a gradient for {validation.type_name(self.model)}")
 
-    def partition_gradient(self, run: Run) -> Gradient:
-        """Return the gradient of log Z; nothing of a model that is normalised."""
+    def both_gradients(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: np.ndarray | None = None,
+    ) -> tuple[Gradient, np.ndarray]:  # fmt: skip
+        """Return :meth:`gradient` and :meth:`pixel_gradient`, whose passes a model may share."""
+        kept = () if first is None else (first,)
+        pixels = self.pixel_gradient(x, data_weights, observed, run, *kept)  # refused before the other begins
+        return self.gradient(x, data_weights, observed, run, *kept), pixels
+
+    @cached_property
+    def partition_pass(self) -> FirstPass | None:
+        """First pass of log Z, which is its evidence, where :meth:`partition_gradient` takes it."""
+        return None
+
+    def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
+        """Return the gradient of log Z, after :attr:`partition_pass`; nothing of a normalised model."""
         return {}
 
     def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
@@ -368,7 +387,8 @@ def relaxed_bits(x: Any, observed: Any, num_pixels: int, name: str) -> tuple[np.
     """Return data as bits where all are 0 or 1, else as float64 in [0, 1], and the mask."""
     data, mask = validation.observed_real_data(x, observed, num_pixels, name)
     validation.require(data, (data >= 0.0) & (data <= 1.0), f"{name} must lie in [0, 1]")
-    return (data.astype(np.uint8) if np.isin(data, (0.0, 1.0)).all() else data), mask
+    bits = data.astype(np.uint8)
+    return (bits if (bits == data).all() else data), mask
 
 
 def log_probabilities(found: np.ndarray) -> np.ndarray:
@@ -384,9 +404,12 @@ def gradient_of(
     return without_partition(rules, total, float(data_weights.sum()), run)
 
 
-def without_partition(rules: Rules, total: Gradient, weight: float, run: Run) -> Gradient:
+def without_partition(
+    rules: Rules, total: Gradient, weight: float, run: Run, first: FirstPass | None = None
+) -> Gradient:
     """Return ``total`` less ``weight`` times the gradient of log Z, of a model that is not normalised."""
-    for name, value in rules.partition_gradient(run).items():
+    kept = () if first is None else (first,)
+    for name, value in rules.partition_gradient(run, *kept).items():
         total[name] = total[name] - weight * value
     return total
 

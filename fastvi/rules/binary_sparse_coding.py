@@ -27,7 +27,6 @@ from fastvi.rules.questions import (
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
-    from fastvi.engine.posterior.state_moments import FirstPass
 
 
 class BinarySparseCodingRules(Rules):
@@ -128,31 +127,37 @@ class BinarySparseCodingRules(Rules):
     def zero_gradient(self) -> Gradient:
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
-    has_first_pass = True
+    @property
+    def pass_numbers(self) -> int:
+        return self.num_latents + 2
 
-    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> FirstPass:
+    def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
         from fastvi.engine.posterior.state_moments import first_pass
 
-        return first_pass(self.form(observed), x, run)
+        found = first_pass(self.form(observed), x, run)
+        return found.evidence, found.packed(self.num_latents)
 
     def pixel_gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         from fastvi.engine.linalg.products import matmul
 
-        found = self.first_pass(x, observed, run) if first is None else first
+        found = self.first_pass(x, observed, run)[1] if first is None else first
+        mean = np.ascontiguousarray(found[:, 2:])
         weights, std = self.model.weights[observed], self.model.noise_std
-        means = matmul(found.mean, np.ascontiguousarray(weights.T), self.model.bias[observed])
+        means = matmul(mean, np.ascontiguousarray(weights.T), self.model.bias[observed])
         return data_weights[:, None] * ((means - x) / std / std)
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
         from fastvi.engine.posterior.coding_moments import coding_moments
+        from fastvi.engine.posterior.state_moments import FirstPass
 
-        found = coding_moments(self.form(observed), x, data_weights, run, first)
+        passed = None if first is None else FirstPass.unpacked(first, self.num_latents)
+        found = coding_moments(self.form(observed), x, data_weights, run, passed)
         out, weights, std, mean = (
             self.zero_gradient(),
             self.model.weights[observed],

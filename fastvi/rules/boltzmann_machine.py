@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,21 +80,36 @@ class BoltzmannMachineRules(Rules):
         # means of all units, of those that are free in two orders, weighted; of those that are seen, weighted
         return 8 * num_data * (4 * self.num_latents + int(observed.sum()))
 
+    @property
+    def pass_numbers(self) -> int:
+        return self.num_latents + 2
+
+    def first_pass(
+        self, x: np.ndarray, observed: np.ndarray, run: Run
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        if observed.all():
+            return None
+        found = first_pass(self.form(observed), x, run)
+        return found.evidence, found.packed(self.num_latents)
+
     def zero_gradient(self) -> Gradient:
         return {"couplings": np.zeros_like(self.model.couplings), "bias": np.zeros_like(self.model.bias)}
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
-        from fastvi.engine.posterior.state_moments import state_moments
+        from fastvi.engine.posterior.state_moments import FirstPass, state_moments
 
         free = ~observed
         moments = np.zeros((self.num_latents, self.num_latents))
         means = np.empty((len(x), self.num_latents))
         means[:, observed] = x
         if free.any():
-            found = state_moments(self.form(observed), x, data_weights, run)
+            passed = None if first is None else FirstPass.unpacked(first, int(free.sum()))
+            found = state_moments(self.form(observed), x, data_weights, run, passed)
             means[:, free] = found.mean
             moments[np.ix_(free, free)] = found.values
         else:  # what is impossible has no gradient
@@ -119,8 +135,15 @@ class BoltzmannMachineRules(Rules):
         log_w = pair_log_weights(self.model.couplings, self.model.bias, schedule)
         return log_w + independent if schedule.states is None else log_w - independent
 
-    def partition_gradient(self, run: Run) -> Gradient:
-        return self.gradient(NO_DATA, np.ones(1), np.zeros(self.num_latents, bool), run)
+    @cached_property
+    def partition_pass(self) -> FirstPass:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        return first_pass(self.partition_form(), NO_DATA, Run())
+
+    def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
+        passed = None if first is None else first.packed(self.num_latents)
+        return self.gradient(NO_DATA, np.ones(1), np.zeros(self.num_latents, bool), run, passed)
 
 
 make_rules = BoltzmannMachineRules

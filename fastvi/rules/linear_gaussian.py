@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from fastvi.rules.questions import (
     PLAN,
 )
 from fastvi.rules.real_latents import RealLatentsRules
-
-if TYPE_CHECKING:
-    from fastvi.engine.posterior.state_moments import FirstPass
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
@@ -167,14 +164,14 @@ class LinearGaussianRules(RealLatentsRules):
 
     def pixel_gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         residual = self.solved(self._spread(x, observed), observed).residual
         return -data_weights[:, None] * residual / self.model.noise_std
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
         """Return the gradient in weights, bias and noise_std (0 axes).
 

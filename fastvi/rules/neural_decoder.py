@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
     from fastvi.engine.mean_field.mean_field import MeanFieldFit
     from fastvi.engine.memory.blocks import BlockMemory
-    from fastvi.engine.posterior.state_moments import FirstPass
 
 _WORDS = ("activation", "likelihood")  # arrays that are no parameters
 
@@ -135,27 +134,56 @@ class BinaryDecoderRules(_Decoder):
             return self.check_data(x, observed, name)
         return relaxed_bits(x, observed, self.num_pixels, name)
 
+    @property
+    def pass_numbers(self) -> int:
+        return 2
+
+    def first_pass(
+        self, x: np.ndarray, observed: np.ndarray, run: Run
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        from fastvi.engine.decoder.direct_form import DirectForm
+        from fastvi.engine.decoder.network_gradient import first_sums
+
+        form = self.form(observed)
+        return None if isinstance(form, DirectForm) else first_sums(form, x, run)
+
     def pixel_gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
-        from fastvi.engine.decoder.network_gradient import expected_units
+        return self.both_gradients(x, data_weights, observed, run, first)[1]
+
+    def both_gradients(
+        self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
+        first: np.ndarray | None = None,
+    ) -> tuple[Gradient, np.ndarray]:  # fmt: skip
+        from fastvi.engine.decoder.direct_form import DirectForm
+        from fastvi.engine.decoder.network_gradient import network_gradient
         from fastvi.engine.linalg.products import matmul
 
+        form = self.form(observed)
+        if isinstance(form, DirectForm):
+            raise TypeError(
+                "x must not need a gradient where logits are so large that each pixel is summed by itself"
+            )
+        found = network_gradient(form, x, data_weights, run, first, with_units=True)
         weight, bias = (part[observed] for part in self.layers[-1])
-        units = expected_units(self.form(observed), x, data_weights, run)
-        logits = matmul(units, np.ascontiguousarray(weight.T)) + data_weights[:, None] * bias
-        if self.noise_std is None:
-            return logits
-        return (logits - data_weights[:, None] * x) / self.noise_std / self.noise_std
+        pixels = matmul(found["units"], np.ascontiguousarray(weight.T)) + data_weights[:, None] * bias
+        if self.noise_std is not None:
+            pixels = (pixels - data_weights[:, None] * x) / self.noise_std / self.noise_std
+        return self._named(found, data_weights, observed), pixels
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
         from fastvi.engine.decoder.network_gradient import network_gradient
 
-        found = network_gradient(self.form(observed), x, data_weights, run)
+        found = network_gradient(self.form(observed), x, data_weights, run, first)
+        return self._named(found, data_weights, observed)
+
+    def _named(self, found: Gradient, data_weights: np.ndarray, observed: np.ndarray) -> Gradient:
+        """Sums of ``network_gradient`` by the names of the parameters."""
         out, last = self.zero_gradient(), len(self.layers) - 1
         for i in range(last):
             out[f"layer_{i}_weight"], out[f"layer_{i}_bias"] = found[f"weight_{i}"], found[f"bias_{i}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,6 +113,20 @@ class RestrictedBoltzmannMachineRules(Rules):
     def zero_gradient(self) -> Gradient:
         return {name: np.zeros_like(array) for name, array in self.model.arrays().items()}
 
+    @property
+    def pass_numbers(self) -> int:
+        return self.num_latents + 2
+
+    def first_pass(
+        self, x: np.ndarray, observed: np.ndarray, run: Run
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        if observed.all() or self.is_closed(observed):
+            return None
+        found = first_pass(self.form(observed), x, run)
+        return found.evidence, found.packed(self.num_latents)
+
     def check_relaxed_data(
         self, x: Any, observed: Any, name: str = "x"
     ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -122,16 +137,17 @@ class RestrictedBoltzmannMachineRules(Rules):
 
     def gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> Gradient:  # fmt: skip
         from fastvi.engine.linalg.weighted_sums import weighted_sums
-        from fastvi.engine.posterior.state_moments import state_moments
+        from fastvi.engine.posterior.state_moments import FirstPass, state_moments
 
         out = self.zero_gradient()
         if observed.all():  # the hidden units are independent given all visible ones
             mean = self._hidden_means(x)
         else:
-            found = state_moments(self.form(observed), x, data_weights, run)
+            passed = None if first is None else FirstPass.unpacked(first, self.num_latents)
+            found = state_moments(self.form(observed), x, data_weights, run, passed)
             mean = found.mean
             out["weights"][~observed] = found.values[:, :-1]
             out["visible_bias"][~observed] = found.values[:, -1]
@@ -141,13 +157,15 @@ class RestrictedBoltzmannMachineRules(Rules):
 
     def pixel_gradient(
         self, x: np.ndarray, data_weights: np.ndarray, observed: np.ndarray, run: Run,
-        first: FirstPass | None = None,
+        first: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         from fastvi.engine.linalg.products import matmul
         from fastvi.engine.posterior.log_sum import log_sums_and_means
 
         if observed.all():
             mean = self._hidden_means(x)
+        elif first is not None:
+            mean = np.ascontiguousarray(first[:, 2:])
         else:
             form = self.form(observed)
             mean = log_sums_and_means(form, x, run)[1][:, np.argsort(form.order)]
@@ -179,10 +197,16 @@ class RestrictedBoltzmannMachineRules(Rules):
         log_w = layer_log_weights(m.weights, m.visible_bias, m.hidden_bias, schedule)
         return log_w + independent if schedule.states is None else log_w - independent
 
-    def partition_gradient(self, run: Run) -> Gradient:
+    @cached_property
+    def partition_pass(self) -> FirstPass:
+        from fastvi.engine.posterior.state_moments import first_pass
+
+        return first_pass(self.partition_form(), NO_DATA, Run())
+
+    def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
         from fastvi.engine.posterior.state_moments import state_moments
 
-        found = state_moments(self.partition_form(), NO_DATA, np.ones(1), run)
+        found = state_moments(self.partition_form(), NO_DATA, np.ones(1), run, first)
         weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
         if self._sums_hidden:
             return {"weights": weights, "visible_bias": analytic, "hidden_bias": enumerated}

@@ -16,7 +16,6 @@ passed over.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
@@ -157,74 +156,82 @@ def _sum_states(
     return flat
 
 
-def _sums(form: BlockForm, x: Array, run: Run) -> Sums:
-    """Sums of joint densities without c(x).
+def _sums(form: BlockForm, x: Array, run: Run) -> tuple[Sums, Array]:
+    """Sums of joint densities without c(x), and c(x).
 
     Not their logarithms: the rounding of 1e18, which data far from every state have, is more than all
     differences between states.
     """
-    parts = []
+    parts, constants = [], [np.empty(0)]
     for data in chunks(len(x)):
         terms = form.data.terms(x[data])
         batch = form.batch(terms._replace(constant=np.zeros_like(terms.constant)))
         zero = Sums.zero(len(terms.constant))
         parts.append(run.reduce(zero, form.wave_starts(), batch.sums, form.wave_states))
-    return Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        constants.append(terms.constant)
+    sums = Sums(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))) if parts else Sums.zero(0)
+    return sums, np.concatenate(constants)
 
 
-def _passes(
-    form: BlockForm, x: Array, data_weights: Array, run: Run
-) -> Iterator[tuple[slice, dict[str, Array]]]:
-    """Some data at a time, and the sums of their second pass by name."""
-    sums = _sums(form, x, run)
+def first_sums(form: BlockForm, x: Array, run: Run) -> tuple[Array, Array]:
+    """log p(x_n) (N,), and what ``network_gradient`` need not sum again: (N, 2), largest and total."""
+    sums, constants = _sums(form, x, run)
+    evidence = sums._replace(largest=sums.largest + constants).log()
+    return evidence, np.stack([sums.largest, sums.total], axis=1)
+
+
+@singledispatch
+def network_gradient(
+    form: BlockForm, x: Array, data_weights: Array, run: Run, first: Array | None = None, *,
+    with_units: bool = False,
+) -> dict[str, Array]:  # fmt: skip
+    """Gradients by piece.
+
+    "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first one, latents
+    in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels are
+    real. With ``with_units`` also "units" (N, units) = w_n E[h(z) | x_n] of what the last layer reads.
+    ``first`` is what ``first_sums`` kept.
+    """
+    if first is None:
+        sums = _sums(form, x, run)[0]
+        largest, sum_of_states = sums.largest, sums.total
+    else:
+        largest, sum_of_states = first[:, 0].copy(), first[:, 1].copy()
     weight_total = float(np.abs(data_weights).sum())
     negligible = math.ldexp(weight_total, -60 - form.num_latents)
+    total: dict[str, Array] = {}
+    units = np.empty((len(x) if with_units else 0, form.layers[-1][0].shape[1]))
     for start in range(0, len(x), CHUNK_DATA):
         part = slice(start, start + CHUNK_DATA)
         terms, pieces = form.data.terms(x[part]), _pieces(form, len(x[part]))
         with np.errstate(divide="ignore", invalid="ignore"):
             # a datum that counts for nothing may be impossible
-            shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sums.total[part])
-        data = _Data(terms.linear, sums.largest[part], shares, negligible)
+            shares = np.where(data_weights[part] == 0.0, 0.0, data_weights[part] / sum_of_states[part])
+        data = _Data(terms.linear, largest[part], shares, negligible)
         # one pass is told of for each chunk of the first pass
         told = num_chunks(start + 1) > num_chunks(start)
         found = run.reduce(
             Flat(np.zeros(pieces.size)), form.wave_starts(), partial(_wave, form, data),
             form.wave_states if told else report_nothing,
         )  # fmt: skip
-        yield part, pieces.of(found.values)
-
-
-@singledispatch
-def network_gradient(form: BlockForm, x: Array, data_weights: Array, run: Run) -> dict[str, Array]:
-    """Gradients by piece.
-
-    "weight_i", "bias_i" of each layer (of the last one, those of the seen pixels; of the first one, latents
-    in the model's order), "prior" = sum_n w_n E[z | x_n] in the model's order, "noise_std" where pixels are
-    real.
-    """
-    total: dict[str, Array] = {}
-    for part, sums in _passes(form, x, data_weights, run):
-        for name, value in _of_parameters(form, x[part], data_weights[part], sums).items():
+        sums_of = pieces.of(found.values)
+        if with_units:
+            units[part] = sums_of["data"]
+        for name, value in _of_parameters(form, x[part], data_weights[part], sums_of).items():
             total[name] = total[name] + value if name in total else value
     in_order = np.argsort(form.order)
     total["prior"] = total["prior"][in_order]
     total["weight_0"] = total["weight_0"][:, in_order]
+    if with_units:
+        total["units"] = units[:, in_order] if len(form.layers) == 1 else units
     return total
 
 
-network_gradient.register(DirectForm, direct_gradient)
-
-
-def expected_units(form: BlockForm, x: Array, data_weights: Array, run: Run) -> Array:
-    """w_n E[h(z) | x_n] of the units that the last layer reads, (N, units); latents in the model's order."""
-    if isinstance(form, DirectForm):
-        raise TypeError(
-            "x must not need a gradient where logits are so large that each pixel is summed by itself"
-        )
-    depth = form.layers[-1][0].shape[1]
-    out = np.concatenate([np.empty((0, depth)), *(s["data"] for _, s in _passes(form, x, data_weights, run))])
-    return out[:, np.argsort(form.order)] if len(form.layers) == 1 else out
+@network_gradient.register
+def _(
+    form: DirectForm, x: Array, data_weights: Array, run: Run, first: Array | None = None
+) -> dict[str, Array]:
+    return direct_gradient(form, x, data_weights, run)
 
 
 def _of_parameters(form: BlockForm, x: Array, weights: Array, sums: dict[str, Array]) -> dict[str, Array]:

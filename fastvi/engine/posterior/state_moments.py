@@ -51,6 +51,18 @@ class FirstPass(NamedTuple):
     mean: Array  # (N, d)
     in_logs: Array  # (N,) bool: data that products cannot hold apart
 
+    def packed(self, num_latents: int) -> Array:
+        """All of it as numbers (N, num_latents + 2); columns beyond d are 0."""
+        out = np.zeros((len(self.evidence), num_latents + 2))
+        out[:, 0], out[:, 1], out[:, 2 : 2 + self.mean.shape[1]] = self.evidence, self.in_logs, self.mean
+        return out
+
+    @classmethod
+    def unpacked(cls, numbers: Array, num_latents: int) -> FirstPass:
+        """Return what :meth:`packed` took, of d = ``num_latents``."""
+        mean = np.ascontiguousarray(numbers[:, 2 : 2 + num_latents])
+        return cls(numbers[:, 0].copy(), mean, numbers[:, 1] != 0.0)
+
     def chunk(self, data: slice, order: Array) -> tuple[Array, Array, Array]:
         """Return what ``log_sums_and_means_of`` gave for some data, latents in the form's ``order``."""
         return self.evidence[data], self.mean[data][:, order], np.flatnonzero(self.in_logs[data])
