@@ -10,7 +10,7 @@ import torch
 from fastvi.core import validation
 from fastvi.interop.differentiable_elbo import Sampling
 from fastvi.interop.torch import operators
-from fastvi.interop.torch.flat_models import flattened
+from fastvi.interop.torch.flat_models import constant, flattened
 from fastvi.interop.torch.tensors import as_double, as_tensor, common_dtype, on_gpu
 
 
@@ -75,15 +75,17 @@ def elbo(
     text, arrays = flattened(model, parameters)
     if on_gpu([("x", pixels), ("logits", logits), *parameters.items()]):
         raise ValueError(f"x must lie on the CPU for an ELBO with gradients, got a tensor on {pixels.device}")
-    sampling = _sampling(model, num_samples, estimator)
+    sampling = _constant_sampling(model, num_samples, estimator)
     if not torch.compiler.is_compiling():  # which would be done again for each seed
         seed = validation.seed(seed)
     signed = seed if seed < 2**63 else seed - 2**64  # an operator takes no larger one
-    value = operators.elbo(text, arrays, as_double(pixels), as_double(logits), sampling, signed)
+    value: torch.Tensor = operators.elbo(text, arrays, as_double(pixels), as_double(logits), sampling, signed)
     return value.to(dtype)
 
 
-@torch.compiler.assume_constant_result
 def _sampling(model: Any, num_samples: int | None, estimator: str | None) -> str:
     checked = Sampling(num_samples, 0, estimator).checked(model)
     return json.dumps([checked.num_samples, checked.estimator])
+
+
+_constant_sampling = constant(_sampling)

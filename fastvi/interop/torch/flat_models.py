@@ -55,9 +55,10 @@ def parameter_tensors(model: Any) -> list[torch.Tensor]:
 
 
 # to the compiler a model is a constant, which it guards by identity: models are immutable
-_description = torch.compiler.assume_constant_result(description)
-_parameter_names = torch.compiler.assume_constant_result(parameter_names)
-_parameter_tensors = torch.compiler.assume_constant_result(parameter_tensors)
+constant: Any = torch.compiler.assume_constant_result
+_description = constant(description)
+_parameter_names = constant(parameter_names)
+_parameter_tensors = constant(parameter_tensors)
 
 
 def flattened(model: Any, given: dict[str, torch.Tensor]) -> tuple[str, list[torch.Tensor]]:

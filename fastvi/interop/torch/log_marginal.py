@@ -81,7 +81,7 @@ def of_tensors(
     dtype = common_dtype(pixels, *given.values())
     if on_gpu([("x", pixels), *given.items()]):
         return _value_on_gpu(text, tensors, pixels, mask).to(dtype)
-    value, _ = operators.log_marginal(text, tensors, as_double(pixels), mask)
+    value: torch.Tensor = operators.log_marginal(text, tensors, as_double(pixels), mask)[0]
     return value.to(dtype)
 
 

@@ -61,9 +61,10 @@ def log_mean_exp(log_w: Tensor, dim: int = -1) -> Tensor:
     """
     readable = _readable(log_w, dim)
     if on_gpu([("log_w", log_w)]):
-        found: Any = fastvi.log_mean_exp(readable.detach(), dim)
-        return torch.as_tensor(found, device=log_w.device).to(log_w.dtype)
-    return operators.log_mean_exp(readable, dim).to(log_w.dtype)
+        summed: Any = fastvi.log_mean_exp(readable.detach(), dim)
+        return torch.as_tensor(summed, device=log_w.device).to(log_w.dtype)
+    found: Tensor = operators.log_mean_exp(readable, dim)
+    return found.to(log_w.dtype)
 
 
 def importance_weighted_bound(log_w: Tensor, num_samples: int) -> Tensor:
@@ -98,7 +99,8 @@ def importance_weighted_bound(log_w: Tensor, num_samples: int) -> Tensor:
     """
     readable = _readable(log_w, -1)
     number = validation.positive_int(num_samples, "num_samples")
-    return operators.importance_weighted_bound(readable, number).to(log_w.dtype)
+    found: Tensor = operators.importance_weighted_bound(readable, number)
+    return found.to(log_w.dtype)
 
 
 def effective_sample_size(log_w: Tensor, dim: int = -1) -> Tensor:
@@ -132,9 +134,10 @@ def effective_sample_size(log_w: Tensor, dim: int = -1) -> Tensor:
     """
     readable = _readable(log_w, dim).detach()
     if on_gpu([("log_w", readable)]):
-        found: Any = fastvi.effective_sample_size(readable, dim)
-        return torch.as_tensor(found, device=log_w.device).to(log_w.dtype)
-    return operators.effective_sample_size(readable, dim).to(log_w.dtype)
+        summed: Any = fastvi.effective_sample_size(readable, dim)
+        return torch.as_tensor(summed, device=log_w.device).to(log_w.dtype)
+    found: Tensor = operators.effective_sample_size(readable, dim)
+    return found.to(log_w.dtype)
 
 
 def pareto_k(log_w: Tensor, dim: int = -1) -> Tensor:
@@ -164,7 +167,8 @@ def pareto_k(log_w: Tensor, dim: int = -1) -> Tensor:
     >>> pareto_k(torch.arange(100.0) / 20).round(decimals=2)
     tensor(-0.1900)
     """
-    return operators.pareto_k(_on_host(_readable(log_w, dim)), dim).to(log_w.dtype)
+    found: Tensor = operators.pareto_k(_on_host(_readable(log_w, dim)), dim)
+    return found.to(log_w.dtype)
 
 
 def psis(log_w: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:

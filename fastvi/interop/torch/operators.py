@@ -131,7 +131,8 @@ def _elbo_backward(
     model: str, arrays: list[Tensor], data: list[Tensor], sampling: str, seed: int, x_gradient: bool
 ) -> list[Tensor]:
     built, how = rebuilt(model, arrays), _sampling(sampling, seed)
-    of_model, of_logits, of_x = elbo_backward(built, *map(_array, data), how, x_gradient=x_gradient)
+    x, logits, weights = map(_array, data)
+    of_model, of_logits, of_x = elbo_backward(built, x, logits, weights, how, x_gradient=x_gradient)
     return [from_array(of_logits), *_gradients(of_model, of_x)]
 
 
