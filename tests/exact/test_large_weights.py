@@ -231,6 +231,27 @@ def test_logits_are_within_their_bound(seed, activation, exponent):
                 assert abs(naive.number(eta) - exact) <= 1e-6 * max(1, abs(exact))
 
 
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [
+        ("gelu", lambda t: t * math.erfc(-t / math.sqrt(2)) / 2),
+        ("silu", lambda t: t / (1 + math.exp(-t))),
+        ("tanh", math.tanh),
+    ],
+)
+@pytest.mark.parametrize("size", [0.01, 0.6, 3.0])
+def test_bounds_on_units_that_fall_and_rise(activation, function, size):
+    """The largest change of f within the bounds, found on a dense grid, whose steps hide 1e-6 of it."""
+    value, error = np.linspace(-4.0, 2.0, 25)[None], np.full((1, 25), size)
+    layers = [(np.ones((25, 1)), np.zeros(25)), (np.ones((1, 25)), [0.0])]
+    found, bound = LargeLogits(layers, activation)._activated(value.copy(), error)
+    for t, f, most in zip(value[0], found[0], bound[0], strict=True):
+        assert f == pytest.approx(function(t), rel=1e-13)
+        change = max(abs(function(s) - f) for s in np.linspace(t - size, t + size, 4001))
+        assert change <= most + 1e-15
+        assert most <= change * (1 + 1e-5) + 1e-14
+
+
 def test_normal_latents():
     """x = 1 where z > 1/2: its probability is that of a normal tail."""
     decoder = fastvi.NeuralDecoder([([[2e7]], [-1e7])], "relu", fastvi.Normal([0.0], [1.0]))

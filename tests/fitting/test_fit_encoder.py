@@ -7,6 +7,7 @@ import pytest
 from cases import bits, decoder, encoder, linear_gaussian, network, sparse_coding
 
 import fastvi
+from fastvi.core.options import ACTIVATIONS
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.encoder_trainers import ForwardKL, LinearReverseKL, NormalForwardKL, ReverseKL
 
@@ -17,7 +18,7 @@ LINEAR = linear_gaussian(9, 4, RNG, 0.8)
 OF_LAYERS = {"bias_scale": 0.1, "divided": True}
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softplus"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", [(9, 4), (9, 6, 5, 4)])
 def test_backpropagation(activation, sizes):
     network = EncoderNetwork(encoder(*sizes, activation=activation, **OF_LAYERS))
