@@ -118,8 +118,8 @@ class DataArrays(_DataArrays):  # type: ignore[misc]
     """arviz-stats' functions of data arrays on :class:`Arrays`."""
 
     def __init__(self) -> None:
-        super().__init__(array_class=Arrays())
-        self.array_stats = self.array_class  # where ArviZ looks for its functions of arrays
+        self.array_stats = Arrays()  # where ArviZ looks for its functions of arrays
+        super().__init__(array_class=self.array_stats)
 
     def loo(
         self,
