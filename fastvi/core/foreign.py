@@ -72,11 +72,11 @@ def plain_numbers(array: np.ndarray, value: Any) -> np.ndarray:
 
 def _of_columns(array: np.ndarray, value: Any) -> np.ndarray:
     """Columns of booleans and numbers, which NumPy took for objects; NaN where one is missing."""
-    dtypes = getattr(value, "dtypes", None)  # of a table; an array or a column has one alone
-    kinds = {getattr(each, "kind", "O") for each in (dtypes if value.ndim == 2 else [value.dtype])}
+    dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]  # of a table, or of one column
+    kinds = {getattr(each, "kind", "O") for each in dtypes}
     if not kinds or not kinds <= set("biuf"):
         return array
-    if kinds == {"f"} or bool(np.asarray(value.isna()).any()) or "f" in kinds:
+    if "f" in kinds or bool(np.asarray(value.isna()).any()):
         return np.asarray(value.to_numpy(dtype=np.float64, na_value=np.nan))
     return np.asarray(value.to_numpy(dtype=np.bool_ if kinds == {"b"} else np.int64))
 

@@ -65,8 +65,8 @@ def require(array: np.ndarray, good: np.ndarray, must: str, first: int = 0) -> N
     """
     if not good.all():
         index = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), good.shape))
-        index = (index[0] + first, *index[1:]) if index else index
-        where = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+        place = (index[0] + first, *index[1:]) if index else index
+        where = f" at index {place[0] if len(place) == 1 else place}" if place else ""
         raise ValueError(f"{must}, got {array[index]}{where}")
 
 

@@ -147,9 +147,9 @@ def test_torch_tensors():
     np.testing.assert_array_equal(
         fastvi.log_mean_exp(log_w.float()), fastvi.log_mean_exp(log_w.float().numpy())
     )
-    with pytest.raises(TypeError, match=r"^log_w must be .*, got a Tensor: .*Use tensor.detach") as caught:
-        fastvi.log_mean_exp(log_w.requires_grad_())
-    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(
+        fastvi.log_mean_exp(log_w.clone().requires_grad_()), fastvi.log_mean_exp(log_w.numpy())
+    )
 
 
 def test_contiguous_parts_are_not_copied():
