@@ -138,8 +138,23 @@ def log_marginal_backward(
     Returns
     -------
     dict, ndarray or None
-        The couplings of a Boltzmann machine are moved one entry at a time, as in
-        :func:`~fastvi.log_marginal_gradient`.
+        Parameters in the order of :func:`parameters`. The couplings of a Boltzmann machine are moved one
+        entry at a time, as in :func:`~fastvi.log_marginal_gradient`: J_ij and J_ji each get half of their
+        pair's gradient. A step along it moves both halves and keeps J symmetric. One number that stands for
+        both has the sum of the two.
+
+    Raises
+    ------
+    ValueError
+        Where a datum of weight other than 0 has probability 0.
+    TypeError
+        With ``x_gradient``, of a Boltzmann machine or a table, whose x are states, and of a decoder whose
+        logits are too large for sums of products.
+
+    Notes
+    -----
+    Of a restricted machine log p(x) = b . x + sum softplus(c + W^T x) - log Z, which is smooth between bits:
+    the gradient in x is b + W E[h | x]. Where some pixels were not observed, its x must be 0 or 1.
     """
     rules = rules_of(model, tables=True)
     if isinstance(rules, JointTableRules):
