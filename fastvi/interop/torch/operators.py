@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastvi.interop.differentiable import log_marginal_backward, log_marginal_forward
@@ -46,7 +47,8 @@ def log_marginal(
 ) -> tuple[Tensor, Tensor]:
     """Log p(x) (N,), and what its gradient need not find again."""
     value, saved = log_marginal_forward(rebuilt(model, arrays), x.numpy(), _array(observed))
-    return from_array(value), from_array(saved)
+    # no NaN leaves: tools that compare or watch tensors take it for an error
+    return from_array(value), from_array(np.where(np.isnan(saved), np.inf, saved))
 
 
 @log_marginal.register_fake
@@ -68,6 +70,7 @@ def _log_marginal_backward(
 ) -> list[Tensor]:
     x, saved, weights = map(_array, data)
     built = rebuilt(model, arrays)
+    saved = np.where(np.isposinf(saved), np.nan, saved)
     found = log_marginal_backward(built, x, _array(observed), saved, weights, x_gradient=x_gradient)
     return _gradients(*found)
 
