@@ -33,7 +33,7 @@ _axes_last: Any = of_arrays.process_ary_axes
 _FARTHEST = 700.0  # nats below the largest weight; further down exponentials lose digits, and ArviZ decides
 
 
-class Arrays(_Arrays):  # type: ignore[misc]
+class Arrays(_Arrays):
     """arviz-stats' functions of arrays, with ``psislw`` and ``loo`` by fastvi's kernels."""
 
     def psislw(self, ary: Any, r_eff: Any = 1, axis: Any = -1) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -70,7 +70,7 @@ class Arrays(_Arrays):  # type: ignore[misc]
         num = int(np.prod(whole[len(shape) :]))
         tail = int(self._get_ps_tails(num, r_eff, tail="right")) if num and np.ndim(r_eff) == 0 else 0
         if not 5 <= tail < num or array.dtype.kind != "f" or 0 in shape:
-            return super().psislw(ary, r_eff=r_eff, axis=axis)  # type: ignore[no-any-return]
+            return super().psislw(ary, r_eff=r_eff, axis=axis)
         rows = array.reshape(-1, num)
         log_weights, khat = np.empty(rows.shape), np.empty(len(rows))
 
@@ -114,7 +114,7 @@ class Arrays(_Arrays):  # type: ignore[misc]
         return elpd + log_jacobian, lppd - elpd
 
 
-class DataArrays(_DataArrays):  # type: ignore[misc]
+class DataArrays(_DataArrays):
     """arviz-stats' functions of data arrays on :class:`Arrays`."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ def _is_persistent(estimator: Any) -> bool:
     return bool(estimator.objective == "persistent")
 
 
-class BernoulliRBM(neural_network.BernoulliRBM):  # type: ignore[misc]
+class BernoulliRBM(neural_network.BernoulliRBM):
     r"""Restricted Boltzmann machine, learned and scored by the exact likelihood.
 
     .. math:: p(v, h) = \exp(h^T C v + b^T v + c^T h) / Z

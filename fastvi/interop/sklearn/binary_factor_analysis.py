@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, cast, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -14,7 +14,7 @@ from fastvi.distributions.encoder import Encoder
 from fastvi.engine.linalg.products import matmul
 from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.exact.log_marginal import log_marginal
-from fastvi.fitting.fit_model import fit_model
+from fastvi.fitting.fit_model import Objective, fit_model
 from fastvi.fitting.starting_network import starting_network
 from fastvi.interop.sklearn.inputs import drawn, read_pixels, read_training_pixels, seeds
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
@@ -23,7 +23,7 @@ _OBJECTIVES = ("exact", "elbo", "importance_weighted", "wake_sleep", "reweighted
 _SAMPLED = _OBJECTIVES[2:]  # by an encoder's samples
 
 
-class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Binary factors of binary data, learned by the exact likelihood.
 
     .. math:: p(x, z) = \prod_i p(z_i) \prod_j p(x_j | z), \quad
@@ -169,7 +169,7 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         fit = fit_model(
             starting_network(x, num_latents, of_start, weights, observed),
             x,
-            objective=self.objective,  # type: ignore[arg-type]
+            objective=cast(Objective, self.objective),
             encoder=encoder,
             num_samples=num_samples,
             data_weights=weights,

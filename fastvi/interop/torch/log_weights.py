@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import fastvi
 from fastvi.core import validation
 from fastvi.interop.torch import weight_operators as operators
 from fastvi.interop.torch.tensors import on_gpu
-
-Tensor = torch.Tensor
 
 
 def _readable(log_w: Any, dim: int) -> Tensor:

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastvi.interop.differentiable import log_marginal_backward, log_marginal_forward
 from fastvi.interop.differentiable_elbo import Sampling, elbo_backward, elbo_forward
 from fastvi.interop.torch.flat_models import rebuilt, saved_width
 from fastvi.interop.torch.tensors import from_array, refuse_second_derivatives
-
-Tensor = torch.Tensor
 
 
 def _array(tensor: Tensor | None) -> Any:

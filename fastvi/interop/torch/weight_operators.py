@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import fastvi
 from fastvi.interop.differentiable import importance_weighted_bound_backward, log_mean_exp_backward
 from fastvi.interop.torch.tensors import from_array, refuse_second_derivatives
-
-Tensor = torch.Tensor
 
 
 def _without(log_w: Tensor, dim: int) -> list[Any]:
