@@ -258,3 +258,67 @@ def test_a_tracer_is_told_where_to_go():
     refused(
         lambda: jax.jit(lambda w: fastvi.SigmoidBeliefNetwork(w, BIAS, PRIOR))(WEIGHTS), "fastvi.interop.jax"
     )
+
+
+# ---- NumPyro ---------------------------------------------------------------------------------------------
+
+
+def _numpyro_models(num_latents, data):
+    """One network twice: its latents summed out by fastvi, and enumerated by NumPyro."""
+    import numpyro
+    import numpyro.distributions as dist
+
+    num_pixels = data.shape[1]
+    bias, prior = np.linspace(-1.0, 1.0, num_pixels), np.linspace(-0.5, 0.5, num_latents)
+    fixed = fastvi.SigmoidBeliefNetwork(np.zeros((num_pixels, num_latents)), bias, prior)
+
+    def draw_weights():
+        shape = num_pixels, num_latents
+        return numpyro.sample("weights", dist.Normal(0.0, 1.0).expand(shape).to_event(2))
+
+    def summed_out(data):
+        numpyro.factor("data", bridge.log_marginal(fixed, data, weights=draw_weights()).sum())
+
+    def enumerated(data):
+        weights = draw_weights()
+        with numpyro.plate("num_data", len(data), dim=-1):
+            eta = bias
+            for i in range(num_latents):
+                bit = numpyro.sample(
+                    f"z{i}", dist.Bernoulli(logits=prior[i]), infer={"enumerate": "parallel"}
+                )
+                eta = eta + bit[..., None] * weights[:, i]
+            numpyro.sample("x", dist.Bernoulli(logits=eta).to_event(1), obs=data)
+
+    return summed_out, enumerated
+
+
+def _potentials(model, data):
+    from numpyro.infer.util import initialize_model
+
+    return initialize_model(jax.random.key(0), model, model_args=(data,)).potential_fn
+
+
+def test_numpyro_sees_the_potential_and_the_slopes_of_its_own_enumeration():
+    """NUTS is a function of these alone: equal potentials are equal posteriors."""
+    package("funsor")
+    data = (RNG.random((8, 5)) < 0.5).astype(np.float64)
+    ours, theirs = (_potentials(model, data) for model in _numpyro_models(6, data))
+    for scale in (0.3, 3.0):
+        point = {"weights": jnp.asarray(scale * RNG.normal(size=(5, 6)))}
+        near(jax.value_and_grad(ours)(point), jax.value_and_grad(theirs)(point))
+
+
+def test_nuts_runs_where_enumeration_by_axes_does_not():
+    """2^16 states of each datum; its draws bring the latents back."""
+    from numpyro.infer import MCMC, NUTS
+
+    data = (RNG.random((4, 5)) < 0.5).astype(np.uint8)
+    model, _ = _numpyro_models(16, data)
+    sampler = MCMC(NUTS(model, max_tree_depth=2), num_warmup=2, num_samples=3, progress_bar=False)
+    sampler.run(jax.random.key(1), data)
+    draws = np.asarray(sampler.get_samples()["weights"])
+    assert draws.shape == (3, 5, 16)
+    assert np.isfinite(draws).all()
+    fixed = fastvi.SigmoidBeliefNetwork(draws[-1], np.linspace(-1, 1, 5), np.linspace(-0.5, 0.5, 16))
+    assert fastvi.exact_posterior(fixed, data).sample(2, 0).shape == (2, 4, 16)

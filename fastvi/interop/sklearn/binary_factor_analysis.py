@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
