@@ -10,7 +10,9 @@ import importlib
 from typing import Any
 
 # module -> the extra that installs what it needs
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {
+    "dimod": "dimod",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,8 @@ INNER = {
     "arrays", "from_arrays", "made_by", "clean_data", "table", "check_table", "explained", "log_prior",
     "row_blocks", "some",
 }  # fmt: skip
+# of another program that the fuzzer's environment lacks: tests/interop
+OF_EXTRAS = {"to_bqm"}
 # for authors of models, who give classes of their own, and what shows a table without a model: tests/rules
 OF_AUTHORS = {"Distribution", "LatentVariableModel", "Model", "Rules", "register", "supported"}
 # they raise whatever comes
@@ -72,7 +74,9 @@ def _public():
                 yield name, each
             for attribute in dir(each):
                 function = inspect.getattr_static(each, attribute)
-                shown = attribute == "__call__" or not (attribute.startswith("_") or attribute in INNER)
+                shown = attribute == "__call__" or not (
+                    attribute.startswith("_") or attribute in INNER | OF_EXTRAS
+                )
                 if shown and inspect.isfunction(function):
                     yield f"{name}.{attribute}", function
         elif inspect.isfunction(each):
