@@ -124,7 +124,7 @@ def _symmetric(given: np.ndarray) -> np.ndarray:
 def _vector(values: Mapping[Any, Any], place: Mapping[Any, int], name: str) -> np.ndarray:
     found = np.zeros(len(place))
     for key, value in values.items():
-        found[_placed(key, place, name)] = validation.finite_float(value, f"{name}[{validation.shown(key)}]")
+        found[_placed(key, place, name)] = validation.finite_float(value, f"{name}[{repr(key)[:40]}]")
     return found
 
 
@@ -133,7 +133,7 @@ def _matrix(values: Mapping[Any, Any], place: Mapping[Any, int], name: str) -> n
     found = np.zeros((len(place), len(place)))
     for pair, value in values.items():
         i, j = (_placed(key, place, name) for key in _two(pair, name))
-        found[i, j] += validation.finite_float(value, f"{name}[{validation.shown(pair)}]")
+        found[i, j] += validation.finite_float(value, f"{name}[{repr(pair)[:40]}]")
     return found + found.T
 
 

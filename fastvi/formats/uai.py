@@ -25,7 +25,6 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from fastvi.core.files import open_regular, path_text
-from fastvi.core.validation import shown
 from fastvi.formats.quadratic import MAX_VARIABLES, Quadratic
 
 _KIND = "a UAI file of kind MARKOV with 2 states a variable and factors over one or two variables"
@@ -55,7 +54,7 @@ class _Reader:
     def network(self) -> Quadratic:
         kind = self._next("its kind")
         if kind != "MARKOV":
-            self._refuse(f"of kind {shown(kind)}")
+            self._refuse(f"of kind {_word(kind)}")
         num = self._count("the number of variables")
         if not 1 <= num <= MAX_VARIABLES:
             self._refuse(f"with {num} variables, where 1 ... {MAX_VARIABLES} can be read")
@@ -70,7 +69,7 @@ class _Reader:
             constant += self._table(k, i, j, pairs, bias)
         last = next(self._tokens, None)
         if last is not None:
-            self._refuse(f"with {shown(last)} after its last table")
+            self._refuse(f"with {_word(last)} after its last table")
         return Quadratic(pairs + pairs.T, bias, constant)
 
     def _scopes(self, num: int) -> array[int]:
@@ -118,16 +117,16 @@ class _Reader:
         token = self._next(f"an entry of table {k}")
         match = _ENTRY.fullmatch(token)
         if match is None:
-            self._refuse(f"with {shown(token)} in table {k}, where entries are finite numbers >= 0")
+            self._refuse(f"with {_word(token)} in table {k}, where entries are finite numbers >= 0")
         value = float(token)
         if math.isinf(value) or (value == 0.0 and match[1].strip("0.")):
-            self._refuse(f"with {shown(token)} in table {k}, which is beyond the range of doubles")
+            self._refuse(f"with {_word(token)} in table {k}, which is beyond the range of doubles")
         return math.log(value) if value else -math.inf
 
     def _count(self, what: str) -> int:
         token = self._next(what)
         if not _COUNT.fullmatch(token):
-            self._refuse(f"with {shown(token)} in the place of {what}")
+            self._refuse(f"with {_word(token)} in the place of {what}")
         return int(token)
 
     def _next(self, what: str) -> str:
@@ -159,3 +158,7 @@ def _tokens(file: IO[bytes]) -> Iterator[str]:
 
 def _cut(word: bytes) -> str:
     return word.decode("latin-1") if len(word) <= _LONGEST else word[:16].decode("latin-1") + "..."
+
+
+def _word(token: str) -> str:
+    return repr(token if len(token) <= 40 else token[:40] + "...")
