@@ -28,7 +28,7 @@ class BoltzmannSampler(dimod.Sampler):  # type: ignore[misc]
     >>> from fastvi.interop.dimod import BoltzmannSampler
     >>> found = BoltzmannSampler().sample_ising({"a": 0.5}, {("a", "b"): -1.0}, num_reads=3, seed=0)
     >>> round(found.info["log_partition_function"], 6)
-    1.940241
+    1.94019
     >>> len(found)
     3
     """

@@ -141,7 +141,7 @@ class BoltzmannMachine(LatentVariableModel):
         --------
         >>> import fastvi
         >>> round(fastvi.log_partition(fastvi.BoltzmannMachine.from_ising([0.5, 0.0], {(0, 1): -1.0})), 6)
-        1.940241
+        1.94019
         """
         return cls(*ising_log_weight(h, J, beta, offset))
 
