@@ -505,6 +505,14 @@ def real_number(value: Any, name: str, allowed: str) -> float:
     return number
 
 
+def finite_float(value: Any, name: str) -> float:
+    """A finite float, as :func:`real_number` takes it."""
+    number = real_number(value, name, "a finite number")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {shown(_scalar(value))}")
+    return number
+
+
 def positive_float(value: Any, name: str) -> float:
     """A finite float > 0, as :func:`real_number` takes it."""
     number = real_number(value, name, "a finite number > 0")

@@ -224,7 +224,11 @@ def annealed_importance_sampling(
     for n, row in enumerate(log_w):
         summary.add(n, row)
     estimate = summary.estimate()
-    return estimate if latents is None else replace(estimate, log_marginal=-estimate.log_marginal)
+    if latents is not None:
+        estimate = replace(estimate, log_marginal=-estimate.log_marginal)
+    if rules.constant:  # chains leave it out
+        estimate = replace(estimate, log_marginal=estimate.log_marginal + rules.constant)
+    return estimate
 
 
 def _check_machine_arguments(x: Any, initial: Any) -> None:

@@ -156,7 +156,7 @@ def estimate_log_marginal(
     )
     if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
-    log_z = 0.0 if rules.is_table or not normalized else exact_log_z(rules, where)
+    log_z = exact_log_z(rules, where) if normalized and not rules.is_table else 0.0 - rules.constant
     run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)

@@ -415,8 +415,12 @@ def exact_posterior(
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
     parts = tuple(_first_pass(question, group, run, evidence, mean) for group in question.groups)
-    log_z = 0.0 if partition is None else float(log_sums(partition, NO_DATA, run)[0])
-    normalised = evidence if partition is None else log_probabilities(evidence - log_z)
+    if partition is None:  # what is not normalised has the constant
+        log_z = 0.0 - rules.constant
+        normalised = evidence - log_z
+    else:
+        log_z = float(log_sums(partition, NO_DATA, run)[0])
+        normalised = log_probabilities(evidence - log_z)
     states_of = None
     if passes == 2:
         states_of = _sum_states(parts, normalised + log_z, mean, max(top_k, 1), pairwise, run)

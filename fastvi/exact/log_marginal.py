@@ -152,4 +152,6 @@ def log_marginal(
         result[group.members] = log_marginal_of(rules, group.x, group.observed, run, dtype=dtype)
     if partition is not None:
         result = log_probabilities(result - log_sums(partition, NO_DATA, run))
+    elif rules.constant:  # of a model that was not to be normalised
+        result += rules.constant
     return on_device_of(result, question.groups)

@@ -85,4 +85,4 @@ def log_partition(
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     question, form = nothing_observed(rules, options, cuda=True)
     run = question.run("log_partition", 1 << form.num_latents)
-    return float(log_sums(form, NO_DATA, run)[0])
+    return float(log_sums(form, NO_DATA, run)[0]) + rules.constant

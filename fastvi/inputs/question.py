@@ -153,7 +153,7 @@ def always_summed(observed: np.ndarray) -> bool:
 
 
 def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -> float:
-    """Log Z, refused where it is too large; 0 of a model that is normalised."""
+    """Log Z less the constant, refused where it is too large; 0 of a model that is normalised."""
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
     run, form = Run(place=forms_on(device)), rules.partition_form()

@@ -46,7 +46,7 @@ def read_bound(
     for group in groups:
         if summed(group):
             check_size(rules, [group], OTHER, limits)
-    log_z = exact_log_z(rules, device or "cpu", limits) if normalized else 0.0
+    log_z = exact_log_z(rules, device or "cpu", limits) if normalized else 0.0 - rules.constant
     return Bounded(len(data), groups, log_z)
 
 

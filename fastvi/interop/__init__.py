@@ -15,6 +15,7 @@ _EXTRAS: dict[str, str] = {
     "torch": "torch",
     "arviz": "arviz",
     "sklearn": "sklearn",
+    "dimod": "dimod",
 }
 
 

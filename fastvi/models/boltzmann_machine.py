@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,19 +13,22 @@ from fastvi.core.blocks import BLOCK, in_blocks
 from fastvi.core.limits import check_draws
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
+from fastvi.formats.quadratic import Quadratic, bqm_log_weight, bqm_of, ising_log_weight
+from fastvi.formats.uai import read_uai
 from fastvi.models.base import LatentVariableModel, Pairs
 from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
 class BoltzmannMachine(LatentVariableModel):
-    """p(z) proportional to exp(z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
+    """p(z) proportional to exp(c + z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
 
     Since J is symmetric with a zero diagonal, and z_i z_j is 1 only where both units are on,
 
-        log p(z) = sum_{i < j} J_ij z_i z_j + sum_i h_i z_i - log Z,
+        log p(z) = c + sum_{i < j} J_ij z_i z_j + sum_i h_i z_i - log Z,
 
-    with log Z the logarithm of the sum of exp of the rest over all z. Any unit can be observed: the model has
-    as many pixels as latents, and x is a copy of z.
+    with log Z the logarithm of the sum of exp of the rest over all z. The constant c is part of the
+    unnormalised log weights, and so of log Z; log p(z) does not depend on it. Any unit can be observed: the
+    model has as many pixels as latents, and x is a copy of z.
 
     Parameters
     ----------
@@ -31,10 +37,13 @@ class BoltzmannMachine(LatentVariableModel):
         together (a hard constraint).
     bias : array_like, (d,)
         h, finite.
+    constant : float
+        c in nats, finite: what a model from elsewhere has in each energy. It is no parameter that is learned.
 
     Attributes
     ----------
     couplings, bias : ndarray, float64, read-only
+    constant : float
     num_units, num_latents, num_pixels : int
         All three are d.
 
@@ -42,7 +51,7 @@ class BoltzmannMachine(LatentVariableModel):
     ------
     ValueError, TypeError
         For shapes that do not fit, for couplings that are NaN, +inf or not symmetric, for a diagonal that is
-        not 0, for a bias that is not finite, and where the finite |values| have a sum above
+        not 0, for a bias or a constant that is not finite, and where the finite |values| have a sum above
         1e8: energies are summed in float64, which leaves 1e-6 nats up to there.
 
     References
@@ -63,11 +72,12 @@ class BoltzmannMachine(LatentVariableModel):
 
     couplings: np.ndarray
     bias: np.ndarray
+    constant: float
     num_units: int
     num_latents: int
     num_pixels: int
 
-    def __init__(self, couplings: ArrayLike, bias: ArrayLike) -> None:
+    def __init__(self, couplings: ArrayLike, bias: ArrayLike, constant: float = 0.0) -> None:
         pairs = validation.float_array(couplings, "couplings", ndim=2, allow_infinite=True)
         num_units = pairs.shape[0]
         if num_units < 1 or pairs.shape[1] != num_units:
@@ -99,19 +109,111 @@ class BoltzmannMachine(LatentVariableModel):
         self._set(
             couplings=validation.frozen_array(pairs),
             bias=validation.frozen_array(h),
+            constant=validation.finite_float(constant, "constant"),
             num_units=num_units,
             num_latents=num_units,
             num_pixels=num_units,
         )
 
+    @classmethod
+    def from_ising(cls, h: Any, J: Any, beta: float = 1.0, offset: float = 0.0) -> Self:  # noqa: N803 (dimod's)
+        """Machine of an Ising model: p(s) proportional to exp(-beta E(s)), s in {-1, +1}^d.
+
+        E(s) = offset + sum_i h_i s_i + sum_{i < j} J_ij s_i s_j. Units are z = (s + 1) / 2.
+
+        Parameters
+        ----------
+        h : array_like (d,), or dict of numbers
+            A dict's variables are units in its order, then those that only J names.
+        J : dict of numbers, or array_like (d, d)
+            Keys are pairs (i, j); (i, j) and (j, i) add up. A matrix is symmetric, or triangular, which means
+            the same; its diagonal is 0.
+        beta
+            Inverse temperature, finite, above 0.
+        offset
+            Finite; it becomes ``constant``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For values that are not finite, other shapes and keys, and more than 4096 variables.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> round(fastvi.log_partition(fastvi.BoltzmannMachine.from_ising([0.5, 0.0], {(0, 1): -1.0})), 6)
+        1.94019
+        """
+        return cls(*ising_log_weight(h, J, beta, offset))
+
+    @classmethod
+    def from_bqm(cls, bqm: Any, beta: float = 1.0) -> Self:
+        """Machine of a ``dimod.BinaryQuadraticModel``, SPIN or BINARY: p proportional to exp(-beta E).
+
+        Parameters
+        ----------
+        bqm
+            Any object with its ``variables``, ``linear``, ``quadratic``, ``offset`` and ``vartype``. Units
+            are in the order of ``variables``, whose names are not kept; spin -1 is a unit that is off.
+        beta
+            Inverse temperature, finite, above 0.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For another object, values that are not finite, and more than 4096 variables.
+        """
+        return cls(*bqm_log_weight(bqm, beta))
+
+    @classmethod
+    def from_uai(cls, path: str | os.PathLike[str]) -> Self:
+        """Machine of a .uai file: kind MARKOV, binary variables, factors over one or two of them.
+
+        p(z) is the product of the factors over its sum; ``log_partition`` is that sum's logarithm.
+
+        Parameters
+        ----------
+        path
+            The file. Entries are at least 0. A 0 where both variables of a pair are 1 becomes a coupling of
+            -inf; any other 0 would need a bias of -inf and is refused.
+
+        Raises
+        ------
+        ValueError
+            For any other kind, cardinality or scope, a file that is cut short or goes on, and more than 4096
+            variables.
+        OSError
+            Where the file cannot be opened.
+        """
+        return cls(*read_uai(path))
+
+    def to_bqm(self, vartype: str = "BINARY") -> Any:
+        """Return the ``dimod.BinaryQuadraticModel`` whose energy is minus the unnormalised log weight.
+
+        Parameters
+        ----------
+        vartype
+            "BINARY", or "SPIN" for spins 2 z - 1. Variables are the numbers 0 ... d - 1.
+
+        Raises
+        ------
+        ImportError
+            Where dimod is not installed.
+        ValueError, TypeError
+            For another ``vartype``, and couplings of -inf, which an energy cannot have.
+        """
+        return bqm_of(Quadratic(self.couplings, self.bias, self.constant), vartype)
+
     def __repr__(self) -> str:
         return f"BoltzmannMachine(num_units={self.num_units})"
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"couplings": self.couplings, "bias": self.bias}
+        arrays = {"couplings": self.couplings, "bias": self.bias}
+        # left out where it is 0: files and digests are those of machines that had none
+        return {**arrays, "constant": np.array(self.constant)} if self.constant else arrays
 
     def log_joint(self, x: ArrayLike | None, z: ArrayLike) -> np.ndarray:
-        """The unnormalised log p~(z) = z^T J z / 2 + h^T z in nats; log Z is not subtracted.
+        """The unnormalised log p~(z) = c + z^T J z / 2 + h^T z in nats; log Z is not subtracted.
 
         Every unit is a latent until it is observed, so x is a copy of z.
 
@@ -153,6 +255,8 @@ class BoltzmannMachine(LatentVariableModel):
             if any_exclusive:
                 clashes = (block * np.einsum("si,ji->sj", block, exclusive)).any(axis=-1)
                 out[start : start + rows][clashes] = -np.inf
+        if self.constant:
+            out += self.constant
         return out
 
     def check_draws(self) -> None:

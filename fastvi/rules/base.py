@@ -94,6 +94,9 @@ class Rules(ABC):
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
+    constant : float
+        Nats that every unnormalised log joint has beside what :meth:`form` says. Sums leave it out, so that
+        log p(x) does not feel it; answers that are not normalised add it.
     """
 
     model: Any
@@ -110,6 +113,7 @@ class Rules(ABC):
     whole_data: bool = False
     reads_device_data: bool = False
     has_normal_posterior: bool = False
+    constant: float = 0.0
 
     def __init__(self, model: Any) -> None:
         self.model = self.subject = model
@@ -194,7 +198,7 @@ class Rules(ABC):
 
     @cached_property
     def log_z(self) -> float:
-        """Log Z in nats, summed once; 0 of a model that is normalised."""
+        """Log Z in nats less :attr:`constant`, summed once; 0 of a model that is normalised."""
         form = self.partition_form()
         return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 

@@ -27,6 +27,10 @@ class BoltzmannMachineRules(Rules):
     data_optional = True
     reads_device_data = True
 
+    @property
+    def constant(self) -> float:  # type: ignore[override]
+        return self.model.constant
+
     def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:
         if x is None:
             if observed is not None:

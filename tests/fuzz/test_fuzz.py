@@ -58,7 +58,7 @@ INNER = {
     "row_blocks",
 }  # fmt: skip
 # of another program that the fuzzer's environment lacks: tests/interop
-OF_EXTRAS = {"to_datatree"}
+OF_EXTRAS = {"to_bqm", "to_datatree"}
 # for authors of models, who give classes of their own, and what shows a table without a model: tests/rules
 OF_AUTHORS = {"Distribution", "LatentVariableModel", "Model", "Rules", "register", "supported"}
 # they raise whatever comes
