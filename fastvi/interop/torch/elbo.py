@@ -65,7 +65,7 @@ def elbo(
     >>> value = elbo(model, torch.tensor([[1, 0]]), logits)
     >>> value.sum().backward()
     >>> round(value.item(), 6), round(logits.grad.item(), 6)
-    (-1.134115, 0.266577)
+    (-1.134115, 0.266555)
     """
     pixels = as_tensor(x, "x")
     if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
