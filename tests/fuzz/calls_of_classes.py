@@ -11,7 +11,7 @@ import fastvi
 
 from . import things as t
 from .calls import Call, layers, model, q
-from .kinds import anything, bits, count, flag, function, indices, number, path, reals, seed, thing, word
+from .kinds import anything, bits, count, flag, function, indices, number, path, reals, rng, seed, thing, word
 
 
 def constructors() -> list[Call]:
@@ -101,7 +101,11 @@ def methods() -> list[Call]:
         case = f"[{case}" if case else ""
         found.append(Call(f"{public}.log_joint{case}", each.log_joint, {"x": x, "z": z}))
         if public != "LogJoint":
-            found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+            found.append(
+                Call(
+                    f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}
+                )
+            )
     of = {
         "Bernoulli": (t.bernoulli, bits(t.Z)),
         "Bernoulli[shared]": (t.shared, bits(t.Z)),
@@ -116,14 +120,16 @@ def methods() -> list[Call]:
         public, _, case = name.partition("[")
         case = f"[{case}" if case else ""
         found.append(Call(f"{public}.log_prob{case}", each.log_prob, {"z": z}))
-        found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+        found.append(
+            Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()})
+        )
     states = np.stack([t.Z, 1 - t.Z])
     found += [
         Call("RestrictedBoltzmannMachine.free_energy", t.restricted.free_energy, {"x": bits(t.X)}),
         Call("Encoder.__call__", t.encoder, {"x": reals(t.REAL_X)}),
         Call("Encoder.__call__[normal]", t.normal_encoder, {"x": reals(t.REAL_X)}),
         Call("ExactPosterior.log_prob", posterior.log_prob, {"z": bits(states)}),
-        Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed()}),
+        Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}),
         Call("Estimate.interval", fastvi.diagnose(t.LOG_W).interval,
              {"level": number(0.5, low=0.0, high=1.0)}),
         Call("SigmoidBeliefNetwork.save", t.network.save, {"path": path("a model")}),
