@@ -17,7 +17,7 @@ from fastvi.exact.exact_posterior import exact_posterior
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 
 
-class BoltzmannSampler(dimod.Sampler):  # type: ignore[misc]
+class BoltzmannSampler(dimod.Sampler):
     """Independent draws from exp(-beta E), by a sum over all 2^d states.
 
     ``info`` has the names of ``dwave.samplers.TreeDecompositionSampler``, which suits sparse models of any

@@ -13,6 +13,7 @@ from fastvi.core.options import ACTIVATIONS
 
 from . import things as t
 from .calls import Call, layers, model, q
+<<<<<<< HEAD
 from .kinds import (
     Argument,
     anything,
@@ -28,6 +29,9 @@ from .kinds import (
     thing,
     word,
 )
+=======
+from .kinds import anything, bits, count, flag, function, indices, number, path, reals, rng, seed, thing, word
+>>>>>>> inputs
 
 
 def constructors() -> list[Call]:
@@ -148,7 +152,11 @@ def methods() -> list[Call]:
         case = f"[{case}" if case else ""
         found.append(Call(f"{public}.log_joint{case}", each.log_joint, {"x": x, "z": z}))
         if public != "LogJoint":
-            found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+            found.append(
+                Call(
+                    f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}
+                )
+            )
     of = {
         "Bernoulli": (t.bernoulli, bits(t.Z)),
         "Bernoulli[shared]": (t.shared, bits(t.Z)),
@@ -163,7 +171,9 @@ def methods() -> list[Call]:
         public, _, case = name.partition("[")
         case = f"[{case}" if case else ""
         found.append(Call(f"{public}.log_prob{case}", each.log_prob, {"z": z}))
-        found.append(Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed()}))
+        found.append(
+            Call(f"{public}.sample{case}", each.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()})
+        )
     states = np.stack([t.Z, 1 - t.Z])
     found += [
         Call("RestrictedBoltzmannMachine.from_sklearn", fastvi.RestrictedBoltzmannMachine.from_sklearn,
@@ -174,7 +184,7 @@ def methods() -> list[Call]:
         Call("Encoder.__call__", t.encoder, {"x": reals(t.REAL_X)}),
         Call("Encoder.__call__[normal]", t.normal_encoder, {"x": reals(t.REAL_X)}),
         Call("ExactPosterior.log_prob", posterior.log_prob, {"z": bits(states)}),
-        Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed()}),
+        Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}),
         Call("Estimate.interval", fastvi.diagnose(t.LOG_W).interval,
              {"level": number(0.5, low=0.0, high=1.0)}),
         Call("SigmoidBeliefNetwork.save", t.network.save, {"path": path("a model")}),

@@ -8,14 +8,18 @@ import fastvi
 
 from . import things as t
 from .calls import ENUMERABLE, Call, asked_of, model, q
+<<<<<<< HEAD
 from .kinds import bits, count, flag, mask, number, path, progress, reals, seed, shares, word
+=======
+from .kinds import bits, count, flag, number, path, progress, reals, rng, seed, word
+>>>>>>> inputs
 
 
 def fits() -> list[Call]:
     x = {"model": model(t.network, *ENUMERABLE), "x": bits(t.X)}
     held = {"held_out": bits(t.X, optional=True)}
     schedule = {
-        "num_epochs": count(1, 0), "patience": count(None, optional=True), "seed": seed(),
+        "num_epochs": count(1, 0), "patience": count(None, optional=True), "seed": seed(), "rng": rng(),
         "checkpoint": path(None, optional=True), "progress": progress(),
     }  # fmt: skip
     drawn = word(None, *t.ESTIMATORS, optional=True)
@@ -25,7 +29,7 @@ def fits() -> list[Call]:
               "num_restarts": count(1, 0), "max_steps": count(20),
               "tolerance": number(1e-6, low=0.0, closed=True),
               "num_samples": count(None, optional=True), "estimator": drawn,
-              "learning_rate": number(None, low=0.0, optional=True), "seed": seed()}),
+              "learning_rate": number(None, low=0.0, optional=True), "seed": seed(), "rng": rng()}),
         Call("fit_posterior[sampled]", asked_of(fastvi.fit_posterior, t.network),
              {"x": bits(t.X), "num_samples": count(4, optional=True),
               "estimator": word("disarm", *t.ESTIMATORS, optional=True),

@@ -6,7 +6,7 @@ import fastvi
 
 from . import things as t
 from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, exact_options, limits, model, q
-from .kinds import bits, count, device, flag, indices, mask, reals, seed, word
+from .kinds import bits, count, device, flag, indices, mask, reals, rng, seed, word
 
 
 def exact() -> list[Call]:
@@ -100,11 +100,11 @@ def bounds() -> list[Call]:
     found += [
         Call("elbo", fastvi.elbo,
              {**common, "normalized": flag(True), "num_samples": count(None, optional=True),
-              "seed": seed(),
+              "seed": seed(), "rng": rng(),
               "decomposition": word(None, "reconstruction", "joint", "log_ratio", optional=True)}),
         Call("elbo[sampled]", asked_of(fastvi.elbo, t.network),
              {"x": bits(t.X), "q": q(t.shared, *Q), "num_samples": count(20, optional=True),
-              "seed": seed(),
+              "seed": seed(), "rng": rng(),
               "decomposition": word("joint", "reconstruction", "joint", "log_ratio", optional=True),
               **limits()}),
         Call("kl_to_posterior", fastvi.kl_to_posterior, common),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from . import arrays, values
 
@@ -49,6 +50,8 @@ def _numbers(value: Any) -> np.ndarray:
     """What NumPy makes of it, where that is real numbers; numbers in an object array are numbers, too."""
     if isinstance(value, np.ma.MaskedArray):
         raise Illegal
+    if scipy.sparse.issparse(value):
+        value = value.toarray()
     try:
         array = np.asarray(value.held if isinstance(value, values.Lender) else value)
         if array.dtype == object and array.size:
@@ -202,6 +205,18 @@ def seed(plain: int = 7) -> Argument:
     odd["2**63"] = lambda: 2**63
     odd["uint64 max"] = lambda: np.uint64(2**64 - 1)
     return Argument(plain, meaning, odd)
+
+
+def rng() -> Argument:
+    """None beside a seed: it gives one in its place."""
+
+    def meaning(value: Any) -> None:
+        if value is not None:
+            raise Illegal
+
+    odd = _without(())
+    odd["a generator"] = lambda: np.random.default_rng(0)
+    return Argument(None, meaning, odd, optional=True)
 
 
 def axis(plain: int = -1) -> Argument:
