@@ -13,7 +13,6 @@ from fastvi.core.options import ACTIVATIONS
 
 from . import things as t
 from .calls import Call, layers, model, q
-<<<<<<< HEAD
 from .kinds import (
     Argument,
     anything,
@@ -25,13 +24,11 @@ from .kinds import (
     number,
     path,
     reals,
+    rng,
     seed,
     thing,
     word,
-)
-=======
-from .kinds import anything, bits, count, flag, function, indices, number, path, reals, rng, seed, thing, word
->>>>>>> inputs
+)  # fmt: skip
 
 
 def constructors() -> list[Call]:

@@ -8,11 +8,7 @@ import fastvi
 
 from . import things as t
 from .calls import ENUMERABLE, Call, asked_of, model, q
-<<<<<<< HEAD
-from .kinds import bits, count, flag, mask, number, path, progress, reals, seed, shares, word
-=======
-from .kinds import bits, count, flag, number, path, progress, reals, rng, seed, word
->>>>>>> inputs
+from .kinds import bits, count, flag, mask, number, path, progress, reals, rng, seed, shares, word
 
 
 def fits() -> list[Call]:

@@ -27,8 +27,10 @@ WEIGHTS, BIAS, PRIOR = RNG.normal(size=(D, LATENTS)), RNG.normal(size=D), RNG.no
 
 @pytest.fixture(autouse=True)
 def _x64():
-    with jax.enable_x64(True):
-        yield
+    """Callbacks run in threads of their own, which a context of one thread does not reach."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 def log_prior(logits):
@@ -147,11 +149,10 @@ def test_vmap_over_parameters_over_data_and_under_scan():
 def test_the_dtype_of_parameters_comes_back(dtype, bits):
     """Sums are float64: what is left is the rounding of what came in, and of the result."""
     model, x, own = CASES["network"]
-    with jax.enable_x64(False):
-        p = parameters(model, dtype)
-        value, slope = jax.jit(
-            jax.value_and_grad(lambda p: bridge.log_marginal(model, x, **p).sum())
-        )(p)  # fmt: skip
+    jax.config.update("jax_enable_x64", False)
+    p = parameters(model, dtype)
+    value, slope = jax.jit(jax.value_and_grad(lambda p: bridge.log_marginal(model, x, **p).sum()))(p)
+    jax.config.update("jax_enable_x64", True)
     assert value.dtype == dtype
     assert {array.dtype for array in slope.values()} == {np.dtype(dtype)}
     wide = {name: jnp.asarray(np.asarray(array, np.float64)) for name, array in p.items()}
@@ -218,8 +219,8 @@ def test_log_weights():
         jax.grad(lambda w: bridge.importance_weighted_bound(w, 3).sum())(log_w[::2])[:, :6],
         jax.grad(lambda w: jax.nn.logsumexp(w.reshape(2, 2, 3), 2).mean(1).sum())(few),
     )
-    second = jax.jacrev(jax.grad(bridge.log_mean_exp))(log_w[0])
-    near(second, jax.hessian(jax.nn.logsumexp)(log_w[0]))
+    second = jax.jit(jax.jacrev(jax.grad(bridge.log_mean_exp)))(log_w[0])
+    near(second, jax.jit(jax.hessian(jax.nn.logsumexp))(log_w[0]))
     many = jnp.asarray(RNG.normal(size=(2, 200)))
     for name in ("effective_sample_size", "pareto_k", "psis"):
         near(jax.jit(getattr(bridge, name))(many), getattr(fastvi, name)(np.asarray(many)))
@@ -303,10 +304,12 @@ def test_numpyro_sees_the_potential_and_the_slopes_of_its_own_enumeration():
     """NUTS is a function of these alone: equal potentials are equal posteriors."""
     package("funsor")
     data = (RNG.random((8, 5)) < 0.5).astype(np.float64)
-    ours, theirs = (_potentials(model, data) for model in _numpyro_models(6, data))
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(_potentials(model, data))) for model in _numpyro_models(6, data)
+    )
     for scale in (0.3, 3.0):
         point = {"weights": jnp.asarray(scale * RNG.normal(size=(5, 6)))}
-        near(jax.value_and_grad(ours)(point), jax.value_and_grad(theirs)(point))
+        near(ours(point), theirs(point))
 
 
 def test_nuts_runs_where_enumeration_by_axes_does_not():
