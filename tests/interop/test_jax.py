@@ -294,19 +294,21 @@ def _numpyro_models(num_latents, data):
     return summed_out, enumerated
 
 
-def _potentials(model, data):
-    from numpyro.infer.util import initialize_model
-
-    return initialize_model(jax.random.key(0), model, model_args=(data,)).potential_fn
-
-
-def test_numpyro_sees_the_potential_and_the_slopes_of_its_own_enumeration():
-    """NUTS is a function of these alone: equal potentials are equal posteriors."""
+def test_numpyro_sees_the_density_and_the_slopes_of_its_own_enumeration():
+    """NUTS is a function of these alone: equal densities are equal posteriors."""
     package("funsor")
+    from numpyro.contrib.funsor import config_enumerate, enum
+    from numpyro.contrib.funsor import log_density as enumerated_density
+    from numpyro.infer.util import log_density
+
     data = (RNG.random((8, 5)) < 0.5).astype(np.float64)
-    ours, theirs = (
-        jax.jit(jax.value_and_grad(_potentials(model, data))) for model in _numpyro_models(6, data)
-    )
+    summed_out, enumerated = _numpyro_models(6, data)
+    enumerated = enum(config_enumerate(enumerated), first_available_dim=-2)
+
+    def compiled(density, model):
+        return jax.jit(jax.value_and_grad(lambda p: density(model, (data,), {}, p)[0]))
+
+    ours, theirs = compiled(log_density, summed_out), compiled(enumerated_density, enumerated)
     for scale in (0.3, 3.0):
         point = {"weights": jnp.asarray(scale * RNG.normal(size=(5, 6)))}
         near(ours(point), theirs(point))
