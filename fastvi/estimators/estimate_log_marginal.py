@@ -89,7 +89,7 @@ def estimate_log_marginal(
         Sampling of a datum stops once std_error is at most, and ess at least, this. Looked at after 1,000
         samples, then each time their number has grown by half. A datum that reaches
         no target has ``num_samples``, and its ``std_error`` says so. Stopping favours estimates that look
-        certain early: where the weights are heavy-tailed (pareto_k > 0.7) the error is understated more
+        certain early: where the weights are heavy-tailed (a large pareto_k) the error is understated more
         than it is for a fixed number of samples.
     executor
         Any ``concurrent.futures.Executor``, or a client of Dask: jobs of 2^20 samples run there.

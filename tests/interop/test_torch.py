@@ -284,8 +284,8 @@ def test_opcheck() -> None:
     text, arrays = flat_models.flattened(model, leaves(model))
     x, logits = torch.tensor(BITS, requires_grad=True), torch.tensor(REALS[:, :2], requires_grad=True)
     mask = torch.tensor([True, False, True])
-    torch.library.opcheck(operators.log_marginal, (text, arrays, x, mask))
-    torch.library.opcheck(operators.log_marginal, (text, arrays, torch.tensor(BITS).bool(), None))
+    torch.library.opcheck(operators.log_marginal, (text, arrays, x, mask, True))
+    torch.library.opcheck(operators.log_marginal, (text, arrays, torch.tensor(BITS).bool(), None, False))
     torch.library.opcheck(operators.elbo, (text, arrays, x, logits, "[null, null]", 0))
     log_w = torch.tensor(REALS, requires_grad=True)
     torch.library.opcheck(weight_operators.log_mean_exp, (log_w, 0))
@@ -298,7 +298,7 @@ def test_opcheck_of_models_that_keep_nothing() -> None:
     for kind in ("a decoder of real pixels", "a machine", "a linear model"):
         model, *_ = KINDS[kind]
         text, arrays = flat_models.flattened(model, leaves(model))
-        torch.library.opcheck(operators.log_marginal, (text, arrays, data_of(kind), None))
+        torch.library.opcheck(operators.log_marginal, (text, arrays, data_of(kind), None, True))
 
 
 def compiled(function: Any) -> Any:

@@ -81,7 +81,8 @@ def of_tensors(
     dtype = common_dtype(pixels, *given.values())
     if on_gpu([("x", pixels), *given.items()]):
         return _value_on_gpu(text, tensors, pixels, mask).to(dtype)
-    value: torch.Tensor = operators.log_marginal(text, tensors, as_double(pixels), mask)[0]
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (pixels, *tensors))
+    value: torch.Tensor = operators.log_marginal(text, tensors, as_double(pixels), mask, keep)[0]
     return value.to(dtype)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastvi.interop.differentiable import log_marginal_backward, log_marginal_forward
+from fastvi.interop.differentiable import log_marginal_backward, log_marginal_forward, log_marginal_value
 from fastvi.interop.differentiable_elbo import Sampling, elbo_backward, elbo_forward
 from fastvi.interop.torch.flat_models import rebuilt, saved_width
 from fastvi.interop.torch.tensors import from_array, refuse_second_derivatives
@@ -39,23 +39,28 @@ def _empty_gradients(arrays: list[Tensor], x: Tensor, x_gradient: bool) -> list[
 @torch.library.custom_op(
     "fastvi::log_marginal",
     mutates_args=(),
-    schema="(str model, Tensor[] arrays, Tensor x, Tensor? observed) -> (Tensor, Tensor)",
+    schema="(str model, Tensor[] arrays, Tensor x, Tensor? observed, bool keep) -> (Tensor, Tensor)",
 )
 def log_marginal(
-    model: str, arrays: list[Tensor], x: Tensor, observed: Tensor | None
+    model: str, arrays: list[Tensor], x: Tensor, observed: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    """Log p(x) (N,), and what its gradient need not find again."""
+    """Log p(x) (N,), and what its gradient need not find again; (N, 0) unless ``keep``."""
+    if not keep:
+        value = log_marginal_value(rebuilt(model, arrays), x.numpy(), _array(observed))
+        return from_array(value), x.new_empty((len(value), 0), dtype=torch.float64)
     value, saved = log_marginal_forward(rebuilt(model, arrays), x.numpy(), _array(observed))
     # no NaN leaves: tools that compare or watch tensors take it for an error
     return from_array(value), from_array(np.where(np.isnan(saved), np.inf, saved))
 
 
 @log_marginal.register_fake
-def _(model: str, arrays: list[Tensor], x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+def _(
+    model: str, arrays: list[Tensor], x: Tensor, observed: Tensor | None, keep: bool
+) -> tuple[Tensor, Tensor]:
     num_data = x.shape[0]
     return (
         x.new_empty((num_data,), dtype=torch.float64),
-        x.new_empty((num_data, saved_width(model)), dtype=torch.float64),
+        x.new_empty((num_data, saved_width(model) if keep else 0), dtype=torch.float64),
     )
 
 
@@ -82,7 +87,7 @@ def _(
 
 
 def _keep_log_marginal(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.model, arrays, x, observed = inputs
+    ctx.model, arrays, x, observed, _ = inputs
     ctx.save_for_backward(*arrays, x, *([] if observed is None else [observed]), output[1])
     ctx.num_arrays, ctx.is_observed = len(arrays), observed is not None
 
@@ -92,7 +97,7 @@ def _differentiate_log_marginal(ctx: Any, weights: Tensor, _: Any) -> tuple[Any,
     observed = tensors[num + 1] if ctx.is_observed else None
     data = [tensors[num], tensors[-1], weights]
     found = _log_marginal_backward(ctx.model, tensors[:num], data, observed, ctx.needs_input_grad[2])
-    return None, found[:num], found[num] if len(found) > num else None, None
+    return None, found[:num], found[num] if len(found) > num else None, None, None
 
 
 log_marginal.register_autograd(_differentiate_log_marginal, setup_context=_keep_log_marginal)
