@@ -53,6 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "estimators",
         "log_weights",
         "annealing",
+        "interop_torch",
+        "interop_jax",
+        "interop_arviz",
         "plan",
         "memory",
     )
