@@ -146,7 +146,8 @@ class ExactPosterior(PerDatum):
             vars(taken)["_states"] = self._states.some(which)
         return taken
 
-    def to_datatree(self, num: int = 1000, seed: int = 0) -> Any:
+    @takes_rng
+    def to_datatree(self, num: int = 1000, seed: int = 0, *, rng: np.random.Generator | None = None) -> Any:
         """Return an xarray ``DataTree`` with draws, as ArviZ keeps what it knows of a model.
 
         Parameters
@@ -155,6 +156,8 @@ class ExactPosterior(PerDatum):
             Draws for each datum, as of :meth:`sample`.
         seed
             0 <= seed < 2**64.
+        rng
+            A generator that gives the seed, in place of ``seed``.
 
         Returns
         -------

@@ -99,7 +99,7 @@ def coding_means(model):
 @pytest.mark.parametrize("backwards", [False, True])
 # half a minute of mpmath is the same with and without compilation
 @pytest.mark.slow_without_jit
-@pytest.mark.parametrize("noise_std", NOISES)
+@pytest.mark.parametrize("noise_std", NOISES[::2])
 def test_chains_of_sparse_coding_are_as_exact_as_a_direct_sum(noise_std, backwards):
     for kind in KINDS[::2]:
         model, near, far, random = coding_case(kind, noise_std)

@@ -142,6 +142,7 @@ class Stored:
         raise AssertionError("read whole")
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("question", ["log_marginal", "gradient", "posterior", "sampled elbo"])
 @pytest.mark.parametrize("chunks", [(7000, 3), ((9000, 9000, 2000), (6,)), None])
 def test_stores_are_read_by_parts(question, chunks):

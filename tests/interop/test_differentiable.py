@@ -21,6 +21,8 @@ from fastvi.interop.differentiable import (
 )
 from fastvi.interop.differentiable_elbo import Sampling, elbo_backward, elbo_forward
 
+pytestmark = pytest.mark.slow_without_jit  # the sums below are run there by tests/exact/test_gradient.py
+
 D, H = 5, 3
 WEIGHTS = np.array([1.0, -0.7, 0.0, 2.5])
 

@@ -437,13 +437,13 @@ def test_mixed_dtypes_are_promoted() -> None:
 def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     model, *_ = KINDS["a network"]
     seen: list[Any] = []
-    real = operators.log_marginal_forward
+    real = operators.log_marginal_value
 
-    def forward(model: Any, x: Any, observed: Any) -> Any:
+    def value(model: Any, x: Any, observed: Any) -> Any:
         seen.append(x)
         return real(model, x, observed)
 
-    monkeypatch.setattr(operators, "log_marginal_forward", forward)
+    monkeypatch.setattr(operators, "log_marginal_value", value)
     for dtype in (torch.float64, torch.uint8, torch.bool):
         x = torch.tensor(BITS).to(dtype)
         bridge.log_marginal(model, x)
