@@ -178,6 +178,7 @@ def test_masks_of_stores():
     assert fastvi.log_marginal(NETWORK, Stored(X[:0], (4, 6))).shape == (0,)
 
 
+@pytest.mark.slow_without_jit
 def test_memory_of_stores_and_maps(tmp_path):
     """Of float64 that is 0 or 1, eight bytes a number, a byte is kept and some parts are in memory."""
     model = fastvi.SigmoidBeliefNetwork(np.zeros((128, 2)), np.zeros(128), np.zeros(2))
