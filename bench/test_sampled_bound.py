@@ -36,7 +36,7 @@ def test_bound_and_gradients(record: Any, size: Size, tool: str) -> None:
 
     if tool == "fastvi":
         found = record.run(ours, size.rounds)
-        value, slope, of_model = found
+        value, slope, of_model = found.value, found.slope, found.of_model
     else:
         baseline = importlib.import_module("baselines.jax_sampled_bound")
         record.run(lambda: baseline.sampled_bound(*problem, logits, num, _SEED), size.rounds)
