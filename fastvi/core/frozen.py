@@ -48,7 +48,7 @@ class Frozen:
         return hash((type(self), self._content()))
 
     def _content(self) -> Hashable:
-        """What equality compares: a digest of the arrays, made at the first comparison.
+        """Digest of the arrays, made at the first comparison: equality compares it.
 
         -0.0 and 0.0, which are equal, have one digest. What cannot be saved as arrays equals itself alone.
         """

@@ -34,7 +34,7 @@ class PerDatum:
         return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
 
     def _warnings(self) -> list[str]:
-        """What there is to be warned of, a phrase each."""
+        """Phrases to warn of, one for each warning."""
         return []
 
     def _num_data_axes(self) -> int:
@@ -42,7 +42,7 @@ class PerDatum:
         return 1
 
     def _some(self, which: Any) -> Self:
-        """The same for the data ``which``, a slice or indices: by default of all fields that are arrays."""
+        """Result of the data ``which``, a slice or indices: by default of all fields that are arrays."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
         arrays = {name: value[which] for name, value in values.items() if isinstance(value, np.ndarray)}
         return replace(self, **arrays)  # type: ignore[type-var]
@@ -193,7 +193,7 @@ def draws_dataset(draws: Mapping[str, Any], axes: Mapping[str, tuple[str, ...]] 
 
 
 def data_index(which: Any, num_data: int) -> slice | np.ndarray:
-    """What picks some of N data: a slice, or indices of at least 0 from an int, a mask or several ints."""
+    """Slice, or indices of at least 0 from an int, a mask or several ints, that pick some of N data."""
     if isinstance(which, slice):
         try:
             which.indices(num_data)

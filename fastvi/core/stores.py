@@ -17,7 +17,7 @@ _NUMBERS = 1 << 20  # of a sparse array that are dense at a time: 8 MiB of float
 
 
 class Store(NamedTuple):
-    """What is read by rows: ``source[a:b]`` is a part of it."""
+    """An array that is read by rows: ``source[a:b]`` is a part of it."""
 
     source: Any
     shape: tuple[int, ...]

@@ -278,7 +278,7 @@ def _check_data_shape(shape: tuple[int, ...], name: str, num_columns: int) -> No
 
 
 class _Kind(NamedTuple):
-    """What data are made of."""
+    """Words, dtype and check of what data are made of."""
 
     allowed: str
     dtype: type

@@ -79,7 +79,7 @@ def read_data(
     except (TypeError, ValueError) as error:
         text = str(error)
         missing = ", got nan at index" in text or "got a masked array" in text
-        if observed is not None or not missing or rules.whole_data:
+        if observed is not None or not missing or rules.whole_data or relaxed:  # bridges take masks alone
             raise
         advice = 'pass observed="auto" where NaN or a mask says what was not seen'
         raise type(error)(f"{text}; {advice}") from None

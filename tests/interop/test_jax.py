@@ -242,6 +242,12 @@ def test_wrong_input_is_one_line():
     refused(lambda: bridge.log_marginal(model, x[0]), "x must have")
     refused(lambda: bridge.elbo(model, x, np.zeros((NUM, 3))), "logits must have shape")
     refused(lambda: bridge.log_mean_exp(np.zeros(3), 1), "axis must lie in -1 ... 0")
+    refused(
+        lambda: bridge.log_mean_exp(np.array([0.0, np.nan])),
+        "log_w must be finite or -inf, got nan at index 1",
+    )
+    with pytest.raises(ValueError, match=r"^x must be finite, got nan at index \(0, 0\)$"):
+        bridge.log_marginal(model, np.full((1, D), np.nan))
     refused(lambda: bridge.importance_weighted_bound(np.zeros((2, 3)), 4), "must be at most K = 3")
     refused(
         lambda: jax.hessian(lambda b: bridge.log_marginal(model, x, bias=b).sum())(jnp.asarray(BIAS)),

@@ -95,7 +95,7 @@ class Likelihood(Protocol):
         """Gradient of sum_r share_r value_r, by the names of the model's parameters."""
 
     def units(self) -> Array:
-        """What the last layer reads, (rows, units)."""
+        """Units that the last layer reads, (rows, units)."""
 
 
 class _LayerLikelihood:

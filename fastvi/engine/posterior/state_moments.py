@@ -45,7 +45,7 @@ class Total(NamedTuple):
 
 
 class FirstPass(NamedTuple):
-    """What a first pass over the states finds of each datum, latents in the model's order."""
+    """Findings of a first pass over the states for each datum, latents in the model's order."""
 
     evidence: Array  # (N,)
     mean: Array  # (N, d)

@@ -14,6 +14,7 @@ from fastvi.interop.jax.callbacks import (
     call,
     host,
     is_real,
+    is_traced,
     structs,
 )
 from fastvi.weights import importance_weighted_bound as bounds
@@ -22,6 +23,8 @@ from fastvi.weights import log_weights, pareto
 
 def _weights(log_w: Any) -> jax.Array:
     array = jnp.asarray(log_w)
+    if not is_traced(array):  # refused here, in one line, not by a callback
+        log_weights.refuse(host(array))
     return array if is_real(array) else array.astype(jnp.result_type(float))
 
 
