@@ -2,9 +2,10 @@
 
 Numba's own cache asks only whether the kernel's file has changed, and trusts what it reads. Here
 
-- an entry belongs to the text of all kernel sources (measured: an edited scalar function went on in its old
-  form in the kernels that call it), to Numba's target, and to what its key leaves out: the shapes of the
-  register tiles, and whether calls go to a vector library;
+- an entry belongs to the text of its file and of all kernel files that this one imports, at whatever remove
+  (measured: an edited scalar function went on in its old form in the kernels that call it), to Numba's
+  target, and to what its key leaves out: the shapes of the register tiles, the fields of named tuples, and
+  whether calls go to a vector library;
 - an entry is sealed by a SHA-256. A damaged file is compiled again, replaced, and said in one INFO line:
   machine code that is not what was written must never run;
 - a file's name follows from what it holds, so there is no index that could be damaged or lost. (Numba
@@ -17,16 +18,19 @@ relied on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import logging
 import pickle
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import types
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
@@ -36,15 +40,31 @@ _LOG = logging.getLogger("fastvi")
 _SEAL = hashlib.sha256().digest_size
 
 
-def _digest_of_sources() -> str:
-    """Return the SHA-256 of all kernel sources that the CPU runs. A file's date does not matter."""
-    here, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted(path for path in here.rglob("*.py") if path.parent.name != "cuda"):
-        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+_ROOT = Path(__file__).parents[2]
+_IMPORT = re.compile(r"^\s*from (fastvi\.\S+) import", re.MULTILINE)
 
 
-_STAMP = _digest_of_sources()
+@functools.cache
+def _source(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """Return the digest of a file's text, and the files of fastvi that it imports."""
+    text = path.read_text(encoding="utf-8")
+    imported = (_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in _IMPORT.findall(text))
+    return hashlib.sha256(text.encode()).digest(), tuple(imported)
+
+
+@functools.cache
+def stamp(path: Path) -> str:
+    """Return a digest of a file and of all that it imports. A file's date does not matter."""
+    found, left = set(), [path]
+    while left:
+        file = left.pop()
+        if file not in found:
+            found.add(file)
+            left += _source(file)[1]
+    digest = hashlib.sha256()
+    for file in sorted(found):
+        digest.update(file.as_posix().removeprefix(_ROOT.as_posix()).encode() + _source(file)[0])
+    return digest.hexdigest()[:16]
 
 
 def _seal(path: Path, data: bytes) -> bytes:
@@ -61,13 +81,13 @@ def _remove(path: Path) -> None:
 class _SealedFiles:
     """One file for each compiled function and signature, with the methods that ``FunctionCache`` calls."""
 
-    def __init__(self, folder: str, base: str) -> None:
-        self._folder, self._base = Path(folder), base
+    def __init__(self, folder: str, base: str, stamp: str) -> None:
+        self._folder, self._base, self._stamp = Path(folder), base, stamp
 
     def _path(self, key: Any) -> Path:
         """Return the file of an entry. Its name follows from the key."""
         entry = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()
-        return self._folder / f"{self._base}.{_STAMP[:16]}.{entry[:32]}.nbc"
+        return self._folder / f"{self._base}.{self._stamp}.{entry[:32]}.nbc"
 
     def load(self, key: Any) -> Any:
         """Return the object that ``save`` was given, or None without a sound entry."""
@@ -93,7 +113,7 @@ class _SealedFiles:
             _remove(unfinished)
             raise
         for old in self._entries():
-            if not old.name.startswith(f"{self._base}.{_STAMP[:16]}."):
+            if not old.name.startswith(f"{self._base}.{self._stamp}."):
                 _remove(old)
 
     def flush(self) -> None:
@@ -111,12 +131,14 @@ class KernelCache(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file: Any = _SealedFiles(self._cache_path, self._impl.filename_base)
+        source = Path(function.__code__.co_filename)
+        self._cache_file: Any = _SealedFiles(self._cache_path, self._impl.filename_base, stamp(source))
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        """Return Numba's key with the tile shapes and the vector library, which it leaves out."""
+        """Return Numba's key with what it leaves out."""
         vector_library = bool(getattr(numba.config, "USING_SVML", False))
-        return (*super()._index_key(sig, codegen), CHOSEN, vector_library)
+        fields = tuple(kind.fields for kind in sig if isinstance(kind, types.NamedTuple))
+        return (*super()._index_key(sig, codegen), CHOSEN, fields, vector_library)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function, or None where it is to be compiled."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import os
 import shutil
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastvi
-from fastvi.kernels import host
+from fastvi.kernels import compiled_code, host
 
 HERE = Path(__file__).parents[1]
 pytestmark = pytest.mark.needs_jit
@@ -132,17 +134,36 @@ def test_code_of_older_sources_is_removed(copied):
     assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == names
 
 
-def test_code_belongs_to_all_kernel_sources_of_the_cpu(tmp_path):
+def test_code_belongs_to_all_sources_that_its_kernel_imports(tmp_path):
     shutil.copytree(Path(fastvi.__file__).parent, tmp_path / "fastvi")
-    stamps = []
-    for edited in (None, "scalar.py", "cpu/states/log_sums.py", "cuda/log_sums.py"):
-        if edited:
-            path = tmp_path / "fastvi" / "kernels" / edited
-            path.write_text(path.read_text() + "# another line")
-        code = "from fastvi.kernels import compiled_code; print(compiled_code._STAMP)"
-        stamps.append(run(tmp_path, "-c", code, cwd=tmp_path, PYTHONPATH="").stdout)
-    assert len(set(stamps)) == 3
-    assert stamps[2] == stamps[3]
+    kernels = tmp_path / "fastvi" / "kernels"
+    code = "import sys, pathlib\nfrom fastvi.kernels import compiled_code\n"
+    code += "for name in sys.argv[1:]:\n print(compiled_code.stamp(pathlib.Path(name)))"
+    files = [kernels / "cpu" / name for name in ("states/tile_sums.py", "weights/renyi.py")]
+    stamps = [run(tmp_path, "-c", code, *files, cwd=tmp_path, PYTHONPATH="").stdout.split()]
+    # both reach bits.py through files that they import
+    for edited in ("cuda/log_sums.py", "bits.py", "cpu/states/tile_sums.py", "jit.py"):
+        path = kernels / edited
+        path.write_text(path.read_text() + "# another line")
+        stamps.append(run(tmp_path, "-c", code, *files, cwd=tmp_path, PYTHONPATH="").stdout.split())
+    sums, renyi = zip(*stamps, strict=True)
+    assert [a == b for a, b in itertools.pairwise(sums)] == [True, False, False, False]
+    assert [a == b for a, b in itertools.pairwise(renyi)] == [True, False, True, False]
+
+
+def test_imports_of_kernels_can_be_followed():
+    """The stamp of compiled code follows lines that import names from a module's file."""
+    folder = Path(compiled_code.__file__).parent
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("fastvi") for name in names), path
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                if node.module.startswith("fastvi"):
+                    found = folder.parents[1].joinpath(*node.module.split(".")).with_suffix(".py")
+                    assert found in compiled_code._source(path)[1], (path, node.module)
+                    assert found.is_file(), (path, node.module)
 
 
 def test_unlike_hosts_share_a_folder(tmp_path):
