@@ -41,15 +41,17 @@ _SEAL = hashlib.sha256().digest_size
 
 
 _ROOT = Path(__file__).parents[2]
-_IMPORT = re.compile(r"^\s*from (fastvi\.\S+) import", re.MULTILINE)
+_IMPORT = re.compile(r"^\s*from (fastvi[.\w]*) import (\([^)]*\)|.*)", re.MULTILINE)
 
 
 @functools.cache
 def _source(path: Path) -> tuple[bytes, tuple[Path, ...]]:
     """Return the digest of a file's text, and the files of fastvi that it imports."""
-    text = path.read_text(encoding="utf-8")
-    imported = (_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in _IMPORT.findall(text))
-    return hashlib.sha256(text.encode()).digest(), tuple(imported)
+    text, found = path.read_text(encoding="utf-8"), []
+    for module, names in _IMPORT.findall(text):
+        place = _ROOT.joinpath(*module.split("."))
+        found += [place.with_suffix(".py"), *(place / f"{name}.py" for name in re.findall(r"\w+", names))]
+    return hashlib.sha256(text.encode()).digest(), tuple(file for file in found if file.is_file())
 
 
 @functools.cache

@@ -45,8 +45,8 @@ class RegisterTiles(NamedTuple):
 
 
 TILES = {
-    "avx512": RegisterTiles(RegisterTile(8, 2, 8), RegisterTile(8, 1, 16), RegisterTile(8, 2, 8)),
-    "avx2": RegisterTiles(RegisterTile(4, 2, 4), RegisterTile(8, 1, 8), RegisterTile(4, 2, 4)),
+    "avx512": RegisterTiles(RegisterTile(16, 1, 8), RegisterTile(16, 1, 8), RegisterTile(8, 1, 8)),
+    "avx2": RegisterTiles(RegisterTile(6, 2, 4), RegisterTile(8, 1, 8), RegisterTile(6, 2, 4)),
     "znver1": RegisterTiles(RegisterTile(2, 4, 2), RegisterTile(4, 2, 4), RegisterTile(4, 2, 4)),
     # 128-bit vectors: SSE2, NEON
     "generic": RegisterTiles(RegisterTile(2, 4, 2), RegisterTile(4, 2, 4), RegisterTile(2, 4, 2)),

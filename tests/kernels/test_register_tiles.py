@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from tolerances import EPS
 
 from fastvi.kernels.cpu.simd import denormals, register_tiles
 from fastvi.kernels.host import COLUMNS, MATMUL_64
-from fastvi.kernels.jit import JIT_DISABLED, kernel
-
-
-@kernel
-def run_product(acc, acc_at, left, left_at, right, right_at, length, exponent):
-    register_tiles.product_block(acc, acc_at, left, left_at, right, right_at, length, exponent)
+from fastvi.kernels.jit import kernel
 
 
 @kernel
@@ -22,37 +16,10 @@ def run_matmul(total, total_at, left, left_at, right, right_at, weight, weight_a
     register_tiles.matmul_block(total, total_at, left, left_at, right, right_at, weight, weight_at, length)
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 7, 64])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_product_block(dtype, length):
-    rng = np.random.default_rng(length)
-    rows = register_tiles.product_tile(np.dtype(dtype).itemsize).rows
-    cells = rows * COLUMNS
-    acc = rng.uniform(1, 2, cells + 5).astype(dtype)
-    left, right = (rng.uniform(0.2, 0.8, 3 + 64 * n).astype(dtype) for n in (rows, COLUMNS))
-    before, twin = acc.astype(float), acc.copy()
-    exponent = np.arange(acc.size).astype("int64" if dtype == "float64" else "int32")
-    twin_exponent = exponent.copy()
-    run_product(acc, 2, left, 3, right, 1, length, exponent)
-    register_tiles.product_loops(twin, 2, left, 3, right, 1, length, twin_exponent)
-    assert np.array_equal(exponent, twin_exponent)
-    assert (acc >= 1).all()
-    assert (acc < 2).all()
-    # an addition and a multiplication a step in the same order: at most the twin's own rounding apart
-    assert np.allclose(acc, twin, rtol=2 * length * np.finfo(dtype).eps, atol=0)
-    factors = left[3 : 3 + length * rows].reshape(length, rows, 1) + right[1 : 1 + length * COLUMNS].reshape(
-        length, 1, COLUMNS
-    )
-    expected = before[2:-3] * factors.astype(float).prod(axis=0).reshape(-1)
-    powers = 2.0 ** (exponent - np.arange(acc.size))[2:-3]
-    assert np.allclose(acc[2:-3] * powers, expected, rtol=4 * length * np.finfo(dtype).eps + 1e-15, atol=0)
-    assert np.array_equal(acc[[0, 1, -3, -2, -1]], before[[0, 1, -3, -2, -1]])  # the neighbours are untouched
-
-
 @pytest.mark.parametrize("length", [0, 1, 5, 64])
 def test_matmul_block(length):
     rng = np.random.default_rng(length)
-    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    rows, lanes = MATMUL_64.rows, COLUMNS
     left, right = rng.normal(size=64 * rows), rng.normal(size=64 * COLUMNS)
     weight = rng.normal(size=rows * COLUMNS + 1)
     total, twin = np.ones(rows * lanes + 2), np.ones(rows * lanes + 2)
@@ -83,7 +50,7 @@ def run_store(out, out_at, left, right, length):
 @pytest.mark.parametrize("length", [0, 1, 5, 64])
 def test_mass_block(length):
     rng = np.random.default_rng(length)
-    rows, lanes = MATMUL_64.rows, MATMUL_64.lanes
+    rows, lanes = MATMUL_64.rows, COLUMNS
     left, right = rng.normal(size=64 * rows), rng.normal(size=64 * COLUMNS)
     weight, scale = rng.normal(size=rows * COLUMNS + 1), rng.normal(size=rows + 1)
     total, mass = np.ones(rows * lanes + 2), np.ones(rows * COLUMNS + 2)
@@ -123,17 +90,6 @@ def test_store_block(length):
     assert np.allclose(out[1:-1].reshape(rows, COLUMNS) - 1, products, **close)
     assert np.allclose(out, twin, **close)
     assert (out[[0, -1]] == 1).all()
-
-
-@pytest.mark.needs_jit
-def test_product_block_is_vectorised():
-    assert not JIT_DISABLED
-    tile = register_tiles.PRODUCT_64
-    acc, left, right = np.ones(tile.rows * COLUMNS), np.ones(tile.rows), np.ones(COLUMNS)
-    fresh = numba.njit(run_product.py_func)  # code from the cache cannot be inspected
-    fresh(acc, 0, left, 0, right, 0, 1, np.zeros(acc.size, np.int64))
-    (code,) = fresh.inspect_llvm().values()
-    assert f"fmul <{tile.lanes} x double>" in code
 
 
 @kernel

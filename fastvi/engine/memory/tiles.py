@@ -12,7 +12,7 @@ from fastvi.engine.posterior.state_moments import NUM_TASKS
 from fastvi.engine.run.threads import num_threads
 from fastvi.engine.states import form as forms
 from fastvi.engine.states.tiling import Tiling, choose_tiling
-from fastvi.kernels.cpu.simd.register_tiles import product_tile
+from fastvi.kernels.cpu.simd.product_tiles import product_tile
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS
 from fastvi.kernels.host import COLUMNS
 
@@ -77,9 +77,7 @@ class TileMemory(FormMemory):
 
     @property
     def making(self) -> int:
-        # right panel: sums, their negative, the choice of either, exponentials; packed while those go
-        panel = 4 * NUMBER * padded(self._columns, COLUMNS) * self.num_pixels
-        return self.tables + panel + NUMBER * self.num_pixels * self.num_latents
+        return self.tables + NUMBER * self.num_pixels * self.num_latents
 
     def _filling(self) -> int:
         """Arrays kept while threads fill tiles: a product, its exponents, a left panel, a few rows."""

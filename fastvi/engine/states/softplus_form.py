@@ -12,8 +12,9 @@ in any company.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,26 +22,31 @@ import numpy as np
 from fastvi.core.arrays import Array
 from fastvi.core.bits import bits_of
 from fastvi.core.functions import centre_sigmoid
+from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.tile_form import TileForm
 from fastvi.engine.states.tiling import choose_tiling
-from fastvi.kernels.cpu.simd.register_tiles import product_tile
+from fastvi.kernels.cpu.simd.product_tiles import product_tile
 from fastvi.kernels.cpu.states.softplus_product import (
     BITS_32,
     BITS_64,
     SoftplusTables,
-    fill_left,
-    multiply,
+    fill_products,
     multiply_direct,
+    pack_exponentials,
     tile_log_weights,
     tile_weights,
 )
+from fastvi.kernels.cpu.states.softplus_tiles import softplus_tiles
 from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
+from fastvi.kernels.cpu.states.tile_sums import tile_sums
 from fastvi.kernels.host import COLUMNS
 
 # dtype -> largest |log| of a panel entry, largest |log| of a running product. exp(-beta) >= exp(-limit) keeps
 # exp(alpha) that flushes to zero (below 1e-308, or 1e-38) under half a unit in the last place of the sum.
 _RANGES = {"float64": (340.0, 700.0), "float32": (35.0, 85.0)}
+_NEAR = 1 << 21  # bytes: of the cache that all cores share
+_NOTHING, _NO_SUMS = np.empty(0), np.empty((0, 0))  # where tiles are made and not summed
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,32 +65,89 @@ class SoftplusForm(TileForm):
 
     tells_masses = True
 
+    @cached_property
+    def ones(self) -> tuple[Array, Array]:
+        """One register tile of 1 * 2^0: mantissas and exponents."""
+        cells = self.tables.panel_rows * COLUMNS
+        return np.ones(cells, self.dtype), np.zeros(cells, np.int64 if self.dtype == "float64" else np.int32)
+
     @property
     def padded_rows(self) -> int:
-        panel_rows = product_tile(8 if self.dtype == "float64" else 4).rows
-        return -(-(1 << self.tiling.row_bits) // panel_rows) * panel_rows
+        return _padded(1 << self.tiling.row_bits, self.tables.panel_rows)
 
     @property
     def operations(self) -> int:
         return self.bias.size + 16
 
     def fill(self, first: int, tiles: Array, scales: Array, *, in_log_space: bool = False) -> None:
+        if in_log_space or self.log_prior is not None:
+            self._fill_in_steps(first, range(len(tiles)), tiles, scales, in_log_space)
+        else:
+            self._make(first, tiles, scales, _NOTHING, _NOTHING, 0, _NO_SUMS, 0)
+
+    def wave_sums(self, first: int, packed: Any) -> tuple[Array, Array]:
+        count = min(self.wave_tiles, self.tiling.num_tiles - first)
+        # a tile is summed where it was made, in the cache, if there are tiles for all threads and the tables
+        # of all data stay near; the bits are the same
+        if count < num_threads() or packed.rows.nbytes + packed.columns.nbytes > _NEAR:
+            return super().wave_sums(first, packed)
+        sums, scales = np.empty((packed.padded_data, count)), np.empty(count)
+        group = max(1, count // (8 * num_threads()))
+
+        def task(start: int) -> None:
+            tile, own = np.empty((1, self.tile_size)), scales[start : start + group]
+            data = packed.rows, packed.columns, packed.num_panels, sums, start
+            if self.log_prior is None:
+                self._make(first + start, tile, own, *data)
+            else:
+                self._sum_in_steps(first + start, range(len(own)), tile, own, *data)
+
+        operations = self.operations + packed.padded_data
+        parallel_map(task, range(0, count, group), count * self.tiling.tile_states * operations)
+        return sums[: packed.num_data], scales
+
+    def _make(
+        self, first: int, tiles: Array, scales: Array, rows: Array, columns: Array, num_panels: int,
+        sums: Array, first_sum: int,
+    ) -> None:  # fmt: skip
+        """Make tiles in one call, and those that need steps of their own in these."""
+        plain = np.empty(len(scales), np.bool_)
+        softplus_tiles(
+            self.tables, self.sign, first, self.padded_rows, *self.ones, tiles, scales, plain, rows, columns,
+            num_panels, sums, first_sum,
+        )  # fmt: skip
+        if plain.all():
+            return
+        left = np.flatnonzero(~plain)
+        if num_panels:
+            self._sum_in_steps(first, left, tiles, scales, rows, columns, num_panels, sums, first_sum)
+        else:
+            self._fill_in_steps(first, left, tiles, scales, False)
+
+    def _sum_in_steps(
+        self, first: int, which: Iterable[int], tile: Array, scales: Array, rows: Array, columns: Array,
+        num_panels: int, sums: Array, first_sum: int,
+    ) -> None:  # fmt: skip
+        num_rows, found = 1 << self.tiling.row_bits, np.empty((len(sums), 1))
+        for t in which:
+            self._fill_in_steps(first + t, range(1), tile, scales[t : t + 1], False)
+            tile_sums(tile, rows, columns, num_rows, self.padded_rows, 0, num_panels, found)
+            sums[:, first_sum + t] = found[:, 0]
+
+    def _fill_in_steps(
+        self, first: int, which: Iterable[int], tiles: Array, scales: Array, in_log_space: bool
+    ) -> None:
         tables, padded_rows, num_pixels = self.tables, self.padded_rows, self.bias.size
+        outer, row_bits, column_bits, _ = self.tiling
         mantissa = np.empty(self.tile_size, self.dtype)
         bits = mantissa.view(np.int64 if self.dtype == "float64" else np.int32)
         exponent = np.empty_like(bits)
-        panel = np.empty(tables.left.size, self.dtype)
         kinds, middles = np.empty(num_pixels, np.int8), np.empty(num_pixels)
-        blocks = np.empty(num_pixels + 2, np.int64)
-        rows, columns = np.empty_like(tables.row_linear), np.empty_like(tables.column_linear)
-        for t in range(len(tiles)):
-            num_blocks, constant, direct = fill_left(
-                tables, first + t, kinds, middles, blocks, rows, columns, panel
+        rows, columns = np.empty(row_bits), np.empty(column_bits)
+        for t in which:
+            constant, direct = fill_products(
+                tables, first + t, padded_rows, kinds, middles, rows, columns, mantissa, exponent
             )
-            multiply(
-                panel, tables.right, num_pixels, blocks, num_blocks, tables.panel_rows, padded_rows,
-                mantissa, exponent,
-            )  # fmt: skip
             if direct:
                 multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponent, self.layout)
             if self.sign > 0:  # all was kept with the sign of A; a tile is then the product, not its inverse
@@ -96,7 +159,6 @@ class SoftplusForm(TileForm):
                 tile_log_weights(mantissa, exponent, rows, columns, padded_rows, constant, tiles[t])
                 scales[t] = 0.0
                 if self.log_prior is not None:
-                    outer, row_bits, column_bits, _ = self.tiling
                     add_table(self.log_prior, first + t, outer, row_bits, column_bits, padded_rows, tiles[t])
                     if not in_log_space:
                         scales[t] = exponentiate(tiles[t], 1 << row_bits, padded_rows, 1 << column_bits)
@@ -198,36 +260,36 @@ def _build(
     limit, block_limit = _RANGES[dtype]
     outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
     groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer, row], axis=1)]
-    left_sums, left_middle, left_spread = centred_sums(groups[1])
-    right_sums, right_middle, right_spread = centred_sums(groups[2])
-    panel_rows = product_tile(np.dtype(dtype).itemsize).rows
-    with np.errstate(over="ignore"):  # entries beyond the range are not used
-        left = _pack(np.exp(left_sums), panel_rows, 0.0)
-        right = _pack(np.exp(np.where(right_spread <= limit, -right_sums, 0.0)), COLUMNS, 1.0)
+    num_pixels, panel_rows = bias.size, product_tile(np.dtype(dtype).itemsize).rows
+    ranges = np.empty((5, num_pixels))
+    ranges[0] = bias
+    left = np.empty(_padded(1 << tiling.row_bits, panel_rows) * num_pixels)
+    right = np.empty(_padded(1 << tiling.column_bits, COLUMNS) * num_pixels, dtype)
+    pack_exponentials(groups[1], 1.0, limit, panel_rows, 0.0, ranges[1], ranges[2], left)
+    pack_exponentials(groups[2], -1.0, limit, COLUMNS, 1.0, ranges[3], ranges[4], right)
+    bias = np.ascontiguousarray(bias)
     signed = -sign * centre  # kernels keep linear parts with the sign of A
     tables = SoftplusTables(
         left=left,
-        right=right.astype(dtype),
-        left_middle=left_middle,
-        left_spread=left_spread,
-        right_middle=right_middle,
-        right_spread=right_spread,
+        right=right,
+        ranges=ranges,
         outer_weights=groups[0],
         row_weights=groups[1],
         column_weights=groups[2],
-        bias=np.ascontiguousarray(bias),
-        outer_linear=signed[:outer].copy(),
-        row_linear=signed[outer:row].copy(),
-        column_linear=signed[row:].copy(),
+        linear=signed,
         limit=limit,
         block_limit=block_limit,
-        longest_block=tiling.longest_block,
+        # blocks of one length, where their range allows it
+        longest_block=-(-num_pixels // max(1, -(-num_pixels // tiling.longest_block))),
         panel_rows=panel_rows,
     )
     layout = BITS_64 if dtype == "float64" else BITS_32
-    return SoftplusForm(
-        tiling, order, centre, data, tables, layout, dtype, weights, tables.bias, sign, log_prior
-    )
+    return SoftplusForm(tiling, order, centre, data, tables, layout, dtype, weights, bias, sign, log_prior)
+
+
+def _padded(size: int, width: int) -> int:
+    """The size in whole panels."""
+    return -(-size // width) * width
 
 
 def centred_sums(weights: Array) -> tuple[Array, Array, Array]:
@@ -239,12 +301,3 @@ def centred_sums(weights: Array) -> tuple[Array, Array, Array]:
     for i in range(weights.shape[1]):
         np.add(sums[: 1 << i], weights[:, i], out=sums[1 << i : 2 << i])
     return sums, middle, spread
-
-
-def _pack(table: Array, width: int, padding: float) -> Array:
-    """(S, D) to panels of ``width`` states: (ceil(S / width), D, width), flat."""
-    num_states, num_pixels = table.shape
-    panels = -(-num_states // width)
-    padded = np.full((panels * width, num_pixels), padding)
-    padded[:num_states] = table
-    return np.ascontiguousarray(padded.reshape(panels, width, num_pixels).transpose(0, 2, 1)).reshape(-1)

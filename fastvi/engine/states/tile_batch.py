@@ -153,18 +153,18 @@ class TileBatch(Batch):
         return batch
 
     def sums(self, first: int) -> Sums:
-        tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
         batch, base = self.packed
+        parts, scales = self.form.wave_sums(first, batch)
         sums = Sums.zero(self.num_data)
-        merge_tile_sums(batch.sums(tiles), scales[None], first, self.outer, base, *sums)
+        merge_tile_sums(parts, scales[None], first, self.outer, base, *sums)
         return sums
 
     def log_masses(self, first: int) -> Array:
         """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
-        tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
         batch, base = self.packed
-        out = np.empty((self.num_data, len(tiles)))
-        log_tile_masses(batch.sums(tiles), scales[None], first, self.outer, base, out)
+        parts, scales = self.form.wave_sums(first, batch)
+        out = np.empty(parts.shape)
+        log_tile_masses(parts, scales[None], first, self.outer, base, out)
         return out
 
     def moments(self, first: int) -> Moments:

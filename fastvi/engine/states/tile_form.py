@@ -52,6 +52,11 @@ class TileForm(Form):
         parallel_map(fill, range(0, count, group), count * self.tiling.tile_states * self.operations)
         return tiles, scales
 
+    def wave_sums(self, first: int, packed: Any) -> tuple[Array, Array]:
+        """Sums (N, T) of packed data over each tile of a wave, and the logs of the tiles' scales."""
+        tiles, scales = self.fill_wave(first, most=self.wave_tiles)
+        return packed.sums(tiles), scales
+
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
         """One wave in log space; tiles all of whose states are below exp(negligible[n]) are left out."""
         log_tiles, _ = self.fill_wave(first, in_log_space=True)

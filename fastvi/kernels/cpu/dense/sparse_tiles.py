@@ -17,7 +17,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.simd.register_tiles import _Emitter, _multiply_add
+from fastvi.kernels.cpu.simd.emitter import Emitter
+from fastvi.kernels.cpu.simd.register_tiles import multiply_add
 from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -38,12 +39,12 @@ def gather_loops(out, out_at, left, left_at, index, index_at, right, right_at, l
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit the product of a compressed panel."""
     tile = MATMUL_64
-    emit = _Emitter(context, builder, signature, args, tile, ir.DoubleType())
+    emit = Emitter(context, builder, signature, args, tile, ir.DoubleType())
     out, left, right = (emit.pointer(i) for i in (0, 2, 6))
     index = arrayobj.make_array(signature.args[4])(context, builder, args[4]).data
     index = builder.gep(index, [args[5]])
     start = {cell: emit.load(out, emit.cell(*cell)) for cell in emit.cells}
-    held = emit.loop(left, right, args[8], start, _multiply_add(builder), index)
+    held = emit.loop(left, right, args[8], start, multiply_add(builder), index)
     for cell, value in held.items():
         emit.store(value, out, emit.cell(*cell))
     return context.get_dummy_value()

@@ -35,13 +35,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.kernels.bits import power_of_two
-from fastvi.kernels.cpu.simd.register_tiles import product_block
+from fastvi.kernels.cpu.simd.product_tiles import FLUSH_EXPONENT, product_block
 from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 SATURATED = 42.0  # exp(-42) = 6e-19: 784 saturated pixels move A by less than 5e-16
-FLUSH_EXPONENT = -1020  # weights below 2^-1020 of their tile's largest become 0
 
 PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3
 
@@ -49,22 +48,19 @@ PRODUCT, OFF, ON, DIRECT = 0, 1, 2, 3
 class SoftplusTables(NamedTuple):
     """Tables that all tiles of one model share; d = outer + row + column bits.
 
-    Panels are packed as the register tiles read them.
+    Panels are packed as the register tiles read them. Few arrays, since each costs a call 0.3 us and the
+    compiler some milliseconds.
     """
 
     left: Any  # (row panels * D * panel_rows,) float64: exp of the centred row sums
     right: Any  # (column panels * D * COLUMNS,) float32 or float64: exp(-beta)
-    left_middle: Any  # (D,) middle of the range of the row sums
-    left_spread: Any  # (D,) half of that range
-    right_middle: Any  # (D,) s_j
-    right_spread: Any  # (D,) half of the range of beta_j; right is 1 where it exceeds limit
+    # (5, D): bias, middle and half of the range of the row sums, s_j, half of the range of beta_j; right is 1
+    # where that exceeds limit
+    ranges: Any
     outer_weights: Any  # (D, outer bits)
     row_weights: Any  # (D, row bits)
     column_weights: Any  # (D, column bits)
-    bias: Any  # (D,)
-    outer_linear: Any  # (outer bits,) linear function of z that is added to -A
-    row_linear: Any  # (row bits,)
-    column_linear: Any  # (column bits,)
+    linear: Any  # (d,) linear function of z that is added to -A
     limit: float  # largest |log| of an entry of a panel
     block_limit: float  # largest |log| of a running product
     longest_block: int  # pixels whose right panel fits in the first-level cache
@@ -95,28 +91,61 @@ def subset_sums(coefficients, out):
 
 
 @kernel
-def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, panel):
-    """Write left panel, pixel kinds, blocks [first, last) and linear parts of one tile.
+def pack_exponentials(weights, sign, limit, width, padding, middle, spread, out):
+    """Pack exp(sign * (w_s - middle)) of all subset sums w_s of the columns of ``weights`` (D, bits).
 
-    It returns (blocks, constant, direct pixels).
+    ``middle`` and ``spread`` (D,) are middle and half of the range of the sums. Panels are (panel of s, D,
+    width); ``padding`` fills the last. Where the spread exceeds ``limit`` the entries are 1. By doubling: an
+    exponential for each weight, and a multiplication, with its rounding, for each bit that is set.
     """
-    num_pixels = tables.bias.size
-    rows = tables.panel_rows
-    for i in range(row_linear.size):
-        row_linear[i] = tables.row_linear[i]
+    num_pixels, num_bits = weights.shape
+    size = 1 << num_bits
+    panels = (size + width - 1) // width
+    table = np.empty(panels * width)
+    for s in range(size, table.size):
+        table[s] = padding
+    for j in range(num_pixels):
+        above, below = 0.0, 0.0
+        for i in range(num_bits):
+            above += max(weights[j, i], 0.0)
+            below += min(weights[j, i], 0.0)
+        middle[j], spread[j] = (above + below) / 2, (above - below) / 2
+        inside = spread[j] <= limit
+        table[0] = exp_fast(-sign * middle[j]) if inside else 1.0
+        for i in range(num_bits):
+            half, factor = 1 << i, exp_fast(sign * weights[j, i]) if inside else 1.0
+            upper = table[half:]
+            for s in range(half):
+                upper[s] = table[s] * factor
+        for p in range(panels):
+            at, source = (p * num_pixels + j) * width, table[p * width :]
+            for c in range(width):
+                out[at + c] = source[c]
+
+
+@inline
+def plan_tile(tables, outer, kinds, middles, blocks, row_linear, column_linear):
+    """Write pixel kinds, blocks [first, last) and linear parts of one tile.
+
+    It returns (blocks, constant, direct pixels). There is one block at least.
+    """
+    num_pixels, outer_bits, row_bits = kinds.size, tables.outer_weights.shape[1], row_linear.size
+    for i in range(row_bits):
+        row_linear[i] = tables.linear[outer_bits + i]
     for i in range(column_linear.size):
-        column_linear[i] = tables.column_linear[i]
+        column_linear[i] = tables.linear[outer_bits + row_bits + i]
     constant = 0.0
-    for i in range(tables.outer_linear.size):
+    for i in range(outer_bits):
         if (outer >> i) & 1:
-            constant += tables.outer_linear[i]
+            constant += tables.linear[i]
     num_blocks, first, high, low, direct = 0, 0, LOG_TWO, 0.0, 0
     for j in range(num_pixels):
-        middle = tables.bias[j] + tables.left_middle[j] + tables.right_middle[j]
-        for i in range(tables.outer_linear.size):
+        left_middle, spread = tables.ranges[1, j], tables.ranges[2, j]
+        right_middle, right_spread = tables.ranges[3, j], tables.ranges[4, j]
+        middle = tables.ranges[0, j] + left_middle + right_middle
+        for i in range(outer_bits):
             if (outer >> i) & 1:
                 middle += tables.outer_weights[j, i]
-        spread, right_spread = tables.left_spread[j], tables.right_spread[j]
         packed = right_spread <= tables.limit  # else right is 1
         kind = DIRECT
         if middle + spread + right_spread < -SATURATED:
@@ -132,11 +161,11 @@ def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, 
         times = 1.0 if packed else 0.0  # how often beta_j is in the linear part
         if kind == ON:
             times += 1.0
-            constant -= middle - tables.left_middle[j]
-            for i in range(row_linear.size):
+            constant -= middle - left_middle
+            for i in range(row_bits):
                 row_linear[i] -= tables.row_weights[j, i]
         if times > 0.0:
-            constant += times * tables.right_middle[j]
+            constant += times * right_middle
             for i in range(column_linear.size):
                 column_linear[i] -= times * tables.column_weights[j, i]
         up = right_spread if packed else 0.0
@@ -154,34 +183,70 @@ def fill_left(tables, outer, kinds, middles, blocks, row_linear, column_linear, 
             first, high, low = j, LOG_TWO, 0.0
         high += max(up, 0.0)
         low += min(down, 0.0)
-    if num_pixels > 0:
-        blocks[num_blocks] = first
-        num_blocks += 1
-    blocks[num_blocks] = num_pixels
-    for j in range(num_pixels):
-        scale = math.exp(middles[j]) if kinds[j] == PRODUCT else 0.0
-        for p in range(tables.left.size // (num_pixels * rows)):
-            at = (p * num_pixels + j) * rows
-            for r in range(rows):  # left may be infinite where the pixel is not "product"
-                panel[at + r] = tables.left[at + r] * scale if scale > 0.0 else 0.0
-    return num_blocks, constant, direct
+    blocks[num_blocks] = first
+    blocks[num_blocks + 1] = num_pixels
+    return num_blocks + 1, constant, direct
+
+
+@inline
+def left_scales(kinds, middles, rows, scales):
+    """Set ``rows`` numbers of each pixel to what multiplies its left panel: 0 where it is not "product"."""
+    for j in range(kinds.size):
+        scale = exp_fast(middles[j]) if kinds[j] == PRODUCT else 0.0
+        for r in range(rows):
+            scales[j * rows + r] = scale
+
+
+@inline
+def pack_left(tables, scales, first, last, panel):
+    """Write the left panels of the pixels ``first`` .. ``last`` - 1."""
+    rows, num_pixels = tables.panel_rows, tables.ranges.shape[1]
+    width = (last - first) * rows
+    factors = scales[first * rows : last * rows]
+    for p in range(tables.left.size // max(num_pixels * rows, 1)):
+        source = tables.left[(p * num_pixels + first) * rows :]
+        target = panel[p * width :]
+        for i in range(width):
+            target[i] = source[i] * factors[i]
+
+
+@inline
+def multiply_block(tables, panel, first, last, padded_rows, start, powers, mantissa, exponent):
+    """Multiply a block of pixels into mantissa * 2^exponent.
+
+    The block that begins with pixel 0 starts from ``start`` * 2^``powers``, one register tile of 1 * 2^0.
+    """
+    rows, num_pixels, length = tables.panel_rows, tables.ranges.shape[1], last - first
+    before, before_powers = (start, powers) if first == 0 else (mantissa, exponent)
+    for column_panel in range(mantissa.size // (padded_rows * COLUMNS)):
+        right_at = (column_panel * num_pixels + first) * COLUMNS
+        for row_panel in range(padded_rows // rows):
+            at = (column_panel * padded_rows + row_panel * rows) * COLUMNS
+            product_block(
+                before, before_powers, 0 if first == 0 else at, panel, row_panel * length * rows,
+                tables.right, right_at, length, mantissa, exponent, at,
+            )  # fmt: skip
 
 
 @kernel
-def multiply(panel, right, num_pixels, blocks, num_blocks, rows, padded_rows, mantissa, exponent):
-    """Set mantissa * 2^exponent to the product over pixels of left + right."""
-    for i in range(mantissa.size):
-        mantissa[i] = 1.0
-        exponent[i] = 0
+def fill_products(tables, outer, padded_rows, kinds, middles, row_linear, column_linear, mantissa, exponent):
+    """Set mantissa * 2^exponent to a tile's product over pixels of left + right.
+
+    It returns the constant, and how many pixels are left for ``multiply_direct``.
+    """
+    num_pixels, rows = kinds.size, tables.panel_rows
+    blocks, scales = np.empty(num_pixels + 2, np.int64), np.empty(num_pixels * rows)
+    num_blocks, constant, direct = plan_tile(tables, outer, kinds, middles, blocks, row_linear, column_linear)
+    left_scales(kinds, middles, rows, scales)
+    start, powers = np.empty(rows * COLUMNS, mantissa.dtype), np.empty(rows * COLUMNS, exponent.dtype)
+    for i in range(start.size):
+        start[i], powers[i] = 1.0, 0
+    panel = np.empty(padded_rows * min(num_pixels, tables.longest_block), mantissa.dtype)
     for block in range(num_blocks):
-        first = blocks[block]
-        length = blocks[block + 1] - first
-        for column_panel in range(mantissa.size // (padded_rows * COLUMNS)):
-            right_at = (column_panel * num_pixels + first) * COLUMNS
-            for row_panel in range(padded_rows // rows):
-                at = column_panel * padded_rows * COLUMNS + row_panel * rows * COLUMNS
-                left_at = (row_panel * num_pixels + first) * rows
-                product_block(mantissa, at, panel, left_at, right, right_at, length, exponent)
+        first, last = blocks[block], blocks[block + 1]
+        pack_left(tables, scales, first, last, panel)
+        multiply_block(tables, panel, first, last, padded_rows, start, powers, mantissa, exponent)
+    return constant, direct
 
 
 @inline
@@ -198,7 +263,7 @@ def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponen
 
     softplus(eta) = max(eta, 0) + log(1 + exp(-|eta|)).
     """
-    num_rows, num_columns = 1 << tables.row_linear.size, 1 << tables.column_linear.size
+    num_rows, num_columns = 1 << tables.row_weights.shape[1], 1 << tables.column_weights.shape[1]
     above = np.zeros(mantissa.size)
     row_sums, column_sums = np.empty(num_rows), np.empty(num_columns)
     for j in range(kinds.size):
@@ -206,7 +271,7 @@ def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponen
             continue
         subset_sums(tables.row_weights[j], row_sums)
         subset_sums(tables.column_weights[j], column_sums)
-        offset = middles[j] - tables.left_middle[j] - tables.right_middle[j]
+        offset = middles[j] - tables.ranges[1, j] - tables.ranges[3, j]
         for b in range(num_columns):
             at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
             for a in range(num_rows):
@@ -222,11 +287,11 @@ def multiply_direct(tables, kinds, middles, padded_rows, mantissa, bits, exponen
 
 
 @inline
-def _split_log(values, scales, powers):
+def split_log(values, scales, powers):
     """Split exp(values) into scales * 2^powers with scales in [1, 2)."""
     for i in range(values.size):
         power = math.floor(values[i] / LOG_TWO)
-        scales[i] = math.exp(values[i] - power * LOG_TWO)
+        scales[i] = exp_fast(values[i] - power * LOG_TWO)
         powers[i] = power
 
 
@@ -242,10 +307,10 @@ def tile_weights(mantissa, exponent, row_linear, column_linear, padded_rows, out
     # what pads the columns is 0 * 2^-(2^40), so it never counts
     scale, power = np.zeros(padded_columns), np.full(padded_columns, -(1 << 40), np.int64)
     subset_sums(row_linear, row_scale)
-    _split_log(row_scale, row_scale, row_power)
+    split_log(row_scale, row_scale, row_power)
     column_log = np.empty(num_columns)
     subset_sums(column_linear, column_log)
-    _split_log(column_log, scale, power)
+    split_log(column_log, scale, power)
     largest = -(1 << 60)
     for first in range(0, padded_columns, COLUMNS):
         for a in range(num_rows):

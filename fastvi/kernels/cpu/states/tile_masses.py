@@ -13,7 +13,7 @@ import numpy as np
 from fastvi.kernels.bits import bit_sum
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.simd.register_tiles import mass_block
-from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, LANES, store_lane_sums
+from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, store_lane_sums
 from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 
@@ -59,7 +59,7 @@ def tile_masses(tiles, left, weights, shares, num_left, padded_left, first_panel
     ``masses`` has the layout of ``weights``.
     """
     weight_panels = tiles.shape[1] // (padded_left * COLUMNS)
-    lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
+    lanes = np.empty((last_panel - first_panel) * DATA_ROWS * COLUMNS)
     flat, width = shares.reshape(-1), shares.shape[1]
     before = begin_flushing()
     for t in range(tiles.shape[0]):
@@ -70,7 +70,7 @@ def tile_masses(tiles, left, weights, shares, num_left, padded_left, first_panel
             for panel in range(first_panel, last_panel):
                 weight_at = (panel * weight_panels + weight_panel) * DATA_ROWS * COLUMNS
                 mass_block(
-                    lanes, (panel - first_panel) * DATA_ROWS * LANES, left, panel * num_left * DATA_ROWS,
+                    lanes, (panel - first_panel) * DATA_ROWS * COLUMNS, left, panel * num_left * DATA_ROWS,
                     tiles[t], at, weights, weight_at, flat, t * width + panel * DATA_ROWS, masses, weight_at,
                     num_left,
                 )  # fmt: skip

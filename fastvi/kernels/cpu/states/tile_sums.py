@@ -20,7 +20,6 @@ from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast
 
 DATA_ROWS = MATMUL_64.rows
-LANES = MATMUL_64.lanes
 FLUSH = 2.0**FLUSH_EXPONENT
 
 
@@ -112,11 +111,31 @@ def pack_tables(if_zero, if_one, num_row_bits, column_panels, rows, columns):
 @inline
 def store_lane_sums(lanes, first_panel, t, out):
     """Set out[n, t] to the sum of the lanes of datum n, the data beginning with ``first_panel``."""
-    for i in range(lanes.size // LANES):
+    for i in range(lanes.size // COLUMNS):
         total = 0.0
-        for lane in range(LANES):
-            total += lanes[i * LANES + lane]
+        for lane in range(COLUMNS):
+            total += lanes[i * COLUMNS + lane]
         out[first_panel * DATA_ROWS + i, t] = total
+
+
+@inline
+def add_tile_sums(tile, rows, columns, num_rows, padded_rows, first_panel, last_panel, lanes):
+    """Set ``lanes`` to the sum over a, b of u_n[a] tile[a, b] v_n[b], b in COLUMNS lanes.
+
+    Each lane is summed in one order, whatever the shape of the register tile: the bits are those of any
+    processor with fused multiply-adds.
+    """
+    column_panels = tile.size // (padded_rows * COLUMNS)
+    for i in range(lanes.size):
+        lanes[i] = 0.0
+    for column_panel in range(column_panels):
+        at = column_panel * padded_rows * COLUMNS
+        for panel in range(first_panel, last_panel):
+            weight_at = (panel * column_panels + column_panel) * DATA_ROWS * COLUMNS
+            matmul_block(
+                lanes, (panel - first_panel) * DATA_ROWS * COLUMNS, rows, panel * num_rows * DATA_ROWS, tile,
+                at, columns, weight_at, num_rows,
+            )  # fmt: skip
 
 
 @kernel
@@ -125,24 +144,16 @@ def tile_sums(tiles, rows, columns, num_rows, padded_rows, first_panel, last_pan
 
     The data are those of panels first_panel .. last_panel - 1.
     """
-    column_panels = tiles.shape[1] // (padded_rows * COLUMNS)
-    lanes = np.empty((last_panel - first_panel) * DATA_ROWS * LANES)
+    lanes = np.empty((last_panel - first_panel) * DATA_ROWS * COLUMNS)
     before = begin_flushing()
     for t in range(tiles.shape[0]):
-        lanes[:] = 0.0
-        for column_panel in range(column_panels):
-            at = column_panel * padded_rows * COLUMNS
-            for panel in range(first_panel, last_panel):
-                weight_at = (panel * column_panels + column_panel) * DATA_ROWS * COLUMNS
-                matmul_block(
-                    lanes, (panel - first_panel) * DATA_ROWS * LANES, rows, panel * num_rows * DATA_ROWS,
-                    tiles[t], at, columns, weight_at, num_rows,
-                )  # fmt: skip
+        add_tile_sums(tiles[t], rows, columns, num_rows, padded_rows, first_panel, last_panel, lanes)
         store_lane_sums(lanes, first_panel, t, out)
     end_flushing(before)
 
 
-_BLOCK = 64  # rows whose tables are made and multiplied at a time: half of the second-level cache
+# rows whose tables are made and multiplied at a time, whole panels: half of the second-level cache
+_BLOCK = 64 // DATA_ROWS * DATA_ROWS
 
 
 @kernel
