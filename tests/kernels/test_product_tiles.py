@@ -8,6 +8,7 @@ import pytest
 from tolerances import EPS
 
 from fastvi.engine.states.softplus_form import softplus_form, softplus_sum_form
+from fastvi.engine.states.tile_batch import log_totals
 from fastvi.kernels.cpu.simd import product_tiles
 from fastvi.kernels.cpu.simd.product_tiles import FLUSH_EXPONENT, HIGHEST_POWER
 from fastvi.kernels.cpu.states import softplus_tiles
@@ -23,18 +24,18 @@ def run_product(start, powers, start_at, left, left_at, right, right_at, length,
 
 
 @kernel
-def run_weight(inverse, products, scales, power, out, peak):
+def run_weight(inverse, products, scales, power, out, peak, total):
     start, powers, left, right, length = products
     row_scale, row_power, column_scale, column_power = scales
     if inverse:
         product_tiles.inverse_block(
             start, powers, 1, left, 2, right, 3, length, row_scale, row_power, 1, column_scale, column_power,
-            2, power, out, 1, peak, 1,
+            2, power, out, 1, peak, total,
         )  # fmt: skip
     else:
         product_tiles.weight_block(
             start, powers, 1, left, 2, right, 3, length, row_scale, row_power, 1, column_scale, column_power,
-            2, power, out, 1, peak, 1,
+            2, power, out, 1, peak, total,
         )  # fmt: skip
 
 
@@ -85,10 +86,10 @@ def test_weight_block(dtype, inverse):
     scales = [rng.uniform(1, 2, 2 + n) for n in (rows, COLUMNS)]
     scale_powers = [rng.integers(-200, 200, 2 + n) for n in (rows, COLUMNS)]
     power, out = 55, np.full(cells + 2, 7.0)
-    peak = np.full(COLUMNS + 1, 3.0)
+    peak, total = np.full(COLUMNS, 3.0), np.full(COLUMNS, 5.0)
     products = (start, powers, left, right, length)
     tables = (scales[0], scale_powers[0], scales[1], scale_powers[1])
-    run_weight(inverse, products, tables, power, out, peak)
+    run_weight(inverse, products, tables, power, out, peak, total)
 
     mantissa, exponent = np.empty(cells, dtype), np.empty(cells, powers.dtype)
     product_tiles.product_loops(start, powers, 1, left, 2, right, 3, length, mantissa, exponent, 0)
@@ -102,28 +103,15 @@ def test_weight_block(dtype, inverse):
     # the product's own rounding, that of the twin, and three operations more
     assert np.allclose(out[1:-1], expected, rtol=4 * length * np.finfo(dtype).eps + 8 * EPS, atol=0)
     assert (out[[0, -1]] == 7.0).all()
-    assert np.array_equal(peak[1:], np.maximum(3.0, out[1:-1].reshape(rows, COLUMNS).max(axis=0)))
-    assert peak[0] == 3.0
-    twin, twin_peak = np.full_like(out, 7.0), np.full_like(peak, 3.0)
+    weights = out[1:-1].reshape(rows, COLUMNS)
+    assert np.array_equal(peak, np.maximum(3.0, weights.max(axis=0)))
+    assert np.array_equal(total, np.cumsum(np.vstack([np.full(COLUMNS, 5.0), weights]), axis=0)[-1])
+    twin, twin_peak, twin_total = np.full_like(out, 7.0), np.full_like(peak, 3.0), np.full_like(peak, 5.0)
     loops = product_tiles.inverse_loops if inverse else product_tiles.weight_loops
     loops(
-        *products[:2],
-        1,
-        left,
-        2,
-        right,
-        3,
-        length,
-        *tables[:2],
-        1,
-        *tables[2:],
-        2,
-        power,
-        twin,
-        1,
-        twin_peak,
-        1,
-    )
+        *products[:2], 1, left, 2, right, 3, length, *tables[:2], 1, *tables[2:], 2, power, twin, 1,
+        twin_peak, twin_total,
+    )  # fmt: skip
     assert np.allclose(out, twin, rtol=4 * length * np.finfo(dtype).eps + 8 * EPS, atol=0)
 
 
@@ -228,14 +216,16 @@ def test_sums_of_a_tile_do_not_depend_on_where_they_are_made(group):
     num = form.tiling.num_tiles
     tiles, scales = form.fill_wave(0, most=num)
     expected = packed.sums(tiles)
-    sums, own = np.empty((packed.padded_data, num)), np.empty(num)
+    sums, own, totals = np.empty((packed.padded_data, num)), np.empty(num), np.empty(num)
     for first in range(0, num, group):
         some = min(group, num - first)
         plain = np.empty(some, np.bool_)
         softplus_tiles.softplus_tiles(
             form.tables, form.sign, first, form.padded_rows, *form.ones, np.empty((1, form.tile_size)),
-            own[first : first + some], plain, packed.rows, packed.columns, packed.num_panels, sums, first,
+            own[first : first + some], totals[first : first + some], plain, packed.rows, packed.columns,
+            packed.num_panels, sums, first,
         )  # fmt: skip
         assert plain.all()
+    assert np.array_equal(np.log(totals), log_totals(tiles))
     assert np.array_equal(own, scales)
     assert np.array_equal(sums[:7], expected)

@@ -38,6 +38,7 @@ from fastvi.kernels.cpu.states.softplus_product import (
     tile_weights,
 )
 from fastvi.kernels.cpu.states.softplus_tiles import softplus_tiles
+from fastvi.kernels.cpu.states.tile_choice import tile_totals
 from fastvi.kernels.cpu.states.tile_logs import add_table, exponentiate
 from fastvi.kernels.cpu.states.tile_sums import tile_sums
 from fastvi.kernels.host import COLUMNS
@@ -83,20 +84,21 @@ class SoftplusForm(TileForm):
         if in_log_space or self.log_prior is not None:
             self._fill_in_steps(first, range(len(tiles)), tiles, scales, in_log_space)
         else:
-            self._make(first, tiles, scales, _NOTHING, _NOTHING, 0, _NO_SUMS, 0)
+            self._make(first, tiles, scales, np.empty_like(scales), _NOTHING, _NOTHING, 0, _NO_SUMS, 0)
 
-    def wave_sums(self, first: int, packed: Any) -> tuple[Array, Array]:
+    def sum_wave(self, first: int, packed: Any) -> tuple[Array, Array, Array] | None:
         count = min(self.wave_tiles, self.tiling.num_tiles - first)
-        # a tile is summed where it was made, in the cache, if there are tiles for all threads and the tables
-        # of all data stay near; the bits are the same
-        if count < num_threads() or packed.rows.nbytes + packed.columns.nbytes > _NEAR:
-            return super().wave_sums(first, packed)
-        sums, scales = np.empty((packed.padded_data, count)), np.empty(count)
+        # where the tables of all data stay near, and there are tiles for all threads or few data; the bits
+        # are the same
+        near = _NEAR if count >= num_threads() else _NEAR // 16
+        if packed.rows.nbytes + packed.columns.nbytes > near:
+            return None
+        sums, scales, totals = np.empty((packed.padded_data, count)), np.empty(count), np.empty(count)
         group = max(1, count // (8 * num_threads()))
 
         def task(start: int) -> None:
             tile, own = np.empty((1, self.tile_size)), scales[start : start + group]
-            data = packed.rows, packed.columns, packed.num_panels, sums, start
+            data = totals[start : start + group], packed.rows, packed.columns, packed.num_panels, sums, start
             if self.log_prior is None:
                 self._make(first + start, tile, own, *data)
             else:
@@ -104,35 +106,37 @@ class SoftplusForm(TileForm):
 
         operations = self.operations + packed.padded_data
         parallel_map(task, range(0, count, group), count * self.tiling.tile_states * operations)
-        return sums[: packed.num_data], scales
+        return sums[: packed.num_data], scales, totals
 
     def _make(
-        self, first: int, tiles: Array, scales: Array, rows: Array, columns: Array, num_panels: int,
-        sums: Array, first_sum: int,
+        self, first: int, tiles: Array, scales: Array, totals: Array, rows: Array, columns: Array,
+        num_panels: int, sums: Array, first_sum: int,
     ) -> None:  # fmt: skip
         """Make tiles in one call, and those that need steps of their own in these."""
         plain = np.empty(len(scales), np.bool_)
         softplus_tiles(
-            self.tables, self.sign, first, self.padded_rows, *self.ones, tiles, scales, plain, rows, columns,
-            num_panels, sums, first_sum,
+            self.tables, self.sign, first, self.padded_rows, *self.ones, tiles, scales, totals, plain, rows,
+            columns, num_panels, sums, first_sum,
         )  # fmt: skip
         if plain.all():
             return
         left = np.flatnonzero(~plain)
         if num_panels:
-            self._sum_in_steps(first, left, tiles, scales, rows, columns, num_panels, sums, first_sum)
+            data = totals, rows, columns, num_panels, sums, first_sum
+            self._sum_in_steps(first, left, tiles, scales, *data)
         else:
             self._fill_in_steps(first, left, tiles, scales, False)
 
     def _sum_in_steps(
-        self, first: int, which: Iterable[int], tile: Array, scales: Array, rows: Array, columns: Array,
-        num_panels: int, sums: Array, first_sum: int,
+        self, first: int, which: Iterable[int], tile: Array, scales: Array, totals: Array, rows: Array,
+        columns: Array, num_panels: int, sums: Array, first_sum: int,
     ) -> None:  # fmt: skip
         num_rows, found = 1 << self.tiling.row_bits, np.empty((len(sums), 1))
         for t in which:
             self._fill_in_steps(first + t, range(1), tile, scales[t : t + 1], False)
             tile_sums(tile, rows, columns, num_rows, self.padded_rows, 0, num_panels, found)
             sums[:, first_sum + t] = found[:, 0]
+            tile_totals(tile, totals[t : t + 1])
 
     def _fill_in_steps(
         self, first: int, which: Iterable[int], tiles: Array, scales: Array, in_log_space: bool

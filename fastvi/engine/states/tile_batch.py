@@ -19,6 +19,13 @@ from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
+from fastvi.kernels.cpu.states.tile_choice import (
+    drop_negligible,
+    likely_tiles,
+    sums_of_members,
+    tile_totals,
+    tiles_that_count,
+)
 from fastvi.kernels.cpu.states.tile_masses import (
     add_bit_masses,
     add_outer_masses,
@@ -130,6 +137,60 @@ def flipped_tiles(form: Form, tiles: Array) -> Array:
     return out
 
 
+def log_totals(tiles: Array) -> Array:
+    """Logs of the sums of the numbers of tiles."""
+    totals = np.empty(len(tiles))
+
+    def task(t: int) -> None:
+        tile_totals(tiles[t : t + 1], totals[t : t + 1])
+
+    parallel_map(task, range(len(tiles)), 0.5 * tiles.size)
+    with np.errstate(divide="ignore"):  # a tile of zeros
+        return np.log(totals)
+
+
+_MOST_MEMBERS = 480  # data of a task: a fraction of a millisecond
+_DENSE = 0.75  # share of pairs of datum and tile from which on all are summed: gathering costs a tenth
+
+
+def sums_that_count(batch: PackedBatch, tiles: Array, place: tuple[Array, Array, int, Array, Array]) -> Array:
+    """(N, T): ``batch.sums`` where a tile counts for a datum, else 0.
+
+    ``place``: scales of the tiles, logs of their totals, the first one's number, outer terms and base of
+    data.
+    """
+    likely = np.empty(batch.num_data, np.int64)
+    likely_tiles(*place, likely)
+    sums = np.zeros((batch.padded_data, len(tiles)))
+    order = np.argsort(likely, kind="stable")
+    _sum_members(batch, tiles, np.split(order, np.searchsorted(likely[order], range(1, len(tiles)))), sums)
+    counting = np.empty((len(tiles), batch.num_data), np.bool_)
+    tiles_that_count(sums, likely, *place, counting)
+    if counting.mean() > _DENSE:
+        sums = batch.sums(tiles)
+        drop_negligible(sums, *place)
+        return sums
+    _sum_members(batch, tiles, [np.flatnonzero(row) for row in counting], sums)
+    return sums[: batch.num_data]
+
+
+def _sum_members(batch: PackedBatch, tiles: Array, members: list[Array], sums: Array) -> None:
+    """Set sums[n, t] for the data of members[t]."""
+    tasks = [
+        (t, data[k : k + _MOST_MEMBERS])
+        for t, data in enumerate(members)
+        for k in range(0, len(data), _MOST_MEMBERS)
+    ]
+
+    def task(part: tuple[int, Array]) -> None:
+        t, data = part
+        sums_of_members(
+            tiles[t], t, batch.rows, batch.columns, batch.num_rows, batch.padded_rows, data, sums
+        )  # fmt: skip
+
+    parallel_map(task, tasks, 1.0 * sum(map(len, members)) * tiles.shape[1])
+
+
 class TileBatch(Batch):
     """Data of one chunk, tile after tile."""
 
@@ -153,18 +214,31 @@ class TileBatch(Batch):
         return batch
 
     def sums(self, first: int) -> Sums:
-        batch, base = self.packed
-        parts, scales = self.form.wave_sums(first, batch)
+        parts, scales = self._wave_sums(first)
         sums = Sums.zero(self.num_data)
-        merge_tile_sums(parts, scales[None], first, self.outer, base, *sums)
+        merge_tile_sums(parts, scales[None], first, self.outer, self.packed[1], *sums)
         return sums
+
+    def _wave_sums(self, first: int) -> tuple[Array, Array]:
+        """Sums (N, T) over a wave's tiles, 0 where they are negligible; the logs of the tiles' scales."""
+        batch, base = self.packed
+        made = self.form.sum_wave(first, batch)
+        if made is None:
+            tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
+            if len(tiles) == 1:
+                return batch.sums(tiles), scales
+            place = scales, log_totals(tiles), first, self.outer, base
+            return sums_that_count(batch, tiles, place), scales
+        parts, scales, totals = made
+        with np.errstate(divide="ignore"):  # a tile of zeros
+            drop_negligible(parts, scales, np.log(totals), first, self.outer, base)
+        return parts, scales
 
     def log_masses(self, first: int) -> Array:
         """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
-        batch, base = self.packed
-        parts, scales = self.form.wave_sums(first, batch)
+        parts, scales = self._wave_sums(first)
         out = np.empty(parts.shape)
-        log_tile_masses(parts, scales[None], first, self.outer, base, out)
+        log_tile_masses(parts, scales[None], first, self.outer, self.packed[1], out)
         return out
 
     def moments(self, first: int) -> Moments:
@@ -177,6 +251,7 @@ class TileBatch(Batch):
         tile_shares(scales[None], first, self.outer, base, found.bound, shares)
         sums, column_masses = batch.masses(tiles, shares)
         _, row_masses = self._flipped.masses(flipped_tiles(form, tiles), shares)
+        drop_negligible(sums, scales, log_totals(tiles), first, self.outer, base)  # as ``sums`` does
         merge_tile_sums(sums, scales[None], first, self.outer, base, *found[:3])
         add_outer_masses(sums, shares, first, outer, found.ones)
         add_bit_masses(row_masses, row_bits, outer, found.ones)

@@ -37,6 +37,13 @@ class TileForm(Form):
     def batch(self, terms: Terms) -> Batch:
         return TileBatch(self, terms)
 
+    def sum_wave(self, first: int, packed: Any) -> tuple[Array, Array, Array] | None:
+        """Sums (N, T) of packed data over a wave's tiles, each summed where it is made, in the cache.
+
+        Then the logs of the tiles' scales, and their totals. None where tiles are made first and then summed.
+        """
+        return None
+
     def fill_wave(
         self, first: int, *, most: int | None = None, in_log_space: bool = False
     ) -> tuple[Array, Array]:
@@ -51,11 +58,6 @@ class TileForm(Form):
 
         parallel_map(fill, range(0, count, group), count * self.tiling.tile_states * self.operations)
         return tiles, scales
-
-    def wave_sums(self, first: int, packed: Any) -> tuple[Array, Array]:
-        """Sums (N, T) of packed data over each tile of a wave, and the logs of the tiles' scales."""
-        tiles, scales = self.fill_wave(first, most=self.wave_tiles)
-        return packed.sums(tiles), scales
 
     def log_space_wave(self, terms: Terms, negligible: Array, first: int) -> Sums:
         """One wave in log space; tiles all of whose states are below exp(negligible[n]) are left out."""

@@ -10,7 +10,8 @@ Two kinds of block, over k = 0 .. length - 1, both from acc[r, c] = start[r, c]:
       shift = row_power[r] + column_power[c] - exponent - power,
 
   while it is in registers. Weights below 2^FLUSH_EXPONENT are 0. Those above 2^HIGHEST_POWER are that or
-  more, which says that ``power`` was too low: ``peak`` holds the largest of each column.
+  more, which says that ``power`` was too low: ``peak`` holds the largest of each column, and ``total`` is
+  added up.
   ``inverse_block`` takes the product itself in place of its inverse.
 
 The twins do the same with loops: they are the oracle of the emitted code and the path under
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 from fastvi.kernels.cpu.simd.emitter import I64, Emitter
 from fastvi.kernels.host import COLUMNS, PRODUCT_32, PRODUCT_64, RegisterTile
@@ -96,7 +98,10 @@ def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
         start, exponent, left, right = emit.array(0, 2), emit.array(1, 2), emit.pointer(3), emit.pointer(5)
         row_scale, row_power = emit.array(8, 10), emit.array(9, 10)
         column_scale, column_power = emit.array(11, 13), emit.array(12, 13)
-        out, peak = emit.pointer(15), emit.array(17, 18)
+        out = emit.pointer(15)
+        peak, total = (
+            arrayobj.make_array(signature.args[i])(context, builder, args[i]).data for i in (17, 18)
+        )
         double = ir.VectorType(ir.DoubleType(), tile.lanes)
         integer = ir.VectorType(I64, tile.lanes)
         reference = emit.splat(args[14])
@@ -105,6 +110,7 @@ def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
             scale, power = emit.load(column_scale, v * tile.lanes), emit.load(column_power, v * tile.lanes)
             columns[v] = scale, builder.sub(power, reference)
         largest = {v: emit.load(peak, v * tile.lanes) for v in range(tile.vectors)}
+        added = {v: emit.load(total, v * tile.lanes) for v in range(tile.vectors)}
         for cell, value, power in _split_products(emit, start, exponent, left, right, args[7]):
             r, v = cell
             if emit.bytes == 4:
@@ -123,8 +129,10 @@ def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
             emit.store(weight, out, emit.cell(r, v))
             above = builder.fcmp_ordered(">", weight, largest[v])
             largest[v] = builder.select(above, weight, largest[v])
-        for v, value in largest.items():
-            emit.store(value, peak, v * tile.lanes)
+            added[v] = builder.fadd(added[v], weight)
+        for v in range(tile.vectors):
+            emit.store(largest[v], peak, v * tile.lanes)
+            emit.store(added[v], total, v * tile.lanes)
         return context.get_dummy_value()
 
     return codegen
@@ -147,7 +155,7 @@ def product_loops(
 
 def weight_loops(
     start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale, row_power, row_at,
-    column_scale, column_power, column_at, power, out, out_at, peak, peak_at, inverse=False,
+    column_scale, column_power, column_at, power, out, out_at, peak, total, inverse=False,
 ):  # fmt: skip
     """Plain-loop twin of ``weight_block``."""
     rows = product_tile(start.itemsize).rows
@@ -164,7 +172,8 @@ def weight_loops(
             weight = scale * value if inverse else scale / value
             weight = weight * 2.0 ** min(shift, HIGHEST_POWER) if shift >= FLUSH_EXPONENT else 0.0
             out[out_at + i] = weight
-            peak[peak_at + c] = max(peak[peak_at + c], weight)
+            peak[c] = max(peak[c], weight)
+            total[c] += weight
 
 
 def inverse_loops(*arguments):
@@ -190,22 +199,25 @@ def _product_emitted(
 
 def _weight_signature(arrays: Any) -> Any:
     """Return the types of ``weight_block``'s arguments."""
-    start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak = arrays
+    (
+        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak, total
+    ) = arrays  # fmt: skip
     n = types.intp
     return types.void(
         start, start_exponent, n, left, n, right, n, n, row_scale, row_power, n, column_scale, column_power,
-        n, n, out, n, peak, n,
+        n, n, out, n, peak, total,
     )  # fmt: skip
 
 
 @intrinsic
 def _weight_emitted(
     typing_context, start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale,
-    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, peak_at,
+    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, total,
 ):  # fmt: skip
     """Run ``weight_block`` in registers."""
     arrays = (
-        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak
+        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak,
+        total,
     )  # fmt: skip
     tile = product_tile(start.dtype.bitwidth // 8)
     return _weight_signature(arrays), _emit_weight(tile, _element(start), False)
@@ -214,11 +226,12 @@ def _weight_emitted(
 @intrinsic
 def _inverse_emitted(
     typing_context, start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale,
-    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, peak_at,
+    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, total,
 ):  # fmt: skip
     """Run ``inverse_block`` in registers."""
     arrays = (
-        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak
+        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak,
+        total,
     )  # fmt: skip
     tile = product_tile(start.dtype.bitwidth // 8)
     return _weight_signature(arrays), _emit_weight(tile, _element(start), True)

@@ -65,15 +65,16 @@ def _highest(exponent, row_power, column_power, rows, columns, sign):
 
 @kernel
 def softplus_tiles(
-    tables, sign, first_tile, padded_rows, start, powers, tiles, scales, plain, rows, columns, num_panels,
-    sums, first_sum,
+    tables, sign, first_tile, padded_rows, start, powers, tiles, scales, totals, plain, rows, columns,
+    num_panels, sums, first_sum,
 ):  # fmt: skip
     """Make tiles ``first_tile``, ... of exp(<linear, z> - sum of softplus), and sum data over them.
 
     With ``sign`` 1 it is exp(sum of softplus - <linear, z>). plain[t] says whether tile t was made; tiles[t]
-    is relative to exp(scales[t]). Where ``tiles`` has one row it serves all tiles, one after the other.
-    ``start`` and ``powers`` are one register tile of 1 * 2^0. sums[n, first_sum + t] is as ``tile_sums``
-    gives it for the data tables ``rows`` and ``columns``, of ``num_panels`` panels.
+    is relative to exp(scales[t]), totals[t] the sum of its numbers. Where ``tiles`` has one row it serves all
+    tiles, one after the other. ``start`` and ``powers`` are one register tile of 1 * 2^0.
+    sums[n, first_sum + t] is as ``tile_sums`` gives it for the data tables ``rows`` and ``columns``, of
+    ``num_panels`` panels.
     """
     num_pixels, panel_rows = tables.ranges.shape[1], tables.panel_rows
     row_bits, column_bits = tables.row_weights.shape[1], tables.column_weights.shape[1]
@@ -90,7 +91,8 @@ def softplus_tiles(
     )
     mantissa, exponent = np.empty(0, start.dtype), np.empty(0, powers.dtype)
     probe, probed = np.empty(start.size, start.dtype), np.empty(start.size, powers.dtype)
-    peak, lanes = np.empty(COLUMNS), np.empty(num_panels * DATA_ROWS * COLUMNS)
+    peak, lanes_of_tile = np.empty(COLUMNS), np.empty(COLUMNS)
+    lanes = np.empty(num_panels * DATA_ROWS * COLUMNS)
     for t in range(scales.size):
         num_blocks, constant, direct = plan_tile(
             tables, first_tile + t, kinds, middles, blocks, row_linear, column_linear
@@ -128,7 +130,7 @@ def softplus_tiles(
         scales[t] = constant + power * LOG_TWO
         tile = tiles[t if tiles.shape[0] > 1 else 0]
         for c in range(COLUMNS):
-            peak[c] = 0.0
+            peak[c], lanes_of_tile[c] = 0.0, 0.0
         for column_panel in range(column_panels):
             right_at = (column_panel * num_pixels + first) * COLUMNS
             for row in range(0, padded_rows, panel_rows):
@@ -138,16 +140,18 @@ def softplus_tiles(
                     weight_block(
                         before, before_powers, before_at, panel, row * length, tables.right, right_at, length,
                         row_scale, row_power, row, column_scale, column_power, column_panel * COLUMNS, power,
-                        tile, at, peak, 0,
+                        tile, at, peak, lanes_of_tile,
                     )  # fmt: skip
                 else:
                     inverse_block(
                         before, before_powers, before_at, panel, row * length, tables.right, right_at, length,
                         row_scale, row_power, row, column_scale, column_power, column_panel * COLUMNS, power,
-                        tile, at, peak, 0,
+                        tile, at, peak, lanes_of_tile,
                     )  # fmt: skip
+        totals[t] = 0.0
         for c in range(COLUMNS):
             plain[t] &= peak[c] <= _OUT_OF_SCALE
+            totals[t] += lanes_of_tile[c]
         if plain[t] and num_panels > 0:
             mode = begin_flushing()
             add_tile_sums(tile, rows, columns, 1 << row_bits, padded_rows, 0, num_panels, lanes)
