@@ -93,7 +93,8 @@ class TileMemory(FormMemory):
         return NUMBER * self._wave * (self._tile + 1)
 
     def sums(self, num_data: int) -> int:
-        out = NUMBER * padded(num_data, DATA_ROWS) * self._wave
+        # sums of tiles that count and of all, and which count
+        out = (2 * NUMBER + 1) * padded(num_data, DATA_ROWS) * self._wave
         return (
             self.terms(num_data) + self._packed(num_data) + self._tiles() + max(out, self._filling())
             + self.merged(num_data, 3, self._waves)

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.run.slices import CHUNK_DATA, data_slices
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
@@ -149,8 +150,8 @@ def log_totals(tiles: Array) -> Array:
         return np.log(totals)
 
 
-_MOST_MEMBERS = 480  # data of a task: a fraction of a millisecond
-_DENSE = 0.75  # share of pairs of datum and tile from which on all are summed: gathering costs a tenth
+_BLOCK = 192  # data whose tables stay in the second-level cache while the tiles pass by
+_DENSE = 0.75  # share of pairs of datum and tile from which on all are summed: gathering costs a fifth
 
 
 def sums_that_count(batch: PackedBatch, tiles: Array, place: tuple[Array, Array, int, Array, Array]) -> Array:
@@ -159,36 +160,39 @@ def sums_that_count(batch: PackedBatch, tiles: Array, place: tuple[Array, Array,
     ``place``: scales of the tiles, logs of their totals, the first one's number, outer terms and base of
     data.
     """
-    likely = np.empty(batch.num_data, np.int64)
-    likely_tiles(*place, likely)
-    sums = np.zeros((batch.padded_data, len(tiles)))
-    order = np.argsort(likely, kind="stable")
-    _sum_members(batch, tiles, np.split(order, np.searchsorted(likely[order], range(1, len(tiles)))), sums)
-    counting = np.empty((len(tiles), batch.num_data), np.bool_)
-    tiles_that_count(sums, likely, *place, counting)
-    if counting.mean() > _DENSE:
+    num_data, num_tiles = batch.num_data, len(tiles)
+    scales, log_totals, first_tile, outer, base = place
+    likely, wanted = np.empty(num_data, np.int64), np.empty((num_data, num_tiles), np.bool_)
+    sums = np.zeros((batch.padded_data, num_tiles))
+    tables = batch.rows, batch.columns, batch.num_rows, batch.padded_rows
+
+    def find_likely(part: slice) -> None:
+        likely_tiles(scales, log_totals, first_tile, outer[part], base[part], likely[part])
+
+    def sum_likely(part: tuple[int, int]) -> None:
+        t, first = part
+        last = min(first + CHUNK_DATA // 8, num_data)
+        sums_of_members(tiles[t : t + 1], t, *tables, wanted, first, last, sums)
+
+    def find_others(part: slice) -> None:
+        tiles_that_count(
+            sums[part], likely[part], scales, log_totals, first_tile, outer[part], base[part], wanted[part]
+        )
+
+    def sum_others(first: int) -> None:
+        sums_of_members(tiles, 0, *tables, wanted, first, min(first + _BLOCK, num_data), sums)
+
+    parallel_map(find_likely, data_slices(num_data), 10.0 * wanted.size)
+    np.equal(likely[:, None], np.arange(num_tiles), out=wanted)
+    parts = [(t, first) for t in range(num_tiles) for first in range(0, num_data, CHUNK_DATA // 8)]
+    parallel_map(sum_likely, parts, 1.0 * num_data * tiles.shape[1])
+    parallel_map(find_others, data_slices(num_data), 10.0 * wanted.size)
+    if wanted.mean() > _DENSE:
         sums = batch.sums(tiles)
         drop_negligible(sums, *place)
-        return sums
-    _sum_members(batch, tiles, [np.flatnonzero(row) for row in counting], sums)
-    return sums[: batch.num_data]
-
-
-def _sum_members(batch: PackedBatch, tiles: Array, members: list[Array], sums: Array) -> None:
-    """Set sums[n, t] for the data of members[t]."""
-    tasks = [
-        (t, data[k : k + _MOST_MEMBERS])
-        for t, data in enumerate(members)
-        for k in range(0, len(data), _MOST_MEMBERS)
-    ]
-
-    def task(part: tuple[int, Array]) -> None:
-        t, data = part
-        sums_of_members(
-            tiles[t], t, batch.rows, batch.columns, batch.num_rows, batch.padded_rows, data, sums
-        )  # fmt: skip
-
-    parallel_map(task, tasks, 1.0 * sum(map(len, members)) * tiles.shape[1])
+    else:
+        parallel_map(sum_others, range(0, num_data, _BLOCK), 1.0 * wanted.sum() * tiles.shape[1])
+    return sums[:num_data]
 
 
 class TileBatch(Batch):

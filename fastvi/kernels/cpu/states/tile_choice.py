@@ -25,7 +25,7 @@ from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import LOG_TWO
 
-_PANELS = 8  # panels of data whose tables are gathered at a time: half of the second-level cache
+_PANELS = 8  # panels of data whose tables are gathered at a time: a quarter of the second-level cache
 
 
 @kernel
@@ -79,12 +79,12 @@ def likely_tiles(scales, log_totals, first_tile, outer, base, out):
 
 @kernel
 def tiles_that_count(sums, likely, scales, log_totals, first_tile, outer, base, out):
-    """Set out[t, n] to whether tile t, not the likely one, has to be summed for datum n."""
+    """Set out[n, t] to whether tile t, not the likely one, has to be summed for datum n."""
     for n in range(likely.size):
         least = _least(n, likely[n], sums[n, likely[n]], scales, first_tile, outer, base)
         for t in range(scales.size):
             bound = _scale(n, t, scales, first_tile, outer, base) + log_totals[t]
-            out[t, n] = bound >= least and t != likely[n]
+            out[n, t] = bound >= least and t != likely[n]
 
 
 @kernel
@@ -99,37 +99,48 @@ def drop_negligible(sums, scales, log_totals, first_tile, outer, base):
                 sums[n, t] = 0.0
 
 
-@kernel
-def sums_of_members(tile, t, rows, columns, num_rows, padded_rows, members, out):
-    """Set out[n, t] to the sum over a tile for data n of ``members``, as ``tile_sums`` does for all.
+@inline
+def _gather(rows, columns, num_rows, column_panels, members, left, right):
+    """Pack the tables of some data, next to each other."""
+    for k in range(members.size):
+        panel, r = k // DATA_ROWS, k % DATA_ROWS
+        source, place = members[k] // DATA_ROWS, members[k] % DATA_ROWS
+        for s in range(num_rows):
+            left[(panel * num_rows + s) * DATA_ROWS + r] = rows[(source * num_rows + s) * DATA_ROWS + place]
+        for p in range(column_panels):
+            to = ((panel * column_panels + p) * DATA_ROWS + r) * COLUMNS
+            begin = ((source * column_panels + p) * DATA_ROWS + place) * COLUMNS
+            for c in range(COLUMNS):
+                right[to + c] = columns[begin + c]
 
-    Their tables are gathered from ``rows`` and ``columns``: 320 numbers a datum for the 16,384 of a tile.
+
+@kernel
+def sums_of_members(tiles, first_tile, rows, columns, num_rows, padded_rows, wanted, first, last, out):
+    """Set out[n, t] to the sum over a tile for the data and tiles that wanted[n, t] says.
+
+    ``tiles`` are those from number ``first_tile`` of the wave, the data ``first`` .. ``last`` - 1. Sums are
+    as ``tile_sums`` gives them. Tables are gathered: 320 numbers a datum for the 16,384 of a tile.
     """
-    column_panels = tile.size // (padded_rows * COLUMNS)
-    width = column_panels * DATA_ROWS * COLUMNS
-    left, right = np.zeros(_PANELS * num_rows * DATA_ROWS), np.zeros(_PANELS * width)
-    lanes = np.empty(_PANELS * DATA_ROWS * COLUMNS)
+    column_panels = tiles.shape[1] // (padded_rows * COLUMNS)
+    most = _PANELS * DATA_ROWS
+    left, right = np.zeros(most * num_rows), np.zeros(most * column_panels * COLUMNS)
+    lanes, members = np.empty(most * COLUMNS), np.empty(most, np.int64)
     before = begin_flushing()
-    for first in range(0, members.size, _PANELS * DATA_ROWS):
-        count = min(_PANELS * DATA_ROWS, members.size - first)
-        for k in range(count):
-            n, panel, r = members[first + k], k // DATA_ROWS, k % DATA_ROWS
-            source, place = n // DATA_ROWS, n % DATA_ROWS
-            for s in range(num_rows):
-                left[(panel * num_rows + s) * DATA_ROWS + r] = rows[
-                    (source * num_rows + s) * DATA_ROWS + place
-                ]
-            for p in range(column_panels):
-                at = (panel * column_panels + p) * DATA_ROWS * COLUMNS + r * COLUMNS
-                begin = (source * column_panels + p) * DATA_ROWS * COLUMNS + place * COLUMNS
-                for c in range(COLUMNS):
-                    right[at + c] = columns[begin + c]
-        panels = (count + DATA_ROWS - 1) // DATA_ROWS
-        own = lanes[: panels * DATA_ROWS * COLUMNS]
-        add_tile_sums(tile, left, right, num_rows, padded_rows, 0, panels, own)
-        for k in range(count):
-            total = 0.0
-            for lane in range(COLUMNS):
-                total += own[k * COLUMNS + lane]
-            out[members[first + k], t] = total
+    for t in range(tiles.shape[0]):
+        n = first
+        while n < last:
+            count = 0
+            while n < last and count < most:
+                members[count] = n
+                count += int(wanted[n, first_tile + t])
+                n += 1
+            _gather(rows, columns, num_rows, column_panels, members[:count], left, right)
+            panels = (count + DATA_ROWS - 1) // DATA_ROWS
+            own = lanes[: panels * DATA_ROWS * COLUMNS]
+            add_tile_sums(tiles[t], left, right, num_rows, padded_rows, 0, panels, own)
+            for k in range(count):
+                total = 0.0
+                for lane in range(COLUMNS):
+                    total += own[k * COLUMNS + lane]
+                out[members[k], first_tile + t] = total
     end_flushing(before)
