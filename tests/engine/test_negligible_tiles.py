@@ -46,9 +46,9 @@ def test_the_same_bits_whichever_way_tiles_are_summed(monkeypatch, scale, dense)
     assert np.array_equal(fastvi.exact_posterior(model, x).log_marginal, alone)
 
 
-@pytest.mark.parametrize("scale", [0.3, 4.0, 30.0])
+@pytest.mark.parametrize("scale", [0.3, 4.0])
 def test_what_is_passed_over_is_negligible(scale):
-    model, x = problem(scale)
+    model, x = problem(scale, num_pixels=200)
     form = forms.softplus_form(model.weights, model.bias, model.prior_logits)
     batch = form.batch(form.terms(x))
     packed, base = batch.packed
@@ -68,7 +68,7 @@ def test_what_is_passed_over_is_negligible(scale):
     lost = np.where(counting, -np.inf, logs)
     kept = np.logaddexp.reduce(np.where(counting, logs, -np.inf), axis=1)
     assert (lost.max(axis=1) <= kept - (60 + np.log2(len(tiles))) * np.log(2.0) + 1e-9).all()
-    if scale == 30.0:  # something is passed over, and something is not
+    if scale == 4.0:  # something is passed over, and something is not
         assert 0.13 < counting.mean() < 0.9
 
 
