@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastvi
-from fastvi.kernels import compiled_code, host
+from fastvi.kernels import compiled_code
 
 HERE = Path(__file__).parents[1]
 pytestmark = pytest.mark.needs_jit
@@ -199,6 +199,8 @@ def test_unlike_hosts_share_a_folder(tmp_path):
         ({"FASTVI_REGISTER_TILES": "avx512", **GENERIC}, "avx512"),
         ({"FASTVI_REGISTER_TILES": "other", **GENERIC}, "avx512"),
         ({"FASTVI_REGISTER_TILES": "other", "NUMBA_CPU_FEATURES": "+avx512f"}, "avx2"),
+        ({"FASTVI_REGISTER_TILES": "usual", **GENERIC}, "generic"),
+        ({"FASTVI_REGISTER_TILES": "16x1x8,16x1x8,8x1x8", **GENERIC}, "avx512"),
     ],
 )
 def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
@@ -209,14 +211,10 @@ def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
 def test_unknown_shapes_are_refused(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run(tmp_path, "-c", "import fastvi.kernels.jit", FASTVI_REGISTER_TILES="wide")
-    allowed = "avx512, avx2, znver1, generic, other"
-    expected = f"ValueError: FASTVI_REGISTER_TILES must be one of {allowed}, got 'wide'"
+    allowed = "avx512, avx2, znver1, generic, other, usual"
+    shapes = "three shapes 8 numbers wide like 6x2x4,8x1x8,6x2x4"
+    expected = f"ValueError: FASTVI_REGISTER_TILES must be one of {allowed}, or {shapes}, got 'wide'"
     assert caught.value.stderr.splitlines()[-1] == expected
-
-
-def test_tiles_of_one_processor_are_equally_wide():
-    for tiles in host.TILES.values():
-        assert {tile.vectors * tile.lanes for tile in tiles} == {tiles.columns}
 
 
 # prints, for each kernel as it is compiled, the functions that it does not hold inlined

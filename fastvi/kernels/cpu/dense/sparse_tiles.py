@@ -17,8 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.simd.emitter import Emitter
-from fastvi.kernels.cpu.simd.register_tiles import multiply_add
+from fastvi.kernels.emitter import Emitter, multiply_add
 from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED
 

@@ -26,9 +26,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
-from fastvi.kernels.cpu.simd.emitter import I64, Emitter
+from fastvi.kernels.emitter import I64, Emitter
 from fastvi.kernels.host import COLUMNS, PRODUCT_32, PRODUCT_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -99,9 +98,7 @@ def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
         row_scale, row_power = emit.array(8, 10), emit.array(9, 10)
         column_scale, column_power = emit.array(11, 13), emit.array(12, 13)
         out = emit.pointer(15)
-        peak, total = (
-            arrayobj.make_array(signature.args[i])(context, builder, args[i]).data for i in (17, 18)
-        )
+        peak, total = emit.data(17), emit.data(18)
         double = ir.VectorType(ir.DoubleType(), tile.lanes)
         integer = ir.VectorType(I64, tile.lanes)
         reference = emit.splat(args[14])

@@ -24,18 +24,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastvi.kernels.cpu.simd.emitter import Emitter
+from fastvi.kernels.emitter import Emitter, multiply_add
 from fastvi.kernels.host import COLUMNS, MATMUL_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
-
-
-def multiply_add(builder: Any) -> Any:
-    """Return a step that adds row * column."""
-
-    def step(held: Any, row: Any, column: Any) -> Any:
-        return builder.fadd(held, builder.fmul(row, column, flags=("contract",)), flags=("contract",))
-
-    return step
 
 
 def _zeros(emit: Emitter) -> dict:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.np import arrayobj
 
-from fastvi.kernels.host import RegisterTile
+from fastvi.kernels.shapes import RegisterTile
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -31,10 +30,14 @@ class Emitter:
         self.cells = [(r, v) for r in range(tile.rows) for v in range(tile.vectors)]
         self.bytes = _bytes(element)
 
+    def data(self, array: int) -> Any:
+        """Address of the first element of the array args[array]."""
+        make = self.context.make_array(self.signature.args[array])
+        return make(self.context, self.builder, self.args[array]).data
+
     def array(self, array: int, at: int) -> Any:
         """Address of element args[at] of the array args[array]."""
-        value = arrayobj.make_array(self.signature.args[array])(self.context, self.builder, self.args[array])
-        return self.builder.gep(value.data, [self.args[at]])
+        return self.builder.gep(self.data(array), [self.args[at]])
 
     def pointer(self, array: int) -> Any:
         """Address of element args[array + 1] of the array args[array]."""
@@ -105,3 +108,21 @@ class Emitter:
         builder.branch(head)
         builder.position_at_end(after)
         return held
+
+
+def multiply_add(builder: Any) -> Any:
+    """Return a step that adds row * column."""
+
+    def step(held: Any, row: Any, column: Any) -> Any:
+        return builder.fadd(held, builder.fmul(row, column, flags=("contract",)), flags=("contract",))
+
+    return step
+
+
+def product_step(builder: Any) -> Any:
+    """Return a step that multiplies by row + column."""
+
+    def step(held: Any, row: Any, column: Any) -> Any:
+        return builder.fmul(held, builder.fadd(column, row))
+
+    return step
