@@ -63,8 +63,8 @@ def _chosen() -> RegisterTiles:
         except (ValueError, TypeError) as error:
             allowed = ", ".join([*TILES, "other", "usual"])
             raise ValueError(
-                f"FASTVI_REGISTER_TILES must be one of {allowed}, or three shapes {COLUMNS} numbers wide like "
-                f"6x2x4,8x1x8,6x2x4, got {asked!r}"
+                f"FASTVI_REGISTER_TILES must be one of {allowed}, or three shapes {COLUMNS} numbers wide "
+                f"like 6x2x4,8x1x8,6x2x4, got {asked!r}"
             ) from error
     if asked or not is_host or getattr(config, "DISABLE_JIT"):  # noqa: B009 (a setting made at run time)
         return TILES[kind]
