@@ -33,7 +33,7 @@ class Store(NamedTuple):
 
 def store_of(value: Any) -> Store | None:
     """``value`` as a store where it has two axes and is one: it says its ``chunks``, or it is sparse."""
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, foreign.PLAIN):
         return None
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2:

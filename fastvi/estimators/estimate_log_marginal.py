@@ -18,7 +18,7 @@ from fastvi.distributions.encoder import Encoder
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
-from fastvi.engine.run.progress import Progress, Reporter
+from fastvi.engine.run.progress import Progress, reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
@@ -157,7 +157,7 @@ def estimate_log_marginal(
     if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
     log_z = exact_log_z(rules, where) if normalized and not rules.is_table else 0.0 - rules.constant
-    run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
+    run = Run(executor=executor, report=reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)
 

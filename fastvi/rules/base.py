@@ -13,6 +13,7 @@ from fastvi.core import validation
 from fastvi.core.registry import restored_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
+from fastvi.rules.kept import kept
 
 if TYPE_CHECKING:
     from fastvi.distributions.base import Distribution
@@ -157,6 +158,13 @@ class Rules(ABC):
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
         """Return what the engine sums over the free latents: log p(x, z) = c(x) + <t(x), z> - A(z)."""
 
+    def kept_form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
+        """Return :meth:`form`'s, which a small model makes once: see ``rules/kept.py``."""
+        key = observed.tobytes(), dtype
+        return kept(
+            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).tables
+        )
+
     @abstractmethod
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> FormMemory:
         """Return the bytes that :meth:`form` takes, known before it is made.
@@ -283,7 +291,7 @@ class Rules(ABC):
         """Return E_q[log p(x, z)] (N,), up to log Z, for bits with ``logits`` (free,) or (N, free)."""
         from fastvi.engine.expectation.expected_joint import expected_joint
 
-        return expected_joint(self.form(observed), x, logits)
+        return expected_joint(self.kept_form(observed), x, logits)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray | None:
         """Return E_q[log p(x | z)] (N,) of a Bernoulli or normal q; None of a model without a prior."""
@@ -383,7 +391,7 @@ def log_marginal_of(
     if rules.is_closed(observed):
         found = rules.closed_form(x, observed)
     else:
-        found = log_sums(rules.form(observed, dtype), x, run)
+        found = log_sums(rules.kept_form(observed, dtype), x, run)
     return log_probabilities(found) if rules.is_probability else found
 
 
