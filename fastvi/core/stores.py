@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fastvi.core import foreign
 
 _ROWS = 1 << 14  # of a store that are read together

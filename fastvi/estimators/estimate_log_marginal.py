@@ -190,7 +190,7 @@ def _samplers(
             continue
         with_prior = not isinstance(q, Ancestral)
         num_states = num_samples * len(members)
-        source = Source(partial(rules.sampling_target, group.observed, num_states, with_prior=with_prior))
+        source = Source(partial(rules.kept_target, group.observed, num_states, with_prior=with_prior))
         own = of_latents(q, group.free).part(members)
         samplers.append(Sampler(source, group.x, members, own, seed, device=where))
     return len(data), samplers, closed

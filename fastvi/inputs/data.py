@@ -105,7 +105,9 @@ def groups_of(rules: Rules, data: Any, mask: np.ndarray | None, *, kept: bool = 
     for observed, members in by_mask(mask, len(data), rules.num_pixels):
         if not isinstance(data, np.ndarray):
             part: Any = data.seen(members, observed)
-        elif mask is not None and not observed.all():  # take's result lies in order, that of an index has to be copied once more
+        elif (
+            mask is not None and not observed.all()
+        ):  # take's result lies in order, that of an index has to be copied once more
             rows = data[members] if len(members) < len(data) else data
             part = rows.take(np.flatnonzero(observed), axis=1)
         elif len(members) < len(data):

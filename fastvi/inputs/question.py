@@ -159,7 +159,7 @@ def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -
     """Log Z less the constant, refused where it is too large; 0 of a model that is normalised."""
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
-    run, form = Run(place=forms_on(device)), rules.partition_form()
+    run, form = Run(place=forms_on(device)), rules.kept_partition_form()
     return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
@@ -169,6 +169,6 @@ def nothing_observed(rules: Rules, options: Options, *, cuda: bool = False) -> t
     if rules.partition_memory() is None:
         raise TypeError(f"model must have a log Z, got {validation.shown(rules.model)}")
     check_size(rules, [], Asked("log_partition"), options.limits)
-    form = rules.partition_form()
+    form = rules.kept_partition_form()
     assert form is not None
     return Question(rules, 0, [], options), form

@@ -13,7 +13,7 @@ from fastvi.core import validation
 from fastvi.core.registry import restored_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
-from fastvi.rules.kept import kept
+from fastvi.rules.kept import MOST_BYTES, kept
 
 if TYPE_CHECKING:
     from fastvi.distributions.base import Distribution
@@ -196,18 +196,27 @@ class Rules(ABC):
         """Return the bytes that :meth:`partition_form` takes."""
         return None
 
+    def kept_partition_form(self) -> Form | None:
+        """Return :meth:`partition_form`'s, made once as :meth:`kept_form`'s is."""
+
+        def num_bytes() -> int:
+            memory = self.partition_memory()
+            return 0 if memory is None else memory.tables
+
+        return kept(self, "partition", None, self.partition_form, num_bytes)
+
     def sample_partition(self, num: int, seed: int) -> np.ndarray:
         """Draw states (num, d) of :meth:`partition_form` exactly."""
         from fastvi.engine.posterior.samples import sample_form
 
-        form = self.partition_form()
+        form = self.kept_partition_form()
         assert form is not None
         return sample_form(form, num, seed)
 
     @cached_property
     def log_z(self) -> float:
         """Log Z in nats less :attr:`constant`, summed once; 0 of a model that is normalised."""
-        form = self.partition_form()
+        form = self.kept_partition_form()
         return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 
     @cached_property
@@ -248,6 +257,22 @@ class Rules(ABC):
         Only models with a prior are asked for log p(x | z).
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self.model!r}")
+
+    def kept_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
+        """Return :meth:`sampling_target`'s, whose tables a small model makes once."""
+
+        def make() -> Target:
+            return self.sampling_target(observed, num_states, with_prior=with_prior)
+
+        def num_bytes() -> int:
+            if self.real_latents:
+                return MOST_BYTES + 1  # no tables that would be worth it
+            d, rows = self.num_latents, 256 * -(-self.num_latents // 8)
+            all_states = 8 << d if num_states >> d else 0
+            tables = 8 * (int(observed.sum()) + 8) * rows
+            return self.memory(observed).tables + tables + all_states
+
+        return kept(self, "target", (observed.tobytes(), num_states, with_prior), make, num_bytes)
 
     def prior(self) -> Any:
         """Return p(z), a distribution or a model; None of a model that has none."""

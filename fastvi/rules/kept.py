@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from fastvi.rules.base import Rules
 
-MOST_BYTES = 1 << 20  # of a thing that is kept; each model has at most one of a kind, three kinds in all
+MOST_BYTES = 1 << 20  # of a thing that is kept; one of each of the four kinds a model
 MOST_MODELS = 8
 
 T = TypeVar("T")
