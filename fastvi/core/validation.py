@@ -247,14 +247,17 @@ def _zeros_and_ones(array: np.ndarray, name: str, observed: np.ndarray | None, f
     if array.dtype.kind == "b":
         bits = np.ascontiguousarray(array).view(np.uint8)
         return bits if observed is None else bits * observed
+    bytes_ = array.dtype == np.uint8
     # bytes in one pass, without masks; where one is larger, whether it counts is looked at below
-    if array.dtype != np.uint8 or array.max(initial=0) > 1:
+    if not bytes_ or np.maximum.reduce(array, axis=None, initial=0) > 1:
         seen = " where it is observed" if observed is not None else ""
         must = f"{name} must contain only 0 and 1{seen}"
         _require_where(array, lambda part: (part == 0) | (part == 1), must, observed, first)
-    if observed is None:
-        return np.ascontiguousarray(array, dtype=np.uint8).reshape(array.shape)
-    return _seen_only(array, observed, np.uint8)
+    if observed is not None:
+        return _seen_only(array, observed, np.uint8)
+    if bytes_ and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, dtype=np.uint8).reshape(array.shape)
 
 
 def _finite_numbers(array: np.ndarray, name: str, observed: np.ndarray | None, first: int = 0) -> np.ndarray:

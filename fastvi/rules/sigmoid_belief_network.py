@@ -230,8 +230,9 @@ class SigmoidBeliefNetworkRules(Rules):
             passed = FirstPass.unpacked(first, self.num_latents)
             found = state_moments(self._form_after_first_pass(observed), x, data_weights, run, passed)
         weights, bias = weighted_sums(x, data_weights, found.mean)
-        out["weights"][observed] = weights - found.values[:, :-1]
-        out["bias"][observed] = bias - found.values[:, -1]
+        seen = ... if len(bias) == self.num_pixels else observed  # all of them, without looking one by one
+        out["weights"][seen] = weights - found.values[:, :-1]
+        out["bias"][seen] = bias - found.values[:, -1]
         if not self.is_deep:
             posterior = (data_weights[:, None] * found.mean).sum(axis=0)
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.model.prior_logits)

@@ -44,10 +44,12 @@ def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Ar
     The bound on what was dropped exceeds 2^-53 of their sum, or their terms are too large for products.
     """
     too_large = form.too_large(terms)
-    result[too_large] = -np.inf
+    any_large = np.count_nonzero(too_large) > 0
+    if any_large:
+        result[too_large] = -np.inf
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
     certain = dropped <= result - form.rounding_bits * math.log(2.0)
-    if np.count_nonzero(certain) == certain.size and not np.count_nonzero(too_large):  # nearly all batches
+    if np.count_nonzero(certain) == certain.size and not any_large:  # nearly all batches
         return _NOBODY
     _say(too_large, "log space" if form.more_exact() is None else "two words on the CPU", _TOO_LARGE)
     _say(~certain & ~too_large, "log space" if form.wider() is None else "float64", _UNDERFLOW)

@@ -19,9 +19,9 @@ class Sums(NamedTuple):
 
     @classmethod
     def zero(cls, num_data: int) -> Sums:
-        largest, bound = low = np.empty((2, num_data))
-        low.fill(-np.inf)
-        return cls(largest, np.zeros(num_data), bound)
+        numbers = np.zeros((3, num_data))
+        numbers[:2] = -np.inf
+        return cls(numbers[0], numbers[2], numbers[1])
 
     def merge(self, part: Sums) -> None:
         merge_log_sums(self.largest, self.total, part.largest, part.total)

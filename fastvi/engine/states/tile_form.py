@@ -47,12 +47,17 @@ class TileForm(Form):
         Nobody writes to them: few that are all there are stay with the form.
         """
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
-        if count < self.tiling.num_tiles or count * self.tile_size > _KEPT_NUMBERS:
+        if count < self.tiling.num_tiles or not self.keeps_tiles:
             return self._filled(first, count, in_log_space=in_log_space)
         kept: dict[bool, tuple[Array, Array]] = self.__dict__.setdefault("_kept", {})
         if in_log_space not in kept:
             kept[in_log_space] = self._filled(first, count, in_log_space=in_log_space)
         return kept[in_log_space]
+
+    @property
+    def keeps_tiles(self) -> bool:
+        """Whether all tiles are so few that they are filled once and stay with the form."""
+        return self.tiling.num_tiles * self.tile_size <= _KEPT_NUMBERS
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the tiles: a worker fills its own."""
