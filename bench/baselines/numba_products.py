@@ -1,4 +1,4 @@
-"""Exact log p(x) of a small sigmoid belief network as one compiled loop: tables by doubling, products of eight.
+"""Exact log p(x) of a small network as one compiled loop: tables by doubling, products of eight factors.
 
 What somebody writes by hand where a call has to take microseconds: no checks, one thread, weights so small
 that eight factors of a pixel stay in the range of a double.

@@ -227,12 +227,12 @@ def _require_where(
 ) -> None:
     """``require`` where ``observed``; the whole mask is made only for the words of an error."""
     whole = array.reshape(1) if array.ndim == 0 else array
-    for rows in _blocks(whole):
+    for rows in (slice(None),) if whole.size <= _BLOCK_NUMBERS else _blocks(whole):
         if observed is None:
             fine = good(whole[rows])
         else:
             fine = good(whole[rows]) | ~(observed if observed.ndim == 1 else observed[rows])
-        if not fine.all():
+        if np.count_nonzero(fine) < fine.size:  # in a fifth of the time that all() takes for a few numbers
             require(array, good(array) if observed is None else good(array) | ~observed, must, first)
 
 

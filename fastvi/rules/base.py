@@ -158,7 +158,7 @@ class Rules(ABC):
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
         """Return what the engine sums over the free latents: log p(x, z) = c(x) + <t(x), z> - A(z)."""
 
-    def kept_form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
+    def kept_form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
         """Return :meth:`form`'s, which a small model makes once: see ``rules/kept.py``."""
         key = observed.tobytes(), dtype
         return kept(
@@ -196,7 +196,7 @@ class Rules(ABC):
         """Return the bytes that :meth:`partition_form` takes."""
         return None
 
-    def kept_partition_form(self) -> Form | None:
+    def kept_partition_form(self) -> Any:
         """Return :meth:`partition_form`'s, made once as :meth:`kept_form`'s is."""
 
         def num_bytes() -> int:

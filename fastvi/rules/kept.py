@@ -7,22 +7,23 @@ holds none, and is gone with the model. Of the models asked about last only a fe
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from fastvi.rules.base import Rules
 
-MOST_BYTES = 1 << 20  # of a thing that is kept; one of each of the four kinds a model
+MOST_BYTES = (
+    1 << 20
+)  # of a thing that is kept; a model has one of each kind: form, partition, likelihood, target
 MOST_MODELS = 8
 
 T = TypeVar("T")
 
 _models: deque[weakref.ref[Rules]] = deque()  # in the order in which they began to keep something
-_turn = Lock()
 
 
 def kept(rules: Rules, kind: str, key: Any, make: Callable[[], T], num_bytes: Callable[[], int]) -> T:
@@ -43,15 +44,24 @@ def kept(rules: Rules, kind: str, key: Any, make: Callable[[], T], num_bytes: Ca
 _NOTHING: dict[str, Any] = {}
 
 
+class _Gone:
+    """In place of rules that are no more."""
+
+
+_GONE = _Gone()
+
+
 def _keeper(rules: Rules) -> dict[str, Any]:
-    """Where ``rules`` keep things; those that began first give theirs up for it."""
-    with _turn:
-        if "_kept" not in vars(rules):
-            vars(rules)["_kept"] = {}
-            _models.append(weakref.ref(rules))
+    """Where ``rules`` keep things; those that began first give theirs up for it.
+
+    No lock, which a forked child could inherit closed: two threads at once make a dictionary each, and one of
+    them is lost with what it holds.
+    """
+    mine: dict[str, Any] | None = vars(rules).get("_kept")
+    if mine is None:
+        mine = vars(rules)["_kept"] = {}
+        _models.append(weakref.ref(rules))
+        with contextlib.suppress(IndexError):  # another thread took the last one away
             while len(_models) > MOST_MODELS:
-                oldest = _models.popleft()()
-                if oldest is not None:
-                    vars(oldest).pop("_kept", None)
-        found: dict[str, Any] = vars(rules)["_kept"]
-        return found
+                vars(_models.popleft()() or _GONE).pop("_kept", None)
+    return mine

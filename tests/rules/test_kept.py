@@ -28,12 +28,13 @@ def answers(model, x, observed=None):
     """Arrays that several questions give, each with its own tables; x may not be seen whole."""
     q = bernoulli(model.num_latents, seed=5)
     posterior = fastvi.exact_posterior(model, x, observed=observed)
+    sampled = fastvi.estimate_log_marginal(model, x, observed=observed, proposal="uniform", num_samples=50)
     found = [
         fastvi.log_marginal(model, x, observed=observed),
         posterior.mean,
         posterior.entropy,
         fastvi.elbo(model, x, q, observed=observed).value,
-        fastvi.estimate_log_marginal(model, x, observed=observed, proposal="uniform", num_samples=50).std_error,
+        sampled.std_error,
     ]
     if observed is None:
         found += fastvi.log_marginal_gradient(model, x).values()
