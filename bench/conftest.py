@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "interop_torch",
         "interop_jax",
         "interop_arviz",
+        "small_calls",
         "plan",
         "memory",
     )

@@ -101,7 +101,7 @@ def _of_part(rules: Rules, group: Group) -> np.ndarray:
         return rules.closed_form(group.x, group.observed) + _half_log_squares(
             posterior.logits, group.q.logits
         )
-    return half_log_square_sum(rules.form(group.observed), group.x, group.q.logits)
+    return half_log_square_sum(rules.kept_form(group.observed), group.x, group.q.logits)
 
 
 def _half_log_squares(p: np.ndarray, q: np.ndarray) -> np.ndarray:

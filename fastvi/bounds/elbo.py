@@ -250,7 +250,7 @@ def _expectation(
             raise UnsupportedError(
                 "decomposition must be 'reconstruction' or 'joint' on a GPU, got 'log_ratio'"
             )
-        return expected_joint(rules.form(group.observed), group.x, group.q.logits, memory_limit)
+        return expected_joint(rules.kept_form(group.observed), group.x, group.q.logits, memory_limit)
     except UnsupportedError as error:
         if device != "auto":
             raise
@@ -285,7 +285,7 @@ def _exact(rules: Rules, group: Group, form_of: str, kl: Any, entropy: Any, expe
     if form_of == "reconstruction" and kl is not None:
         value = reconstruction - kl
     elif form_of == "log_ratio":
-        value = log_ratio(rules.form(group.observed), group.x, group.q.logits)
+        value = log_ratio(rules.kept_form(group.observed), group.x, group.q.logits)
     else:
         value = joint + entropy
     return _Bound(value, reconstruction, joint, zero)  # type: ignore[arg-type]
@@ -316,7 +316,7 @@ def _sampled(
         )
     likelihood = form_of == "reconstruction" and kl is not None
     num_states = num_samples * len(group.members)
-    source = Source(partial(rules.sampling_target, group.observed, num_states, with_prior=not likelihood))
+    source = Source(partial(rules.kept_target, group.observed, num_states, with_prior=not likelihood))
     what = WEIGHT if form_of == "log_ratio" else JOINT
     sampler = Sampler(source, group.x, group.members, drawn_from(group.q), seed, what, where)
     if automatic:

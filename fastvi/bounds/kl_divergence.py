@@ -7,21 +7,17 @@ of the textbook forms are linear in it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from fastvi.core import validation
-from fastvi.core.functions import log_sigmoid, sigmoid
 from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.distributions.categorical import Categorical, log_softmax
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
 from fastvi.engine.linalg.triangular import solve_lower
-
-# (exp(t) - 1 - t) / t^2 = sum_k t^k / (k + 2)!; 17 terms leave less than 1e-17 at |t| = 1
-_SERIES = [1 / math.factorial(k + 2) for k in range(17)]
+from fastvi.kernels.cpu.dense.bernoulli_divergence import SERIES, bernoulli_divergences
 
 _SMALLEST = 2.0**-1022  # below it a quotient loses digits
 
@@ -207,22 +203,12 @@ def bernoulli_kl(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     linear), the second has no sum of unlike signs but overflows where they are far apart: each is used on its
     side of |b - a| = 1.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        change = b - a
-        near = _near(a, np.clip(change, -1.0, 1.0))
-        far = -sigmoid(a) * _log_ratio(a, b) - sigmoid(-a) * _log_ratio(-a, -b)
-    divergence = np.where(np.abs(change) <= 1.0, near, far)
-    # infinite logits: where q is a point mass, -log p of that point; elsewhere p rules out what q does not
-    divergence = np.where(np.isinf(b), np.inf, divergence)
-    return np.where(np.isinf(a), -log_sigmoid(np.where(a > 0, b, -b)), divergence)
-
-
-def _near(a: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The form in h for |change| <= 1, where neither log1p is close to its pole."""
-    up, down = sigmoid(a), sigmoid(-a)
-    t1 = -np.log1p(down * np.expm1(-change))
-    t0 = -np.log1p(up * np.expm1(change))
-    return up * _h(t1) + down * _h(t0)
+    shape = a.shape if a.shape == b.shape else np.broadcast_shapes(a.shape, b.shape)
+    # copies: read-only arrays, which distributions have, would take code of their own
+    own, other, out = np.empty(shape), np.empty(shape), np.empty(shape)
+    own[...], other[...] = a, b
+    bernoulli_divergences(own.reshape(-1), other.reshape(-1), out.reshape(-1))
+    return out
 
 
 def _h(t: np.ndarray) -> np.ndarray:
@@ -230,13 +216,7 @@ def _h(t: np.ndarray) -> np.ndarray:
     small = np.abs(t) <= 1.0
     near = np.where(small, t, 0.0)
     total = np.zeros_like(near)
-    for coefficient in reversed(_SERIES):
+    for coefficient in SERIES:
         total = total * near + coefficient
     with np.errstate(over="ignore"):
         return np.where(small, total * near * near, np.expm1(t) - t)
-
-
-def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """log(sigmoid(b) / sigmoid(a)); the large parts meet before the small ones are added."""
-    small = np.log1p(np.exp(-np.abs(a))) - np.log1p(np.exp(-np.abs(b)))
-    return np.minimum(b, 0.0) - np.minimum(a, 0.0) + small

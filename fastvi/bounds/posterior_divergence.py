@@ -59,7 +59,7 @@ def _of_group(rules: Rules, group: Group, from_posterior: bool) -> np.ndarray:
     product = factorised_posterior(rules, group)
     if product is not None:
         return kl_divergence(product, group.q) if from_posterior else kl_divergence(group.q, product)
-    form = rules.form(group.observed)
+    form = rules.kept_form(group.observed)
     evidence = log_sums(form, group.x, Run())
     return expectations.posterior_divergence(
         form, group.x, group.q.logits, evidence, from_posterior=from_posterior

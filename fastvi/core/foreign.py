@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+PLAIN = (np.ndarray, list, tuple)  # what NumPy knows
 _ML_DTYPES = (("bfloat", np.float32), ("float", np.float32), ("uint", np.uint8), ("int", np.int8))
 
 
@@ -45,7 +46,7 @@ def sparse_rows(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """``value``, or what NumPy can make an array of in its place; what is of no known package stays."""
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, PLAIN):
         return value
     package = package_of(value)
     if is_sparse(value):

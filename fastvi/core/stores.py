@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fastvi.core import foreign
 
 _ROWS = 1 << 14  # of a store that are read together
@@ -33,7 +31,7 @@ class Store(NamedTuple):
 
 def store_of(value: Any) -> Store | None:
     """``value`` as a store where it has two axes and is one: it says its ``chunks``, or it is sparse."""
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, foreign.PLAIN):
         return None
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2:

@@ -18,7 +18,7 @@ from fastvi.distributions.encoder import Encoder
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
 from fastvi.engine.importance.table_target import JointTableTarget
-from fastvi.engine.run.progress import Progress, Reporter
+from fastvi.engine.run.progress import Progress, reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
@@ -157,7 +157,7 @@ def estimate_log_marginal(
     if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
     log_z = exact_log_z(rules, where) if normalized and not rules.is_table else 0.0 - rules.constant
-    run = Run(executor=executor, report=Reporter(progress, num_data * num_samples, "samples"))
+    run = Run(executor=executor, report=reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]
     return gathered(parts, num_data, num_samples if stop is None else None, log_z)
 
@@ -190,7 +190,7 @@ def _samplers(
             continue
         with_prior = not isinstance(q, Ancestral)
         num_states = num_samples * len(members)
-        source = Source(partial(rules.sampling_target, group.observed, num_states, with_prior=with_prior))
+        source = Source(partial(rules.kept_target, group.observed, num_states, with_prior=with_prior))
         own = of_latents(q, group.free).part(members)
         samplers.append(Sampler(source, group.x, members, own, seed, device=where))
     return len(data), samplers, closed

@@ -12,6 +12,7 @@ from fastvi.engine.importance.jobs import Job, Sampler, jobs
 from fastvi.engine.importance.jobs import Part as JobPart
 from fastvi.engine.importance.weight_sums import WeightSums
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import slices
 from fastvi.engine.sampling.run_jobs import run_job
 from fastvi.kernels.cpu.weights.pareto import tail_length
 from fastvi.weights.estimate import Estimate
@@ -80,9 +81,8 @@ def run_samplers(
     tail_size = max(5, int(_tail_length(num_samples)))
     step = max(1, _TAIL_ENTRIES // (tail_size + 1))
     for sampler in samplers:
-        for begin in range(0, len(sampler.x), step):
-            some = sampler.take(slice(begin, begin + step))
-            yield from _sampled(some, num_samples, stop, tail_size, run)
+        for some in slices(len(sampler.x), step):
+            yield from _sampled(sampler.take(some), num_samples, stop, tail_size, run)
 
 
 def _sampled(
@@ -93,9 +93,10 @@ def _sampled(
         run.reduce(total, jobs(sampler, done, look, tail_size), run_job, _size)
         done = look
         estimate = estimate_of_sums(total.sums, done)
-        enough = np.ones(len(sampler.x), bool)
-        if stop is not None and done < num_samples:
-            enough = stop.reached(estimate)
+        if stop is None or done == num_samples:
+            yield Part(sampler.numbers, estimate)
+            return
+        enough = stop.reached(estimate)
         if enough.any():
             yield Part(sampler.numbers[enough], estimate[enough])
             run.skip(int(enough.sum()) * (num_samples - done))

@@ -57,7 +57,7 @@ class _Part(NamedTuple):
 
     def form(self) -> Form:
         """What is summed for these data."""
-        return self.rules.form(self.group.observed) if self.only is None else self.only
+        return self.rules.kept_form(self.group.observed) if self.only is None else self.only
 
     def states(self, free: np.ndarray) -> np.ndarray:
         """States (members, k, free latents) as states of all latents."""
@@ -413,7 +413,7 @@ def exact_posterior(
     if fewest < 63 and top_k > 1 << fewest:
         raise ValueError(f"top_k must be at most 2^{fewest}, the number of states, got {top_k}")
     passes = 2 if top_k or pairwise else 1
-    partition = rules.partition_form() if normalized else None
+    partition = rules.kept_partition_form() if normalized else None
     states = passes * question.states() + (0 if partition is None else 1 << partition.num_latents)
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))

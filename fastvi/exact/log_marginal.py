@@ -143,7 +143,7 @@ def log_marginal(
         return rules.log_marginal(x, observed)
     asked = Asked("log_marginal", dtype, normalized=normalized)
     question = ask(rules, x, observed, options, rules.is_closed, asked, cuda=True)
-    partition = rules.partition_form() if normalized else None
+    partition = rules.kept_partition_form() if normalized else None
     log_z_states = 0 if partition is None else 1 << partition.num_latents
     run = question.run("log_marginal", question.states() + log_z_states, normalized)
     result = np.empty(question.num_data)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.foreign import PLAIN
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.rules.base import Rules
 
@@ -32,7 +33,7 @@ class Group(NamedTuple):
 
 def is_on_host(x: Any) -> bool:
     """Tell whether ``x`` is no array of a GPU."""
-    if isinstance(x, np.ndarray | list | tuple | None):
+    if x is None or isinstance(x, PLAIN):
         return True
     from fastvi.engine.cuda.arrays import on_device
 
@@ -104,7 +105,9 @@ def groups_of(rules: Rules, data: Any, mask: np.ndarray | None, *, kept: bool = 
     for observed, members in by_mask(mask, len(data), rules.num_pixels):
         if not isinstance(data, np.ndarray):
             part: Any = data.seen(members, observed)
-        elif not observed.all():  # take's result lies in order, that of an index has to be copied once more
+        elif (
+            mask is not None and not observed.all()
+        ):  # take's result lies in order, that of an index has to be copied once more
             rows = data[members] if len(members) < len(data) else data
             part = rows.take(np.flatnonzero(observed), axis=1)
         elif len(members) < len(data):

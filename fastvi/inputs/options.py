@@ -110,10 +110,9 @@ class Options(NamedTuple):
         limits = check_limits(self.memory_limit, self.max_states)
         executor = check_executor(self.executor)
         check_progress(self.progress)
-        return self._replace(
-            device=device, executor=executor, automatic=self.device == "auto",
-            memory_limit=limits.memory, max_states=limits.states,
-        )  # fmt: skip
+        return Options(
+            device, self.dtype, executor, self.checkpoint, self.progress, *limits, self.device == "auto"
+        )
 
     def checked_for_table(self) -> None:
         """Check the options of a question about a table, which is answered at once."""

@@ -13,7 +13,7 @@ from fastvi.core import validation
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.checkpoints import Checkpoint, digest
 from fastvi.engine.run.hardware import caches
-from fastvi.engine.run.progress import Reporter
+from fastvi.engine.run.progress import reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import CHUNK_DATA, num_chunks
 from fastvi.engine.states.form import WAVE_TILES, Form
@@ -35,7 +35,7 @@ class Question(NamedTuple):
 
     def form(self, group: Group) -> Form:
         """What is summed for one group; made when it is needed, since each mask has its own."""
-        return self.rules.form(group.observed, self.options.dtype)
+        return self.rules.kept_form(group.observed, self.options.dtype)
 
     def states(self) -> int:
         """States that all chunks of all groups go through once."""
@@ -56,8 +56,8 @@ class Question(NamedTuple):
             where = _summed_by(self.options.device)
             identity = digest(name, self.rules.digest(), data, self.options.dtype, asked, tiles(), where)
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
-        report = Reporter(self.options.progress, states)
         options = self.options
+        report = reporter(options.progress, states)
         place = forms_on(options.device, options.dtype, options.memory_limit, automatic=options.automatic)
         return Run(executor=options.executor, checkpoint=checkpoint, report=report, place=place)
 
@@ -109,14 +109,18 @@ def ask(
     options = options.checked(cuda=cuda)
     data, mask = read_data(rules, x, observed, options.device if cuda else None, relaxed=relaxed)
     # data of another dtype, or in a list, were copied
-    own = isinstance(data, np.ndarray) and not (isinstance(x, np.ndarray) and np.may_share_memory(data, x))
+    own = (
+        data is not x
+        and isinstance(data, np.ndarray)
+        and not (isinstance(x, np.ndarray) and np.may_share_memory(data, x))
+    )
     kept = asked.question == "exact_posterior"  # what it returns reads its data again
     groups = []
     for group in groups_of(rules, data, mask, kept=kept and not own):
         is_closed = closed(group.observed)
         if is_closed:
             refuse_pixels(group.x, NO_SUM)
-        groups.append(group._replace(closed=is_closed))
+        groups.append(group._replace(closed=True) if is_closed else group)
     # parts of them are counted as copies
     whole = own and not kept and any(group.x is data for group in groups)
     check_size(rules, groups, asked, options.limits, data.nbytes if whole else 0)
@@ -127,10 +131,8 @@ def check_size(
     rules: Rules, groups: Sequence[Group], asked: Asked, limits: Limits, converted: int = 0
 ) -> None:
     """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
-    summed = [group for group in groups if not group.closed]
-    num_data = sum(group.num_data for group in groups)
-    largest = max((group.free.size for group in summed), default=0)
-    sizes = [(f"{num_data} data", largest, rules.num_pixels)] if summed else []
+    summed = [group.free.size for group in groups if not group.closed]
+    sizes = [("", max(summed), rules.num_pixels)] if summed else []
     partition = rules.partition_memory() if asked.normalized else None
     if partition is not None:
         sizes.append(("log Z", partition.num_latents, rules.num_pixels))
@@ -141,10 +143,11 @@ def check_size(
     if limits.memory is None and all(1 << num_latents <= limits.states for _, num_latents, _ in sizes):
         return  # the bytes are not counted where nobody asks: an eighth of a call with 2^8 states
     need = converted + predicted_bytes(rules, groups, asked)
+    data = f"{sum(group.num_data for group in groups)} data"
     for what, num_latents, num_pixels in sizes:
-        limits.check(num_latents, need, f"{what} under 2^{num_latents} states of {num_pixels} pixels")
+        limits.check(num_latents, need, f"{what or data} under 2^{num_latents} states of {num_pixels} pixels")
     if not sizes:
-        limits.check(0, need, f"{num_data} data of {rules.num_pixels} pixels")
+        limits.check(0, need, f"{data} of {rules.num_pixels} pixels")
 
 
 def always_summed(observed: np.ndarray) -> bool:
@@ -156,7 +159,7 @@ def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -
     """Log Z less the constant, refused where it is too large; 0 of a model that is normalised."""
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
-    run, form = Run(place=forms_on(device)), rules.partition_form()
+    run, form = Run(place=forms_on(device)), rules.kept_partition_form()
     return 0.0 if form is None else float(log_sums(form, NO_DATA, run)[0])
 
 
@@ -166,6 +169,6 @@ def nothing_observed(rules: Rules, options: Options, *, cuda: bool = False) -> t
     if rules.partition_memory() is None:
         raise TypeError(f"model must have a log Z, got {validation.shown(rules.model)}")
     check_size(rules, [], Asked("log_partition"), options.limits)
-    form = rules.partition_form()
+    form = rules.kept_partition_form()
     assert form is not None
     return Question(rules, 0, [], options), form

@@ -76,6 +76,8 @@ def _cut(q: Any, members: np.ndarray, free: np.ndarray) -> Any:
     """Q of some data and latents; real latents are never observed."""
     if not free.size:
         return q
+    if q.num_data in (None, len(members)) and free.size == q.num_latents:  # all of it
+        return q
     if isinstance(q, Bernoulli):
         rows = q.logits if q.num_data is None else q.logits[members]
         return Bernoulli(rows[..., free])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -154,7 +155,7 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         """Whether the prior of the latents is a model with parameters of its own."""
         return self._deep_prior is not None
 
-    @property
+    @cached_property
     def prior(self) -> Any:
         """p(z): a factorised Bernoulli distribution, or the model that a deep network was given."""
         return self._deep_prior if self.is_deep else Bernoulli(self.prior_logits)

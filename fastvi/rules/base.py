@@ -13,6 +13,7 @@ from fastvi.core import validation
 from fastvi.core.registry import restored_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
+from fastvi.rules.kept import MOST_BYTES, kept
 
 if TYPE_CHECKING:
     from fastvi.distributions.base import Distribution
@@ -157,6 +158,13 @@ class Rules(ABC):
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Form:
         """Return what the engine sums over the free latents: log p(x, z) = c(x) + <t(x), z> - A(z)."""
 
+    def kept_form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        """Return :meth:`form`'s, which a small model makes once: see ``rules/kept.py``."""
+        key = observed.tobytes(), dtype
+        return kept(
+            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).tables
+        )
+
     @abstractmethod
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> FormMemory:
         """Return the bytes that :meth:`form` takes, known before it is made.
@@ -188,18 +196,27 @@ class Rules(ABC):
         """Return the bytes that :meth:`partition_form` takes."""
         return None
 
+    def kept_partition_form(self) -> Any:
+        """Return :meth:`partition_form`'s, made once as :meth:`kept_form`'s is."""
+
+        def num_bytes() -> int:
+            memory = self.partition_memory()
+            return 0 if memory is None else memory.tables
+
+        return kept(self, "partition", None, self.partition_form, num_bytes)
+
     def sample_partition(self, num: int, seed: int) -> np.ndarray:
         """Draw states (num, d) of :meth:`partition_form` exactly."""
         from fastvi.engine.posterior.samples import sample_form
 
-        form = self.partition_form()
+        form = self.kept_partition_form()
         assert form is not None
         return sample_form(form, num, seed)
 
     @cached_property
     def log_z(self) -> float:
         """Log Z in nats less :attr:`constant`, summed once; 0 of a model that is normalised."""
-        form = self.partition_form()
+        form = self.kept_partition_form()
         return 0.0 if form is None else float(log_sums(form, NO_DATA, Run())[0])
 
     @cached_property
@@ -240,6 +257,22 @@ class Rules(ABC):
         Only models with a prior are asked for log p(x | z).
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self.model!r}")
+
+    def kept_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
+        """Return :meth:`sampling_target`'s, whose tables a small model makes once."""
+
+        def make() -> Target:
+            return self.sampling_target(observed, num_states, with_prior=with_prior)
+
+        def num_bytes() -> int:
+            if self.real_latents:
+                return MOST_BYTES + 1  # no tables that would be worth it
+            d, rows = self.num_latents, 256 * -(-self.num_latents // 8)
+            all_states = 8 << d if num_states >> d else 0
+            tables = 8 * (int(observed.sum()) + 8) * rows
+            return self.memory(observed).tables + tables + all_states
+
+        return kept(self, "target", (observed.tobytes(), num_states, with_prior), make, num_bytes)
 
     def prior(self) -> Any:
         """Return p(z), a distribution or a model; None of a model that has none."""
@@ -283,7 +316,7 @@ class Rules(ABC):
         """Return E_q[log p(x, z)] (N,), up to log Z, for bits with ``logits`` (free,) or (N, free)."""
         from fastvi.engine.expectation.expected_joint import expected_joint
 
-        return expected_joint(self.form(observed), x, logits)
+        return expected_joint(self.kept_form(observed), x, logits)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray | None:
         """Return E_q[log p(x | z)] (N,) of a Bernoulli or normal q; None of a model without a prior."""
@@ -383,7 +416,7 @@ def log_marginal_of(
     if rules.is_closed(observed):
         found = rules.closed_form(x, observed)
     else:
-        found = log_sums(rules.form(observed, dtype), x, run)
+        found = log_sums(rules.kept_form(observed, dtype), x, run)
     return log_probabilities(found) if rules.is_probability else found
 
 

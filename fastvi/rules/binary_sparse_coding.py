@@ -121,7 +121,7 @@ class BinarySparseCodingRules(Rules):
     def em_moments(self, x: np.ndarray) -> EMoments:
         from fastvi.engine.posterior.coding_moments import coding_moments
 
-        found = coding_moments(self.form(np.ones(self.num_pixels, bool)), x, np.ones(len(x)), Run())
+        found = coding_moments(self.kept_form(np.ones(self.num_pixels, bool)), x, np.ones(len(x)), Run())
         return EMoments(*found[:3])
 
     def zero_gradient(self) -> Gradient:
@@ -134,7 +134,7 @@ class BinarySparseCodingRules(Rules):
     def first_pass(self, x: np.ndarray, observed: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
         from fastvi.engine.posterior.state_moments import first_pass
 
-        found = first_pass(self.form(observed), x, run)
+        found = first_pass(self.kept_form(observed), x, run)
         return found.evidence, found.packed(self.num_latents)
 
     def pixel_gradient(
@@ -157,7 +157,7 @@ class BinarySparseCodingRules(Rules):
         from fastvi.engine.posterior.state_moments import FirstPass
 
         passed = None if first is None else FirstPass.unpacked(first, self.num_latents)
-        found = coding_moments(self.form(observed), x, data_weights, run, passed)
+        found = coding_moments(self.kept_form(observed), x, data_weights, run, passed)
         out, weights, std, mean = (
             self.zero_gradient(),
             self.model.weights[observed],

@@ -68,7 +68,7 @@ class BoltzmannMachineRules(Rules):
     has_closed_gradient = is_closed
 
     def closed_form(self, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
-        return np.asarray(self.form(observed).data.terms(x).constant)
+        return np.asarray(self.kept_form(observed).data.terms(x).constant)
 
     def partition_form(self) -> Any:
         return self.form(np.zeros(self.num_latents, bool))
@@ -95,7 +95,7 @@ class BoltzmannMachineRules(Rules):
 
         if observed.all():
             return None
-        found = first_pass(self.form(observed), x, run)
+        found = first_pass(self.kept_form(observed), x, run)
         return found.evidence, found.packed(self.num_latents)
 
     def zero_gradient(self) -> Gradient:
@@ -113,7 +113,7 @@ class BoltzmannMachineRules(Rules):
         means[:, observed] = x
         if free.any():
             passed = None if first is None else FirstPass.unpacked(first, int(free.sum()))
-            found = state_moments(self.form(observed), x, data_weights, run, passed)
+            found = state_moments(self.kept_form(observed), x, data_weights, run, passed)
             means[:, free] = found.mean
             moments[np.ix_(free, free)] = found.values
         else:  # what is impossible has no gradient
@@ -143,7 +143,7 @@ class BoltzmannMachineRules(Rules):
     def partition_pass(self) -> FirstPass:
         from fastvi.engine.posterior.state_moments import first_pass
 
-        return first_pass(self.partition_form(), NO_DATA, Run())
+        return first_pass(self.kept_partition_form(), NO_DATA, Run())
 
     def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
         passed = None if first is None else first.packed(self.num_latents)

@@ -107,7 +107,7 @@ class BinaryDecoderRules(_Decoder):
     ) -> MeanFieldFit:
         from fastvi.engine.mean_field import block_mean_field
 
-        form = self.form(np.ones(self.num_pixels, bool))
+        form = self.kept_form(np.ones(self.num_pixels, bool))
         return block_mean_field.ascend(form, x, starts, max_sweeps, tolerance)
 
     def annealed_log_weights(
@@ -144,7 +144,7 @@ class BinaryDecoderRules(_Decoder):
         from fastvi.engine.decoder.direct_form import DirectForm
         from fastvi.engine.decoder.network_gradient import first_sums
 
-        form = self.form(observed)
+        form = self.kept_form(observed)
         return None if isinstance(form, DirectForm) else first_sums(form, x, run)
 
     def pixel_gradient(
@@ -161,7 +161,7 @@ class BinaryDecoderRules(_Decoder):
         from fastvi.engine.decoder.network_gradient import network_gradient
         from fastvi.engine.linalg.products import matmul
 
-        form = self.form(observed)
+        form = self.kept_form(observed)
         if isinstance(form, DirectForm):
             raise TypeError(
                 "x must not need a gradient where logits are so large that each pixel is summed by itself"
@@ -179,7 +179,7 @@ class BinaryDecoderRules(_Decoder):
     ) -> Gradient:  # fmt: skip
         from fastvi.engine.decoder.network_gradient import network_gradient
 
-        found = network_gradient(self.form(observed), x, data_weights, run, first)
+        found = network_gradient(self.kept_form(observed), x, data_weights, run, first)
         return self._named(found, data_weights, observed)
 
     def _named(self, found: Gradient, data_weights: np.ndarray, observed: np.ndarray) -> Gradient:

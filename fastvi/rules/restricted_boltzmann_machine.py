@@ -124,7 +124,7 @@ class RestrictedBoltzmannMachineRules(Rules):
 
         if observed.all() or self.is_closed(observed):
             return None
-        found = first_pass(self.form(observed), x, run)
+        found = first_pass(self.kept_form(observed), x, run)
         return found.evidence, found.packed(self.num_latents)
 
     def check_relaxed_data(
@@ -147,7 +147,7 @@ class RestrictedBoltzmannMachineRules(Rules):
             mean = self._hidden_means(x)
         else:
             passed = None if first is None else FirstPass.unpacked(first, self.num_latents)
-            found = state_moments(self.form(observed), x, data_weights, run, passed)
+            found = state_moments(self.kept_form(observed), x, data_weights, run, passed)
             mean = found.mean
             out["weights"][~observed] = found.values[:, :-1]
             out["visible_bias"][~observed] = found.values[:, -1]
@@ -167,7 +167,7 @@ class RestrictedBoltzmannMachineRules(Rules):
         elif first is not None:
             mean = np.ascontiguousarray(first[:, 2:])
         else:
-            form = self.form(observed)
+            form = self.kept_form(observed)
             mean = log_sums_and_means(form, x, run)[1][:, np.argsort(form.order)]
         weights, bias = self.model.weights[observed], self.model.visible_bias[observed]
         return data_weights[:, None] * matmul(mean, np.ascontiguousarray(weights.T), bias)
@@ -201,12 +201,12 @@ class RestrictedBoltzmannMachineRules(Rules):
     def partition_pass(self) -> FirstPass:
         from fastvi.engine.posterior.state_moments import first_pass
 
-        return first_pass(self.partition_form(), NO_DATA, Run())
+        return first_pass(self.kept_partition_form(), NO_DATA, Run())
 
     def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
         from fastvi.engine.posterior.state_moments import state_moments
 
-        found = state_moments(self.partition_form(), NO_DATA, np.ones(1), run, first)
+        found = state_moments(self.kept_partition_form(), NO_DATA, np.ones(1), run, first)
         weights, analytic, enumerated = found.values[:, :-1], found.values[:, -1], found.mean[0]
         if self._sums_hidden:
             return {"weights": weights, "visible_bias": analytic, "hidden_bias": enumerated}

@@ -18,6 +18,7 @@ from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of, relaxed_bits
+from fastvi.rules.kept import kept
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, EXACTLY_FITTED, LEARNED, MISSING, ON_GPU
 
 if TYPE_CHECKING:
@@ -115,12 +116,21 @@ class SigmoidBeliefNetworkRules(Rules):
         from fastvi.engine.expectation.expectations import expected_log_likelihood
         from fastvi.engine.expectation.expected_joint import expected_joint
 
+        form = kept(
+            self, "likelihood", observed.tobytes(), lambda: self._likelihood_form(observed),
+            lambda: self.memory(observed).tables,
+        )  # fmt: skip
+        if isinstance(form, BlockForm):  # of large logits, in which all states are as probable
+            return expected_joint(form, x, q.logits) + self.num_latents * np.log(2.0)
+        return expected_log_likelihood(form, x, q.logits)
+
+    def _likelihood_form(self, observed: np.ndarray) -> Any:
+        """Form of log p(x | z)."""
         large = self._large_form(observed, with_prior=False)
         if large is not None:
-            return expected_joint(large, x, q.logits) + self.num_latents * np.log(2.0)
+            return large
         none = np.zeros(self.num_latents)
-        form = softplus_form(self.model.weights[observed], self.model.bias[observed], none, fold_prior=False)
-        return expected_log_likelihood(form, x, q.logits)
+        return softplus_form(self.model.weights[observed], self.model.bias[observed], none, fold_prior=False)
 
     def prior(self) -> Any:
         return self.model.prior
@@ -167,14 +177,14 @@ class SigmoidBeliefNetworkRules(Rules):
     ) -> MeanFieldFit:
         from fastvi.engine.mean_field import block_mean_field, mean_field
 
-        form = self.form(np.ones(self.num_pixels, bool))
+        form = self.kept_form(np.ones(self.num_pixels, bool))
         ascend = block_mean_field.ascend if isinstance(form, BlockForm) else mean_field.fit
         return ascend(form, x, starts, max_sweeps, tolerance)
 
     def zero_gradient(self) -> Gradient:
-        zeros = {"weights": np.zeros_like(self.model.weights), "bias": np.zeros_like(self.model.bias)}
+        zeros = {"weights": np.zeros(self.model.weights.shape), "bias": np.zeros(self.num_pixels)}
         if self.deep_prior is None:
-            return {**zeros, "prior_logits": np.zeros_like(self.model.prior_logits)}
+            return {**zeros, "prior_logits": np.zeros(self.num_latents)}
         return {**zeros, **{f"prior_{k}": v for k, v in self.deep_prior.zero_gradient().items()}}
 
     def check_relaxed_data(
@@ -210,17 +220,19 @@ class SigmoidBeliefNetworkRules(Rules):
         from fastvi.engine.linalg.weighted_sums import weighted_sums
         from fastvi.engine.posterior.state_moments import FirstPass, state_moments, states_of
 
-        out, large = self.zero_gradient(), None if first is not None else self._large_form(observed)
-        if large is not None:
-            return {**out, **self._large_gradient(large, x, data_weights, observed, run)}
+        out = self.zero_gradient()
         if first is None:
-            found = state_moments(self._small_form(observed), x, data_weights, run)
+            form = self.kept_form(observed)
+            if isinstance(form, BlockForm):  # of large logits
+                return {**out, **self._large_gradient(form, x, data_weights, observed, run)}
+            found = state_moments(form, x, data_weights, run)
         else:
             passed = FirstPass.unpacked(first, self.num_latents)
             found = state_moments(self._form_after_first_pass(observed), x, data_weights, run, passed)
         weights, bias = weighted_sums(x, data_weights, found.mean)
-        out["weights"][observed] = weights - found.values[:, :-1]
-        out["bias"][observed] = bias - found.values[:, -1]
+        seen = ... if len(bias) == self.num_pixels else observed  # all of them, without looking one by one
+        out["weights"][seen] = weights - found.values[:, :-1]
+        out["bias"][seen] = bias - found.values[:, -1]
         if not self.is_deep:
             posterior = (data_weights[:, None] * found.mean).sum(axis=0)
             out["prior_logits"] = posterior - data_weights.sum() * sigmoid(self.model.prior_logits)
@@ -235,7 +247,7 @@ class SigmoidBeliefNetworkRules(Rules):
         from fastvi.engine.posterior.log_sum import log_sums_and_means
 
         if first is None:
-            form = self.form(observed)
+            form = self.kept_form(observed)
             mean = log_sums_and_means(form, x, run)[1][:, np.argsort(form.order)]
         else:
             mean = np.ascontiguousarray(first[:, 2:])

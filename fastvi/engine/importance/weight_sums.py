@@ -34,9 +34,11 @@ class WeightSums:
 
     def __init__(self, num_data: int, tail_size: int) -> None:
         self._tail_size = tail_size
-        self.largest, self.smallest = np.full(num_data, -np.inf), np.full(num_data, np.inf)
+        self.largest, self.smallest, self._lowest = np.empty(num_data), np.empty(num_data), np.empty(num_data)
+        for array, value in ((self.largest, -np.inf), (self.smallest, np.inf), (self._lowest, -np.inf)):
+            array.fill(value)
         self.total, self.squares = np.zeros(num_data), np.zeros(num_data)
-        self._tail, self._lowest = np.empty((num_data, 0)), np.full(num_data, -np.inf)
+        self._tail = np.empty((num_data, 0))
         self._filled = np.zeros(num_data, np.int64)
 
     @property
@@ -63,8 +65,8 @@ class WeightSums:
         most = kept + kept // 2
         needed = min(most, int(self._filled.max(initial=0)) + num_more)
         if needed > width:
-            tail = np.full((num_data, min(most, max(needed, 2 * width))), -np.inf)
-            tail[:, :width] = self._tail
+            tail = np.empty((num_data, min(most, max(needed, 2 * width))))
+            tail[:, :width], tail[:, width:] = self._tail, -np.inf
             self._tail = tail
 
     def collect(self, rows: Array, lengths: Array, largest: Array, where: slice) -> None:

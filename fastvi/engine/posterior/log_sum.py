@@ -26,6 +26,7 @@ from fastvi.engine.states.form import Form, SummedForm
 from fastvi.engine.states.sums import Moments, Sums
 
 _LOG = logging.getLogger("fastvi")
+_NOBODY = np.empty(0, np.intp)
 _UNDERFLOW = "products underflow"
 _TOO_LARGE = "their terms are too large for products"
 
@@ -43,9 +44,13 @@ def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Ar
     The bound on what was dropped exceeds 2^-53 of their sum, or their terms are too large for products.
     """
     too_large = form.too_large(terms)
-    result[too_large] = -np.inf
+    any_large = np.count_nonzero(too_large) > 0
+    if any_large:
+        result[too_large] = -np.inf
     dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
     certain = dropped <= result - form.rounding_bits * math.log(2.0)
+    if np.count_nonzero(certain) == certain.size and not any_large:  # nearly all batches
+        return _NOBODY
     _say(too_large, "log space" if form.more_exact() is None else "two words on the CPU", _TOO_LARGE)
     _say(~certain & ~too_large, "log space" if form.wider() is None else "float64", _UNDERFLOW)
     return np.flatnonzero(~certain | too_large)
@@ -73,6 +78,8 @@ def _summed(form: SummedForm, terms: Terms, run: Run) -> Array:
 
 def _certified(form: SummedForm, terms: Terms, bound: Array, found: Array, run: Run) -> Array:
     again = uncertain(form, terms, bound, found)
+    if not again.size:
+        return found
     too_large = form.too_large(terms)[again]
     for members, other in ((again[too_large], form.more_exact()), (again[~too_large], form.wider())):
         if not members.size:

@@ -65,3 +65,8 @@ class Reporter:
         if self._before:
             text += f" ({self._before / self._total:.1%} from a checkpoint)"
         print(text.ljust(79), end=end, file=sys.stderr, flush=True)
+
+
+def reporter(progress: Progress, total: int, unit: str = "states") -> Reporter | None:
+    """Return what tells of progress, or None where nobody asks for it."""
+    return None if progress is False else Reporter(progress, total, unit)

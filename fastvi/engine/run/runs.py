@@ -124,6 +124,18 @@ class Run:
         """
         if not len(tasks):
             return zero
+        if self._executor is None and self._checkpoint is None:
+            for task in tasks:
+                zero.merge(work(task))
+                if self._report is not None:
+                    self._report(states(task))
+            return zero
+        return self._kept_reduction(zero, tasks, work, states)
+
+    def _kept_reduction(
+        self, zero: P, tasks: Sequence[T], work: Callable[[T], P], states: Callable[[T], int]
+    ) -> P:
+        """:meth:`reduce` with an executor or a checkpoint."""
         number, self._number = self._number, self._number + 1
         done = kept = self._restore(number, zero, tasks, states)
         whole = True  # no merge is half done

@@ -29,6 +29,8 @@ def chunks(num_data: int) -> Iterator[slice]:
 
 def data_slices(num_data: int) -> list[slice]:
     """``num_data`` cut into about four tasks a thread; no result may depend on where the cuts are."""
+    if num_data <= 1:
+        return [slice(0, 1)] if num_data else []
     return list(slices(num_data, max(1, -(-num_data // (4 * num_threads())))))
 
 

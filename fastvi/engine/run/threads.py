@@ -93,8 +93,10 @@ def parallel_map(
     of the first item is raised.
     """
     tasks = list(items)
-    count = int(min(num_threads(), len(tasks), 1 + operations / _WORTH_A_THREAD))
-    if count <= 1 or _PLACE.inside:
+    # the number of threads is asked for last: that takes 1 to 3 microseconds, a small call has ten of these
+    few = len(tasks) <= 1 or operations < _WORTH_A_THREAD or _PLACE.inside
+    count = 1 if few else int(min(num_threads(), len(tasks), 1 + operations / _WORTH_A_THREAD))
+    if count <= 1:
         return [function(task) for task in tasks]
     left = deque(range(len(tasks)))
     results: dict[int, Result] = {}

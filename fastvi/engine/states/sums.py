@@ -19,13 +19,17 @@ class Sums(NamedTuple):
 
     @classmethod
     def zero(cls, num_data: int) -> Sums:
-        return cls(np.full(num_data, -np.inf), np.zeros(num_data), np.full(num_data, -np.inf))
+        numbers = np.zeros((3, num_data))
+        numbers[:2] = -np.inf
+        return cls(numbers[0], numbers[2], numbers[1])
 
     def merge(self, part: Sums) -> None:
         merge_log_sums(self.largest, self.total, part.largest, part.total)
         np.maximum(self.bound, part.bound, out=self.bound)
 
     def log(self) -> Array:
+        if np.count_nonzero(self.total) == self.total.size:  # then there is nothing to be silent about
+            return self.largest + np.log(self.total)
         with np.errstate(divide="ignore"):
             return self.largest + np.log(self.total)
 

@@ -40,6 +40,8 @@ from fastvi.kernels.host import COLUMNS
 
 def panel_ranges(num_panels: int) -> list[tuple[int, int]]:
     """Ranges of panels, one a task: about four tasks a thread, none of more than 64 data."""
+    if num_panels == 1:
+        return [(0, 1)]
     size = min(64 // DATA_ROWS, max(1, num_panels // (4 * num_threads())))
     return [(p, min(p + size, num_panels)) for p in range(0, num_panels, size)]
 

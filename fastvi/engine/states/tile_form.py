@@ -19,6 +19,8 @@ from fastvi.engine.states.tile_batch import TileBatch
 from fastvi.kernels.cpu.states.log_sums import log_space_sums
 from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 
+_KEPT_NUMBERS = 1 << 15  # of all tiles together: 256 KiB
+
 
 @dataclass(frozen=True, eq=False)
 class TileForm(Form):
@@ -47,8 +49,28 @@ class TileForm(Form):
     def fill_wave(
         self, first: int, *, most: int | None = None, in_log_space: bool = False
     ) -> tuple[Array, Array]:
-        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logs of their scales."""
+        """Tiles ``first`` .., ``most`` or ``filled_tiles`` of them, packed, and the logs of their scales.
+
+        Nobody writes to them: few that are all there are stay with the form.
+        """
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
+        if count < self.tiling.num_tiles or not self.keeps_tiles:
+            return self._filled(first, count, in_log_space=in_log_space)
+        kept: dict[bool, tuple[Array, Array]] = self.__dict__.setdefault("_kept", {})
+        if in_log_space not in kept:
+            kept[in_log_space] = self._filled(first, count, in_log_space=in_log_space)
+        return kept[in_log_space]
+
+    @property
+    def keeps_tiles(self) -> bool:
+        """Whether all tiles are so few that they are filled once and stay with the form."""
+        return self.tiling.num_tiles * self.tile_size <= _KEPT_NUMBERS
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the tiles: a worker fills its own."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+    def _filled(self, first: int, count: int, *, in_log_space: bool) -> tuple[Array, Array]:
         tiles, scales = np.empty((count, self.tile_size)), np.empty(count)
         group = max(1, count // (8 * num_threads()))
 
