@@ -9,7 +9,7 @@ one number, not two: that is an error of |x| 2^-55 of the result (|x| 2^-53 with
 more than x itself carries where it is a difference of rounded numbers. In all the result is off by at most
 (2 + 1.25 |x|) 2^-53 of itself (float32: 2^-24), absolutely by 2.3 * 2^-53, since x e^x > -0.37.
 
-Below -708 (float32: -87) results are those at -708 (-87), not 0: a comparison less, and nothing in a sum that
+Below -708.4 (float32: -87.3) results are 2^-1022 (2^-126), not 0: a comparison less, and nothing in a sum that
 holds a 1. NaN stays NaN, whatever its payload: 2^n is a factor, for an exponent added to the bits of NaN may
 make a number of it.
 
@@ -29,7 +29,7 @@ from fastvi.kernels.jit import inline
 from fastvi.kernels.scalar import LOG_TWO
 
 _LOG2_E = 1.4426950408889634
-_LOWEST = -708.0
+_LOWEST = -708.3964185322641  # log of the smallest normal number
 _ROUNDER = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, which is then in the low bits
 _ROUNDER_BITS = 0x4338000000000000
 _ONE_BITS = 1023
@@ -49,7 +49,7 @@ _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9 = _Q
 
 _F = np.float32  # a constant of float64 would make the expression one
 _ONE_32, _LOG2_E_32, _LOG_TWO_32 = _F(1.0), _F(_LOG2_E), _F(LOG_TWO)
-_LOWEST_32 = _F(-87.0)
+_LOWEST_32 = _F(-87.33654)
 _ROUNDER_32 = _F(12582912.0)  # 1.5 * 2^23
 _ROUNDER_BITS_32 = 0x4B400000
 _ONE_BITS_32 = 127
@@ -64,8 +64,8 @@ _P0, _P1, _P2, _P3, _P4 = (_F(value) for value in _Q_32)
 
 
 @inline
-def exp_weight(x):
-    """Return e^x for x <= 0."""
+def _parts(x):
+    """Return (e^r - 1, 2^n) with e^x = e^r 2^n."""
     inside = _LOWEST if x < _LOWEST else x  # of nan this is nan
     shifted = inside * _LOG2_E + _ROUNDER
     r = inside - (shifted - _ROUNDER) * LOG_TWO
@@ -73,7 +73,22 @@ def exp_weight(x):
     even = _Q0 + r2 * (_Q2 + r2 * (_Q4 + r2 * (_Q6 + r2 * _Q8)))
     odd = _Q1 + r2 * (_Q3 + r2 * (_Q5 + r2 * (_Q7 + r2 * _Q9)))
     power = bits_to_float((float_to_bits(shifted) - _ROUNDER_BITS + _ONE_BITS) << 52)
-    return (1.0 + (r + r2 * (even + r * odd))) * power
+    return r + r2 * (even + r * odd), power
+
+
+@inline
+def exp_weight(x):
+    """Return e^x for x <= 0."""
+    more, power = _parts(x)
+    return (1.0 + more) * power
+
+
+@inline
+def expm1_weight(x):
+    """Return e^x - 1 for x <= 0, with all digits where x is small."""
+    more, power = _parts(x)
+    # power is 1 or at most 1/2, where nothing cancels: abs(more) < 0.42
+    return (power - 1.0) + power * more
 
 
 @inline

@@ -182,7 +182,17 @@ def _mask_emitted(typing_context, row, at, limit):
             bits = builder.or_(bits, builder.shl(part, ir.Constant(_I64, at)))
         return bits
 
-    return types.uint64(row, types.intp, row.dtype), codegen
+    return types.int64(row, types.intp, row.dtype), codegen
+
+
+@intrinsic
+def _lowest_bit_emitted(typing_context, bits):
+    """Return the number of the lowest bit that is set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
 
 
 def _largest_loops(row, at, steps, start):
@@ -229,9 +239,15 @@ def _mask_loops(row, at, limit):
     return bits
 
 
+def _lowest_bit(bits):
+    """Plain twin of ``lowest_bit``."""
+    return (bits & -bits).bit_length() - 1
+
+
 largest_of = _largest_loops if JIT_DISABLED else _largest_emitted
 sums_of = _sums_loops if JIT_DISABLED else _sums_emitted
 mask_above = _mask_loops if JIT_DISABLED else _mask_emitted
+lowest_bit = _lowest_bit if JIT_DISABLED else _lowest_bit_emitted
 
 
 @inline
