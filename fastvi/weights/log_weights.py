@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.engine.cuda.arrays import on_device
-from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 _TASK_ENTRIES = (
@@ -19,6 +19,7 @@ _TASK_ENTRIES = (
 )  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
 Axis = int | tuple[int, ...]  # of the K samples: a tuple such as (0, 1) for (chain, draw)
 Value = NDArray[np.float64] | np.float64  # of the shape of log_w without these axes
+_TASKS = 8  # for each thread: a task costs some 20 microseconds, and the last ones leave threads idle
 _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
 
 
@@ -56,6 +57,8 @@ def map_rows(function: Callable[[NDArray[Any], slice], None], rows: NDArray[Any]
     """
     dtype = np.float32 if float32 and rows.dtype == np.float32 else np.float64
     step = max(_TASK_ENTRIES // rows.shape[1], 1 if rows.flags.c_contiguous else _CACHE_LINE_ENTRIES)
+    if rows.flags.c_contiguous and rows.dtype == dtype:  # nothing is copied: a few tasks for each thread
+        step = max(step, -(-len(rows) // (_TASKS * num_threads())))
 
     def task(first: int) -> None:
         where = slice(first, first + step)

@@ -171,12 +171,17 @@ def _sums_emitted(typing_context, row, at, steps, shift):
 
 @intrinsic
 def _mask_emitted(typing_context, row, at, limit):
-    """Return 64 bits: which of 64 entries from ``at`` on lie above the limit, or are NaN."""
+    """Return 64 bits: which of 64 entries from ``at`` on lie above the limit, or are NaN.
+
+    What lies a row further on is prefetched.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = _Row(context, builder, signature, args)
         limits, bits = _broadcast(builder, args[2], data.kind), ir.Constant(_I64, 0)
+        size = arrayobj.make_array(signature.args[0])(context, builder, args[0]).nitems
         for at in range(0, MASK, data.kind.count):
+            data.prefetch(builder.add(size, ir.Constant(_I64, at)))
             above = builder.fcmp_unordered(">", data.load(ir.Constant(_I64, at)), limits)
             part = builder.zext(builder.bitcast(above, ir.IntType(data.kind.count)), _I64)
             bits = builder.or_(bits, builder.shl(part, ir.Constant(_I64, at)))

@@ -75,7 +75,8 @@ def pareto_k_streams(values, filled, num_samples, tail_size, out):
     """Set out[n] to k of stream n from its M + 1 largest entries, M at most ``tail_size``."""
     kept = min(min(tail_length(num_samples), tail_size) + 1, num_samples)
     floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
-    excess, grid, weights = np.empty(excess_size(kept)), np.empty(grid_size(kept)), np.empty(grid_size(kept))
+    excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
+    exponents = np.empty(grid_size(kept), np.int64)
     for n in range(values.shape[0]):
         largest, _ = largest_entries(values[n, : filled[n]], kept, floats, ints)
-        out[n] = pareto_k_of_tail(largest, excess, grid, weights)[0]
+        out[n] = pareto_k_of_tail(largest, excess, points, exponents)[0]

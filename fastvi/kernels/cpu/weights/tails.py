@@ -127,12 +127,11 @@ def _first_gap(reach):
 
 
 @inline
-def _sort(values, where, size, other, other_where, buckets):
-    """Sort values[:size] ascending, equal ones by position, to ``other``.
+def _sort(values, where, size, kept, other, other_where, buckets):
+    """Sort the ``kept`` largest of values[:size] ascending, equal ones by position, to other[:size]'s end.
 
     They are dealt to twice as many buckets between the smallest and the largest; a sort by insertion does the
     rest. Where many fall into one bucket, it begins with as wide gaps as that takes: there is no slow case.
-    (Shell's sort alone took four times as long for 600 entries on a Zen 3 core.)
     """
     low, high = values[0], values[0]
     for i in range(size):
@@ -149,18 +148,19 @@ def _sort(values, where, size, other, other_where, buckets):
         buckets[b] = 0
     for i in range(size):
         buckets[int((values[i] - low) * scale)] += 1
-    first, crowd = 0, 0
-    for b in range(num):
-        count = buckets[b]
-        crowd = max(crowd, count)
-        buckets[b] = first
-        first += count
+    left, crowd, b = size, 0, num
+    while size - left < kept:  # from the highest bucket down, until those kept are in
+        b -= 1
+        crowd = max(crowd, buckets[b])
+        left -= buckets[b]
+        buckets[b] = left
     for i in range(size):
-        b = int((values[i] - low) * scale)
-        place = buckets[b]
-        other[place], other_where[place] = values[i], where[i]
-        buckets[b] = place + 1
-    _sort_from(other, other_where, size, 1 if crowd <= _CROWD else _first_gap(crowd))
+        bucket = int((values[i] - low) * scale)
+        if bucket >= b:
+            place = buckets[bucket]
+            other[place], other_where[place] = values[i], where[i]
+            buckets[bucket] = place + 1
+    _sort_from(other[left:], other_where[left:], size - left, 1 if crowd <= _CROWD else _first_gap(crowd))
 
 
 @inline
@@ -213,5 +213,5 @@ def largest_entries(row, kept, floats, ints):
     for i in range(filled, kept):  # entries of -inf, whose positions nobody asks for
         values[i], where[i] = -math.inf, 0
     filled = max(filled, kept)
-    _sort(values, where, filled, other, other_where, ints[2 * size :])
+    _sort(values, where, filled, kept, other, other_where, ints[2 * size :])
     return other[filled - kept : filled], other_where[filled - kept : filled]
