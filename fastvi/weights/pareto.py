@@ -123,8 +123,7 @@ def psis(
     k, smoothed = np.empty(len(rows)), np.empty(rows.shape)
 
     def task(part: NDArray[Any], where: slice) -> None:
-        smoothed[where] = part
-        if not smooth_rows(smoothed[where], k[where]):
+        if not smooth_rows(part, smoothed[where], k[where]):
             refuse(array)
 
     map_rows(task, rows, float32=True)

@@ -240,8 +240,8 @@ def _smooth(num, k, sigma, cutoff, out):
 
 
 @kernel
-def smooth_rows(log_w, out):
-    """Replace the tail of each row by quantiles of the fit, at most the row's largest; k to ``out``.
+def smooth_rows(log_w, smoothed, out):
+    """Copy rows with their tails replaced by quantiles of the fit, at most the row's largest; k to ``out``.
 
     Return whether all entries are finite or -inf.
     """
@@ -250,14 +250,17 @@ def smooth_rows(log_w, out):
     excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
     exponents = np.empty(grid_size(kept), np.int64)
     for n in range(log_w.shape[0]):
-        largest, where = largest_entries(log_w[n], kept, floats, ints)
+        row, copy = log_w[n], smoothed[n]
+        largest, where = largest_entries(row, kept, floats, ints)
         if largest.size == 0:
             return False
+        for i in range(row.size):
+            copy[i] = row[i]
         k, sigma, cutoff, first = pareto_k_of_tail(largest, excess, points, exponents)
         out[n] = k
         if not -math.inf < k < math.inf:
             continue
         _smooth(kept - first, k, sigma, cutoff, excess)
         for i in range(first, kept):
-            log_w[n, where[i]] = largest[kept - 1] + excess[i - first]
+            copy[where[i]] = largest[kept - 1] + excess[i - first]
     return True
