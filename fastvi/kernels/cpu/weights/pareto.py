@@ -76,7 +76,7 @@ def _by_products(excess, num, b, mean):
     return _LOWEST_REACH < b * excess[num - 1] < 1.0 and abs(b) * mean > 1.0 / 64.0
 
 
-@kernel
+@inline
 def _products(excess, grid, mantissas, exponents):
     """Set mantissa * 2^exponent to the product of 1 - b * excess, for each b of the grid.
 

@@ -137,29 +137,29 @@ def _sort(values, where, size, kept, other, other_where, buckets):
     for i in range(size):
         low = values[i] if values[i] < low else low
         high = values[i] if values[i] > high else high
-    spread, num = high - low, 2 * size
-    if not 1.0 / _WIDEST < spread < _WIDEST:
+    num = 2 * size
+    scale = (num - 1) / (high - low)
+    left, crowd = 0, size
+    if 1.0 / _WIDEST < scale < _WIDEST:
+        for b in range(num):
+            buckets[b] = 0
+        for i in range(size):
+            buckets[int((values[i] - low) * scale)] += 1
+        left, crowd, b = size, 1, num
+        while size - left < kept:  # from the highest bucket down, until those kept are in
+            b -= 1
+            crowd = max(crowd, buckets[b])
+            left -= buckets[b]
+            buckets[b] = left
+        for i in range(size):
+            bucket = int((values[i] - low) * scale)
+            if bucket >= b:
+                place = buckets[bucket]
+                other[place], other_where[place] = values[i], where[i]
+                buckets[bucket] = place + 1
+    else:
         for i in range(size):
             other[i], other_where[i] = values[i], where[i]
-        _sort_from(other, other_where, size, _first_gap(size))
-        return
-    scale = (num - 1) / spread
-    for b in range(num):
-        buckets[b] = 0
-    for i in range(size):
-        buckets[int((values[i] - low) * scale)] += 1
-    left, crowd, b = size, 0, num
-    while size - left < kept:  # from the highest bucket down, until those kept are in
-        b -= 1
-        crowd = max(crowd, buckets[b])
-        left -= buckets[b]
-        buckets[b] = left
-    for i in range(size):
-        bucket = int((values[i] - low) * scale)
-        if bucket >= b:
-            place = buckets[bucket]
-            other[place], other_where[place] = values[i], where[i]
-            buckets[bucket] = place + 1
     _sort_from(other[left:], other_where[left:], size - left, 1 if crowd <= _CROWD else _first_gap(crowd))
 
 
@@ -205,9 +205,12 @@ def largest_entries(row, kept, floats, ints):
     size = floats.size // 2
     values, other, where, other_where = floats[:size], floats[size:], ints[:size], ints[size : 2 * size]
     limit = np.float64(row.dtype.type(_guess(row, kept, values)))  # a number that the row could hold
-    filled, largest = _collect(row, kept, limit, values, where)
-    if filled < kept and limit > -math.inf and largest < math.inf:
-        filled, largest = _collect(row, kept, -math.inf, values, where)
+    filled, largest = 0, -math.inf
+    while True:
+        filled, largest = _collect(row, kept, limit, values, where)
+        if filled >= kept or limit == -math.inf or not largest < math.inf:
+            break
+        limit = -math.inf
     if not largest < math.inf:
         return other[:0], other_where[:0]
     for i in range(filled, kept):  # entries of -inf, whose positions nobody asks for
