@@ -18,19 +18,29 @@ def _log_weights(size: Size, scale: float) -> np.ndarray:
     return scale * np.random.default_rng(3).standard_normal(size.log_weights)
 
 
-def _sums(size: Size) -> tuple[str, np.ndarray]:
+# relative to the result: 1e-9, or what the sums of float32 weights allow
+_DTYPES = pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])
+
+
+def _sums(size: Size, dtype: str = "float64") -> tuple[str, np.ndarray]:
+    """Return as many bytes of either dtype."""
     rows, columns = size.log_weights
-    return f"log_mean_exp of ({rows:,}, {columns:,})", _log_weights(size, 30.0)
+    if dtype == "float64":
+        return f"log_mean_exp of ({rows:,}, {columns:,})", _log_weights(size, 30.0)
+    log_w = 30.0 * np.random.default_rng(3).standard_normal((rows, 2 * columns))
+    return f"log_mean_exp of ({rows:,}, {2 * columns:,}), {dtype}", log_w.astype(dtype)
 
 
-def test_log_mean_exp(record: Any, size: Size) -> None:
-    job, log_w = _sums(size)
+@_DTYPES
+def test_log_mean_exp(record: Any, size: Size, dtype: str, tolerance: float) -> None:
+    job, log_w = _sums(size, dtype)
     record.describe(job, "fastvi", log_w.size)
     record.memory_limit(log_w.nbytes)
     values = record.run(lambda: fastvi.log_mean_exp(log_w), size.rounds)
-    record.check(values, oracle.log_mean_exp(log_w))
+    record.check(values, oracle.log_mean_exp(log_w.astype(np.float64)), tolerance)
 
 
+@_DTYPES
 @pytest.mark.parametrize(
     ("tool", "label"),
     [
@@ -39,11 +49,13 @@ def test_log_mean_exp(record: Any, size: Size) -> None:
         if peers.installed(pair[0])
     ],
 )
-def test_log_mean_exp_peer(record: Any, size: Size, tool: str, label: str) -> None:
-    job, log_w = _sums(size)
+def test_log_mean_exp_peer(
+    record: Any, size: Size, tool: str, label: str, dtype: str, tolerance: float
+) -> None:
+    job, log_w = _sums(size, dtype)
     record.describe(job, label, log_w.size)
     values = record.run(log_mean_exp.TOOLS[tool](log_w), size.rounds)
-    record.check(values, oracle.log_mean_exp(log_w))
+    record.check(values, oracle.log_mean_exp(log_w.astype(np.float64)), tolerance)
 
 
 def test_effective_sample_size(record: Any, size: Size) -> None:

@@ -93,7 +93,7 @@ def importance_weighted_bound(
     def task(part: NDArray[Any], where: slice) -> None:
         mean_block_bounds(part, sizes, bounds[where])
 
-    map_rows(task, rows, float32=True)
+    map_rows(task, rows, float32=False)
     if np.isnan(bounds).any():
         refuse(array)
     return bounds[:, 0].copy() if single else bounds

@@ -79,7 +79,7 @@ def jackknife_bound(log_w: ArrayLike, axis: Axis = -1) -> NDArray[np.float64] | 
     def task(part: NDArray[Any], where: slice) -> None:
         jackknife_bounds(part, bound[where])
 
-    map_rows(task, rows, float32=True)
+    map_rows(task, rows, float32=False)
     if np.isnan(bound).any():
         refuse(array)
     return bound.reshape(shape)[()]

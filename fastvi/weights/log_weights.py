@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastvi.core import validation
 from fastvi.engine.cuda.arrays import on_device
-from fastvi.engine.run.threads import parallel_map
+from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 
 _TASK_ENTRIES = (
@@ -19,6 +19,7 @@ _TASK_ENTRIES = (
 )  # 1 MiB of float64: what a task copies, where it must copy, stays in the second-level cache
 Axis = int | tuple[int, ...]  # of the K samples: a tuple such as (0, 1) for (chain, draw)
 Value = NDArray[np.float64] | np.float64  # of the shape of log_w without these axes
+_TASKS = 8  # for each thread: a task costs some 20 microseconds, and the last ones leave threads idle
 _CACHE_LINE_ENTRIES = 8  # rows that lie side by side in memory share cache lines
 
 
@@ -56,6 +57,8 @@ def map_rows(function: Callable[[NDArray[Any], slice], None], rows: NDArray[Any]
     """
     dtype = np.float32 if float32 and rows.dtype == np.float32 else np.float64
     step = max(_TASK_ENTRIES // rows.shape[1], 1 if rows.flags.c_contiguous else _CACHE_LINE_ENTRIES)
+    if rows.flags.c_contiguous and rows.dtype == dtype:  # nothing is copied: a few tasks for each thread
+        step = max(step, -(-len(rows) // (_TASKS * num_threads())))
 
     def task(first: int) -> None:
         where = slice(first, first + step)
@@ -104,11 +107,14 @@ def log_mean_exp(log_w: ArrayLike, axis: Axis = -1) -> Value:
     The array is read once, rows in parallel. It is not copied where ``axis`` is the last one and contiguous;
     else 1 MiB (or 8 rows) at a time and thread is. The result has the same bits for any number of threads.
 
+    Weights of float32 are computed in float32 and added up in float64: the result is within 3e-7 of that of
+    the same numbers as float64, in half the time a number.
+
     Parameters
     ----------
     log_w : array_like
         Log weights in nats: finite or -inf, with at least one entry along ``axis``. Arrays of float32 are
-        read as they are; sums are float64. Arrays of a GPU are summed there and give one of its arrays
+        read as they are. Arrays of a GPU are summed there and give one of its arrays
         (C-contiguous, the last axis, at most 32,768 rows). DLPack arrays in CPU memory are taken without a
         copy; PyTorch refuses to hand out a tensor that requires a gradient: pass ``log_w.detach()``.
     axis
@@ -150,7 +156,8 @@ def effective_sample_size(log_w: ArrayLike, axis: Axis = -1) -> Value:
 
     .. math:: \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
 
-    Between 1 and K, K for equal weights. It is 0 where all weights are 0: such samples say nothing.
+    Between 1 and K, K for equal weights. It is 0 where all weights are 0: such samples say nothing. That of
+    float32 log weights has a relative error below 1.2e-6.
 
     Parameters
     ----------

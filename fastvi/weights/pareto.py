@@ -68,9 +68,8 @@ def pareto_k(log_w: ArrayLike, *, axis: Axis = -1) -> NDArray[np.float64] | np.f
     k = np.empty(len(rows))
 
     def task(part: NDArray[Any], where: slice) -> None:
-        if not (part < np.inf).all():
+        if not pareto_k_rows(part, k[where]):
             refuse(array)
-        pareto_k_rows(part, k[where])
 
     map_rows(task, rows, float32=True)
     return k.reshape(shape)[()]
@@ -124,10 +123,8 @@ def psis(
     k, smoothed = np.empty(len(rows)), np.empty(rows.shape)
 
     def task(part: NDArray[Any], where: slice) -> None:
-        if not (part < np.inf).all():
+        if not smooth_rows(part, smoothed[where], k[where]):
             refuse(array)
-        smoothed[where] = part
-        smooth_rows(smoothed[where], k[where])
 
     map_rows(task, rows, float32=True)
     axes = axis if isinstance(axis, tuple) else (axis,)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.engine.importance.weight_sums import WeightSums
-from fastvi.kernels.cpu.weights.log_weights import weight_sums
-from fastvi.kernels.cpu.weights.pareto import EQUAL, pareto_k_rows
+from fastvi.kernels.cpu.weights.pareto import EQUAL, weight_sums_and_k
 from fastvi.weights.estimate import Estimate
 
 
@@ -56,11 +55,9 @@ class Summary:
                 f"x must have log weights that are finite or -inf, got NaN or +inf for datum {n}"
             )
         row, one = log_w[None], slice(n, n + 1)
-        weight_sums(row, self._largest[one], self._total[one], self._squares[one])
+        weight_sums_and_k(row, self._largest[one], self._total[one], self._squares[one], self._pareto_k[one])
         if log_w.min() >= log_w.max() - EQUAL:
             self._pareto_k[n] = -np.inf
-        else:
-            pareto_k_rows(row, self._pareto_k[one])
 
     def estimate(self) -> Estimate:
         """Return the estimate for all data."""

@@ -96,7 +96,10 @@ def test_axes_dtypes_and_read_only():
     assert fastvi.diagnose(np.zeros((0, 5))).ess.shape == (0,)
     narrow = log_w.astype(np.float32)
     got, want = (values(fastvi.diagnose(a)) for a in (narrow, narrow.astype(np.float64)))
-    np.testing.assert_allclose(got, want, rtol=1e-12)
+    # float32: each weight and the sum of four have five roundings of 2^-24; the standard error is of their
+    # squares' sum less 1 / K. k is that of float64
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(got[3], want[3])
 
 
 def test_same_bits_for_any_number_of_threads_and_in_any_batch(monkeypatch, same_bits):

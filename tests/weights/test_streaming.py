@@ -60,8 +60,8 @@ def assert_same_bits(got, want):
         np.testing.assert_array_equal(getattr(got, field), getattr(want, field), err_msg=field)
 
 
-def assert_agrees(summary, log_w):
-    """With the one-pass functions.
+def assert_agrees(summary, log_w, error=0.0):
+    """With the one-pass functions, but for a further relative error of each weight.
 
     Weights are exp of differences of numbers up to 1e3, each rounded to 1.1e-13; sums of fewer than 2000 weights
     in as many chunks have a relative error below 2000 * 2^-53 = 2.3e-13 besides. The largest entries are those
@@ -69,8 +69,8 @@ def assert_agrees(summary, log_w):
     """
     got, num = summary.estimate(), log_w.shape[1]
     assert got.num_samples == summary.num_samples == num
-    np.testing.assert_allclose(got.log_marginal, fastvi.log_mean_exp(log_w), rtol=1e-14, atol=6e-13)
-    np.testing.assert_allclose(got.ess, fastvi.effective_sample_size(log_w), rtol=3e-12)
+    np.testing.assert_allclose(got.log_marginal, fastvi.log_mean_exp(log_w), rtol=1e-14, atol=6e-13 + error)
+    np.testing.assert_allclose(got.ess, fastvi.effective_sample_size(log_w), rtol=3e-12 + 4 * error)
     top, low = log_w.max(axis=1), log_w.min(axis=1)
     equal = (low >= top - 1e-12) & (top > -INF)
     k = np.where(equal, -INF, fastvi.pareto_k(log_w))
@@ -327,7 +327,8 @@ def test_float32_read_only_and_integers():
     narrow = mixed(300).astype(np.float32)
     narrow.flags.writeable = False
     summary = summary_of([narrow[:, :100], narrow[:, 100:]])
-    assert_agrees(summary, narrow.astype(np.float64))
+    # a float32 weight and the sum of four have errors below 5 * 2^-24
+    assert_agrees(summary, narrow.astype(np.float64), 5 * 2**-24)
     assert summary.estimate().log_marginal.dtype == np.float64
     np.testing.assert_array_equal(summary_of([np.array([[3, 3]], np.int32)]).estimate().log_marginal, [3.0])
 

@@ -16,8 +16,8 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.cpu.simd.logarithms import log1p_fast
 from fastvi.kernels.cpu.weights.log_weights import LANES, segment_sums
-from fastvi.kernels.cpu.weights.pareto import log1p_fast
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import exp_of_negative, log_add_exp
 

@@ -13,14 +13,8 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.weights.pareto import (
-    _select,
-    buffer_size,
-    grid_size,
-    largest_entries,
-    pareto_k_of_tail,
-    tail_length,
-)
+from fastvi.kernels.cpu.weights.pareto import excess_size, grid_size, pareto_k_of_tail, tail_length
+from fastvi.kernels.cpu.weights.tails import buffer_size, cut_to_largest, largest_entries
 from fastvi.kernels.jit import kernel
 
 
@@ -67,7 +61,7 @@ def collect_largest(log_w, lengths, highest, kept, values, filled, lowest):
             value = np.float64(row[i])
             if value > limit or size < kept:
                 if size == buffer.size:
-                    _select(buffer, where, size, kept)
+                    cut_to_largest(buffer, where, size, kept)
                     size, limit = kept, buffer[kept - 1]
                     if not value > limit:
                         continue
@@ -80,9 +74,9 @@ def collect_largest(log_w, lengths, highest, kept, values, filled, lowest):
 def pareto_k_streams(values, filled, num_samples, tail_size, out):
     """Set out[n] to k of stream n from its M + 1 largest entries, M at most ``tail_size``."""
     kept = min(min(tail_length(num_samples), tail_size) + 1, num_samples)
-    size = buffer_size(kept)
-    largest, where, excess = np.empty(size), np.empty(size, np.int64), np.empty(kept)
-    grid, weights = np.empty(grid_size(kept)), np.empty(grid_size(kept))
+    floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
+    excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
+    exponents = np.empty(grid_size(kept), np.int64)
     for n in range(values.shape[0]):
-        largest_entries(values[n, : filled[n]], kept, largest, where)
-        out[n] = pareto_k_of_tail(largest[:kept], excess, grid, weights)[0]
+        largest, _ = largest_entries(values[n, : filled[n]], kept, floats, ints)
+        out[n] = pareto_k_of_tail(largest, excess, points, exponents)[0]

@@ -15,8 +15,15 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.bits import split_exponent
+from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
+from fastvi.kernels.cpu.simd.exponentials import exp_weight, expm1_weight
+from fastvi.kernels.cpu.simd.logarithms import log1p_fast
+from fastvi.kernels.cpu.weights.lanes import STEP_BYTES
+from fastvi.kernels.cpu.weights.log_weights import segment_sums
+from fastvi.kernels.cpu.weights.tails import buffer_size, largest_entries
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
-from fastvi.kernels.scalar import log_fast
+from fastvi.kernels.scalar import LOG_TWO, log_fast
 
 _LOG_TINY = (
     -708.3964185322641
@@ -27,9 +34,14 @@ _GRID = 30  # Zhang and Stephens: 20 + sqrt(n) points; 30 in the PSIS paper
 _PRIOR_SCALE = 3.0  # their prior on b is scaled by 3 times the first quartile
 _PRIOR_COUNT, _PRIOR_K = 10.0, 0.5  # k is pulled to 1/2 as if by 10 more observations
 _NEGLIGIBLE = 10 * 2.220446049250313e-16
-_STRIDE = 16  # one entry in so many is looked at for a first limit
-_FACTORS = 8  # of 1 - b x, whose product is taken before the logarithm
-_LOWEST_REACH = -1.329227995784916e36  # -2^120
+_FACTORS = 16  # of 1 - b x, whose product is taken before the logarithm
+_LOWEST_REACH = -1152921504606846976.0  # -2^60
+
+
+@inline
+def excess_size(num):
+    """Return the room for the excesses of a tail of ``num``."""
+    return -(-num // _FACTORS) * _FACTORS
 
 
 @inline
@@ -39,187 +51,100 @@ def grid_size(num):
 
 
 @inline
-def buffer_size(kept):
-    """Return the room that :func:`largest_entries` needs to collect in before it cuts."""
-    return 3 * kept
-
-
-@inline
 def tail_length(num):
     """Return M = ceil(min(K / 5, 3 sqrt(K))). The two meet at K = 225."""
     return (num + 4) // 5 if num <= 225 else math.ceil(3.0 * math.sqrt(num))
 
 
-@inline
-def _swap(values, where, a, b):
-    """Exchange two entries and their positions."""
-    values[a], values[b] = values[b], values[a]
-    where[a], where[b] = where[b], where[a]
-
-
-@inline
-def _select(values, where, filled, kept):
-    """Bring the ``kept`` largest of values[:filled] forward, their smallest to position kept - 1 (Hoare)."""
-    low, high = 0, filled - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while values[left] > pivot:
-                left += 1
-            while values[right] < pivot:
-                right -= 1
-            if left <= right:
-                _swap(values, where, left, right)
-                left += 1
-                right -= 1
-        if kept - 1 <= right:
-            high = right
-        elif kept - 1 >= left:
-            low = left
-        else:
-            return
-
-
-@inline
-def _sort(values, where, size):
-    """Sort ascending, equal values by position (Shell 1959, gaps of Knuth: short, no slow case here)."""
-    gap = 1
-    while gap < size // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, size):
-            value, position, j = values[i], where[i], i
-            while j >= gap and (
-                values[j - gap] > value or (values[j - gap] == value and where[j - gap] > position)
-            ):
-                values[j], where[j] = values[j - gap], where[j - gap]
-                j -= gap
-            values[j], where[j] = value, position
-        gap //= 3
-
-
-@inline
-def _guess(row, kept, values, where):
-    """Guess from every 16th entry a number that more than ``kept`` entries exceed, and few more."""
-    size = row.size // _STRIDE
-    expected = kept / _STRIDE
-    rank = int(expected + 4.0 * math.sqrt(expected)) + 1  # four standard deviations of a binomial count
-    if rank > size or size > values.size:
-        return -math.inf
-    for i in range(size):
-        values[i] = row[i * _STRIDE]
-    _select(values, where, size, rank)
-    return values[rank - 1]
-
-
-@inline
-def largest_entries(row, kept, values, where):
-    """Write the ``kept`` largest entries of a row, ascending, to values[:kept]; positions to where[:kept].
-
-    ``values`` and ``where`` hold more than ``kept`` entries (see :func:`buffer_size`). Entries above the
-    smallest that is still in are collected; a full buffer is cut to the largest. (A heap of 301 in place of
-    the buffer took 445 against 130 microseconds for 10,000 entries; a limit guessed from a sample, so that
-    few are collected and mostly one cut is made, halved it again: 64.) Where the guess
-    was too high for ``kept`` entries to exceed it, they are collected again without.
-    """
-    lowest = _guess(row, kept, values, where)
-    while True:
-        filled, guessed = 0, lowest
-        for i in range(row.size):
-            if row[i] > lowest or (filled < kept and guessed == -math.inf):
-                if filled == values.size:
-                    _select(values, where, filled, kept)
-                    filled, lowest = kept, values[kept - 1]
-                    if not row[i] > lowest:
-                        continue
-                values[filled], where[filled] = row[i], i
-                filled += 1
-        if filled >= kept:
-            break
-        lowest = -math.inf
-    _select(values, where, filled, kept)
-    _sort(values, where, kept)
-
-
-@inline
-def log1p_fast(t):
-    """Return log(1 + t)."""
-    rounded = 1.0 + t
-    return log_fast(rounded) + (t - (rounded - 1.0)) / rounded
-
-
 @reducing_kernel
-def _sum_log1p(excess, b, first):
-    """Return the sum of log(1 - b * excess) from entry ``first`` on."""
+def _sum_log1p(excess, b):
+    """Return the sum of log(1 - b * excess)."""
     total = 0.0
-    for i in range(excess.size - first):
-        total += log1p_fast(-b * excess[first + i])
-    return total
-
-
-@reducing_kernel
-def _sum_log_of_products(excess, b):
-    """Return the sum of log(1 - b * excess) with one logarithm for eight factors.
-
-    The number of entries is a multiple of eight.
-    """
-    total, step = 0.0, excess.size // _FACTORS
-    for i in range(step):
-        product = 1.0
-        for j in range(_FACTORS):
-            product *= 1.0 - b * excess[i + j * step]
-        total += log_fast(product)
+    for i in range(excess.size):
+        total += log1p_fast(-b * excess[i])
     return total
 
 
 @inline
-def _mean_log1p(excess, b, mean):
-    """Return the mean of log(1 - b * excess) for ascending excesses of that ``mean``.
+def _by_products(excess, num, b, mean):
+    """Return whether the sum of log(1 - b * excess) may be taken of products.
 
-    Eight factors of less than 2^120 stay within the doubles, and none that is not 0 is below 2^-53. Products
+    Sixteen factors of less than 2^60 stay within the doubles, and none that is not 0 is below 2^-53. Products
     lose digits where b * excess is small: 1 - b * excess is good to 2^-53, and the mean of its logarithm is
     about |b| * mean, so that 1/64 leaves a relative error of 2^-47.
     """
-    reach = b * excess[excess.size - 1]
-    first, total = 0, 0.0
-    if _LOWEST_REACH < reach < 1.0 and abs(b) * mean > 1.0 / 64.0:
-        total = _sum_log_of_products(excess, b)
-        first = excess.size // _FACTORS * _FACTORS
-    return (total + _sum_log1p(excess, b, first)) / excess.size
+    return _LOWEST_REACH < b * excess[num - 1] < 1.0 and abs(b) * mean > 1.0 / 64.0
 
 
 @inline
-def _log_likelihood_scale(shape, b, mean):
-    """Return log(-b / k); 1 / mean is its limit at b = 0, where the distribution is exponential."""
-    return math.log(-b / shape) if b != 0.0 and shape != 0.0 else -math.log(mean)
+def _products(excess, grid, mantissas, exponents):
+    """Set mantissa * 2^exponent to the product of 1 - b * excess, for each b of the grid.
 
-
-@inline
-def fit_generalised_pareto(excess, grid, weights):
-    """Return (k, sigma) of ascending positive excesses, (inf, nan) where the fit overflows.
-
-    The rest is scratch.
+    The loop over the grid is the one that vectorises, and no logarithm is taken. (One after another, with a
+    logarithm for each lane, the points took four times as long on a Zen 3 core.)
     """
-    num, points = excess.size, grid.size
-    quartile = excess[int(num / 4 + 0.5) - 1]
-    if not quartile > 0.0:
+    for j in range(grid.size):
+        mantissas[j], exponents[j] = 1.0, 0
+    for first in range(0, excess.size, _FACTORS):
+        factors = excess[first : first + _FACTORS]
+        for j in range(grid.size):
+            product, b = mantissas[j], grid[j]
+            for i in range(_FACTORS):
+                product *= 1.0 - b * factors[i]
+            mantissas[j], power = split_exponent(product)
+            exponents[j] += power
+
+
+@inline
+def _grid_of(excess, num, grid):
+    """Set the points of the grid, of which the last is 1 / (largest excess) and a little."""
+    points, quartile = grid.size, excess[int(num / 4 + 0.5) - 1]
+    end, scale = 1.0 / excess[num - 1], 1.0 / (_PRIOR_SCALE * quartile)
+    for j in range(points):
+        grid[j] = end + (1.0 - math.sqrt(points / (j + 0.5))) * scale
+
+
+@reducing_kernel
+def _mean(values, num):
+    """Return the mean of the first ``num`` values."""
+    total = 0.0
+    for i in range(num):
+        total += values[i]
+    return total / num
+
+
+@inline
+def _fit_generalised_pareto(excess, num, grid, weights, shapes, exponents):
+    """Return (k, sigma) of ``num`` ascending positive excesses, (inf, nan) where the fit overflows.
+
+    Zeros stand behind them to a multiple of 16. The rest is scratch.
+    """
+    points = grid.size
+    if not excess[int(num / 4 + 0.5) - 1] > 0.0:
         return math.inf, math.nan
-    mean = excess.mean()
+    mean = _mean(excess, num)
+    _grid_of(excess, num, grid)
+    _products(excess, grid, weights, exponents)
+    for j in range(points):
+        shapes[j] = (exponents[j] * LOG_TWO + log_fast(weights[j])) / num
+    for j in range(points):
+        if not _by_products(excess, num, grid[j], mean):
+            shapes[j] = _sum_log1p(excess, grid[j]) / num
+    log_mean = math.log(mean)
+    for j in range(points):
+        b, shape = grid[j], shapes[j]
+        scale = log_fast(-b / shape)
+        scale = scale if b != 0.0 and shape != 0.0 else -log_mean  # in the limit the tail is exponential
+        value = num * (scale - shape - 1.0)
+        weights[j] = value if abs(shape) < math.inf and abs(b) < math.inf else -math.inf
     best = -math.inf
     for j in range(points):
-        grid[j] = 1.0 / excess[num - 1] + (1.0 - math.sqrt(points / (j + 0.5))) / (_PRIOR_SCALE * quartile)
-        shape = _mean_log1p(excess, grid[j], mean)
-        finite = -math.inf < shape < math.inf and grid[j] > -math.inf
-        weights[j] = (
-            num * (_log_likelihood_scale(shape, grid[j], mean) - shape - 1.0) if finite else -math.inf
-        )
         best = max(best, weights[j])
     if best == -math.inf:
         return math.inf, math.nan
     total = 0.0
     for j in range(points):
-        weights[j] = math.exp(weights[j] - best)
+        weights[j] = exp_weight(weights[j] - best)
         total += weights[j]
     kept = b = 0.0
     for j in range(points):
@@ -227,7 +152,7 @@ def fit_generalised_pareto(excess, grid, weights):
             kept += weights[j]
             b += weights[j] * grid[j]
     b /= kept
-    shape = _mean_log1p(excess, b, mean)
+    shape = _sum_log1p(excess, b) / num
     if not (-math.inf < shape < math.inf):
         return math.inf, math.nan
     sigma = -shape / b if b != 0.0 and shape != 0.0 else mean
@@ -235,13 +160,13 @@ def fit_generalised_pareto(excess, grid, weights):
 
 
 @inline
-def pareto_k_of_tail(values, excess, grid, weights):
+def pareto_k_of_tail(values, excess, points, exponents):
     """Return (k, sigma, cutoff, first) of the M + 1 largest log weights of a row, in ascending order.
 
     values[0] is the cutoff and values[first:] the tail; sigma and ``cutoff`` (a log) are relative to the
     largest weight. Entries equal to the cutoff are not in the tail, so that k does not depend on the order of
-    equal weights. ``excess`` is scratch as large as ``values``; ``grid`` and ``weights`` of at least 30 +
-    sqrt(M) entries (see :func:`grid_size`).
+    equal weights. ``excess`` is scratch as large as :func:`excess_size` says, ``points`` of float64
+    and ``exponents`` of int64 three times and once as large as :func:`grid_size`.
     """
     largest = values[values.size - 1]
     if largest == -math.inf:
@@ -256,46 +181,86 @@ def pareto_k_of_tail(values, excess, grid, weights):
     for i in range(num):
         value = values[first + i] - largest
         # exp(value) - exp(cutoff) without cancellation: nearly equal weights keep their digits
-        excess[i] = -math.exp(value) * math.expm1(cutoff - value)
-    points = grid_size(num)
-    k, sigma = fit_generalised_pareto(excess[:num], grid[:points], weights[:points])
+        excess[i] = -exp_weight(value) * expm1_weight(cutoff - value)
+    room, size = excess_size(num), grid_size(num)
+    for i in range(num, room):
+        excess[i] = 0.0
+    grid, weights, shapes = points[:size], points[size : 2 * size], points[2 * size : 3 * size]
+    k, sigma = _fit_generalised_pareto(excess[:room], num, grid, weights, shapes, exponents)
     return k, sigma, cutoff, first
 
 
 @kernel
 def pareto_k_rows(log_w, out):
-    """Set out[n] to k of row n of (N, K) log weights."""
+    """Set out[n] to k of row n of (N, K) log weights. Return whether all are finite or -inf."""
     kept = min(tail_length(log_w.shape[1]) + 1, log_w.shape[1])
-    values, where, excess = np.empty(buffer_size(kept)), np.empty(buffer_size(kept), np.int64), np.empty(kept)
-    grid, weights = np.empty(grid_size(kept)), np.empty(grid_size(kept))
+    floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
+    excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
+    exponents = np.empty(grid_size(kept), np.int64)
     for n in range(log_w.shape[0]):
-        largest_entries(log_w[n], kept, values, where)
-        out[n] = pareto_k_of_tail(values[:kept], excess, grid, weights)[0]
-
-
-@inline
-def _quantile(p, k, sigma):
-    """Return a quantile of the generalised Pareto distribution."""
-    if k == 0.0:
-        return -sigma * math.log1p(-p)
-    power = -k * math.log1p(-p)
-    # math.expm1 of 710 is an error in plain Python
-    return sigma * math.expm1(power) / k if power < 709.0 else math.inf
+        largest, _ = largest_entries(log_w[n], kept, floats, ints)
+        if largest.size == 0:
+            return False
+        out[n] = pareto_k_of_tail(largest, excess, points, exponents)[0]
+    return True
 
 
 @kernel
-def smooth_rows(log_w, out):
-    """Replace the tail of each row by quantiles of the fit, at most the row's largest; k to ``out``."""
+def weight_sums_and_k(log_w, largest, total, squares, out):
+    """Do what ``weight_sums`` and :func:`pareto_k_rows` do, while a row is in cache."""
     kept = min(tail_length(log_w.shape[1]) + 1, log_w.shape[1])
-    values, where, excess = np.empty(buffer_size(kept)), np.empty(buffer_size(kept), np.int64), np.empty(kept)
-    grid, weights = np.empty(grid_size(kept)), np.empty(grid_size(kept))
+    floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
+    excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
+    exponents = np.empty(grid_size(kept), np.int64)
+    step = np.empty(STEP_BYTES // log_w.itemsize, log_w.dtype)
     for n in range(log_w.shape[0]):
-        largest_entries(log_w[n], kept, values, where)
-        k, sigma, cutoff, first = pareto_k_of_tail(values[:kept], excess, grid, weights)
+        before = begin_flushing()  # squares of small weights are denormal
+        largest[n], total[n], squares[n] = segment_sums(log_w[n], 0, log_w.shape[1], step)
+        end_flushing(before)
+        tail, _ = largest_entries(log_w[n], kept, floats, ints)
+        if tail.size == 0:
+            return False
+        out[n] = pareto_k_of_tail(tail, excess, points, exponents)[0]
+    return True
+
+
+@inline
+def _smooth(num, k, sigma, cutoff, out):
+    """Set out[i] to the log of a quantile of the fit above the cutoff, at most 0."""
+    start = exp_weight(cutoff)
+    for i in range(num):
+        logarithm = -log1p_fast(-(i + 0.5) / num)
+        power = k * logarithm
+        minus_one = expm1_weight(-abs(power))
+        # e^t - 1 = (1 - e^-t) / e^-t
+        more = minus_one if power < 0.0 else -minus_one / exp_weight(-abs(power))
+        quantile = sigma * (more / k if k != 0.0 else logarithm)
+        value = log_fast(start + quantile)
+        out[i] = value if value < 0.0 and power < 708.0 else 0.0
+
+
+@kernel
+def smooth_rows(log_w, smoothed, out):
+    """Copy rows with their tails replaced by quantiles of the fit, at most the row's largest; k to ``out``.
+
+    Return whether all entries are finite or -inf.
+    """
+    kept = min(tail_length(log_w.shape[1]) + 1, log_w.shape[1])
+    floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
+    excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
+    exponents = np.empty(grid_size(kept), np.int64)
+    for n in range(log_w.shape[0]):
+        row, copy = log_w[n], smoothed[n]
+        largest, where = largest_entries(row, kept, floats, ints)
+        if largest.size == 0:
+            return False
+        for i in range(row.size):
+            copy[i] = row[i]
+        k, sigma, cutoff, first = pareto_k_of_tail(largest, excess, points, exponents)
         out[n] = k
         if not -math.inf < k < math.inf:
             continue
+        _smooth(kept - first, k, sigma, cutoff, excess)
         for i in range(first, kept):
-            p = (i - first + 0.5) / (kept - first)
-            value = math.log(math.exp(cutoff) + _quantile(p, k, sigma))
-            log_w[n, where[i]] = values[kept - 1] + min(value, 0.0)
+            copy[where[i]] = largest[kept - 1] + excess[i - first]
+    return True
