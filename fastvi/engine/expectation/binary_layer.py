@@ -8,8 +8,6 @@ guard against overflow: not built.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastvi.core.arrays import Array
@@ -20,7 +18,7 @@ from fastvi.kernels.cpu.dense.binary_layer import (
     values_of_latents,
     values_of_rows,
 )
-from fastvi.kernels.cpu.dense.line_tables import BITS, LINE, SUBSETS, TOGETHER
+from fastvi.kernels.cpu.dense.line_tables import BITS, LINE
 
 _OFF = -1e30  # logit of what pads the last line: its pixel is surely 0, and is seen to be
 _LINES = 2  # of a task: a product of 1 + e^-|eta| over their pixels is no larger than 2^32
@@ -43,9 +41,7 @@ class BinaryLayer:
     value : (N * K,)
     """
 
-    def __init__(
-        self, weights: Array, bias: Array, x: Array, z: Array, dtype: str = "float64"
-    ) -> None:
+    def __init__(self, weights: Array, bias: Array, x: Array, z: Array, dtype: str = "float64") -> None:
         num_data, num, num_latents = z.shape
         num_pixels, self._num_rows = len(bias), num_data * num
         self._shape, self._bits, self._dtype = weights.shape, np.ascontiguousarray(z).reshape(-1), dtype
@@ -62,11 +58,8 @@ class BinaryLayer:
         self._cost = 1.0 * self._pull.size * (num_groups + 12)
 
         def task(t: int) -> None:
-            lines_of_pixels(
-                weights, offsets, padded.reshape(-1), values, num, t * _LINES,
-                _aligned(num_groups * SUBSETS * LINE, dtype), _aligned(num_groups * BITS * LINE, dtype),
-                np.ones(num_groups * BITS), np.empty(self._num_rows), self._pull[t * _LINES : (t + 1) * _LINES].reshape(-1), parts[t],
-            )  # fmt: skip
+            pull = self._pull[t * _LINES : (t + 1) * _LINES].reshape(-1)
+            lines_of_pixels(weights, offsets, padded.reshape(-1), values, num, t * _LINES, pull, parts[t])
 
         if self._num_rows:
             parallel_map(task, range(len(parts)), self._cost)
@@ -102,19 +95,15 @@ class BinaryLayer:
 
         def task(line: int) -> None:
             pixels = slice(line * LINE, (line + 1) * LINE)
-            gradient_of_line(
-                share, self._pull[line], values, _aligned(TOGETHER * SUBSETS * LINE, self._dtype),
-                _aligned(BITS * LINE, self._dtype), _aligned((self._shape[1] + 1) * LINE, "float64"),
-                weights[pixels], bias[pixels],
-            )  # fmt: skip
+            gradient_of_line(share, self._pull[line], values, weights[pixels], bias[pixels])
 
         parallel_map(task, range(self._lines), self._cost)
         return weights, bias
 
 
-def _aligned(shape: Any, dtype: str) -> Array:
+def _aligned(shape: tuple[int, int], dtype: str) -> Array:
     """An array, not filled, that begins with a cache line: no vector of a line of pixels lies across two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     memory = np.empty(size + _CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % _CACHE_LINE
     return memory[begin : begin + size].view(dtype).reshape(shape)

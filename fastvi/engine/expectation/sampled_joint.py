@@ -16,7 +16,7 @@ from fastvi.engine.decoder.large_logits import are_large
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer
-from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sums_of
+from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sum_of
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.threads import parallel_map
 
@@ -48,7 +48,7 @@ class BernoulliPrior(NamedTuple):
         raise TypeError("model must have real latents for gradients in them")
 
     def of_parameters(self, z: Array, share: Array) -> dict[str, Array]:
-        return {"prior_logits": weighted_sums_of(z[None], share[None], sigmoid(self.logits)[None])[0]}
+        return {"prior_logits": weighted_sum_of(z, share, sigmoid(self.logits))}
 
 
 class NormalPrior(NamedTuple):

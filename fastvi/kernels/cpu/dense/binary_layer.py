@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.kernels.cpu.dense.line_softplus import add_line
-from fastvi.kernels.cpu.dense.line_tables import BITS, LINE, TOGETHER, add_lines, fill_table
+from fastvi.kernels.cpu.dense.line_tables import BITS, LINE, SUBSETS, TOGETHER, add_lines, fill_table
 from fastvi.kernels.jit import kernel, reducing_kernel
 from fastvi.kernels.scalar import log_fast
 
@@ -58,24 +58,31 @@ def values_of_latents(z, num_latents, first_group, num_groups, values):
 
 
 @kernel
-def lines_of_pixels(weights, bias, x, values, num_samples, first_line, table, columns, ones, product, pull, value):
+def lines_of_pixels(weights, bias, x, values, num_samples, first_line, pull, value):
     """Set value[r] to the sum of x_n eta - softplus(eta) over the pixels of some lines.
 
     ``pull`` (lines * R * LINE,) becomes x_n - sigmoid(eta) with n = r // num_samples.
 
-    ``bias`` (D',) and ``x`` (N * D',) are padded to whole lines by pixels that are surely 0; ``table``,
-    ``columns`` (groups * BITS * LINE,) and ``product`` (R,) are scratch; ``ones`` (groups * BITS,) are 1.
+    ``bias`` (D',) and ``x`` (N * D',) are padded to whole lines by pixels that are surely 0. There are at most
+    1,023 pixels: the product of their 1 + e^-|eta| is kept.
     """
-    num_rows, (num_pixels, num_latents) = value.size, weights.shape
-    num_groups = columns.size // (BITS * LINE)
+    num_rows, num_latents = value.size, weights.shape[1]
+    num_groups = (num_latents + BITS - 1) // BITS
+    table = np.empty(num_groups * SUBSETS * LINE, pull.dtype)
+    columns = np.empty(num_groups * BITS * LINE, pull.dtype)
+    ones, product = np.ones(num_groups * BITS), np.ones(num_rows)
     for r in range(num_rows):
-        value[r], product[r] = 0.0, 1.0
-    for line in range(pull.size // max(1, num_rows * LINE)):
+        value[r] = 0.0
+    for i in range(columns.size):
+        columns[i] = 0.0
+    for line in range(pull.size // (num_rows * LINE)):
         first = (first_line + line) * LINE
-        for i in range(columns.size // LINE):
-            for p in range(LINE):
-                inside = i < num_latents and first + p < num_pixels
-                columns[i * LINE + p] = weights[first + p, i] if inside else 0.0
+        count = min(LINE, weights.shape[0] - first)
+        for i in range(num_latents):
+            for p in range(count):
+                columns[i * LINE + p] = weights[first + p, i]
+            for p in range(count, LINE):
+                columns[i * LINE + p] = 0.0
         for group in range(num_groups):
             fill_table(table, group, ones, columns, group * BITS)
         for first_row in range(0, num_rows, ROWS):
@@ -100,23 +107,21 @@ def lines_of_pixels(weights, bias, x, values, num_samples, first_line, table, co
 
 
 @kernel
-def gradient_of_line(share, pull, values, table, last, sums, weights, bias):
+def gradient_of_line(share, pull, values, weights, bias):
     """Set the gradient of sum_r share_r log p(x_n | z_r) in a line of pixels: W (LINE, d) and b (LINE,).
 
-    ``weights`` and ``bias`` may have fewer pixels. ``pull`` (R * LINE,) are the derivatives in their logits;
-    ``table``, ``last`` (BITS * LINE,) and ``sums`` ((d + 1) * LINE,) are scratch.
+    ``weights`` and ``bias`` may have fewer pixels. ``pull`` (R * LINE,) are the derivatives in their logits.
     """
     num_rows, (num_pixels, num_latents) = share.size, weights.shape
     lines = num_latents + 1
-    for i in range(sums.size):
-        sums[i] = 0.0
+    sums, table = np.zeros(lines * LINE), np.empty(TOGETHER * SUBSETS * LINE, pull.dtype)
     whole = num_rows // BITS
     rest = num_rows - whole * BITS  # rows of the last group, beside lines of 0
-    factors = np.zeros(BITS)
+    factors, last = np.zeros(BITS), np.zeros(BITS * LINE, pull.dtype)
     for r in range(rest):
         factors[r] = share[whole * BITS + r]
-    for i in range(BITS * LINE):
-        last[i] = pull[whole * BITS * LINE + i] if i < rest * LINE else 0.0
+    for i in range(rest * LINE):
+        last[i] = pull[whole * BITS * LINE + i]
     num_groups = whole + (rest > 0)
     for first in range(0, num_groups, TOGETHER):
         count = min(TOGETHER, num_groups - first)
@@ -126,9 +131,10 @@ def gradient_of_line(share, pull, values, table, last, sums, weights, bias):
             else:
                 fill_table(table, g, factors, last, 0)
         add_lines(sums, 0, table, 0, values, first * lines, lines, lines, count)
-    for p in range(num_pixels):
-        for i in range(num_latents):
+    for i in range(num_latents):
+        for p in range(num_pixels):
             weights[p, i] = sums[i * LINE + p]
+    for p in range(num_pixels):
         bias[p] = sums[num_latents * LINE + p]
 
 
@@ -142,11 +148,13 @@ def weighted_bits(z, mean, share, num_samples, out):
     """
     num_latents = out.shape[1]
     for n in range(out.shape[0]):
+        own_mean, sums = mean[n], out[n]
         for i in range(num_latents):
-            out[n, i] = 0.0
+            sums[i] = 0.0
         for r in range(n * num_samples, (n + 1) * num_samples):
+            own, factor = z[r * num_latents : (r + 1) * num_latents], share[r]
             for i in range(num_latents):
-                out[n, i] += share[r] * (z[r * num_latents + i] - mean[n, i])
+                sums[i] += factor * (own[i] - own_mean[i])
 
 
 @reducing_kernel

@@ -135,7 +135,9 @@ def _emit_fill(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     width = table.column
     start = builder.mul(args[1], _constant(SUBSETS * LINE))
     first = builder.mul(args[4], _constant(LINE))
-    factors = [scales.broadcast(builder.add(args[4], _constant(bit)), table.vector(width)) for bit in range(BITS)]
+    factors = [
+        scales.broadcast(builder.add(args[4], _constant(bit)), table.vector(width)) for bit in range(BITS)
+    ]
     for column in range(0, LINE, width):
         places = (lines.at(builder.add(first, _constant(bit * LINE + column)), width) for bit in range(BITS))
         own = [builder.fmul(factor, lines.load(place)) for factor, place in zip(factors, places, strict=True)]
