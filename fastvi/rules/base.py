@@ -92,6 +92,8 @@ class Rules(ABC):
         Whether a datum, whatever its shape, stands in the place of one pixel.
     reads_device_data : bool
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
+    samples_in_float32 : bool
+        Whether :meth:`sampling_target` takes a ``dtype``: that of its products over pixels.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
     constant : float
@@ -112,6 +114,7 @@ class Rules(ABC):
     data_optional: bool = False
     whole_data: bool = False
     reads_device_data: bool = False
+    samples_in_float32: bool = False
     has_normal_posterior: bool = False
     constant: float = 0.0
 
@@ -233,6 +236,14 @@ class Rules(ABC):
         )
 
     # ---- sampling --------------------------------------------------------------------------------------
+
+    def check_sampling_dtype(self, dtype: str) -> None:
+        """Refuse a ``dtype`` in which sampled states are not weighed."""
+        if dtype != "float64" and not self.samples_in_float32:
+            raise ValueError(
+                "dtype must be 'float64' where states of a model other than a SigmoidBeliefNetwork or a "
+                f"RestrictedBoltzmannMachine are sampled, got {dtype!r} for {type(self.model).__name__}"
+            )
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
         """Return log p(x, z) of sampled states, ``num_states`` in all; log p(x | z) where not ``with_prior``.
