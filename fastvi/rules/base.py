@@ -93,7 +93,8 @@ class Rules(ABC):
     reads_device_data : bool
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
     samples_in_float32 : bool
-        Whether :meth:`sampling_target` takes a ``dtype``: that of its products over pixels.
+        Whether :meth:`sampling_target`, and :meth:`sampled_joint` where there is one, take a ``dtype``: that
+        of products over pixels.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
     constant : float

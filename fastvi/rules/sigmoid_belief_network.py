@@ -103,7 +103,7 @@ class SigmoidBeliefNetworkRules(Rules):
         logits = self.model.prior_logits if with_prior else None
         return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states, dtype)
 
-    def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+    def sampled_joint(self, x: np.ndarray, z: np.ndarray, dtype: str = "float64") -> Any:
         from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
 
         prior: Any
@@ -112,7 +112,7 @@ class SigmoidBeliefNetworkRules(Rules):
             prior = ModelPrior(deep, self._gradient_of_prior)
         else:
             prior = BernoulliPrior(self.model.prior_logits)
-        return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z)
+        return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z, dtype)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
         from fastvi.engine.expectation.expectations import expected_log_likelihood

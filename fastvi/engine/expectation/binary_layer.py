@@ -77,7 +77,7 @@ class BinaryLayer:
         return values
 
     def _values_of_latents(self) -> Array:
-        """(G * (d + 1),) uint8: the value of each group of rows of each latent, and of one that is always on."""
+        """(G * (d + 1),) uint8: the value of each group of rows of each latent, and of one that is on."""
         num_latents, num_groups = self._shape[1], -(-self._num_rows // BITS)
         values = np.empty(num_groups * (num_latents + 1), np.uint8)
 

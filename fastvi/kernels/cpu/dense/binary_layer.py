@@ -63,8 +63,8 @@ def lines_of_pixels(weights, bias, x, values, num_samples, first_line, pull, val
 
     ``pull`` (lines * R * LINE,) becomes x_n - sigmoid(eta) with n = r // num_samples.
 
-    ``bias`` (D',) and ``x`` (N * D',) are padded to whole lines by pixels that are surely 0. There are at most
-    1,023 pixels: the product of their 1 + e^-|eta| is kept.
+    ``bias`` (D',) and ``x`` (N * D',) are padded to whole lines by pixels that are surely 0. There are at
+    most 1,023 pixels: the product of their 1 + e^-|eta| is kept.
     """
     num_rows, num_latents = value.size, weights.shape[1]
     num_groups = (num_latents + BITS - 1) // BITS
