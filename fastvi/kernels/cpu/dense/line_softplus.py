@@ -2,8 +2,7 @@
 
 With s = e^-|eta| it is x eta - softplus(eta) = (x eta - max(eta, 0)) - log(1 + s) for each pixel, of which
 the products of 1 + s wait for one logarithm, and the derivative is x - sigmoid(eta), sigmoid(eta) being 1 or
-s, over 1 + s. The exponential, right to a unit in the last place, does not fall below the smallest normal
-number, which neither 1 + s nor x - sigmoid(eta) can tell from 0.
+s, over 1 + s. The exponential is right to a unit in the last place, and 0 where it would be denormal.
 
 Vectors are spelt out, and so is the tree by which a line is summed. The twin does the same in plain loops.
 A line's instructions are as many as a Zen 3 core looks ahead, so that few lines are under way at a time: with
@@ -63,7 +62,7 @@ def add_line_loops(eta, at, x, x_at, linear, product, r):
     linears, products = [0.0] * LINE, [0.0] * LINE
     for p in range(LINE):
         value, pixel = float(eta[at + p]), float(x[x_at + p])
-        small = math.exp(max(-abs(value), -708.0))
+        small = math.exp(-abs(value)) if abs(value) <= 708.0 else 0.0
         linears[p], products[p] = pixel * value - max(value, 0.0), 1.0 + small
         eta[at + p] = pixel - (1.0 if value >= 0.0 else small) / (1.0 + small)
     span = LINE // 2
@@ -125,6 +124,7 @@ class _Vectors:
         builder, fmt = self.builder, self.format
         bits = self.bits(value)
         x = builder.bitcast(builder.or_(bits, self.integer(fmt.sign)), self.vector)
+        tiny = builder.fcmp_ordered("<", x, self.number(fmt.lowest))
         x = self.larger(x, self.number(fmt.lowest))
         shifted = self.add(self.mul(x, self.number(1.0 / math.log(2.0))), self.number(fmt.rounder))
         n = builder.fsub(shifted, self.number(fmt.rounder))
@@ -133,6 +133,7 @@ class _Vectors:
         # times 2^n: n is added to the exponent, which stays that of a normal number
         power = builder.shl(self.bits(shifted), self.integer(fmt.fraction))
         found = builder.bitcast(builder.add(self.bits(self.series(r)), power), self.vector)
+        found = builder.select(tiny, self.number(0.0), found)
         return found, builder.icmp_signed("<", bits, self.integer(0))
 
     def folded(self, parts: list[Any], operation: Any) -> Any:
