@@ -35,25 +35,25 @@ def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:
 def log_probabilities_of(logits: Array, z: Array) -> Array:
     """Log q(z_nk) (N, K) of bits ``z`` (N, K, d) uint8 under finite ``logits`` (N, d) or (1, d)."""
     num_data, num, num_latents = z.shape
-    zero, one = np.empty(logits.shape), np.empty(logits.shape)
+    flat, found = np.ascontiguousarray(z).reshape(-1), np.empty(num_data * num)
+    one_datum = len(logits) == 1
+    step = 1 if one_datum else num  # rows that go together
 
-    def evaluate(data: slice) -> None:
-        zero[data], one[data] = log_probabilities(logits[data])
-
-    parallel_map(evaluate, data_slices(len(logits)), 50.0 * logits.size)
-    linear, flat, out = one - zero, np.ascontiguousarray(z).reshape(-1), np.zeros(num_data * num)
-    step = num if len(logits) > 1 else 1  # rows that go together
-
-    def add(part: slice) -> None:
+    def task(part: slice) -> None:
+        """Log q(z) = <logits, z> - sum of softplus."""
         rows = slice(part.start * step, part.stop * step)
-        own = linear[part] if len(logits) > 1 else linear
-        add_inner(flat[rows.start * num_latents : rows.stop * num_latents], own, step, out[rows])
+        own = logits if one_datum else logits[part]
+        found[rows] = np.repeat(
+            -np.logaddexp(0.0, own).sum(axis=1), rows.stop - rows.start if one_datum else num
+        )
+        add_inner(flat[rows.start * num_latents : rows.stop * num_latents], own, step, found[rows])
 
-    if out.size:
-        parallel_map(add, data_slices(out.size // step), 1.0 * z.size)
-    found = out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
+    if found.size:
+        parallel_map(task, data_slices(found.size // step), 3.0 * z.size)
+    found = found.reshape(num_data, num)
     large = np.abs(logits).sum(axis=1) > largest_reach(0)
     if large.any():  # bit by bit, so that nothing cancels
+        zero, one = log_probabilities(logits)
         exact = np.where(z != 0, one[:, None], zero[:, None]).sum(axis=-1)
         found = np.where(large[:, None], exact, found)
     return found
