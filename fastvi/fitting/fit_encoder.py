@@ -106,9 +106,8 @@ def fit_encoder(
     num_epochs, batch_size, learning_rate, patience, seed, rng, checkpoint, progress
         As in :func:`~fastvi.fit_model`.
     dtype
-        "float64", or "float32" for sampled fits of a :class:`~fastvi.SigmoidBeliefNetwork`: the logits of
-        pixels and what is made of them are then rounded to float32, as in :func:`~fastvi.elbo`, in two thirds
-        of the time. Sums over samples and data, and all parameters, stay in float64.
+        "float64", or "float32" where states of a :class:`~fastvi.SigmoidBeliefNetwork` are sampled, as in
+        :func:`~fastvi.fit_posterior`.
     amortization_gap
         Whether to fit each datum of ``x`` its own q beside it (:func:`~fastvi.fit_posterior`), which takes
         about 50 times :func:`~fastvi.log_marginal`.

@@ -158,9 +158,8 @@ def fit_model(
     progress
         True for a line on standard error, or a function of (epochs done, epochs in all).
     dtype
-        "float64", or "float32" for sampled fits of a :class:`~fastvi.SigmoidBeliefNetwork`: the logits of
-        pixels and what is made of them are then rounded to float32, as in :func:`~fastvi.elbo`, in two thirds
-        of the time. Sums over samples and data, and all parameters, stay in float64.
+        "float64", or "float32" where states of a :class:`~fastvi.SigmoidBeliefNetwork` are sampled, as in
+        :func:`~fastvi.fit_posterior`.
 
     Returns
     -------

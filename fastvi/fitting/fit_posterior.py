@@ -114,8 +114,11 @@ def fit_posterior(
         A generator that gives the seed, in place of ``seed``.
     dtype
         "float64", or "float32" for sampled fits of a :class:`~fastvi.SigmoidBeliefNetwork`: the logits of
-        pixels and what is made of them are then rounded to float32, as in :func:`~fastvi.elbo`, in two thirds
-        of the time. Sums over samples and data, and all parameters, stay in float64.
+        pixels and what is made of them are then rounded to float32, in two thirds of the time. That moves the
+        log weight of a draw by at most (d / 5 + 12) 2^-24 (S + D) nats, S the sum of all weights' and biases'
+        sizes (8e-3 at d = 200, D = 784, S = 1,770; 1e-5 were found there). Draws are the same. Sums over
+        samples and data, and all parameters, stay in float64. Where S is above 256 (D + 1,024) nothing is
+        rounded to float32.
 
     Returns
     -------
