@@ -139,10 +139,12 @@ class Record:
         self.info["max_relative_error"] = max(float(np.max(errors)), self.info.get("max_relative_error", 0.0))
         assert np.all(errors <= tolerance)
 
-    def check_all(self, values: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
+    def check_all(
+        self, values: Iterable[np.ndarray], expected: Iterable[np.ndarray], tolerance: float = 1e-9
+    ) -> None:
         """Arrays, each relative to its largest entry."""
         for ours, right in zip(values, expected, strict=True):
-            self.check(ours, right, scale=float(np.max(np.abs(right))))
+            self.check(ours, right, tolerance, scale=float(np.max(np.abs(right))))
 
 
 @pytest.fixture

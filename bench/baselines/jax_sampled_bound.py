@@ -37,14 +37,15 @@ def bound(parameters: Any, x: Any, logits: Any, z: Any) -> Any:
 @partial(jax.jit, static_argnames="num_samples")
 def _sampled(parameters: Any, x: Any, logits: Any, key: Any, num_samples: int) -> Any:
     shape = (x.shape[0], num_samples, logits.shape[1])
-    z = jax.random.bernoulli(key, jax.nn.sigmoid(logits)[:, None], shape).astype(jnp.float64)
+    z = jax.random.bernoulli(key, jax.nn.sigmoid(logits)[:, None], shape).astype(logits.dtype)
     return bound(parameters, x, logits, z)
 
 
 def sampled_bound(
     weights: np.ndarray, bias: np.ndarray, prior_logits: np.ndarray, x: np.ndarray, logits: np.ndarray,
-    num_samples: int, seed: int,
+    num_samples: int, seed: int, dtype: str = "float64",
 ) -> Any:  # fmt: skip
-    """The same with draws of its own."""
-    found = _sampled((weights, bias, prior_logits), x, logits, jax.random.key(seed), num_samples)
+    """The same with draws of its own, all of it in ``dtype``."""
+    *parameters, x, logits = (np.asarray(array, dtype) for array in (weights, bias, prior_logits, x, logits))
+    found = _sampled(tuple(parameters), x, logits, jax.random.key(seed), num_samples)
     return jax.tree.map(np.asarray, found)

@@ -15,7 +15,7 @@ from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
-from fastvi.core.options import DECOMPOSITIONS, Decomposition, Device
+from fastvi.core.options import DECOMPOSITIONS, Decomposition, Device, DType
 from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum
 from fastvi.core.seeds import takes_rng
@@ -29,7 +29,7 @@ from fastvi.engine.sampling.averages import sampled_means
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group
-from fastvi.inputs.options import check_device, check_limits
+from fastvi.inputs.options import check_device, check_dtype, check_limits
 from fastvi.inputs.variational import drawn_from, read_bound
 from fastvi.models.base import LatentVariableModel
 from fastvi.rules.base import Rules
@@ -89,6 +89,7 @@ def elbo(
     rng: np.random.Generator | None = None,
     decomposition: Decomposition | None = None,
     device: Device = "cpu",
+    dtype: DType = "float64",
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
 ) -> Elbo:
@@ -137,6 +138,10 @@ def elbo(
         takes no sum over states is computed on the CPU. "auto" picks a GPU where there is one that can, and
         logs why it picks what. Data on a GPU are read where they lie (by all but an Encoder, and not by a
         model of real latents); what comes back lies on the host.
+    dtype
+        "float64", or "float32" where states of a network or a restricted Boltzmann machine are sampled on the
+        CPU: products over pixels are then rounded to float32, which moves the log weight of a draw as in
+        :func:`~fastvi.estimate_log_marginal`. The draws are the same, and sums over them stay in float64.
     memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -180,6 +185,9 @@ def elbo(
     if num_samples is not None:
         num_samples = validation.positive_int(num_samples, "num_samples")
     normalized = validation.flag(normalized, "normalized")
+    if check_dtype(dtype) != "float64" and num_samples is None:
+        raise ValueError(f"dtype must be 'float64' where nothing is sampled, got {dtype!r}")
+    rules.check_sampling_dtype(dtype)
 
     def summed(group: Group) -> bool:  # formulas and samples are never too large
         return num_samples is None and group.free.size > 0 and not rules.closed_expectations
@@ -200,7 +208,9 @@ def elbo(
             expectation = _expectation(rules, group, form_of, where, device, limits.memory)
             found = _exact(rules, group, form_of, kl, entropy, expectation)
         else:
-            found = _sampled(rules, group, form_of, kl, entropy, num_samples, seed, where, device == "auto")
+            found = _sampled(
+                rules, group, form_of, kl, entropy, num_samples, seed, where, device == "auto", dtype
+            )
         if kl is None:  # the prior is a model
             kl = _kl_to_deep_prior(rules, group, found, entropy)
         values = found.value, found.reconstruction, kl, found.joint, entropy, found.std_error
@@ -308,6 +318,7 @@ def _sampled(
     seed: int,
     where: str,
     automatic: bool,
+    dtype: str,
 ) -> _Bound:
     """Monte Carlo ELBO: an expectation is sampled, the entropy or the KL to the prior is added exactly."""
     if form_of == "reconstruction" and rules.prior() is None:
@@ -316,7 +327,8 @@ def _sampled(
         )
     likelihood = form_of == "reconstruction" and kl is not None
     num_states = num_samples * len(group.members)
-    source = Source(partial(rules.kept_target, group.observed, num_states, with_prior=not likelihood))
+    options = {"with_prior": not likelihood, "dtype": dtype}
+    source = Source(partial(rules.kept_target, group.observed, num_states, **options))
     what = WEIGHT if form_of == "log_ratio" else JOINT
     sampler = Sampler(source, group.x, group.members, drawn_from(group.q), seed, what, where)
     if automatic:

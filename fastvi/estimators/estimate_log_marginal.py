@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.options import PROPOSALS, Device, Proposal
+from fastvi.core.options import PROPOSALS, Device, DType, Proposal
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
@@ -24,7 +24,7 @@ from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
 from fastvi.inputs.data import NO_SUM, groups_of, read_data
-from fastvi.inputs.options import check_device, check_executor, check_progress
+from fastvi.inputs.options import check_device, check_dtype, check_executor, check_progress
 from fastvi.inputs.question import exact_log_z
 from fastvi.inputs.variational import of_latents, read_proposal
 from fastvi.models.base import Model
@@ -48,6 +48,7 @@ def estimate_log_marginal(
     target_ess: float | None = None,
     executor: Executor | None = None,
     device: Device = "cpu",
+    dtype: DType = "float64",
     progress: Progress = False,
 ) -> Estimate:
     r"""Importance sampling estimate of log p(x), each datum with its error and its diagnosis.
@@ -99,6 +100,11 @@ def estimate_log_marginal(
         coding; "auto" picks a GPU where there is one that can, and logs why it picks what. The draws are
         the same bit for bit, log weights to rounding. Data on a GPU are read where they lie; what comes back
         lies on the host.
+    dtype
+        "float64", or "float32" for networks and restricted Boltzmann machines on the CPU: the products over
+        pixels are then rounded to float32, in half the time. That moves a log weight, and so the estimate,
+        by at most (3 d / 8 + 3) (D + 1) 2^-24 nats (1.9e-3 at D = 784, d = 100; FOUND were found there).
+        The draws are the same, and sums of weights stay in float64.
     progress
         True for a line on standard error, or a function of (samples done, samples in all).
 
@@ -110,10 +116,10 @@ def estimate_log_marginal(
     Raises
     ------
     ValueError, TypeError
-        For wrong input.
+        For wrong input, and for ``dtype="float32"`` with a model of another kind.
     RuntimeError
-        For ``device="cuda"`` where no GPU can be used or the model is not one of those, and where the
-        executor breaks.
+        For ``device="cuda"`` where no GPU can be used, the model is not one of those or ``dtype`` is
+        "float32", and where the executor breaks.
 
     Notes
     -----
@@ -142,6 +148,7 @@ def estimate_log_marginal(
     True
     """
     rules = rules_of(model, tables=True)
+    rules.check_sampling_dtype(check_dtype(dtype))
     where = check_device(device, cuda=not rules.is_table, why="a table is sampled on the CPU")
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)
@@ -152,7 +159,7 @@ def estimate_log_marginal(
     num_data, samplers, closed = (
         _table_sampler(rules, x, observed, proposal, seed)
         if isinstance(rules, JointTableRules)
-        else _samplers(rules, x, observed, proposal, seed, num_samples, where)
+        else _samplers(rules, x, observed, proposal, seed, num_samples, where, dtype)
     )
     if device == "auto":
         samplers = [sampler_where_it_can(sampler) for sampler in samplers]
@@ -176,7 +183,7 @@ def _table_sampler(
 
 
 def _samplers(
-    rules: Rules, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str
+    rules: Rules, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int, where: str, dtype: str
 ) -> tuple[int, list[Sampler], list[Part]]:
     """One for each distinct mask; where a mask leaves nothing to sample, what is certain."""
     data, mask = read_data(rules, x, observed, where)
@@ -190,7 +197,8 @@ def _samplers(
             continue
         with_prior = not isinstance(q, Ancestral)
         num_states = num_samples * len(members)
-        source = Source(partial(rules.kept_target, group.observed, num_states, with_prior=with_prior))
+        options = {"with_prior": with_prior, "dtype": dtype}
+        build = partial(rules.kept_target, group.observed, num_states, **options)
         own = of_latents(q, group.free).part(members)
-        samplers.append(Sampler(source, group.x, members, own, seed, device=where))
+        samplers.append(Sampler(Source(build), group.x, members, own, seed, device=where))
     return len(data), samplers, closed

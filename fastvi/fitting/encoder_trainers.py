@@ -133,12 +133,14 @@ class Sampled(EncoderTrainer):
 
     def __init__(
         self, model: Any, encoder: Encoder, data: np.ndarray, judged: np.ndarray, *,
-        num_samples: int, seed: int, importance_weighted: bool, estimator: str,
+        num_samples: int, seed: int, importance_weighted: bool, estimator: str, dtype: str,
     ) -> None:  # fmt: skip
         super().__init__(model, encoder, data, judged)
         self._seed, self._estimator = seed, estimator
         weighted = importance_weighted or estimator == REWEIGHTED  # scored by the K-sample bound
-        self._options: dict[str, Any] = {"num_samples": num_samples, "importance_weighted": weighted}
+        self._options: dict[str, Any] = {
+            "num_samples": num_samples, "importance_weighted": weighted, "dtype": dtype,
+        }  # fmt: skip
 
     def _slope(self, batch: np.ndarray, outputs: np.ndarray, step: int) -> np.ndarray:
         return sampled_bound(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.bounds.elbo import elbo
 from fastvi.core import validation
+from fastvi.core.options import DType
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.encoder import Encoder
@@ -21,7 +22,7 @@ from fastvi.fitting.fit_posterior import fit_posterior
 from fastvi.fitting.fit_results import EncoderFit
 from fastvi.fitting.model_access import check_has_prior
 from fastvi.fitting.provenance import provenance
-from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_dtype, checked_estimator
 from fastvi.fitting.training import Schedule, opened, train
 from fastvi.fitting.training_data import TrainingData, training_data
 from fastvi.inputs.options import check_progress
@@ -49,6 +50,7 @@ def fit_encoder(
     rng: np.random.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
+    dtype: DType = "float64",
 ) -> EncoderFit:
     r"""Train an encoder q(z | x) for a model that stays as it is, by exact gradients or by sampling.
 
@@ -103,6 +105,9 @@ def fit_encoder(
         draws after each epoch.
     num_epochs, batch_size, learning_rate, patience, seed, rng, checkpoint, progress
         As in :func:`~fastvi.fit_model`.
+    dtype
+        "float64", or "float32" where states of a :class:`~fastvi.SigmoidBeliefNetwork` are sampled, as in
+        :func:`~fastvi.fit_posterior`.
     amortization_gap
         Whether to fit each datum of ``x`` its own q beside it (:func:`~fastvi.fit_posterior`), which takes
         about 50 times :func:`~fastvi.log_marginal`.
@@ -137,7 +142,8 @@ def fit_encoder(
     check_encoder(encoder, model)
     objective = validation.choice(objective, "objective", get_args(Objective))
     schedule = Schedule.checked(num_epochs, batch_size, learning_rate, patience, seed)
-    make = _trainer(model, objective, num_samples, estimator, schedule.seed)
+    dtype = checked_dtype(model, dtype, sampled=num_samples is not None)
+    make = _trainer(model, objective, num_samples, estimator, schedule.seed, dtype)
     wanted = validation.flag(amortization_gap, "amortization_gap")
     progress = check_progress(progress)
     data = training_data(model, x, "x").x
@@ -145,7 +151,7 @@ def fit_encoder(
     if wanted:
         fit_posterior(model, data[:0])  # refused here, not after training
     holders = rules_of(model).digest(), encoder.arrays()
-    identity = ("fit_encoder", objective, num_samples, estimator, *holders, data, judged)
+    identity = ("fit_encoder", objective, num_samples, estimator, dtype, *holders, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trainer = make(model, encoder, data, judged)
     trained = train(trainer, len(data), schedule, kept, progress)
@@ -160,7 +166,7 @@ def fit_encoder(
 
 
 def _trainer(
-    model: Any, objective: str, num_samples: Any, estimator: Any, seed: int
+    model: Any, objective: str, num_samples: Any, estimator: Any, seed: int, dtype: str
 ) -> Callable[..., encoder_trainers.EncoderTrainer]:
     """Function that makes the trainer of (model, encoder, data, judged)."""
     if num_samples is not None:
@@ -168,7 +174,7 @@ def _trainer(
         return partial(
             encoder_trainers.Sampled, num_samples=num_samples, seed=seed,
             importance_weighted=objective == "importance_weighted",
-            estimator=checked_estimator(model, objective, estimator, num_samples),
+            estimator=checked_estimator(model, objective, estimator, num_samples), dtype=dtype,
         )  # fmt: skip
     check_exact(objective, estimator=estimator)
     if objective == "forward_kl":

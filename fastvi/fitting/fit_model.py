@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.deprecation import renamed
+from fastvi.core.options import DType
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.encoder import Encoder
@@ -26,7 +27,7 @@ from fastvi.fitting.model_trainers import (
     WakeSleep,
 )
 from fastvi.fitting.provenance import provenance
-from fastvi.fitting.sampled_bound import Estimator, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, checked_dtype, checked_estimator
 from fastvi.fitting.training import Schedule, opened, train
 from fastvi.fitting.training_data import training_data
 from fastvi.inputs.options import check_progress
@@ -61,6 +62,7 @@ def fit_model(
     rng: np.random.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
+    dtype: DType = "float64",
 ) -> ModelFit[M]:
     r"""Learn a model's parameters from data.
 
@@ -155,6 +157,9 @@ def fit_model(
         written after an epoch, every few seconds, and when training ends, also by an exception.
     progress
         True for a line on standard error, or a function of (epochs done, epochs in all).
+    dtype
+        "float64", or "float32" where states of a :class:`~fastvi.SigmoidBeliefNetwork` are sampled, as in
+        :func:`~fastvi.fit_posterior`.
 
     Returns
     -------
@@ -196,6 +201,7 @@ def fit_model(
     objective = validation.choice(objective, "objective", get_args(Objective))
     by_bound = validation.choice(score, "score", get_args(Score)) == "bound"
     sampler = _checked_sampler(model, objective, encoder, num_samples, estimator, by_bound)
+    dtype = checked_dtype(model, dtype, sampled=sampler is not None)
     if objective == "em":
         _refuse(objective, batch_size=batch_size, learning_rate=learning_rate, data_weights=data_weights)
     if objective != "exact":
@@ -217,10 +223,11 @@ def fit_model(
     else:
         trainer = _TRAINERS[objective](
             model, encoder, data, judged, sampler.num_samples, schedule.seed, estimator=sampler.estimator,
-            by_bound=by_bound,
+            by_bound=by_bound, dtype=dtype,
         )  # fmt: skip
     start = None if encoder is None else encoder.arrays()
-    identity = ("fit_model", objective, rules_of(model).digest(), start, sampler, by_bound, data, judged)
+    options = objective, sampler, by_bound, dtype
+    identity = ("fit_model", *options, rules_of(model).digest(), start, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trained = train(trainer, len(data.x), schedule, kept, progress)
     how = provenance("fit_model", objective, schedule, trained, data)

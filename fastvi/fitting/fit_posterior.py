@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.deprecation import renamed
+from fastvi.core.options import DType
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.fitting import binary_posterior, normal_posterior, sampled_posterior
 from fastvi.fitting.fit_results import PosteriorFit
 from fastvi.fitting.model_access import check_data, check_has_prior, check_states
-from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_estimator
+from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_dtype, checked_estimator
 from fastvi.fitting.training_data import check_reach
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.neural_decoder import NeuralDecoder
@@ -42,6 +43,7 @@ def fit_posterior(
     learning_rate: float | None = None,
     seed: int = 0,
     rng: np.random.Generator | None = None,
+    dtype: DType = "float64",
 ) -> PosteriorFit:
     r"""Fit a q(z) of independent latents, Bernoulli or normal as the model's are, to each datum's posterior.
 
@@ -110,6 +112,13 @@ def fit_posterior(
         data after it.
     rng
         A generator that gives the seed, in place of ``seed``.
+    dtype
+        "float64", or "float32" for sampled fits of a :class:`~fastvi.SigmoidBeliefNetwork`: the logits of
+        pixels and what is made of them are then rounded to float32, in two thirds of the time. That moves the
+        log weight of a draw by at most (d / 5 + 12) 2^-24 (S + D) nats, S the sum of all weights' and biases'
+        sizes (8e-3 at d = 200, D = 784, S = 1,770; 1e-5 were found there). Draws are the same. Sums over
+        samples and data, and all parameters, stay in float64. Where S is above 256 (D + 1,024) nothing is
+        rounded to float32.
 
     Returns
     -------
@@ -146,8 +155,9 @@ def fit_posterior(
     if tolerance < 0:
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     seed = validation.seed(seed)
+    dtype = checked_dtype(model, dtype, sampled=num_samples is not None)
     if num_samples is not None:
-        return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_steps, seed)
+        return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_steps, seed, dtype)
     check_exact(objective, estimator=estimator, learning_rate=learning_rate)
     if objective == "forward_kl":
         if rules_of(model).real_latents:
@@ -177,7 +187,7 @@ def _data(model: Any, x: Any) -> np.ndarray:
 
 def _sampled(
     model: Any, x: Any, objective: str, num_samples: Any, estimator: Any, learning_rate: Any,
-    num_steps: int, seed: int,
+    num_steps: int, seed: int, dtype: str,
 ) -> PosteriorFit:  # fmt: skip
     check_has_prior(model)
     num_samples = validation.positive_int(num_samples, "num_samples")
@@ -186,4 +196,5 @@ def _sampled(
     return sampled_posterior.climb(
         model, _data(model, x), num_samples=num_samples, num_steps=num_steps, learning_rate=rate,
         importance_weighted=objective == "importance_weighted", estimator=estimator, seed=seed,
+        dtype=dtype,
     )  # fmt: skip

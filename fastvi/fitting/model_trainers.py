@@ -16,7 +16,7 @@ from fastvi.engine.mean_field import mean_field
 from fastvi.fitting.encoder_network import EncoderNetwork
 from fastvi.fitting.free_parameters import FreeParameters
 from fastvi.fitting.model_access import Gradient, check_states, exact_gradient, exact_log_marginal, tiled_form
-from fastvi.fitting.sampled_bound import SampledBound, draws_of, sampled_bound, step_seed
+from fastvi.fitting.sampled_bound import SampledBound, draws_of, joint_of, sampled_bound, step_seed
 from fastvi.fitting.training import GradientTrainer
 from fastvi.fitting.training_data import TrainingData
 
@@ -36,6 +36,7 @@ class _ModelTrainer(GradientTrainer):
     def __init__(
         self, model: Any, encoder: Encoder | None, data: TrainingData, judged: TrainingData,
         num_samples: int = 0, seed: int = 0, *, estimator: str = "", by_bound: bool = False,
+        dtype: str = "float64",
     ) -> None:  # fmt: skip
         self.parameters = FreeParameters(model, exactly=self.exactly)
         self.network = None if encoder is None else EncoderNetwork(encoder)
@@ -48,7 +49,7 @@ class _ModelTrainer(GradientTrainer):
         if self.exactly:
             check_states(model, len(data.x), "gradient", data.observed)
         self._data, self._judged, self._by_bound = data, judged, by_bound
-        self._num_samples, self._seed, self._estimator = num_samples, seed, estimator
+        self._num_samples, self._seed, self._estimator, self._dtype = num_samples, seed, estimator, dtype
 
     def model(self) -> Any:
         """The model with the present values."""
@@ -128,7 +129,7 @@ class SampledElbo(_ModelTrainer):
         return sampled_bound(
             model, x, outputs, num_samples=self._num_samples, seed=seed, numbers=numbers,
             importance_weighted=self.importance_weighted, estimator=self._estimator, data_weights=weights,
-            with_model=with_model,
+            with_model=with_model, dtype=self._dtype,
         )  # fmt: skip
 
     def _gradients(
@@ -164,7 +165,7 @@ class WakeSleep(ImportanceWeighted):
         )  # fmt: skip
         weights = self._data.weights_of(numbers)
         share = np.broadcast_to(weights[:, None] / self._num_samples, q.z.shape[:2])
-        of_model = rules_of(model).sampled_joint(x, q.z).of_parameters(np.ascontiguousarray(share))
+        of_model = joint_of(model, x, q.z, self._dtype).of_parameters(np.ascontiguousarray(share))
         dreamt_z, dreamt_x = model.sample(len(x), step_seed(self._seed, step, _DREAMS))
         inputs = self.network.forward(dreamt_x)
         return of_model, self.network.backward(inputs, _score_function(model, inputs[-1], dreamt_z))

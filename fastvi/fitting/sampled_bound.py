@@ -8,11 +8,13 @@ import numpy as np
 
 from fastvi.core import validation
 from fastvi.core.functions import normal_log_prob, sigmoid
+from fastvi.core.options import DType
 from fastvi.core.registry import rules_of
 from fastvi.engine.expectation.q_draws import binary_draws, log_probabilities_of, normal_draws
 from fastvi.engine.expectation.sampled_joint import SampledJoint
 from fastvi.fitting.path_gradients import through_draws
 from fastvi.fitting.score_gradients import disarm, leave_one_out, normalized_weights, reweighted, vimco
+from fastvi.inputs.options import check_dtype
 
 Estimator = Literal["leave_one_out", "disarm", "vimco", "reparameterized"]
 
@@ -69,6 +71,15 @@ def checked_estimator(model: Any, objective: str, estimator: Any, num_samples: i
     return str(estimator)
 
 
+def checked_dtype(model: Any, dtype: Any, *, sampled: bool) -> DType:
+    """The argument ``dtype``: "float32" is for the states of some models, where they are ``sampled``."""
+    checked = check_dtype(dtype)
+    if not sampled and checked != "float64":
+        raise ValueError(f"dtype must be 'float64' where nothing is sampled, got {checked!r}")
+    rules_of(model).check_sampling_dtype(checked)
+    return checked
+
+
 def check_exact(objective: str, **sampling: Any) -> None:
     """Refuse what has no meaning without num_samples."""
     for name, value in sampling.items():
@@ -82,6 +93,7 @@ def sampled_bound(
     model: Any, x: np.ndarray, parameters: np.ndarray, *, num_samples: int, seed: int,
     numbers: np.ndarray | None = None, importance_weighted: bool = False, estimator: str,
     data_weights: np.ndarray | None = None, with_model: bool = False, with_pixels: bool = False,
+    dtype: str = "float64",
 ) -> SampledBound:  # fmt: skip
     """A sampled bound and its gradients.
 
@@ -105,6 +117,8 @@ def sampled_bound(
         Whether ``of_model`` is wanted.
     with_pixels
         Whether ``of_pixels`` is wanted.
+    dtype
+        One that ``checked_dtype`` allows.
     """
     if numbers is None:
         numbers = np.arange(len(x))
@@ -116,8 +130,9 @@ def sampled_bound(
     for first in range(0, len(x), step):
         data = slice(first, first + step)
         draws = make(
-            model, x[data], parameters[data], numbers[data], num_samples, seed, importance_weighted, estimator
-        )
+            model, x[data], parameters[data], numbers[data], num_samples, seed, importance_weighted,
+            estimator, dtype,
+        )  # fmt: skip
         value[data], slope[data] = _bound(draws.log_w, importance_weighted), draws.slope
         share = draws.share
         if data_weights is not None:
@@ -163,9 +178,15 @@ def draws_of(model: Any, parameters: np.ndarray, numbers: np.ndarray, num_sample
     return QDraws(z, normal_log_prob(z, mean[:, None], std[:, None]).sum(axis=2), noise, std)
 
 
+def joint_of(model: Any, x: np.ndarray, z: np.ndarray, dtype: str) -> SampledJoint:
+    """log p(x_n, z_nk) of states ``z`` (N, K, d), with logits of pixels of ``dtype``."""
+    options: dict[str, Any] = {} if dtype == "float64" else {"dtype": dtype}
+    return rules_of(model).sampled_joint(x, z, **options)
+
+
 def _binary(
     model: Any, x: np.ndarray, logits: np.ndarray, numbers: np.ndarray, num_samples: int, seed: int,
-    importance_weighted: bool, estimator: str,
+    importance_weighted: bool, estimator: str, dtype: str,
 ) -> _Draws:  # fmt: skip
     if estimator == "disarm":
         num = num_samples // 2
@@ -175,7 +196,7 @@ def _binary(
         drawn = QDraws(z, log_probabilities_of(logits, z))
     else:
         drawn = draws_of(model, logits, numbers, num_samples, seed)
-    joint, z = rules_of(model).sampled_joint(x, drawn.z), drawn.z
+    joint, z = joint_of(model, x, drawn.z, dtype), drawn.z
     log_w = joint.value - drawn.log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == "disarm":
@@ -191,12 +212,12 @@ def _binary(
 
 def _real(
     model: Any, x: np.ndarray, parameters: np.ndarray, numbers: np.ndarray, num_samples: int,
-    seed: int, importance_weighted: bool, estimator: str,
+    seed: int, importance_weighted: bool, estimator: str, dtype: str,
 ) -> _Draws:  # fmt: skip
     z, log_q, noise, std = draws_of(model, parameters, numbers, num_samples, seed)
     assert noise is not None
     assert std is not None
-    joint = rules_of(model).sampled_joint(x, z)
+    joint = joint_of(model, x, z, dtype)
     log_w = joint.value - log_q
     share = _shares(log_w, importance_weighted or estimator == REWEIGHTED)
     if estimator == REWEIGHTED:

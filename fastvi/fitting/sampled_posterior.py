@@ -21,7 +21,7 @@ _AVERAGED = 0.25  # share of the steps, the last ones, whose parameters are aver
 
 def climb(
     model: Any, x: np.ndarray, *, num_samples: int, num_steps: int, learning_rate: float,
-    importance_weighted: bool, estimator: str, seed: int,
+    importance_weighted: bool, estimator: str, seed: int, dtype: str,
 ) -> PosteriorFit:  # fmt: skip
     """Fit each datum's q by Adam from the prior; what a datum finds does not depend on its batch.
 
@@ -31,7 +31,7 @@ def climb(
     values = {"q": np.array(start, np.float64)}
     adam, history = Adam(values), np.empty((num_steps, len(x)))
     mean, count, weighted = np.zeros_like(start), 0, importance_weighted or estimator == REWEIGHTED
-    options: dict[str, Any] = {"importance_weighted": weighted, "estimator": estimator}
+    options: dict[str, Any] = {"importance_weighted": weighted, "estimator": estimator, "dtype": dtype}
     first_averaged = num_steps - math.ceil(_AVERAGED * num_steps)
     for step in range(num_steps):
         found = sampled_bound(

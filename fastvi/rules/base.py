@@ -93,6 +93,9 @@ class Rules(ABC):
         Whether a datum, whatever its shape, stands in the place of one pixel.
     reads_device_data : bool
         Whether data enter by t(x) and c(x) alone, which a GPU makes of data that lie there.
+    samples_in_float32 : bool
+        Whether :meth:`sampling_target`, and :meth:`sampled_joint` where there is one, take a ``dtype``: that
+        of products over pixels.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
     constant : float
@@ -113,6 +116,7 @@ class Rules(ABC):
     data_optional: bool = False
     whole_data: bool = False
     reads_device_data: bool = False
+    samples_in_float32: bool = False
     has_normal_posterior: bool = False
     constant: float = 0.0
 
@@ -251,6 +255,14 @@ class Rules(ABC):
 
     # ---- sampling --------------------------------------------------------------------------------------
 
+    def check_sampling_dtype(self, dtype: str) -> None:
+        """Refuse a ``dtype`` in which sampled states are not weighed."""
+        if dtype != "float64" and not self.samples_in_float32:
+            raise ValueError(
+                "dtype must be 'float64' where states of a model other than a SigmoidBeliefNetwork or a "
+                f"RestrictedBoltzmannMachine are sampled, got {dtype!r} for {type(self.model).__name__}"
+            )
+
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
         """Return log p(x, z) of sampled states, ``num_states`` in all; log p(x | z) where not ``with_prior``.
 
@@ -258,11 +270,14 @@ class Rules(ABC):
         """
         raise TypeError(f"model must be one whose latents can be sampled, got {self.model!r}")
 
-    def kept_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Target:
+    def kept_target(
+        self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"
+    ) -> Target:
         """Return :meth:`sampling_target`'s, whose tables a small model makes once."""
+        options: dict[str, Any] = {"dtype": dtype} if self.samples_in_float32 else {}
 
         def make() -> Target:
-            return self.sampling_target(observed, num_states, with_prior=with_prior)
+            return self.sampling_target(observed, num_states, with_prior=with_prior, **options)
 
         def num_bytes() -> int:
             if self.real_latents:
@@ -272,7 +287,7 @@ class Rules(ABC):
             tables = 8 * (int(observed.sum()) + 8) * rows
             return self.memory(observed).tables + tables + all_states
 
-        return kept(self, "target", (observed.tobytes(), num_states, with_prior), make, num_bytes)
+        return kept(self, "target", (observed.tobytes(), num_states, with_prior, dtype), make, num_bytes)
 
     def prior(self) -> Any:
         """Return p(z), a distribution or a model; None of a model that has none."""

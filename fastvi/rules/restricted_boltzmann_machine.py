@@ -30,6 +30,7 @@ class RestrictedBoltzmannMachineRules(Rules):
     model: RestrictedBoltzmannMachine
     questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
     reads_device_data = True
+    samples_in_float32 = True
 
     @property
     def _sums_hidden(self) -> bool:
@@ -48,7 +49,9 @@ class RestrictedBoltzmannMachineRules(Rules):
         seen = int(observed.sum())
         return TileMemory.of(self.num_latents, self.num_pixels - seen, seen, dtype)
 
-    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+    def sampling_target(
+        self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"
+    ) -> Any:
         from fastvi.engine.importance.softplus_target import ProductTarget
 
         seen = np.ascontiguousarray(self.model.weights[observed])
@@ -56,7 +59,7 @@ class RestrictedBoltzmannMachineRules(Rules):
             seen, np.ascontiguousarray(self.model.visible_bias[observed]), self.model.hidden_bias, 0.0
         )
         weights, bias = self.model.weights[~observed], self.model.visible_bias[~observed]
-        return ProductTarget(weights, bias, 1.0, data, None, None, num_states)
+        return ProductTarget(weights, bias, 1.0, data, None, None, num_states, dtype)
 
     def is_closed(self, observed: np.ndarray) -> bool:
         # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d

@@ -48,6 +48,7 @@ class SigmoidBeliefNetworkRules(Rules):
         return None if self.deep_prior is None else self.deep_prior.log_prior
 
     reads_device_data = True
+    samples_in_float32 = True
     is_probability = True
 
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
@@ -85,7 +86,9 @@ class SigmoidBeliefNetworkRules(Rules):
         seen = int(observed.sum())
         return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
 
-    def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
+    def sampling_target(
+        self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"
+    ) -> Any:
         from fastvi.engine.importance.decoder_target import BinaryDecoderTarget
         from fastvi.engine.importance.softplus_target import ProductTarget
 
@@ -99,9 +102,9 @@ class SigmoidBeliefNetworkRules(Rules):
         )
         data = BinaryData(weights, bias, np.zeros(self.num_latents), 0.0)
         logits = self.model.prior_logits if with_prior else None
-        return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states)
+        return ProductTarget(weights, bias, -1.0, data, logits, prior, num_states, dtype)
 
-    def sampled_joint(self, x: np.ndarray, z: np.ndarray) -> Any:
+    def sampled_joint(self, x: np.ndarray, z: np.ndarray, dtype: str = "float64") -> Any:
         from fastvi.engine.expectation.sampled_joint import BernoulliPrior, ModelPrior, SampledJoint
 
         prior: Any
@@ -110,7 +113,7 @@ class SigmoidBeliefNetworkRules(Rules):
             prior = ModelPrior(deep, self._gradient_of_prior)
         else:
             prior = BernoulliPrior(self.model.prior_logits)
-        return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z)
+        return SampledJoint(self.layers, "relu", None, prior, [("weights", "bias")], x, z, dtype)
 
     def reconstruction(self, x: np.ndarray, observed: np.ndarray, q: Any) -> np.ndarray:
         from fastvi.engine.expectation.expectations import expected_log_likelihood

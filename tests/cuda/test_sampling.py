@@ -143,6 +143,11 @@ def test_what_a_gpu_does_not_sample_is_said(make_device, caplog):
     assert "device='auto' picks 'cpu': a GPU draws from one Bernoulli" in caplog.text
     want = fastvi.estimate_log_marginal(model, x, proposal=two)
     np.testing.assert_array_equal(got.log_marginal, want.log_marginal)
+    with (
+        use(make_device()),
+        pytest.raises(RuntimeError, match=r"weighs .* in float64 only; use device='cpu'$"),
+    ):
+        fastvi.estimate_log_marginal(model, x, dtype="float32", device="cuda")
     table = fastvi.JointTable([[0.25, 0.25], [0.25, 0.25]])
     with use(make_device()), pytest.raises(RuntimeError, match="a table is sampled on the CPU"):
         fastvi.estimate_log_marginal(table, device="cuda")

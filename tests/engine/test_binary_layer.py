@@ -1,4 +1,4 @@
-"""Rows of bits through one layer: value and gradient against the definition, shapes, extremes, twins."""
+"""Rows of bits through one layer: value and gradient against the definition, shapes, extremes, dtypes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from fastvi.engine.expectation.binary_layer import BinaryLayer
-from fastvi.kernels.cpu.dense.picked_rows import OCTET, add_octet, add_octet_loops
-from fastvi.kernels.jit import kernel
 
 
 def problem(num_data, num, num_pixels, num_latents, scale=1.0):
@@ -24,61 +22,80 @@ def problem(num_data, num, num_pixels, num_latents, scale=1.0):
     )
 
 
-# pixels and bits beside the sizes of tiles (32), lines (8), groups (8) and words (32)
+# pixels beside the sizes of lines (16), bits beside those of groups (5) and their blocks (40), rows beside
+# those of groups (5), of blocks (40) and of rows that are worked on together (256)
 SHAPES = [
-    (1, 1, 1, 1), (2, 3, 7, 8), (3, 2, 8, 9), (2, 2, 31, 31), (2, 2, 32, 32), (1, 3, 33, 33), (2, 1, 65, 70),
-    (0, 3, 5, 4), (3, 0, 5, 4),
+    (1, 1, 1, 1), (2, 3, 7, 4), (3, 2, 8, 5), (2, 2, 15, 6), (2, 2, 16, 39), (1, 39, 17, 40), (2, 20, 33, 41),
+    (1, 41, 5, 81), (1, 257, 2, 6), (3, 100, 1, 2), (0, 3, 5, 4), (3, 0, 5, 4),
 ]  # fmt: skip
 
 
+def float32_bound(weights, bias):
+    """Bounds on the error of a value and of a derivative in a logit.
+
+    A logit rounds each of d / 5 + 6 partial sums and each weight, to 2^-24 of the sizes of its terms, and
+    x - sigmoid(eta) is never more than 1. Twelve takes in what of a pixel's terms, all below its logit's size
+    or log(2), the line's sums and products round. A derivative changes by a quarter of its logit.
+    """
+    sizes = np.abs(weights).sum(axis=1) + np.abs(bias)
+    rounded = (weights.shape[1] / 5 + 12) * 2.0**-24
+    return rounded * (sizes.sum() + len(bias)), rounded * sizes.max() / 4 + 4 * 2.0**-24
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("scale", [0.3, 1e3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_value_and_gradient(shape, scale):
+def test_value_and_gradient(shape, scale, dtype):
     weights, bias, x, z, share = problem(*shape, scale)
-    layer = BinaryLayer(weights, bias, x, z)
+    layer = BinaryLayer(weights, bias, x, z, dtype)
     rows = z.reshape(-1, z.shape[2]).tolist()
     data = np.repeat(x, z.shape[1], axis=0).tolist()
     expected = [
         naive.sbn_log_likelihood(weights.tolist(), bias.tolist(), *pair)
         for pair in zip(data, rows, strict=True)
     ]
-    # terms of the size of the logits are summed, each to 2^-53 of the largest
-    size = (np.abs(weights).sum() + np.abs(bias).sum()) * 1e-15
     assert layer.value.shape == share.shape
+    if dtype == "float64":  # terms of the size of the logits are summed, each to 2^-53 of the largest
+        size = (np.abs(weights).sum() + np.abs(bias).sum()) * 1e-15
+        tolerance = 1e-13 * np.abs(share).sum() + size  # slopes are at most 1/4 of the logits' error
+    else:
+        size, slope = float32_bound(weights, bias)
+        tolerance = (slope + 20 * 2.0**-24) * np.abs(share).sum()  # 20: 40 terms summed by fives and eights
     assert np.allclose(layer.value, expected, rtol=1e-13, atol=size)
     of_weights, of_bias = naive.sbn_likelihood_gradient(
         weights.tolist(), bias.tolist(), data, rows, share.tolist()
     )
     found = layer.of_parameters(share)
-    tolerance = 1e-13 * np.abs(share).sum() + size  # slopes are at most 1/4 of the logits' error
     assert np.allclose(found[0], of_weights, rtol=0, atol=tolerance)
     assert np.allclose(found[1], of_bias, rtol=0, atol=tolerance)
     again = layer.of_parameters(share)  # nothing was used up
     assert np.array_equal(again[0], found[0])
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_certain_pixels(dtype):
+    """Logits of +-1,000 and of 0: probabilities of exactly 0, 1 and 1/2."""
+    weights, bias = np.array([[2000.0], [-2000.0], [1.0]]), np.array([-1000.0, 1000.0, -1.0])
+    x, z = np.array([[1, 0, 1], [0, 1, 0]], np.uint8), np.array([[[0], [1]], [[0], [1]]], np.uint8)
+    layer = BinaryLayer(weights, bias, x, z, dtype)
+    off = -np.logaddexp(0.0, 1.0)  # x = 1 at a logit of -1
+    expected = [-2000.0 + off, np.log(0.5), -np.logaddexp(0.0, -1.0), -2000.0 + np.log(0.5)]
+    assert np.allclose(layer.value, expected, rtol=3e-16 if dtype == "float64" else 2e-7, atol=0)
+    _, of_bias = layer.of_parameters(np.array([1.0, 0.0, 0.0, 0.0]))
+    assert of_bias[:2].tolist() == [1.0, -1.0]
+    _, of_bias = layer.of_parameters(np.array([0.0, 1.0, 0.0, 0.0]))
+    assert of_bias.tolist() == [0.0, 0.0, 0.5]
+
+
 @pytest.mark.slow_without_jit
-def test_same_bits_for_any_threads_and_in_any_batch(same_bits):
-    weights, bias, x, z, share = problem(5, 4, 70, 40)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_same_bits_for_any_threads_and_in_any_batch(same_bits, dtype):
+    weights, bias, x, z, share = problem(5, 4, 70, 43)
 
     def ask():
-        layer = BinaryLayer(weights, bias, x, z)
-        return layer.value, layer.of_parameters(share), BinaryLayer(weights, bias, x[2:4], z[2:4]).value
+        layer = BinaryLayer(weights, bias, x, z, dtype)
+        part = BinaryLayer(weights, bias, x[2:4], z[2:4], dtype)
+        return layer.value, layer.of_parameters(share), part.value
 
     whole, _, part = same_bits(ask)
     assert np.array_equal(part, whole[8:16])
-
-
-@kernel
-def run_octet(out, at, values, value_at):
-    add_octet(out, at, values, value_at)
-
-
-def test_octet_is_that_of_the_twin():
-    rng = np.random.default_rng(0)
-    values, found = rng.normal(size=OCTET + 5), rng.normal(size=OCTET + 4)
-    twin = found.copy()
-    run_octet(found, 2, values, 3)
-    add_octet_loops(twin, 2, values, 3)
-    assert np.array_equal(found, twin)
-    assert not np.array_equal(found[2:-2], twin[2:-2] - values[3:-2])

@@ -68,6 +68,42 @@ def test_every_number_is_that_of_the_same_draws(monkeypatch, way, name, case):
     assert np.allclose(estimate.std_error[~single], error[~single], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["network", "deep network", "many latents", "restricted machine"])
+def test_float32_is_within_its_bound_of_float64(kind):
+    """One sample is one weight: the draws are the same, so that its error is that of the products."""
+    num_latents = 70 if kind == "many latents" else 9
+    model = network(37, num_latents, scale=2.0)
+    if kind == "restricted machine":
+        model = fastvi.RestrictedBoltzmannMachine(model.weights, model.bias, model.prior_logits)
+    elif kind == "deep network":
+        model = fastvi.SigmoidBeliefNetwork(model.weights, model.bias, prior=network(9, 4))
+    observed = np.arange(37) % 3 > 0 if kind == "restricted machine" else None
+    x, q = random_bits(20, 37), bernoulli(num_latents, seed=2)
+    options = {"proposal": q, "seed": 4, "observed": observed, "normalized": False}
+    for num_samples in (1, 50):
+        exact, rounded = (
+            fastvi.estimate_log_marginal(model, x, num_samples=num_samples, dtype=dtype, **options)
+            for dtype in ("float64", "float32")
+        )
+        off = np.abs(rounded.log_marginal - exact.log_marginal)
+        assert off.max() <= (3 * num_latents / 8 + 3) * 38 * 2.0**-24
+        assert off.max() > 0
+    # a ratio of averages of weights, each off by twice as much at most
+    assert np.allclose(rounded.ess, exact.ess, rtol=8 * (3 * num_latents / 8 + 3) * 38 * 2.0**-24)
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (fastvi.BoltzmannMachine(np.zeros((3, 3)), np.zeros(3)), np.zeros((1, 3), np.uint8)),
+        (fastvi.JointTable([[0.5, 0.5]]), [0]),
+    ],
+)
+def test_models_without_products_over_pixels_have_no_float32(model, x):
+    with pytest.raises(ValueError, match=r"^dtype must be 'float64' .*, got 'float32' for (Bolt|Joint)\w+$"):
+        fastvi.estimate_log_marginal(model, x, dtype="float32")
+
+
 @given(strategies.networks_with_data(elements=st.floats(-3, 3)), st.integers(0, 2**64 - 1))
 def test_one_sample_is_one_weight(case, seed):
     model, x = case

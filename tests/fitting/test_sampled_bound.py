@@ -294,3 +294,93 @@ def test_wrong_estimators():
         with pytest.raises(ValueError, match=message):
             checked_estimator(*args)
     assert checked_estimator(real, WEIGHTED, None, 1) == "reparameterized"
+
+
+@pytest.mark.parametrize("estimator", ["leave_one_out", "disarm", "vimco", REWEIGHTED])
+@pytest.mark.parametrize("name", ["network", "deep network"])
+def test_float32_is_float64_with_the_same_draws(name, estimator):
+    model, num = MODELS[name], 6
+    x, logits = model.sample(7, 1)[1], RNG.normal(size=(7, model.num_latents))
+    whole, single = (
+        sampled_bound(
+            model, x, logits, num_samples=num, seed=3, with_model=True, estimator=estimator, dtype=dtype,
+            importance_weighted=estimator in ("vimco", REWEIGHTED),
+        )
+        for dtype in ("float64", "float32")
+    )  # fmt: skip
+    sizes = np.abs(model.weights).sum() + np.abs(model.bias).sum()
+    error = (model.num_latents / 5 + 12) * 2.0**-24 * (sizes + model.num_pixels)  # of a log weight
+    assert whole.value.tobytes() != single.value.tobytes()
+    assert np.allclose(single.value, whole.value, rtol=0, atol=error)
+    # a slope is a sum over K samples of log weights, or of functions of them with slopes of at most 2, times
+    # z - m in [-1, 1], over K or K - 1
+    assert np.allclose(single.slope, whole.slope, rtol=0, atol=4 * error)
+    for part, other in zip(single.of_model.values(), whole.of_model.values(), strict=True):
+        assert part.dtype == np.float64
+        # each datum's shares of 1 in derivatives in [-1, 1]; shares change by twice a log weight
+        assert np.allclose(part, other, rtol=0, atol=len(x) * 3 * error)
+
+
+def test_float32_where_logits_are_large_is_float64():
+    model = fastvi.SigmoidBeliefNetwork([[2e5], [3e5]], [-1e5, 0.5], [0.3])
+    options = {"num_samples": 4, "seed": 1, "estimator": "leave_one_out"}
+    x, logits = np.array([[1, 0]], np.uint8), np.array([[0.2]])
+    whole, single = (
+        sampled_bound(model, x, logits, **options, dtype=dtype) for dtype in ("float64", "float32")
+    )
+    assert whole.value.tobytes() == single.value.tobytes()
+
+
+def test_float32_of_public_functions():
+    """The options reach the bound, each fit with the draws that it has in float64."""
+    model, encoder = MODELS["network"], fastvi.Encoder([(np.zeros((3, 5)), np.zeros(3))], "relu")
+    x = model.sample(20, 1)[1]
+    for fit in (
+        lambda **options: fastvi.fit_posterior(model, x, num_samples=4, max_steps=5, **options).q.logits,
+        lambda **options: (
+            fastvi.fit_encoder(model, x, encoder, num_samples=4, num_epochs=1, **options).history
+        ),
+        *(
+            lambda objective=objective, **options: (
+                fastvi.fit_model(
+                    model, x, objective=objective, encoder=encoder, num_samples=4, num_epochs=1, **options
+                ).model.weights
+            )
+            for objective in ("elbo", "importance_weighted", "wake_sleep")
+        ),
+        lambda **options: (
+            fastvi.elbo(model, x, fastvi.Bernoulli(np.zeros(3)), num_samples=9, **options).value
+        ),
+    ):
+        whole, single = fit(), fit(dtype="float32")
+        assert single.dtype == np.float64
+        assert np.array_equal(whole, fit(dtype="float64"))
+        assert not np.array_equal(single, whole)
+        # a few steps of Adam on gradients that differ in the seventh digit
+        assert np.allclose(single, whole, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ask", "line"),
+    [
+        (lambda m, e, x: fastvi.elbo(m, x, fastvi.Bernoulli(np.zeros(3)), dtype="float32"), "is sampled"),
+        (lambda m, e, x: fastvi.fit_posterior(m, x, dtype="float32"), "is sampled"),
+        (lambda m, e, x: fastvi.fit_encoder(m, x, e, dtype="float32"), "is sampled"),
+        (lambda m, e, x: fastvi.fit_model(m, x, dtype="float32"), "is sampled"),
+        (lambda m, e, x: fastvi.fit_posterior(m, x, num_samples=4, dtype="float16"), "got 'float16'"),
+        (
+            lambda m, e, x: fastvi.fit_posterior(MODELS["decoder"], x, num_samples=4, dtype="float32"),
+            "NeuralDecoder",
+        ),
+        (
+            lambda m, e, x: fastvi.elbo(
+                MODELS["real pixels"], x, fastvi.Bernoulli(np.zeros(3)), num_samples=4, dtype="float32"
+            ),
+            "NeuralDecoder",
+        ),
+    ],
+)
+def test_where_there_is_no_float32(ask, line):
+    encoder = fastvi.Encoder([(np.zeros((3, 5)), np.zeros(3))], "relu")
+    with pytest.raises(ValueError, match=f"^dtype must be .*{line}"):
+        ask(MODELS["network"], encoder, np.zeros((2, 5), np.uint8))

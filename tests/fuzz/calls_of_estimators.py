@@ -53,7 +53,7 @@ def estimators() -> list[Call]:
              {**x, "proposal": proposal, "num_samples": count(20), "seed": seed(), "rng": rng(),
               "normalized": flag(True), "target_std_error": number(None, low=0.0, optional=True),
               "target_ess": number(None, low=0.0, optional=True), "executor": executor(), "device": device(),
-              "progress": progress()}),
+              "dtype": word("float64", "float64", "float32"), "progress": progress()}),
         Call("estimate_log_marginal[masked]", asked_of(fastvi.estimate_log_marginal, t.network),
              {"x": bits(t.X, hidden=True), "observed": mask(t.SEEN), "proposal": proposal}),
         Call("estimate_log_marginal[targets]", asked_of(fastvi.estimate_log_marginal, t.network),

@@ -17,6 +17,7 @@ def fits() -> list[Call]:
     schedule = {
         "num_epochs": count(1, 0), "patience": count(None, optional=True), "seed": seed(), "rng": rng(),
         "checkpoint": path(None, optional=True), "progress": progress(),
+        "dtype": word("float64", "float64", "float32"),
     }  # fmt: skip
     drawn = word(None, *t.ESTIMATORS, optional=True)
     return [
@@ -25,11 +26,13 @@ def fits() -> list[Call]:
               "num_restarts": count(1, 0), "max_steps": count(20),
               "tolerance": number(1e-6, low=0.0, closed=True),
               "num_samples": count(None, optional=True), "estimator": drawn,
-              "learning_rate": number(None, low=0.0, optional=True), "seed": seed(), "rng": rng()}),
+              "learning_rate": number(None, low=0.0, optional=True), "seed": seed(), "rng": rng(),
+              "dtype": word("float64", "float64", "float32")}),
         Call("fit_posterior[sampled]", asked_of(fastvi.fit_posterior, t.network),
              {"x": bits(t.X), "num_samples": count(4, optional=True),
               "estimator": word("disarm", *t.ESTIMATORS, optional=True),
-              "max_steps": count(5), "learning_rate": number(0.5, low=0.0, optional=True)}),
+              "max_steps": count(5), "learning_rate": number(0.5, low=0.0, optional=True),
+              "dtype": word("float32", "float64", "float32")}),
         Call("fit_posterior[coding]", asked_of(fastvi.fit_posterior, t.coding), {"x": reals(t.REAL_X)}),
         Call("fit_posterior[linear]", asked_of(fastvi.fit_posterior, t.linear), {"x": reals(t.REAL_X)}),
         Call("fit_posterior[normal]", asked_of(fastvi.fit_posterior, t.smooth),
@@ -43,7 +46,8 @@ def fits() -> list[Call]:
         Call("fit_encoder[sampled]", asked_of(fastvi.fit_encoder, t.network),
              {"x": bits(t.X), "encoder": q(t.encoder, fastvi.Encoder), "num_samples": count(4),
               "num_epochs": count(1, 0),
-              "estimator": word("disarm", "leave_one_out", "disarm", optional=True)}),
+              "estimator": word("disarm", "leave_one_out", "disarm", optional=True),
+              "dtype": word("float32", "float64", "float32")}),
         Call("fit_model", fastvi.fit_model,
              {**x, "objective": word("exact", "exact", "em", "elbo", "importance_weighted", "wake_sleep",
                                      "reweighted_wake_sleep"),
@@ -58,7 +62,8 @@ def fits() -> list[Call]:
         Call("fit_model[wake_sleep]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X), "objective": word("wake_sleep", "wake_sleep", "elbo", "importance_weighted"),
               "encoder": q(t.encoder, fastvi.Encoder), "num_samples": count(4, optional=True),
-              "num_epochs": count(1, 0), "score": word("bound", "exact", "bound")}),
+              "num_epochs": count(1, 0), "score": word("bound", "exact", "bound"),
+              "dtype": word("float32", "float64", "float32")}),
         Call("fit_model[em]", asked_of(fastvi.fit_model, t.coding),
              {"x": reals(t.REAL_X), "objective": word("em", "em", "exact"),
               "held_out": reals(t.REAL_X, optional=True), "num_epochs": count(1, 0)}),

@@ -100,11 +100,11 @@ def bounds() -> list[Call]:
     found += [
         Call("elbo", fastvi.elbo,
              {**common, "normalized": flag(True), "num_samples": count(None, optional=True),
-              "seed": seed(), "rng": rng(),
+              "seed": seed(), "rng": rng(), "dtype": word("float64", "float64", "float32"),
               "decomposition": word(None, "reconstruction", "joint", "log_ratio", optional=True)}),
         Call("elbo[sampled]", asked_of(fastvi.elbo, t.network),
              {"x": bits(t.X), "q": q(t.shared, *Q), "num_samples": count(20, optional=True),
-              "seed": seed(), "rng": rng(),
+              "seed": seed(), "rng": rng(), "dtype": word("float32", "float64", "float32"),
               "decomposition": word("joint", "reconstruction", "joint", "log_ratio", optional=True),
               **limits()}),
         Call("kl_to_posterior", fastvi.kl_to_posterior, common),

@@ -83,6 +83,8 @@ def refusal(target: Any, proposal: Any) -> str:
     if not isinstance(target, ProductTarget | PairTarget) or getattr(target, "log_prior", None) is not None:
         models = "networks of one layer of latents, Boltzmann machines and sparse coding"
         return f"samples {models}, not this model"
+    if getattr(target, "dtype", "float64") != "float64":
+        return "weighs sampled states in float64 only"
     if not isinstance(proposal, BernoulliMixture) or len(proposal.logits) != 1:
         return "draws from one Bernoulli distribution a datum, not from mixtures"
     return ""

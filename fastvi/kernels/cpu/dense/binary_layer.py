@@ -1,128 +1,141 @@
 """Bernoulli pixels given rows of bits by one layer.
 
-The layer needs sums of softplus(eta), their derivative in the logits eta, and sums of those derivatives,
-which are the gradient in the weights.
-
-The bits are cut into groups, as in ``importance_sampling``. A table has W_g z_g for each value of each group,
-so that the logits of a row are a sum of as many table rows as there are groups. The other way round, a row's
-derivatives are added to the sum of each group's value, and the sums of single bits are made of those at the
-end: an eighth of the additions of a matrix product. Pixels are cut into tiles of WIDTH, derivatives into
-lines of OCTET pixels.
+The layer needs sums of x eta - softplus(eta), their derivatives in the logits eta, and sums of those
+derivatives, which are the gradient in the weights. Both directions are products with bits on one side, and
+are made of the same tables: the logits of a row pick sums of columns of the weights by five of the row's
+latents, the gradient of a latent picks sums of derivatives by five of the latent's rows. Pixels are cut into
+lines of LINE.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastvi.kernels.cpu.dense.picked_rows import OCTET, WIDTH, add_octet, add_picked_rows
+from fastvi.kernels.cpu.dense.line_softplus import add_line
+from fastvi.kernels.cpu.dense.line_tables import BITS, LINE, SUBSETS, TOGETHER, add_lines, fill_table
 from fastvi.kernels.jit import kernel, reducing_kernel
-from fastvi.kernels.scalar import exp_of_negative, log_fast
+from fastvi.kernels.scalar import log_fast
+
+ROWS = 256  # whose logits are summed, and used, while they are in the second-level cache
 
 
 @kernel
-def values_of_bits(z, groups, values, rows):
-    """Write each group's value (G * R,) and its row (R * G,) in a table of all groups.
+def values_of_rows(z, num_latents, first_row, num_rows, values):
+    """Set values[g * R + r] to the value of a row's group of latents; ``z`` are bits, flat (R * d,)."""
+    all_rows = z.size // num_latents
+    whole = num_latents // BITS
+    for r in range(first_row, first_row + num_rows):
+        at = r * num_latents
+        for group in range(whole):
+            value = 0
+            for bit in range(BITS):
+                value |= int(z[at + group * BITS + bit]) << bit
+            values[group * all_rows + r] = value
+        if whole * BITS < num_latents:
+            value = 0
+            for bit in range(num_latents - whole * BITS):
+                value |= int(z[at + whole * BITS + bit]) << bit
+            values[whole * all_rows + r] = value
 
-    ``z`` is flat (R * d,).
+
+@kernel
+def values_of_latents(z, num_latents, first_group, num_groups, values):
+    """Set values[g * (d + 1) + i] to the value of a latent's group of rows.
+
+    Latent d is on in every row, for the gradient in the bias.
     """
-    num_groups = groups.first_bit.size
-    num_latents = groups.first_bit[num_groups - 1] + groups.num_bits[num_groups - 1]
-    num_rows = rows.size // num_groups
+    all_rows = z.size // num_latents
+    for group in range(first_group, first_group + num_groups):
+        own = values[group * (num_latents + 1) : (group + 1) * (num_latents + 1)]
+        at, count = group * BITS * num_latents, min(BITS, all_rows - group * BITS)
+        own[num_latents] = (1 << count) - 1
+        for i in range(num_latents):
+            own[i] = z[at + i]
+        for bit in range(1, count):
+            at += num_latents
+            for i in range(num_latents):
+                own[i] |= z[at + i] << bit
+
+
+@kernel
+def lines_of_pixels(weights, bias, x, values, num_samples, first_line, pull, value):
+    """Set value[r] to the sum of x_n eta - softplus(eta) over the pixels of some lines.
+
+    ``pull`` (lines * R * LINE,) becomes x_n - sigmoid(eta) with n = r // num_samples.
+
+    ``bias`` (D',) and ``x`` (N * D',) are padded to whole lines by pixels that are surely 0. There are at
+    most 1,023 pixels: the product of their 1 + e^-|eta| is kept.
+    """
+    num_rows, num_latents = value.size, weights.shape[1]
+    num_groups = (num_latents + BITS - 1) // BITS
+    table = np.empty(num_groups * SUBSETS * LINE, pull.dtype)
+    columns = np.empty(num_groups * BITS * LINE, pull.dtype)
+    ones, product = np.ones(num_groups * BITS), np.ones(num_rows)
     for r in range(num_rows):
-        for g in range(num_groups):
-            value, at = 0, r * num_latents + groups.first_bit[g]
-            for bit in range(groups.num_bits[g]):
-                value |= int(z[at + bit]) << bit
-            values[g * num_rows + r] = value
-            rows[r * num_groups + g] = groups.first_row[g] + value
-
-
-@kernel
-def weight_rows(weights, first_pixel, groups, table):
-    """Set table[row * WIDTH + p] to W_g z_g of pixel first_pixel + p.
-
-    It is 0 where the last tile has no pixel.
-    """
-    num_pixels = min(WIDTH, weights.shape[0] - first_pixel)
-    steps = np.empty(WIDTH)
-    for g in range(groups.first_bit.size):
-        first = groups.first_row[g]
-        for p in range(WIDTH):
-            table[first * WIDTH + p] = 0.0
-        for bit in range(groups.num_bits[g]):
-            i, half = groups.first_bit[g] + bit, (1 << bit) * WIDTH
-            for p in range(WIDTH):
-                steps[p] = weights[first_pixel + p, i] if p < num_pixels else 0.0
-            for at in range(first * WIDTH, first * WIDTH + half, WIDTH):
-                for p in range(WIDTH):
-                    table[at + half + p] = table[at + p] + steps[p]
-
-
-@reducing_kernel
-def _softplus(eta):
-    """Return the sum of softplus(eta); ``eta`` becomes sigmoid(eta)."""
-    linear, product = 0.0, 1.0
-    for p in range(WIDTH):
-        small = exp_of_negative(-abs(eta[p]))
-        linear += eta[p] if eta[p] > 0.0 else 0.0
-        product *= 1.0 + small
-        eta[p] = (1.0 if eta[p] >= 0.0 else small) / (1.0 + small)
-    return linear + log_fast(product)
-
-
-@kernel
-def tile_softplus(x, bias, table, rows, num_groups, num_samples, value, pull):
-    """Set value[r] to minus the sum of softplus(eta) over a tile's pixels.
-
-    ``pull`` (WIDTH // OCTET, R, OCTET), flat, becomes x_n - sigmoid(eta) with n = r // num_samples.
-
-    ``x`` (N * WIDTH,) and ``bias`` (WIDTH,) are those of the tile, padded by pixels that are surely 0.
-    """
-    held, num_rows = np.empty(WIDTH), value.size
+        value[r] = 0.0
+    for i in range(columns.size):
+        columns[i] = 0.0
+    for line in range(pull.size // (num_rows * LINE)):
+        first = (first_line + line) * LINE
+        count = min(LINE, weights.shape[0] - first)
+        for i in range(num_latents):
+            for p in range(count):
+                columns[i * LINE + p] = weights[first + p, i]
+            for p in range(count, LINE):
+                columns[i * LINE + p] = 0.0
+        for group in range(num_groups):
+            fill_table(table, group, ones, columns, group * BITS)
+        for first_row in range(0, num_rows, ROWS):
+            count = min(ROWS, num_rows - first_row)
+            begin = (line * num_rows + first_row) * LINE
+            for r in range(count):
+                for p in range(LINE):
+                    pull[begin + r * LINE + p] = bias[first + p]
+            for group in range(0, num_groups, TOGETHER):
+                together = min(TOGETHER, num_groups - group)
+                add_lines(
+                    pull, begin, table, group, values, group * num_rows + first_row, num_rows, count, together
+                )
+            n, k = first_row // num_samples, first_row % num_samples
+            for r in range(count):
+                add_line(pull, begin + r * LINE, x, n * bias.size + first, value, product, first_row + r)
+                k += 1
+                if k == num_samples:
+                    n, k = n + 1, 0
     for r in range(num_rows):
-        for p in range(WIDTH):
-            held[p] = bias[p]
-        add_picked_rows(held, 0, table, 0, rows, r * num_groups, num_groups)
-        value[r] = -_softplus(held)
-        at = (r // num_samples) * WIDTH
-        for octet in range(WIDTH // OCTET):
-            to = (octet * num_rows + r) * OCTET
-            for p in range(OCTET):
-                pull[to + p] = x[at + octet * OCTET + p] - held[octet * OCTET + p]
+        value[r] -= log_fast(product[r])
 
 
 @kernel
-def tile_gradient(share, pull, values, groups, scaled, sums, weights, bias):
-    """Sum the gradient of sum_r share_r log p(x_n | z_r) over the rows of one line of pixels.
+def gradient_of_line(share, pull, values, weights, bias):
+    """Set the gradient of sum_r share_r log p(x_n | z_r) in a line of pixels: W (LINE, d) and b (LINE,).
 
-    It goes to OCTET rows of the weights, (d * OCTET,), and to the bias, (OCTET,), from ``pull`` (R * OCTET,).
-
-    ``values`` (G * R,) are the groups' values of each row; ``scaled`` (R * OCTET,) and ``sums`` (largest
-    group's values * OCTET,) are scratch.
+    ``weights`` and ``bias`` may have fewer pixels. ``pull`` (R * LINE,) are the derivatives in their logits.
     """
-    num_rows = share.size
-    for r in range(num_rows):
-        for p in range(OCTET):
-            scaled[r * OCTET + p] = share[r] * pull[r * OCTET + p]
-    for g in range(groups.first_bit.size):
-        num_values = 1 << groups.num_bits[g]
-        for i in range(OCTET * num_values):
-            sums[i] = 0.0
-        for r in range(num_rows):
-            add_octet(sums, OCTET * values[g * num_rows + r], scaled, r * OCTET)
-        for bit in range(
-            groups.num_bits[g] - 1, -1, -1
-        ):  # the upper half has the bit; it joins the lower one
-            at, half = (groups.first_bit[g] + bit) * OCTET, OCTET << bit
-            for p in range(OCTET):
-                weights[at + p] = 0.0
-            for i in range(0, half, OCTET):
-                for p in range(OCTET):
-                    weights[at + p] += sums[half + i + p]
-                    sums[i + p] += sums[half + i + p]
-        if g == 0:
-            for p in range(OCTET):
-                bias[p] = sums[p]
+    num_rows, (num_pixels, num_latents) = share.size, weights.shape
+    lines = num_latents + 1
+    sums, table = np.zeros(lines * LINE), np.empty(TOGETHER * SUBSETS * LINE, pull.dtype)
+    whole = num_rows // BITS
+    rest = num_rows - whole * BITS  # rows of the last group, beside lines of 0
+    factors, last = np.zeros(BITS), np.zeros(BITS * LINE, pull.dtype)
+    for r in range(rest):
+        factors[r] = share[whole * BITS + r]
+    for i in range(rest * LINE):
+        last[i] = pull[whole * BITS * LINE + i]
+    num_groups = whole + (rest > 0)
+    for first in range(0, num_groups, TOGETHER):
+        count = min(TOGETHER, num_groups - first)
+        for g in range(count):
+            if first + g < whole:
+                fill_table(table, g, share, pull, (first + g) * BITS)
+            else:
+                fill_table(table, g, factors, last, 0)
+        add_lines(sums, 0, table, 0, values, first * lines, lines, lines, count)
+    for i in range(num_latents):
+        for p in range(num_pixels):
+            weights[p, i] = sums[i * LINE + p]
+    for p in range(num_pixels):
+        bias[p] = sums[num_latents * LINE + p]
 
 
 @kernel
@@ -135,11 +148,13 @@ def weighted_bits(z, mean, share, num_samples, out):
     """
     num_latents = out.shape[1]
     for n in range(out.shape[0]):
+        own_mean, sums = mean[n], out[n]
         for i in range(num_latents):
-            out[n, i] = 0.0
+            sums[i] = 0.0
         for r in range(n * num_samples, (n + 1) * num_samples):
+            own, factor = z[r * num_latents : (r + 1) * num_latents], share[r]
             for i in range(num_latents):
-                out[n, i] += share[r] * (z[r * num_latents + i] - mean[n, i])
+                sums[i] += factor * (own[i] - own_mean[i])
 
 
 @reducing_kernel

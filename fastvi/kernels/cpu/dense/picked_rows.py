@@ -1,6 +1,6 @@
 """Sums of the rows of a tile that a list names, in LLVM IR with vector types.
 
-A second kernel adds one cache line to another. Both have plain-loop twins.
+The kernel has a plain-loop twin.
 
 A product of a matrix with a vector of bits is the sum of its rows where the bit is 1. The WIDTH sums of a
 tile stay in registers while the rows go by: one load and one addition for each vector of numbers. Rows are
@@ -19,7 +19,6 @@ from numba.np import arrayobj
 from fastvi.kernels.jit import JIT_DISABLED
 
 WIDTH = 32  # columns of a tile
-OCTET = 8  # a cache line
 _LANES = 4
 
 _I64 = ir.IntType(64)
@@ -36,12 +35,6 @@ def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
         for g in range(num_rows):
             total += table[tile_at + rows[row_at + g] * WIDTH + c]
         out[at + c] = total
-
-
-def add_octet_loops(out, at, values, value_at):
-    """Add values[value_at + c] to out[at + c] for c < 8."""
-    for c in range(OCTET):
-        out[at + c] += values[value_at + c]
 
 
 def _data(context: Any, builder: Any, signature: Any, number: int, value: Any) -> Any:
@@ -99,17 +92,6 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _emit_octet(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Emit the addition of two lines."""
-    out, at, values, value_at = args
-    held = builder.gep(_data(context, builder, signature, 0, out), [at])
-    more = builder.gep(_data(context, builder, signature, 2, values), [value_at])
-    places, added = _vectors_at(builder, held, OCTET), _numbers_at(builder, more, OCTET)
-    for place, before, number in zip(places, _numbers_at(builder, held, OCTET), added, strict=True):
-        builder.store(builder.fadd(before, number), place).align = 8
-    return context.get_dummy_value()
-
-
 @intrinsic
 def _add_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_at, num_rows):
     """Add the rows of a tile that a list names to ``out``."""
@@ -117,11 +99,4 @@ def _add_picked_rows_emitted(typing_context, out, at, table, tile_at, rows, row_
     return types.void(out, n, table, n, rows, n, n), _emit
 
 
-@intrinsic
-def _add_octet_emitted(typing_context, out, at, values, value_at):
-    """Add a line to another."""
-    return types.void(out, types.intp, values, types.intp), _emit_octet
-
-
 add_picked_rows = add_picked_rows_loops if JIT_DISABLED else _add_picked_rows_emitted
-add_octet = add_octet_loops if JIT_DISABLED else _add_octet_emitted

@@ -1,12 +1,12 @@
 """Log importance weights of sampled states, without a transcendental function per pixel.
 
-The bits of z are cut into groups of up to 8. For each group and each of its values there is a row: of
-exp(W_g z_g) over the pixels, or of whatever else is a sum over bits. A sample is then a row number per
-group; exp(eta) is a product of d / 8 entries, and sum_j softplus(eta_j) the logarithm of prod_j (1 +
-exp(eta_j)): d / 8 multiplications and an addition a pixel. Tables are cut in tiles of pixels, so that a
-tile's rows stay in cache while all samples pass over it.
+The bits of z are cut into G groups. For each group and each of its values there is a row: of exp(W_g z_g)
+over the pixels, or of whatever else is a sum over bits. A sample is then a row number per group; exp(eta) is
+a product of G entries, and sum_j softplus(eta_j) the logarithm of prod_j (1 + exp(eta_j)): G multiplications
+and an addition a pixel. Tables are cut in tiles of pixels, so that a tile's rows stay in cache while all
+samples pass over it. They, and the products, may be float32; logarithms and their sums are float64.
 
-Pixels whose logits could carry a product out of the range of a double (``direct``) are summed in log space.
+Pixels whose logits could carry a product out of range (``direct``) are summed in log space.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.kernels.cpu.dense.row_products import LANES, WIDTH, multiply_rows
+from fastvi.kernels.cpu.dense.row_products import LINE, SAMPLES, multiply_rows
+from fastvi.kernels.cpu.simd.prefetch import prefetch
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
-_MANTISSA, _ONE = (1 << 52) - 1, 1023 << 52
 
 
 class Groups(NamedTuple):
@@ -65,26 +65,30 @@ def exponential_rows(weights, bias, pixels, groups, first_tile, table):
 
     Group 0 has the factor exp(bias).
 
-    Pixel p of tile t is pixels[t * WIDTH + p]; what pads the last tile is 0, so that its factor is 1.
+    Pixel p of tile t is pixels[t * width + p]; what pads the last tile is 0, so that its factor is 1.
     """
-    ratios = np.empty(WIDTH)
+    width = table.shape[2]
+    ratios, held = np.empty(width), np.empty((1 << groups.num_bits.max(), width))
     for t in range(table.shape[0]):
-        num_inside = min(WIDTH, pixels.size - (first_tile + t) * WIDTH)
-        inside = pixels[(first_tile + t) * WIDTH :]
+        num_inside = min(width, pixels.size - (first_tile + t) * width)
+        inside = pixels[(first_tile + t) * width :]
         for g in range(groups.first_bit.size):
-            first = groups.first_row[g]
-            for p in range(WIDTH):
+            for p in range(width):
                 ratios[p] = 1.0
-                table[t, first, p] = 1.0
+                held[0, p] = 1.0
                 if g == 0:
-                    table[t, first, p] = math.exp(bias[inside[p]]) if p < num_inside else 0.0
+                    held[0, p] = math.exp(bias[inside[p]]) if p < num_inside else 0.0
             for bit in range(groups.num_bits[g]):
                 half = 1 << bit
                 for p in range(num_inside):
                     ratios[p] = math.exp(weights[inside[p], groups.first_bit[g] + bit])
-                for row in range(first, first + half):
-                    for p in range(WIDTH):
-                        table[t, row + half, p] = table[t, row, p] * ratios[p]
+                for row in range(half):
+                    for p in range(width):
+                        held[row + half, p] = held[row, p] * ratios[p]
+            first = groups.first_row[g]
+            for row in range(1 << groups.num_bits[g]):
+                for p in range(width):
+                    table[t, first + row, p] = held[row, p]
 
 
 @kernel
@@ -124,35 +128,62 @@ def add_looked_up(rows, positions, table, log_w):
 
 
 @inline
-def _split(bits, powers):
+def _split(bits, powers, layout):
     """Move the exponents of positive numbers, given by their bits, to ``powers``."""
     for i in range(powers.size):
-        powers[i] += (bits[i] >> 52) - 1023
-        bits[i] = (bits[i] & _MANTISSA) | _ONE
+        powers[i] += (bits[i] >> layout.shift) - layout.bias
+        bits[i] = (bits[i] & layout.mantissa) | layout.one
 
 
 @kernel
-def add_products(table, num_tiles, tile_size, splits, rows, sign, products, bits, powers, log_w):
-    """Add sign * log prod_j (1 + exp(eta_j)) over all tiles of ``table`` to log_w[k].
+def row_starts(rows, num_groups, width, starts):
+    """Write where the rows of samples begin in a tile, for SAMPLES samples side by side, to ``starts``.
+
+    What pads the last of them has the tile's first row.
+    """
+    num = rows.size // num_groups
+    for block in range(starts.size // (num_groups * SAMPLES)):
+        for s in range(SAMPLES):
+            k = block * SAMPLES + s
+            for g in range(num_groups):
+                start = rows[k * num_groups + g] * width if k < num else 0
+                starts[(block * num_groups + g) * SAMPLES + s] = start
+
+
+@kernel
+def add_products(
+    table, num_tiles, tile_size, splits, starts, num_groups, sign, products, bits, powers, layout, log_w
+):
+    """Add sign * log prod_j (1 + exp(eta_j)) over all tiles of the flat ``table`` to log_w[k].
 
     ``splits[t]`` says that the running products could overflow in tile t. ``products``, its integer view
-    ``bits`` and ``powers`` are scratch of LANES a sample.
+    ``bits`` and ``powers`` are scratch of as many lanes a sample as ``tile_lanes`` says, for a whole number
+    of SAMPLES.
     """
-    num, num_groups = log_w.size, rows.size // max(log_w.size, 1)
     for i in range(products.size):
         products[i] = 1.0
         powers[i] = 0
+    num_blocks, width = -(-log_w.size // SAMPLES), LINE // table.itemsize
+    lanes = width // 2
+    ahead = -(-tile_size // max(num_blocks * width, 1)) * width  # of the next tile, for each block of samples
     for t in range(num_tiles):
         if splits[t]:
-            _split(bits, powers)
-        for k in range(num):
-            multiply_rows(products, k * LANES, table, t * tile_size, rows, k * num_groups, num_groups)
-    _split(bits, powers)
-    for k in range(num):
+            _split(bits, powers, layout)
+        end = min(t + 2, num_tiles) * tile_size
+        for block in range(num_blocks):
+            multiply_rows(
+                products, block * SAMPLES * lanes, table, t * tile_size, starts,
+                block * SAMPLES * num_groups, num_groups,
+            )  # fmt: skip
+            begin = (t + 1) * tile_size + block * ahead
+            for at in range(begin, min(begin + ahead, end), width):
+                prefetch(table, at)
+    _split(bits, powers, layout)
+    for k in range(log_w.size):
         product, power = 1.0, 0
-        for lane in range(LANES):
-            product *= products[k * LANES + lane]
-            power += powers[k * LANES + lane]
+        for lane in range(k * lanes, (k + 1) * lanes):
+            product *= products[lane]
+            power += powers[lane]
         log_w[k] += sign * (log_fast(product) + power * LOG_TWO)
 
 
