@@ -30,6 +30,7 @@ class RestrictedBoltzmannMachineRules(Rules):
     model: RestrictedBoltzmannMachine
     questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
     reads_device_data = True
+    anneals_in_float32 = True
 
     @property
     def _sums_hidden(self) -> bool:
