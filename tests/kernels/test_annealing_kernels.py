@@ -151,8 +151,8 @@ def test_chances_are_right_to_some_units_in_the_last_place(dtype):
         chance = (highs + 1.0) / 65536.0
         for sign in (-1, 1):
             logit = np.log(chance) - np.log1p(-np.minimum(chance, 1 - 2.0**-17))
-            # the logit's rounding, and 8 of the exponential and of the comparison
-            moved = chance * (1.0 + sign * step * (8.0 + np.abs(logit)))
+            # the logit's rounding, and 6 + 1.25 |logit| of the exponential and of the comparison
+            moved = chance * (1.0 + sign * step * (6.0 + 2.25 * np.abs(logit)))
             usable = (moved < 1.0) & (highs < 65000)  # beyond, the logit's rounding counts for more
             moved = np.where(usable, moved, 0.5)
             bias = (np.log(moved) - np.log1p(-moved)).astype(dtype)

@@ -21,9 +21,9 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.annealing.exponential import emit_exp_of_negative, everywhere
 from fastvi.kernels.cpu.annealing.words import TWO_32
 from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
+from fastvi.kernels.cpu.simd.exponentials import emit_exp_weight
 from fastvi.kernels.jit import JIT_DISABLED, inline
 from fastvi.kernels.philox import philox
 from fastvi.kernels.scalar import exp_fast
@@ -62,6 +62,11 @@ def compare_loops(fields, at, bias, bias_at, beta, block, c1, c2, c3, k0, k1):
     return on | open_ << 32
 
 
+def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
+    """Return a vector with a constant in every lane."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit the comparison."""
     _, at, _, bias_at, beta, block, *rest = args
@@ -74,8 +79,8 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     halves = []
     for k in (0, 2):
         pair = builder.bitcast(builder.or_(words[k], builder.shl(words[k + 1], constant(32))), _HALVES)
-        halves.append(builder.and_(pair, everywhere(_HALVES, 0xFFFF)))
-        halves.append(builder.lshr(pair, everywhere(_HALVES, 16)))
+        halves.append(builder.and_(pair, _everywhere(_HALVES, 0xFFFF)))
+        halves.append(builder.lshr(pair, _everywhere(_HALVES, 16)))
 
     def numbers(which: int, start: Any, first: int) -> Any:
         """Return a part's numbers of an array."""
@@ -94,17 +99,17 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     blank = ir.Constant(vector, ir.Undefined)
     scale = builder.insert_element(blank, beta, ir.Constant(_I32, 0))
     scale = builder.shuffle_vector(scale, blank, ir.Constant(_HALVES, None))
-    one, sign = everywhere(vector, 1.0), everywhere(integers, 1 << (8 * size - 1))
+    one, sign = _everywhere(vector, 1.0), _everywhere(integers, 1 << (8 * size - 1))
     on = possible = ir.Constant(_I64, 0)
     for v, half in enumerate(halves):
         u = builder.sitofp(half, vector)
         first = v * _PART
         logit = builder.fadd(numbers(2, bias_at, first), builder.fmul(scale, numbers(0, at, first)))
         negative = builder.bitcast(builder.or_(builder.bitcast(logit, integers), sign), vector)
-        small = emit_exp_of_negative(builder, negative)
+        small = emit_exp_weight(builder, negative)
         whole = builder.fadd(one, small)
-        share = builder.select(builder.fcmp_ordered(">=", logit, everywhere(vector, 0.0)), one, small)
-        share = builder.fmul(everywhere(vector, _TWO_16), share)
+        share = builder.select(builder.fcmp_ordered(">=", logit, _everywhere(vector, 0.0)), one, small)
+        share = builder.fmul(_everywhere(vector, _TWO_16), share)
         scaled = builder.fmul(u, whole)
         on = builder.or_(on, bits(builder.fcmp_ordered("<=", builder.fadd(scaled, whole), share), first))
         possible = builder.or_(possible, bits(builder.fcmp_ordered("<", scaled, share), first))
