@@ -166,10 +166,9 @@ def annealed_importance_sampling(
     Time for each chain: a sigmoid belief network takes about 2 K d D multiply-adds, and D exponentials where
     a latent changes; sparse coding K d^2 at most; other models of binary latents K d log joints, made for
     all rows of a block at once; continuous latents 2 K ``num_leapfrog`` passes through the network, and a
-    pilot run 320 log2(2 K) ``num_leapfrog`` passes and as many back for a datum. K D d / 2
-    additions for a restricted Boltzmann machine, and D d more for each 64 chains; K d^2 at most for a
-    Boltzmann machine. Memory: the N M weights, some hundred chains, and for a Boltzmann machine
-    or a network a few times W.
+    pilot run 320 log2(2 K) ``num_leapfrog`` passes and as many back for a datum. K D d / 2 additions for a
+    restricted Boltzmann machine, and 3 K D d for each 256 chains; K d^2 at most for a Boltzmann machine.
+    Memory: the N M weights, some hundred chains, and for a Boltzmann machine or a network a few times W.
 
     With ``dtype="float32"`` fields W^T v and W h, sums of n terms, are off by less than (n / 32 + 7) 2^-24 of
     the sum of these terms' sizes. Weights are made from the fields in float64. So a log weight differs from

@@ -141,12 +141,13 @@ def test_ties_are_settled_by_the_low_words(dtype):
             assert found & mask == expected & mask
 
 
+@pytest.mark.slow_without_jit
 @BOTH
 def test_chances_are_right_to_some_units_in_the_last_place(dtype):
     """p 2^16 a little above u + 1 is on for sure, a little below it is left open."""
     key = (7, 9)
     step = np.finfo(dtype).eps / 2
-    for chain in range(200):
+    for chain in range(100):
         highs = np.array([high_and_low(j, 1, chain, 0, key)[0] for j in range(UNITS)])
         chance = (highs + 1.0) / 65536.0
         for sign in (-1, 1):
@@ -182,10 +183,11 @@ def test_huge_logits_leave_nothing_to_chance(dtype):
         assert found == 0x55555555
 
 
+@pytest.mark.slow_without_jit
 @BOTH
 def test_means_of_draws_are_their_chances(dtype):
     bias = np.linspace(-6.0, 6.0, UNITS).astype(dtype)
-    draws = 4000
+    draws = 2000
     counts = np.zeros(UNITS)
     for step in range(draws):
         word = run_draw(np.zeros(UNITS, dtype), 0, bias, dtype(1.0), 0, step, 2, 1, 3, 4)

@@ -16,6 +16,7 @@ from fastvi.kernels.cpu.annealing.partial_sums import LINE
 from fastvi.kernels.cpu.annealing.words import MACHINES, Walk
 
 _CACHE_LINE = 64
+_LARGEST_GROUP = 256  # chains that share a table: 1.3 times as fast in float64 as 64, 1.1 in float32
 _AT_ONCE = 8.0  # additions: a table entry is the sum of up to four rows, a vector two to eight numbers
 
 
@@ -90,7 +91,7 @@ def layer_log_weights(weights: Array, visible_bias: Array, hidden_bias: Array, s
         _padded(hidden_bias, "float64"),
     )  # fmt: skip
     build = partial(_LayerChains, layers, schedule)
-    return all_chains(build, schedule.num_chains, schedule.num_steps, schedule.report)
+    return all_chains(build, schedule.num_chains, schedule.num_steps, schedule.report, largest=_LARGEST_GROUP)
 
 
 def pair_log_weights(couplings: Array, bias: Array, schedule: Schedule) -> Array:

@@ -9,9 +9,9 @@ one number, not two: that is an error of |x| 2^-55 of the result (|x| 2^-53 with
 more than x itself carries where it is a difference of rounded numbers. In all the result is off by at most
 (2 + 1.25 |x|) 2^-53 of itself (float32: 2^-24), absolutely by 2.3 * 2^-53, since x e^x > -0.37.
 
-Below -708.4 (float32: -87.3) results are 2^-1022 (2^-126), not 0: a comparison less, and nothing in a sum that
-holds a 1. NaN stays NaN, whatever its payload: 2^n is a factor, for an exponent added to the bits of NaN may
-make a number of it.
+Below -708.4 (float32: -87.3) results are 2^-1022 (2^-126), not 0: a comparison less, and nothing in a sum
+that holds a 1. NaN stays NaN, whatever its payload: 2^n is a factor, for an exponent added to the bits of NaN
+may make a number of it.
 
 Even and odd powers of q are summed side by side: a chain of 11 dependent multiply-adds leaves a Zen 3 core
 waiting (1.02 against 0.94 ns a number for the sum of weights and squares).
