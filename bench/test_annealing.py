@@ -57,35 +57,40 @@ def _exact(weights: np.ndarray, visible_bias: np.ndarray, hidden_bias: np.ndarra
     return float(np.logaddexp.reduce(log_p))
 
 
-def _call(tool: str, case: _Case, num_temperatures: int) -> Callable[[], tuple[float, float]]:
+def _call(tool: str, case: _Case, num_temperatures: int, dtype: Any) -> Callable[[], tuple[float, float]]:
     """What is timed: the estimate of log Z and its standard error."""
     machine = _machine(case)
     if tool == "numpy":
-        return lambda: numpy_annealing.log_partition(*machine, num_temperatures, case.num_chains, _SEED)
+        return lambda: numpy_annealing.log_partition(
+            *machine, num_temperatures, case.num_chains, _SEED, dtype
+        )
     model = fastvi.RestrictedBoltzmannMachine(*machine)
 
     def call() -> tuple[float, float]:
         estimate = fastvi.annealed_importance_sampling(
-            model, num_temperatures=num_temperatures, num_chains=case.num_chains, seed=_SEED
+            model, num_temperatures=num_temperatures, num_chains=case.num_chains, seed=_SEED, dtype=dtype
         )
         return float(estimate.log_marginal[0]), float(estimate.std_error[0])
 
     return call
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("tool", ["fastvi", "numpy"])
-def test_annealing(record: Any, size: Size, which: int, tool: str) -> None:
+def test_annealing(record: Any, size: Size, which: int, tool: str, dtype: str) -> None:
     case = _CASES[size.name][which]
     num_temperatures = case.num_temperatures if tool == "fastvi" else case.num_few
     job = (
         f"log Z by annealing, {case.num_visible} x {case.num_hidden}, "
         f"{case.num_temperatures:,} temperatures, {case.num_chains} chains"
     )
+    if dtype == "float32":
+        job += ", float32"
     work = float(num_temperatures * case.num_chains)
     measured_at = f"{num_temperatures:,} temperatures"
     record.describe(job, {"fastvi": "fastvi", "numpy": "NumPy"}[tool], work, measured_at=measured_at)
-    call, few = _call(tool, case, num_temperatures), _call(tool, case, 2)
+    call, few = _call(tool, case, num_temperatures, dtype), _call(tool, case, 2, dtype)
     value, std_error = record.run(call, min(size.rounds, 3), warmup=few)
     assert std_error < 0.5  # beyond, five of them would check nothing
     assert math.isfinite(value)

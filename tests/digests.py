@@ -110,6 +110,9 @@ def _estimates(model, x):
     chains = {"num_temperatures": 9, "num_chains": 5, "seed": 6}
     if hasattr(model, "couplings") or hasattr(model, "hidden_bias"):
         yield "annealed log Z", lambda: fastvi.annealed_importance_sampling(model, **chains)
+    if hasattr(model, "hidden_bias"):
+        single = {**chains, "dtype": "float32"}
+        yield "annealed log Z, float32", lambda: fastvi.annealed_importance_sampling(model, **single)
     yield "annealed", lambda: fastvi.annealed_importance_sampling(model, x[:4], **chains)
 
 

@@ -98,6 +98,8 @@ class Rules(ABC):
         of products over pixels.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
+    anneals_in_float32 : bool
+        Whether annealed chains read ``Schedule.dtype``.
     constant : float
         Nats that every unnormalised log joint has beside what :meth:`form` says. Sums leave it out, so that
         log p(x) does not feel it; answers that are not normalised add it.
@@ -118,6 +120,7 @@ class Rules(ABC):
     reads_device_data: bool = False
     samples_in_float32: bool = False
     has_normal_posterior: bool = False
+    anneals_in_float32: bool = False
     constant: float = 0.0
 
     def __init__(self, model: Any) -> None:

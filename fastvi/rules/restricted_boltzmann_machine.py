@@ -31,6 +31,7 @@ class RestrictedBoltzmannMachineRules(Rules):
     questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
     reads_device_data = True
     samples_in_float32 = True
+    anneals_in_float32 = True
 
     @property
     def _sums_hidden(self) -> bool:

@@ -69,7 +69,7 @@ def estimators() -> list[Call]:
               "num_chains": count(3, most=2**32 - 1), "seed": seed(), "rng": rng(),
               "initial": q(t.shared, fastvi.Bernoulli, fastvi.Normal, words=("prior",)),
               "latents": bits(t.Z, optional=True), "num_leapfrog": count(2),
-              "progress": progress(), "device": device()}),
+              "progress": progress(), "device": device(), "dtype": word("float64", "float64")}),
         Call("annealed_importance_sampling[machine]",
              asked_of(fastvi.annealed_importance_sampling, t.machine),
              {"x": thing(None, optional=True), "num_temperatures": count(4, most=2**32 - 1),

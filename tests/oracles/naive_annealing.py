@@ -13,9 +13,7 @@ REVERSED, PILOT = 2**26, 2**25
 
 
 def draws(probabilities, seed, chain, step, datum, tag=MACHINES):
-    """Bits that are 1 where a 64-bit number is below p 2^64; its low half is that of a second counter. Of a
-    Boltzmann machine ``datum`` is the layer.
-    """
+    """Bits that are 1 where a 64-bit number is below p 2^64; its low half is that of a second counter."""
     word = 2**32 - 1
     key = (seed & word, seed >> 32)
     bits = []
@@ -26,6 +24,24 @@ def draws(probabilities, seed, chain, step, datum, tag=MACHINES):
             for number in (block, block | 1 << 31)
         )
         bits.append(int((high << 32) + low < p * 2**64))
+    return bits
+
+
+def layer_draws(probabilities, seed, chain, step, layer, tag=MACHINES):
+    """Bits of a layer, 1 where a 48-bit number is below p 2^48: its high 16 are half of a word, the low
+    32 are the same word of a second counter.
+    """
+    word = 2**32 - 1
+    key = (seed & word, seed >> 32)
+    bits = []
+    for unit, p in enumerate(probabilities):
+        tile, part, i = unit // 32, unit % 32 // 8, unit % 8
+        block, which = 4 * tile + i // 2, i % 2 + part // 2 * 2
+        high = naive.philox((block | tag, step, chain, layer), key)[which]
+        second = 2 * block + part % 2 | tag | 1 << 31
+        low = naive.philox((second, step, chain, layer), key)[which]
+        high = high >> 16 if part % 2 else high % 2**16
+        bits.append(int((high << 32) + low < p * 2**48))
     return bits
 
 
@@ -56,7 +72,7 @@ def rbm_log_weight(weights, visible_bias, hidden_bias, num_temperatures, seed, c
     transposed = [list(column) for column in zip(*weights, strict=True)]
     tag, v, total = MACHINES, start, 0.0
     if start is None:
-        v = draws([naive.sigmoid(b) for b in visible_bias], seed, chain, 0, 0)
+        v = layer_draws([naive.sigmoid(b) for b in visible_bias], seed, chain, 0, 0)
     else:
         tag |= REVERSED
     for step, move in moves(num_temperatures, start is not None):
@@ -64,10 +80,10 @@ def rbm_log_weight(weights, visible_bias, hidden_bias, num_temperatures, seed, c
         a = fields(weights, hidden_bias, v)
         total += math.fsum(naive.softplus(beta * t) - naive.softplus(before * t) for t in a)
         beta = move / num_temperatures
-        h = draws([naive.sigmoid(beta * t) for t in a], seed, chain, move, 1, tag)
+        h = layer_draws([naive.sigmoid(beta * t) for t in a], seed, chain, move, 1, tag)
         sums = fields(transposed, [0.0] * len(v), h)
         chances = [naive.sigmoid(b + beta * t) for b, t in zip(visible_bias, sums, strict=True)]
-        v = draws(chances, seed, chain, move, 0, tag)
+        v = layer_draws(chances, seed, chain, move, 0, tag)
     return total
 
 

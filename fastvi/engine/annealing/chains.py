@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.options import DType
 from fastvi.engine.run.progress import Report
 from fastvi.engine.run.threads import num_threads, parallel_map
 from fastvi.kernels.cpu.annealing.words import REVERSED
 from fastvi.kernels.cpu.random.draws import split_seed
 
 _LARGEST_GROUP = 64  # chains that pass over a tile of weights together
-_GROUPS_PER_THREAD = 8  # chains in memory at once: 15 MB a thread at 784 x 500
+_GROUPS_PER_THREAD = 8  # in memory at once
 _TASK_OPERATIONS = 3e8  # a fraction of a second
 
 
@@ -39,6 +40,7 @@ class Schedule(NamedTuple):
     seed: int
     report: Report
     states: Array | None = None  # (rows, d)
+    dtype: DType = "float64"  # of the logits, where a model has a choice
 
     @property
     def key(self) -> tuple[int, int]:

@@ -1,118 +1,132 @@
-"""Annealed importance sampling of restricted Boltzmann machines: sums over layers, draws and weights.
+"""Annealed importance sampling of restricted Boltzmann machines: a group of chains, tile by tile.
 
-The random numbers are those of ``words.py`` with the layer, VISIBLE or HIDDEN, in the datum's place.
+A tile is UNITS units of a layer. Their fields are summed for all chains of the group, then weighed and drawn
+while they are in cache. Random numbers are those of ``layer_draws.py`` with the layer, VISIBLE or HIDDEN, in
+the datum's place of the counter.
+
+Fields have the type of the matrices; weights are sums of float64 made from them.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from fastvi.kernels.cpu.annealing.words import TWO_32, Counter, fill_words, settled
-from fastvi.kernels.cpu.dense.picked_rows import WIDTH, add_picked_rows
-from fastvi.kernels.cpu.random.draw_words import NUM_WORDS
+from fastvi.kernels.cpu.annealing.layer_draws import UNITS, draw_units
+from fastvi.kernels.cpu.annealing.partial_sums import (
+    BLOCK,
+    ENTRIES,
+    GROUPS,
+    add_entries,
+    add_rows,
+    fill_table,
+)
+from fastvi.kernels.cpu.annealing.words import REVERSED, Counter
 from fastvi.kernels.jit import inline, kernel, reducing_kernel
-from fastvi.kernels.scalar import exp_fast, log_fast
+from fastvi.kernels.scalar import exp_of_negative, log_fast
 
 VISIBLE, HIDDEN = 0, 1  # layers
-_ROWS = 64  # of a tile: 16 KiB; 1.25 times as fast as whole tiles, which leave that cache
-_FACTORS = 512  # between 1 and 2 each: a product of so many cannot overflow
+_FEW = 5  # chains: a table of partial sums takes as long as so many of them without it
+
+
+class Layers(NamedTuple):
+    """Parameters of a machine, with zeros behind the last unit of a layer.
+
+    Matrices are (tiles, passes, rows, columns of a pass): their columns are cut into tiles, and these into
+    passes of LINE bytes. Both are of one type.
+    """
+
+    to_hidden: Any  # W
+    to_visible: Any  # its transpose
+    visible_bias: Any  # (tiles UNITS,), of the type of the matrices
+    hidden_bias: Any  # (tiles UNITS,), float64
 
 
 @kernel
-def sum_layer(tiles, rows, counts, fields):
-    """Sum rows of a matrix for each chain: the first counts[n] of rows[n] to fields[n].
+def sum_tile(matrix, words, table, sums, fields):
+    """Set fields[n UNITS + c] to the sum of the rows of a tile that are on in chain n.
 
-    The matrix is packed in ``tiles`` (T, num_rows, WIDTH). ``rows`` (chains, num_rows) are ascending int32,
-    ``fields`` is (chains, T * WIDTH). _ROWS rows of a tile stay in the first-level cache while all chains
-    pass over them.
+    ``matrix`` is (passes, rows, columns of a pass), ``words`` (blocks of rows, chains). ``table`` and
+    ``sums``, a line for each chain, are scratch that stays in the first-level cache.
     """
-    num_chains, num_rows = rows.shape
-    num_blocks = -(-num_rows // _ROWS)
-    flat_tiles, flat_rows, flat_fields = tiles.reshape(-1), rows.reshape(-1), fields.reshape(-1)
-    begins = np.zeros((num_blocks + 1, num_chains), np.int64)  # where each block's part of a list begins
-    for n in range(num_chains):
-        for g in range(counts[n]):
-            begins[rows[n, g] // _ROWS + 1, n] += 1
+    num_blocks, num_chains = words.shape
+    width = matrix.shape[2]
+    for p in range(matrix.shape[0]):
+        rows = matrix[p]
+        for k in range(num_chains * width):
+            sums[k] = 0
         for block in range(num_blocks):
-            begins[block + 1, n] += begins[block, n]
-    fields[:] = 0.0
-    for t in range(tiles.shape[0]):
-        for block in range(num_blocks):
+            if num_chains < _FEW:
+                for n in range(num_chains):
+                    add_rows(sums, n * width, rows, block * BLOCK, words[block, n])
+                continue
+            fill_table(table, rows, block * BLOCK)
             for n in range(num_chains):
-                begin = begins[block, n]
-                add_picked_rows(
-                    flat_fields, n * fields.shape[1] + t * WIDTH, flat_tiles, t * num_rows * WIDTH,
-                    flat_rows, n * num_rows + begin, begins[block + 1, n] - begin,
-                )  # fmt: skip
+                add_entries(sums, n * width, table, words[block, n])
+        for n in range(num_chains):
+            for c in range(width):
+                fields[n * UNITS + p * width + c] = sums[n * width + c]
 
 
 @reducing_kernel
-def _weigh(field, bias, before, beta):
-    """Return sum_k softplus(beta a_k) - softplus(before a_k) with a = field + bias.
-
-    ``field`` becomes the chances sigmoid(beta a_k) 2^32.
-    """
-    total = 0.0
-    for first in range(0, bias.size, _FACTORS):
-        linear, new, old = 0.0, 1.0, 1.0
-        for k in range(first, min(first + _FACTORS, bias.size)):
-            a = field[k] + bias[k]
-            size = abs(a)
-            small = exp_fast(-beta * size)
-            new *= 1.0 + small
-            old *= 1.0 + exp_fast(-before * size)
-            linear += a if a > 0.0 else 0.0
-            field[k] = (1.0 if a >= 0.0 else small) * (TWO_32 / (1.0 + small))
-        total += (beta - before) * linear + log_fast(new / old)
-    return total
-
-
-@kernel
-def weigh_chains(fields, bias, before, beta, log_w):
-    """Add the step's log weights to ``log_w`` and turn ``fields`` into the hidden units' chances.
-
-    Chances are probabilities times 2^32.
-    """
-    for n in range(log_w.size):
-        log_w[n] += _weigh(fields[n], bias, before, beta)
-
-
-@kernel
-def visible_chances(fields, bias, beta):
-    """Turn fields[n, j] into the chances sigmoid(bias_j + beta fields[n, j]) 2^32."""
-    for n in range(fields.shape[0]):
-        field = fields[n]
-        for j in range(bias.size):
-            field[j] = TWO_32 / (1.0 + exp_fast(-(bias[j] + beta * field[j])))
+def _weigh(fields, bias, before, after):
+    """Return sum_k softplus(after a_k) - softplus(before a_k) with a = field + bias, of UNITS units."""
+    linear, new, old = 0.0, 1.0, 1.0  # products of at most 2^UNITS
+    for k in range(UNITS):
+        a = np.float64(fields[k]) + bias[k]
+        size = abs(a)
+        linear += a if a > 0.0 else 0.0
+        new *= 1.0 + exp_of_negative(-after * size)
+        old *= 1.0 + exp_of_negative(-before * size)
+    return (after - before) * linear + log_fast(new / old)
 
 
 @inline
-def _subtract_words(chances, words):
-    """Turn ``words`` into margins and return how many leave a unit open.
+def _weigh_tile(fields, bias, before, after, log_w):
+    """Add a tile's part of the step's log weights."""
+    for n in range(log_w.size):
+        log_w[n] += _weigh(fields[n * UNITS : (n + 1) * UNITS], bias, before, after)
 
-    A margin is at least 1 where the unit is on, at most 0 where it is off.
-    """
-    undecided = 0
-    for j in range(chances.size):
-        margin = chances[j] - words[j]
-        words[j] = margin
-        undecided += int(margin > 0.0) & int(margin < 1.0)
-    return undecided
+
+@inline
+def _draw_tile(fields, bias, beta, tile, walk, step, layer, words):
+    """Draw a tile's units of all chains: their bits to ``words`` (chains,)."""
+    for n in range(words.size):
+        counter = Counter(walk.tag, step, walk.first + n, layer, walk.key_low, walk.key_high)
+        words[n] = draw_units(fields, n * UNITS, bias, beta, tile, counter)
 
 
 @kernel
-def draw_layer(chances, num_units, tag, layer, step, first_chain, key_low, key_high, rows, counts):
-    """Draw units that are on with chances[n, j] / 2^32: numbers to rows[n], how many to counts[n]."""
-    words = np.empty(-(-num_units // NUM_WORDS) * NUM_WORDS)
-    for n in range(counts.size):
-        counter = Counter(tag, step, first_chain + n, layer, key_low, key_high)
-        fill_words(words, counter)
-        if _subtract_words(chances[n, :num_units], words) > 0:
-            for j in range(num_units):
-                if 0.0 < words[j] < 1.0:
-                    words[j] = 1.0 if settled(words[j], j, counter) else 0.0
-        row, count = rows[n], 0
-        for j in range(num_units):  # without a branch: it is written over where the unit is off
-            row[count] = j
-            count += int(words[j] >= 1.0)
-        counts[n] = count
+def anneal_layers(layers, walk, visible, hidden, log_w):
+    """Carry chains along a walk and add up their log weights ``log_w`` (chains,).
+
+    ``visible`` and ``hidden`` (tiles, chains) are int64, the states of UNITS units each. Of reversed chains
+    log_w becomes -log w.
+    """
+    num_steps, dtype = walk.num_steps, layers.visible_bias.dtype
+    fields = np.zeros(log_w.size * UNITS, dtype)
+    width = layers.to_hidden.shape[3]
+    table, sums = np.empty((GROUPS, ENTRIES, width), dtype), np.empty(log_w.size * width, dtype)
+    scaled_bias = np.empty(layers.hidden_bias.size, dtype)
+    backwards = walk.tag & REVERSED
+    for place in range(walk.first_place, walk.last_place):
+        before, after = place - 1, place
+        if backwards:
+            before, after = num_steps + 1 - place, num_steps - place
+        moves = 0 < after < num_steps
+        beta = dtype.type(after / num_steps)
+        if place > 0:
+            for k in range(scaled_bias.size):
+                scaled_bias[k] = after / num_steps * layers.hidden_bias[k]
+            for t in range(hidden.shape[0]):
+                sum_tile(layers.to_hidden[t], visible, table, sums, fields)
+                bias = layers.hidden_bias[t * UNITS : (t + 1) * UNITS]
+                _weigh_tile(fields, bias, before / num_steps, after / num_steps, log_w)
+                if moves:
+                    _draw_tile(fields, scaled_bias, beta, t, walk, after, HIDDEN, hidden[t])
+        if moves or (place == 0 and not backwards):
+            for t in range(visible.shape[0]):
+                if place > 0:
+                    sum_tile(layers.to_visible[t], hidden, table, sums, fields)
+                _draw_tile(fields, layers.visible_bias, beta, t, walk, after, VISIBLE, visible[t])
