@@ -123,15 +123,14 @@ class _BinaryFiller:
         target, (num_data, num) = self._target, log_w.shape
         words = np.empty((num_data, -(-target.num_latents // 32), num), np.int64)
         rows = np.empty((num_data, num * target.groups.first_bit.size), np.int32)
-        for m in range(num_data):
-            n = begin + m
-            self._draws.draw(n, int(self._numbers[n]), first, words[m])
-            pick_rows(words[m], target.groups, rows[m])
-            linear, constant = self._terms.linear[n], self._terms.constant[n]
-            self._draws.weigh(
-                n, rows[m], target.groups, target.num_rows, constant, target.prior_zero,
-                linear + target.prior_one, log_w[m], with_q=self._with_q,
-            )  # fmt: skip
+        data = slice(begin, begin + num_data)
+        self._draws.draw(data, self._numbers[data], first, words)
+        pick_rows(words, target.groups, rows)
+        if_one = self._terms.linear[data] + target.prior_one
+        self._draws.weigh(
+            data, rows, target.groups, target.num_rows, self._terms.constant[data], target.prior_zero[None],
+            if_one, log_w, with_q=self._with_q,
+        )  # fmt: skip
         target.add(self._rest, Sampled(begin, words, rows.reshape(-1)), log_w.reshape(-1))
 
 

@@ -34,13 +34,14 @@ class Groups(NamedTuple):
 
 @kernel
 def pick_rows(words, groups, rows):
-    """Write each sample's row of each group: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
+    """Write each sample's row of each group: ``words`` (M, num_words, K) to ``rows`` (M, K * G) int32."""
     num_groups = groups.first_bit.size
-    for g in range(num_groups):
-        word = words[groups.first_bit[g] >> 5]
-        shift, mask, first = groups.first_bit[g] & 31, (1 << groups.num_bits[g]) - 1, groups.first_row[g]
-        for k in range(word.size):
-            rows[k * num_groups + g] = first + ((word[k] >> shift) & mask)
+    for m in range(words.shape[0]):
+        for k in range(words.shape[2]):
+            for g in range(num_groups):
+                word = words[m, groups.first_bit[g] >> 5, k] >> (groups.first_bit[g] & 31)
+                row = groups.first_row[g] + (word & ((1 << groups.num_bits[g]) - 1))
+                rows[m, k * num_groups + g] = row
 
 
 @kernel
@@ -106,14 +107,20 @@ def logit_rows(weights, bias, pixels, groups, table):
 
 
 @kernel
-def sum_rows(rows, table, constant, log_w):
-    """Set log_w[k] to constant plus the sum of the rows that sample k picks."""
-    num_groups = rows.size // log_w.size
-    for k in range(log_w.size):
-        total = constant
-        for g in range(num_groups):
-            total += table[rows[k * num_groups + g]]
-        log_w[k] = total
+def sum_bits(rows, groups, constants, if_zero, if_one, sums, log_w):
+    """Set log_w[m, k] to constants[m] plus a sum over the bits of sample k of datum m.
+
+    A bit adds ``if_one`` where it is set, else ``if_zero``, each (M, d), or (1, d) for all data. The samples
+    pick ``rows`` (M, K * G). ``sums`` is scratch, one number for each row of a table.
+    """
+    num_groups = groups.first_bit.size
+    for m in range(log_w.shape[0]):
+        subset_rows(if_zero[m if len(if_zero) > 1 else 0], if_one[m if len(if_one) > 1 else 0], groups, sums)
+        for k in range(log_w.shape[1]):
+            total = constants[m]
+            for g in range(num_groups):
+                total += sums[rows[m, k * num_groups + g]]
+            log_w[m, k] = total
 
 
 @kernel
