@@ -22,6 +22,7 @@ from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
+_BLOCKS = 32  # of samples, between which some lines of the next tile are fetched
 
 
 class Groups(NamedTuple):
@@ -172,26 +173,30 @@ def add_products(
         powers[i] = 0
     num_blocks, width = -(-log_w.size // SAMPLES), LINE // table.itemsize
     lanes = width // 2
-    ahead = -(-tile_size // max(num_blocks * width, 1)) * width  # of the next tile, for each block of samples
+    turns = -(-num_blocks // _BLOCKS)
+    ahead = -(-tile_size // max(turns * width, 1)) * width  # of the next tile, fetched in each turn
     for t in range(num_tiles):
         if splits[t]:
             _split(bits, powers, layout)
         end = min(t + 2, num_tiles) * tile_size
-        for block in range(num_blocks):
+        for turn in range(turns):
+            block = turn * _BLOCKS
             multiply_rows(
                 products, block * SAMPLES * lanes, table, t * tile_size, starts,
-                block * SAMPLES * num_groups, num_groups,
+                block * SAMPLES * num_groups, num_groups, min(_BLOCKS, num_blocks - block),
             )  # fmt: skip
-            begin = (t + 1) * tile_size + block * ahead
+            begin = (t + 1) * tile_size + turn * ahead
             for at in range(begin, min(begin + ahead, end), width):
                 prefetch(table, at)
     _split(bits, powers, layout)
-    for k in range(log_w.size):
-        product, power = 1.0, 0
-        for lane in range(k * lanes, (k + 1) * lanes):
+    for k in range(log_w.size):  # the lanes of a sample become one, in the place of a lane that was read
+        product, power = products[k * lanes], powers[k * lanes]
+        for lane in range(k * lanes + 1, (k + 1) * lanes):
             product *= products[lane]
             power += powers[lane]
-        log_w[k] += sign * (log_fast(product) + power * LOG_TWO)
+        products[k], powers[k] = product, power
+    for k in range(log_w.size):  # a loop of its own, which LLVM vectorises
+        log_w[k] += sign * (log_fast(np.float64(products[k])) + powers[k] * LOG_TWO)
 
 
 @reducing_kernel
