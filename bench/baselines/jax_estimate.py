@@ -18,7 +18,7 @@ def _estimate(weights: Any, bias: Any, prior_logits: Any, x: Any, key: Any, num_
     def one(datum_and_key: Any) -> Any:
         datum, datum_key = datum_and_key
         shape = (num_samples, prior_logits.shape[0])
-        states = jax.random.bernoulli(datum_key, jax.nn.sigmoid(prior_logits), shape).astype(jnp.float64)
+        states = jax.random.bernoulli(datum_key, jax.nn.sigmoid(prior_logits), shape).astype(weights.dtype)
         eta = states @ weights.T + bias
         # the softplus of jax_tuned: faster than jax.nn.softplus
         softplus = jnp.maximum(eta, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(eta)))
@@ -39,7 +39,9 @@ def estimate_log_marginal(
     x: np.ndarray,
     num_samples: int,
     seed: int,
+    dtype: str = "float64",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log mean weight and its standard error, both (N,): num_samples draws from the prior for each datum."""
-    value, std_error = _estimate(weights, bias, prior_logits, x, jax.random.key(seed), num_samples)
+    arrays = (np.asarray(array, dtype) for array in (weights, bias, prior_logits, x))
+    value, std_error = _estimate(*arrays, jax.random.key(seed), num_samples)
     return np.asarray(value), np.asarray(std_error)

@@ -17,12 +17,11 @@ from fastvi.engine.linalg.products import Packed
 from fastvi.kernels.cpu.importance.importance_sampling import (
     Groups,
     add_normal_logs,
-    subset_rows,
     subtract_log_sums,
-    sum_rows,
+    sum_bits,
 )
 from fastvi.kernels.cpu.random.component_draws import pick_components
-from fastvi.kernels.cpu.random.draws import draw_states, draw_states_each, split_seed, thresholds
+from fastvi.kernels.cpu.random.draws import draw_data, draw_states, draw_states_each, split_seed, thresholds
 from fastvi.kernels.cpu.random.normal_draws import fill_signed_tails
 
 
@@ -82,15 +81,6 @@ def unpacked(words: Array, num_latents: int) -> Array:
     return ((words[bits >> 5] >> (bits & 31)[:, None]) & 1).astype(np.uint8).T
 
 
-def _sum_bits(
-    rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array, if_one: Array, out: Array
-) -> None:
-    """out[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
-    sums = np.empty(num_rows)
-    subset_rows(if_zero, if_one, groups, sums)
-    sum_rows(rows, sums, constant, out)
-
-
 class BernoulliDraws:
     """Draws of one job's data from a Bernoulli mixture, and their log q."""
 
@@ -101,35 +91,38 @@ class BernoulliDraws:
         self._thresholds = [thresholds(logits) for logits in proposal.logits]
         self._log_q = [log_probabilities(logits) for logits in proposal.logits]
 
-    def draw(self, n: int, number: int, first: int, words: Array) -> None:
-        """Samples ``first``, ... of the job's datum n, which is ``number`` among all."""
-        self._draw_component(0, n, number, first, words)
+    def draw(self, data: slice, numbers: Array, first: int, words: Array) -> None:
+        """Samples ``first``, ... of some of the job's ``data``, which have ``numbers`` among all."""
+        self._draw_component(0, data, numbers, first, words)
         if len(self._thresholds) == 1:
             return
-        which, other = np.empty(words.shape[1], np.int64), np.empty_like(words)
-        pick_components(self._cumulative, *self._key, number, first, which)
+        which, other = np.empty((len(words), 1, words.shape[2]), np.int64), np.empty_like(words)
+        for number, own in zip(numbers.tolist(), which, strict=True):
+            pick_components(self._cumulative, *self._key, number, first, own[0])
         for c in range(1, len(self._thresholds)):
-            self._draw_component(c, n, number, first, other)
+            self._draw_component(c, data, numbers, first, other)
             np.copyto(words, other, where=which == c)
 
-    def _draw_component(self, c: int, n: int, number: int, first: int, words: Array) -> None:
-        high, low = self._thresholds[c]
-        draw_states(_row(high, n), _row(low, n), *self._key, number, first, words)
+    def _draw_component(self, c: int, data: slice, numbers: Array, first: int, words: Array) -> None:
+        high, low = (_some(part, data) for part in self._thresholds[c])
+        draw_data(high, low, *self._key, numbers, first, words)
 
     def weigh(
-        self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
+        self, data: slice, rows: Array, groups: Groups, num_rows: int, constants: Array, if_zero: Array,
         if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
-        """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k) - log q(z_k)."""
-        log_q = [[_row(part, n) for part in parts] for parts in self._log_q]
+        """log_w[m, k] = constants_m + sum_i (if_one_i or if_zero_i, by bit i of sample k) - log q(z_k)."""
+        log_q = [[_some(part, data) for part in parts] for parts in self._log_q]
         if with_q and len(log_q) == 1:  # in this order they cancel where q is the prior
             if_zero, if_one = if_zero - log_q[0][0], if_one - log_q[0][1]
-        _sum_bits(rows, groups, num_rows, constant, if_zero, if_one, log_w)
+        sums = np.empty(num_rows)
+        sum_bits(rows, groups, constants, if_zero, if_one, sums, log_w)
         if with_q and len(log_q) > 1:
-            found = np.empty((len(log_q), log_w.size))
+            found = np.empty((len(log_q), *log_w.shape))
             for c, (zero, one) in enumerate(log_q):
-                _sum_bits(rows, groups, num_rows, math.log(self._weights[c]), zero, one, found[c])
-            subtract_log_sums(found, log_w)
+                shares = np.full(len(log_w), math.log(self._weights[c]))
+                sum_bits(rows, groups, shares, zero, one, sums, found[c])
+            subtract_log_sums(found.reshape(len(log_q), -1), log_w.reshape(-1))
 
 
 class AncestralDraws:
@@ -144,7 +137,11 @@ class AncestralDraws:
             seed = int(inner)
             self._keys.insert(0, split_seed(seed))
 
-    def draw(self, n: int, number: int, first: int, words: Array) -> None:
+    def draw(self, data: slice, numbers: Array, first: int, words: Array) -> None:
+        for number, own in zip(numbers.tolist(), words, strict=True):
+            self._draw_datum(number, first, own)
+
+    def _draw_datum(self, number: int, first: int, words: Array) -> None:
         num = words.shape[1]
         size = self._top[0].size
         above = words if not self._layers else np.empty((-(-size // 32), num), np.int64)
@@ -158,11 +155,12 @@ class AncestralDraws:
         words[...] = above
 
     def weigh(
-        self, n: int, rows: Array, groups: Groups, num_rows: int, constant: float, if_zero: Array,
+        self, data: slice, rows: Array, groups: Groups, num_rows: int, constants: Array, if_zero: Array,
         if_one: Array, log_w: Array, *, with_q: bool = True,
     ) -> None:  # fmt: skip
-        """log_w[k] = constant + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
-        _sum_bits(rows, groups, num_rows, constant, if_zero, if_one, log_w)
+        """log_w[m, k] = constants_m + sum_i (if_one_i or if_zero_i, by bit i of sample k)."""
+        sums = np.empty(num_rows)
+        sum_bits(rows, groups, constants, if_zero, if_one, sums, log_w)
 
 
 class NormalDraws:

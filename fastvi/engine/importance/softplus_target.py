@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ LARGEST_LOG = 700.0  # of a running product
 _LARGEST_LOG_32 = 87.0  # of one in float32
 
 
-def _empty_lines(shape: tuple[int, ...], dtype: str) -> Array:
+def _empty_lines(shape: tuple[int, ...], dtype: Any) -> Array:
     """An array of this shape that begins at a cache line."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     held = np.empty(size + LINE, np.uint8)
@@ -95,7 +95,7 @@ class _Products(NamedTuple):
         padded = -(-log_w.size // SAMPLES) * SAMPLES
         starts = np.empty(padded * num_groups, np.uint32)
         row_starts(rows, num_groups, width, starts)
-        products = _empty_lines((padded * tile_lanes(self.table.itemsize),), self.table.dtype.name)
+        products = _empty_lines((padded * tile_lanes(self.table.itemsize),), self.table.dtype)
         bits = products.view(np.int64 if wide else np.int32)
         add_products(
             self.table.reshape(-1), num_tiles, num_rows * width, self.splits, starts, num_groups, sign,
@@ -153,10 +153,10 @@ class _Table(NamedTuple):
 
         def fill(first: int) -> None:
             part = values[first : first + _STATES]
-            words = np.arange(first, first + part.size)[None]
-            rows = np.empty(part.size * groups.first_bit.size, np.int32)
+            words = np.arange(first, first + part.size)[None, None]
+            rows = np.empty((1, part.size * groups.first_bit.size), np.int32)
             pick_rows(words, groups, rows)
-            rest.fill(Sampled(0, words[None], rows), part)
+            rest.fill(Sampled(0, words, rows[0]), part)
 
         parallel_map(fill, range(0, values.size, _STATES))
         return cls(values, positions)

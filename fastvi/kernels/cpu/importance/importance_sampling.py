@@ -22,6 +22,7 @@ from fastvi.kernels.jit import inline, kernel, reducing_kernel
 from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
+_BLOCKS = 32  # of samples, between which some lines of the next tile are fetched
 
 
 class Groups(NamedTuple):
@@ -34,13 +35,14 @@ class Groups(NamedTuple):
 
 @kernel
 def pick_rows(words, groups, rows):
-    """Write each sample's row of each group: ``words`` (num_words, K) to ``rows`` (K * G,) int32."""
+    """Write each sample's row of each group: ``words`` (M, num_words, K) to ``rows`` (M, K * G) int32."""
     num_groups = groups.first_bit.size
-    for g in range(num_groups):
-        word = words[groups.first_bit[g] >> 5]
-        shift, mask, first = groups.first_bit[g] & 31, (1 << groups.num_bits[g]) - 1, groups.first_row[g]
-        for k in range(word.size):
-            rows[k * num_groups + g] = first + ((word[k] >> shift) & mask)
+    for m in range(words.shape[0]):
+        for k in range(words.shape[2]):
+            for g in range(num_groups):
+                word = words[m, groups.first_bit[g] >> 5, k] >> (groups.first_bit[g] & 31)
+                row = groups.first_row[g] + (word & ((1 << groups.num_bits[g]) - 1))
+                rows[m, k * num_groups + g] = row
 
 
 @kernel
@@ -106,14 +108,20 @@ def logit_rows(weights, bias, pixels, groups, table):
 
 
 @kernel
-def sum_rows(rows, table, constant, log_w):
-    """Set log_w[k] to constant plus the sum of the rows that sample k picks."""
-    num_groups = rows.size // log_w.size
-    for k in range(log_w.size):
-        total = constant
-        for g in range(num_groups):
-            total += table[rows[k * num_groups + g]]
-        log_w[k] = total
+def sum_bits(rows, groups, constants, if_zero, if_one, sums, log_w):
+    """Set log_w[m, k] to constants[m] plus a sum over the bits of sample k of datum m.
+
+    A bit adds ``if_one`` where it is set, else ``if_zero``, each (M, d), or (1, d) for all data. The samples
+    pick ``rows`` (M, K * G). ``sums`` is scratch, one number for each row of a table.
+    """
+    num_groups = groups.first_bit.size
+    for m in range(log_w.shape[0]):
+        subset_rows(if_zero[m if len(if_zero) > 1 else 0], if_one[m if len(if_one) > 1 else 0], groups, sums)
+        for k in range(log_w.shape[1]):
+            total = constants[m]
+            for g in range(num_groups):
+                total += sums[rows[m, k * num_groups + g]]
+            log_w[m, k] = total
 
 
 @kernel
@@ -165,26 +173,30 @@ def add_products(
         powers[i] = 0
     num_blocks, width = -(-log_w.size // SAMPLES), LINE // table.itemsize
     lanes = width // 2
-    ahead = -(-tile_size // max(num_blocks * width, 1)) * width  # of the next tile, for each block of samples
+    turns = -(-num_blocks // _BLOCKS)
+    ahead = -(-tile_size // max(turns * width, 1)) * width  # of the next tile, fetched in each turn
     for t in range(num_tiles):
         if splits[t]:
             _split(bits, powers, layout)
         end = min(t + 2, num_tiles) * tile_size
-        for block in range(num_blocks):
+        for turn in range(turns):
+            block = turn * _BLOCKS
             multiply_rows(
                 products, block * SAMPLES * lanes, table, t * tile_size, starts,
-                block * SAMPLES * num_groups, num_groups,
+                block * SAMPLES * num_groups, num_groups, min(_BLOCKS, num_blocks - block),
             )  # fmt: skip
-            begin = (t + 1) * tile_size + block * ahead
+            begin = (t + 1) * tile_size + turn * ahead
             for at in range(begin, min(begin + ahead, end), width):
                 prefetch(table, at)
     _split(bits, powers, layout)
-    for k in range(log_w.size):
-        product, power = 1.0, 0
-        for lane in range(k * lanes, (k + 1) * lanes):
+    for k in range(log_w.size):  # the lanes of a sample become one, in the place of a lane that was read
+        product, power = products[k * lanes], powers[k * lanes]
+        for lane in range(k * lanes + 1, (k + 1) * lanes):
             product *= products[lane]
             power += powers[lane]
-        log_w[k] += sign * (log_fast(product) + power * LOG_TWO)
+        products[k], powers[k] = product, power
+    for k in range(log_w.size):  # a loop of its own, which LLVM vectorises
+        log_w[k] += sign * (log_fast(np.float64(products[k])) + powers[k] * LOG_TWO)
 
 
 @reducing_kernel

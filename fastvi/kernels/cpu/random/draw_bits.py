@@ -16,11 +16,13 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
+from fastvi.kernels.cpu.random.philox_vectors import constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED, inline
 from fastvi.kernels.philox import WORD, philox
 
+LANES = 8  # samples: two vectors of AVX2, one's rounds wait for each other
 _I64 = ir.IntType(64)
+_VECTOR = ir.VectorType(_I64, LANES)
 
 
 def _draw_bits(words, at, sample, block, datum, k0, k1, h0, h1, h2, h3, shift):
@@ -49,20 +51,22 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit four bits of LANES samples."""
     words, at, sample, block, datum, *keys_and_thresholds, shift = args
 
-    k0, k1, *thresholds = (splat(builder, value) for value in keys_and_thresholds)
-    samples = builder.add(splat(builder, sample), ir.Constant(VECTOR, list(range(LANES))))
-    low, high = builder.and_(samples, constant(WORD)), builder.lshr(samples, constant(32))
-    drawn_words = emit_philox(builder, (splat(builder, block), low, high, splat(builder, datum)), (k0, k1))
-    bits, ties = constant(0), ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+    k0, k1, *thresholds = (splat(builder, value, LANES) for value in keys_and_thresholds)
+    samples = builder.add(splat(builder, sample, LANES), ir.Constant(_VECTOR, list(range(LANES))))
+    low = builder.and_(samples, constant(WORD, LANES))
+    high = builder.lshr(samples, constant(32, LANES))
+    counter = splat(builder, block, LANES), low, high, splat(builder, datum, LANES)
+    drawn_words = emit_philox(builder, counter, (k0, k1))
+    bits, ties = constant(0, LANES), ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
     for number, (drawn, threshold) in enumerate(zip(drawn_words, thresholds, strict=True)):
-        bit = builder.zext(builder.icmp_signed("<", drawn, threshold), VECTOR)
-        bits = builder.or_(bits, builder.shl(bit, constant(number)))
+        bit = builder.zext(builder.icmp_signed("<", drawn, threshold), _VECTOR)
+        bits = builder.or_(bits, builder.shl(bit, constant(number, LANES)))
         ties = builder.or_(ties, builder.icmp_signed("==", drawn, threshold))
     array = arrayobj.make_array(signature.args[0])(context, builder, words)
-    where = builder.bitcast(builder.gep(array.data, [at]), VECTOR.as_pointer())
+    where = builder.bitcast(builder.gep(array.data, [at]), _VECTOR.as_pointer())
     old = builder.load(where)
     old.align = 8
-    builder.store(builder.or_(old, builder.shl(bits, splat(builder, shift))), where).align = 8
+    builder.store(builder.or_(old, builder.shl(bits, splat(builder, shift, LANES))), where).align = 8
     return builder.zext(builder.bitcast(ties, ir.IntType(LANES)), _I64)
 
 

@@ -73,6 +73,17 @@ def draw_states(high, low, key_low, key_high, datum, first_sample, words):
 
 
 @kernel
+def draw_data(high, low, key_low, key_high, data, first_sample, words):
+    """Draw the bits of several ``data`` (M,), by their numbers, into ``words`` (M, num_words, num).
+
+    Thresholds are (M, d), or (1, d) for all data.
+    """
+    for m in range(data.size):
+        own = m if len(high) > 1 else 0
+        draw_states(high[own], low[own], key_low, key_high, int(data[m]), first_sample, words[m])
+
+
+@kernel
 def _settle_ties(high, low, key_low, key_high, datum, first_sample, first, last, row):
     """Draw latents first ... first + 3 again: where the high words tie, the low ones decide."""
     for k in range(row.size):
