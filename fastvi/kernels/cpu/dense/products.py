@@ -1,8 +1,8 @@
 """Dense products A B from packed panels, and a network's layers while they are in cache.
 
-A is packed in panels of ``ROWS`` rows, B in panels of ``COLUMNS`` columns, both with the reduction axis
-running slowest, as ``store_block`` reads them. A number of the product is summed in one order, whatever
-stands beside it: the same bits for a row in any batch.
+A is packed in panels of ``ROWS`` rows, B in panels of ``COLUMNS`` columns (of float32 twice as many), both
+with the reduction axis running slowest, as ``layer_block`` reads them. A number of the product is summed in
+one order, whatever stands beside it: the same bits for a row in any batch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import math
 import numpy as np
 
 from fastvi.kernels.bits import bits_to_float, float_to_bits
-from fastvi.kernels.cpu.dense.sparse_tiles import gather_block
-from fastvi.kernels.cpu.simd.register_tiles import distance_block, store_block
+from fastvi.kernels.cpu.dense.layer_tiles import (
+    columns_of,
+    lanes_of,
+    layer_block,
+    picked_block,
+    softplus_block,
+)
+from fastvi.kernels.cpu.simd.register_tiles import distance_block
 from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -21,6 +27,7 @@ from fastvi.kernels.scalar import exp_fast, log_fast
 ROWS = MATMUL_64.rows
 _DEPTH = 256  # of the reduction axis at a time: a panel of B is then half of the first-level cache
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
+_FACTORS_32 = 64  # the same in float32
 _LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
 _ROUNDER, _ROUNDER_BITS = 6755399441055744.0, 0x4338000000000000  # as in ``exp_fast``
 
@@ -42,13 +49,14 @@ def pack_rows(a, out):
 
 @kernel
 def pack_columns(b, out):
-    """Pack the columns of ``b`` (K, N) as panels (ceil(N / COLUMNS), K, COLUMNS), padded by 0."""
+    """Pack the columns of ``b`` (K, N) as panels of float64 or float32, padded by 0."""
     depth, num_columns = b.shape
-    for p in range(-(-num_columns // COLUMNS)):
+    columns = columns_of(out)
+    for p in range(-(-num_columns // columns)):
         for k in range(depth):
-            for c in range(COLUMNS):
-                j = p * COLUMNS + c
-                out[(p * depth + k) * COLUMNS + c] = b[k, j] if j < num_columns else 0.0
+            for c in range(columns):
+                j = p * columns + c
+                out[(p * depth + k) * columns + c] = b[k, j] if j < num_columns else 0.0
 
 
 @kernel
@@ -87,15 +95,21 @@ def compress(panels, depth, index, counts):
 @inline
 def panel_product(left, index, counts, first_panel, num_panels, depth, right, right_at, acc):
     """Add A B to acc[r, c], for ``num_panels`` panels of compressed rows and one panel of columns."""
+    columns = columns_of(right)
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
-            p = first_panel + q
-            length = min(_DEPTH, counts[p] - start)
-            at, into = p * depth + start, q * ROWS * COLUMNS
-            if counts[p] == depth:
-                store_block(acc, into, left, at * ROWS, right, right_at + start * COLUMNS, length)
-            else:
-                gather_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
+            into = q * ROWS * columns
+            _panel_block(left, index, counts, first_panel + q, start, depth, right, right_at, acc, into)
+
+
+@inline
+def _panel_block(left, index, counts, panel, start, depth, right, right_at, acc, into):
+    """Add the products of one panel of rows and one of columns from ``start`` of the reduction axis on."""
+    length, at = min(_DEPTH, counts[panel] - start), panel * depth + start
+    if counts[panel] == depth:
+        layer_block(acc, into, left, at * ROWS, right, right_at + start * columns_of(right), length)
+    else:
+        picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
 
 
 @inline
@@ -129,7 +143,7 @@ def product(left, right, bias, depth, out):
         _begin(bias, p * COLUMNS, acc)
         for start in range(0, depth, _DEPTH):
             for q in range(panels):
-                store_block(
+                layer_block(
                     acc, q * ROWS * COLUMNS, left, (q * depth + start) * ROWS, right,
                     (p * depth + start) * COLUMNS, min(_DEPTH, depth - start),
                 )  # fmt: skip
@@ -291,28 +305,42 @@ def _add_softplus(eta, ones, products):
 
 @kernel
 def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out):
-    """Set out[m] to the sum over columns of softplus(A B + bias).
+    """Set out[m] to the sum over columns of softplus(A B + bias), in float64 or in float32.
 
-    A term takes an exponential, hundreds of terms one logarithm.
+    A term takes an exponential while its tile is in registers, hundreds of terms one logarithm. The sums are
+    in float64.
 
-    Where ``width`` is no multiple of COLUMNS, ``bias`` is padded with a very negative number.
+    Where ``width`` is no multiple of a panel's columns, ``bias`` is padded with a very negative number.
     """
-    panels = -(-num_rows // ROWS)
-    acc, ones = np.empty(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
-    products, logs = np.ones(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
-    column_panels = -(-width // COLUMNS)
+    panels, columns, lanes = -(-num_rows // ROWS), columns_of(right), lanes_of(right)
+    size, sums = ROWS * columns, ROWS * lanes
+    # what is summed at once needs no accumulators of its own for each panel
+    apart = size if depth > _DEPTH else 0
+    acc = np.empty(max(panels * apart, size), right.dtype)
+    ones, logs = np.zeros(panels * sums), np.zeros(panels * sums)
+    products = np.ones(panels * sums, right.dtype)
+    column_panels = -(-width // columns)
+    most = (_FACTORS if columns == COLUMNS else _FACTORS_32) // (columns // lanes)
     for p in range(column_panels):
-        _begin(bias, p * COLUMNS, acc)
-        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
-        _add_softplus(acc, ones, products)
-        if (p + 1) % _FACTORS == 0 or p + 1 == column_panels:
-            for i in range(acc.size):
-                logs[i] += log_fast(products[i])
+        # without inputs there is a round, too
+        for start in range(0, max(depth, 1), _DEPTH):
+            for q in range(panels):
+                into = q * apart
+                if start == 0:
+                    for at in range(into, into + size, columns):
+                        for c in range(columns):
+                            acc[at + c] = bias[p * columns + c]
+                _panel_block(left, index, counts, q, start, depth, right, p * depth * columns, acc, into)
+                if start + _DEPTH >= depth:
+                    softplus_block(acc, into, ones, q * sums, products, q * sums)
+        if (p + 1) % most == 0 or p + 1 == column_panels:
+            for i in range(products.size):
+                logs[i] += log_fast(np.float64(products[i]))
                 products[i] = 1.0
     for m in range(num_rows):
         total = 0.0
-        for c in range(COLUMNS):
-            total += ones[m * COLUMNS + c] + logs[m * COLUMNS + c]
+        for i in range(m * lanes, (m + 1) * lanes):
+            total += ones[i] + logs[i]
         out[m] = total
 
 
