@@ -1,7 +1,8 @@
 """Products of one register tile for the layers of a network, in float64 and in float32.
 
-Three micro-kernels in LLVM IR, each with a plain-loop twin:
+Four micro-kernels in LLVM IR, each with a plain-loop twin:
 
+- ``fill_block``:     acc[r, c] = row[c], in whole vectors: a load does not wait for what it reads
 - ``layer_block``:    acc[r, c] += left[k, r] * right[k, c]
 - ``picked_block``:   acc[r, c] += left[k, r] * right[index[k], c], for a left panel that holds only some of
   the reduction axis
@@ -39,9 +40,11 @@ _EXP_64 = (
 )  # fmt: skip
 _EXP_32 = (1.0, 1.000000038, 0.5000000047, 0.1666641551, 0.0416663529, 0.008375126398, 0.001394110843)
 _LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
-# adding 1.5 times the power of two whose last place is 1 rounds to an integer, which is then in the low bits
-_ROUNDER_64, _ROUNDER_32 = 1.5 * 2.0**52, 1.5 * 2.0**23
-_LOWEST_64, _LOWEST_32 = -700.0, -80.0  # e^x is a normal number, and nothing beside 1
+# 1.5 times the power of two whose last place is 1: adding it rounds to an integer, which is then in the low
+# bits; the lowest x, whose e^x is a normal number and nothing beside 1; bits of the fraction; the polynomial
+_EXPONENTIAL_64 = (1.5 * 2.0**52, -700.0, 52, _EXP_64)
+_EXPONENTIAL_32 = (1.5 * 2.0**23, -80.0, 23, _EXP_32)
+_SIDE_BY_SIDE = 4  # vectors
 
 
 def _tile(itemsize: int) -> RegisterTile:
@@ -122,6 +125,17 @@ def _emit_picked(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _emit_product(emit, emit.pointer(2), emit.pointer(6), args[8], builder.gep(index, [args[5]]))
 
 
+def _emit_fill(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit ``fill_block``."""
+    emit = _emitter(context, builder, signature, args)
+    acc, row = emit.pointer(0), emit.pointer(2)
+    for v in range(emit.tile.vectors):
+        value = emit.load(row, v * emit.tile.lanes)
+        for r in range(emit.tile.rows):
+            emit.store(value, acc, emit.cell(r, v))
+    return context.get_dummy_value()
+
+
 class _Vectors:
     """Arithmetic on vectors of an emitter's numbers."""
 
@@ -129,6 +143,7 @@ class _Vectors:
         self.builder, self.lanes, self.single = emit.builder, emit.tile.lanes, emit.bytes == 4
         self.vector, self.element = emit.vector, emit.element
         self.integers = ir.VectorType(ir.IntType(32 if self.single else 64), self.lanes)
+        self.exponential = _EXPONENTIAL_32 if self.single else _EXPONENTIAL_64
 
     def number(self, value: float) -> Any:
         """Return a vector of one number."""
@@ -152,32 +167,27 @@ class _Vectors:
         bits = self.builder.or_(self.builder.bitcast(a, self.integers), sign)
         return self.builder.bitcast(bits, self.vector)
 
-    def polynomial(self, r: Any, coefficients: Any) -> Any:
-        """Return the polynomial: pairs of terms at once (Estrin's scheme), the last three in turn."""
-        power, terms = r, [self.number(value) for value in coefficients]
-        while len(terms) > 3:
-            terms = [
-                self.multiply_add(terms[i + 1], power, terms[i]) if i + 1 < len(terms) else terms[i]
-                for i in range(0, len(terms), 2)
-            ]
-            power = self.builder.fmul(power, power)
-        value = terms.pop()
-        while terms:
-            value = self.multiply_add(value, power, terms.pop())
-        return value
+    def exp_below_one(self, values: list) -> list:
+        """Return e^x for each x <= 0, to the last place of 1, which is all that 1 + e^x needs.
 
-    def exp_below_one(self, x: Any) -> Any:
-        """Return e^x for x <= 0 to the last place of 1, which is all that 1 + e^x needs."""
-        builder = self.builder
-        rounder, lowest = (_ROUNDER_32, _LOWEST_32) if self.single else (_ROUNDER_64, _LOWEST_64)
-        x = self.larger(x, self.number(lowest))
-        shifted = self.multiply_add(x, self.number(_LOG2_E), self.number(rounder))
-        nearest = builder.fsub(shifted, self.number(rounder))
+        Some vectors go side by side: their chains of operations overlap, and they share each constant's load.
+        """
+        builder, (rounder, lowest, place, coefficients) = self.builder, self.exponential
+        values = [self.larger(x, self.number(lowest)) for x in values]
+        shifted = [self.multiply_add(x, self.number(_LOG2_E), self.number(rounder)) for x in values]
+        nearest = [builder.fsub(n, self.number(rounder)) for n in shifted]
         # off by |x| times half a unit in the last place, which e^x makes small
-        r = self.multiply_add(nearest, self.number(-_LN2), x)
-        value = self.polynomial(r, _EXP_32 if self.single else _EXP_64)
-        power = builder.shl(builder.bitcast(shifted, self.integers), self.integer(23 if self.single else 52))
-        return builder.bitcast(builder.add(builder.bitcast(value, self.integers), power), self.vector)
+        rests = [self.multiply_add(n, self.number(-_LN2), x) for n, x in zip(nearest, values, strict=True)]
+        powers = [self.number(coefficients[-1])] * len(values)
+        for coefficient in coefficients[-2::-1]:
+            term = self.number(coefficient)
+            powers = [self.multiply_add(p, r, term) for p, r in zip(powers, rests, strict=True)]
+        found = []
+        for power, n in zip(powers, shifted, strict=True):
+            exponent = builder.shl(builder.bitcast(n, self.integers), self.integer(place))
+            bits = builder.add(builder.bitcast(power, self.integers), exponent)
+            found.append(builder.bitcast(bits, self.vector))
+        return found
 
 
 def _emit_softplus(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -186,20 +196,32 @@ def _emit_softplus(context: Any, builder: Any, signature: Any, args: Any) -> Any
     acc, ones, products = emit.pointer(0), emit.pointer(2), emit.pointer(4)
     rows, vectors, lanes = emit.tile
     on, doubles = _Vectors(emit), ir.VectorType(ir.DoubleType(), lanes)
-    for r in range(rows):
-        positive, product = on.number(0.0), emit.load(products, r * lanes)
-        for v in range(vectors):
-            eta = emit.load(acc, emit.cell(r, v))
-            positive = builder.fadd(positive, on.larger(eta, on.number(0.0)))
-            factor = builder.fadd(on.exp_below_one(on.minus_size(eta)), on.number(1.0))
-            product = builder.fmul(product, factor)
-        emit.store(product, products, r * lanes)
-        where = builder.bitcast(emit.offset(ones, r * lanes), doubles.as_pointer())
-        total = builder.load(where)
-        total.align = 8
-        wide = builder.fpext(positive, doubles) if on.single else positive
-        builder.store(builder.fadd(total, wide), where).align = 8
+    step = max(1, _SIDE_BY_SIDE // vectors)
+    for first in range(0, rows, step):
+        cells = [(r, v) for r in range(first, min(first + step, rows)) for v in range(vectors)]
+        eta = {cell: emit.load(acc, emit.cell(*cell)) for cell in cells}
+        small = on.exp_below_one([on.minus_size(eta[cell]) for cell in cells])
+        factors = {cell: builder.fadd(e, on.number(1.0)) for cell, e in zip(cells, small, strict=True)}
+        for r in range(first, min(first + step, rows)):
+            positive, product = on.number(0.0), emit.load(products, r * lanes)
+            for v in range(vectors):
+                positive = builder.fadd(positive, on.larger(eta[r, v], on.number(0.0)))
+                product = builder.fmul(product, factors[r, v])
+            emit.store(product, products, r * lanes)
+            where = builder.bitcast(emit.offset(ones, r * lanes), doubles.as_pointer())
+            total = builder.load(where)
+            total.align = 8
+            wide = builder.fpext(positive, doubles) if on.single else positive
+            builder.store(builder.fadd(total, wide), where).align = 8
     return context.get_dummy_value()
+
+
+def fill_loops(acc, acc_at, row, row_at):
+    """Plain-loop twin of ``fill_block``."""
+    columns = COLUMNS * 8 // acc.itemsize
+    for r in range(MATMUL_64.rows):
+        for c in range(columns):
+            acc[acc_at + r * columns + c] = row[row_at + c]
 
 
 def layer_loops(acc, acc_at, left, left_at, right, right_at, length):
@@ -246,6 +268,13 @@ def _lanes_loops(panels):
 
 
 @intrinsic
+def _fill_emitted(typing_context, acc, acc_at, row, row_at):
+    """Run ``fill_block`` in registers."""
+    n = types.intp
+    return types.void(acc, n, row, n), _emit_fill
+
+
+@intrinsic
 def _layer_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length):
     """Run ``layer_block`` in registers."""
     n = types.intp
@@ -287,6 +316,7 @@ def _lanes_emitted(typing_context, panels):
     return types.intp(panels), _constant(lambda itemsize: MATMUL_64.lanes * 8 // itemsize)
 
 
+fill_block = fill_loops if JIT_DISABLED else _fill_emitted
 layer_block = layer_loops if JIT_DISABLED else _layer_emitted
 picked_block = picked_loops if JIT_DISABLED else _picked_emitted
 softplus_block = softplus_loops if JIT_DISABLED else _softplus_emitted

@@ -14,6 +14,7 @@ import numpy as np
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.dense.layer_tiles import (
     columns_of,
+    fill_block,
     lanes_of,
     layer_block,
     picked_block,
@@ -98,18 +99,13 @@ def panel_product(left, index, counts, first_panel, num_panels, depth, right, ri
     columns = columns_of(right)
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
-            into = q * ROWS * columns
-            _panel_block(left, index, counts, first_panel + q, start, depth, right, right_at, acc, into)
-
-
-@inline
-def _panel_block(left, index, counts, panel, start, depth, right, right_at, acc, into):
-    """Add the products of one panel of rows and one of columns from ``start`` of the reduction axis on."""
-    length, at = min(_DEPTH, counts[panel] - start), panel * depth + start
-    if counts[panel] == depth:
-        layer_block(acc, into, left, at * ROWS, right, right_at + start * columns_of(right), length)
-    else:
-        picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
+            p = first_panel + q
+            length = min(_DEPTH, counts[p] - start)
+            at, into = p * depth + start, q * ROWS * columns
+            if counts[p] == depth:
+                layer_block(acc, into, left, at * ROWS, right, right_at + start * columns, length)
+            else:
+                picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
 
 
 @inline
@@ -327,10 +323,13 @@ def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out)
             for q in range(panels):
                 into = q * apart
                 if start == 0:
-                    for at in range(into, into + size, columns):
-                        for c in range(columns):
-                            acc[at + c] = bias[p * columns + c]
-                _panel_block(left, index, counts, q, start, depth, right, p * depth * columns, acc, into)
+                    fill_block(acc, into, bias, p * columns)
+                # as panel_product has it; a function here would count references to its arrays at each call
+                length, at, right_at = min(_DEPTH, counts[q] - start), q * depth + start, p * depth * columns
+                if counts[q] == depth:
+                    layer_block(acc, into, left, at * ROWS, right, right_at + start * columns, length)
+                else:
+                    picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
                 if start + _DEPTH >= depth:
                     softplus_block(acc, into, ones, q * sums, products, q * sums)
         if (p + 1) % most == 0 or p + 1 == column_panels:
