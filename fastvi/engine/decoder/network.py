@@ -23,7 +23,7 @@ from fastvi.engine.decoder.network_block import Block, empty_block
 from fastvi.engine.linalg.products import Packed, row_block
 from fastvi.engine.linalg.reflections import reflections
 from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
-from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, softplus_sums
+from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, keep_all, softplus_sums
 
 _OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
 
@@ -68,32 +68,43 @@ class Network(NamedTuple):
         """From packed latents to the features and A, without the prior's part, of ``num_rows`` states."""
         panels, last, minus = -(-num_rows // ROWS), self.last, out.minus[:num_rows]
         left = _compressed(rows, panels, self.num_latents)
-        for layer in self.hidden:
-            values = np.empty(panels * ROWS * layer.num_columns)
+        for i, layer in enumerate(self.hidden):
+            is_top = i + 1 == len(self.hidden) and not self.gaussian
+            width = layer.num_columns
+            values = out.features if is_top else np.empty(panels * ROWS * width)
             hidden_layer(
-                *left, layer.columns, layer.bias, layer.depth, num_rows, layer.num_columns,
-                CODES[self.activation], values,
-            )  # fmt: skip
-            left = _compressed(values, panels, layer.num_columns)
+                *left, layer.columns, layer.bias, layer.depth, num_rows, width, CODES[self.activation], values
+            )
+            left = values, *(out[1:3] if is_top else _empty_names(panels, width))
+            if self.activation == "relu":
+                compress(values, width, *left[1:])
+            else:  # of others no unit is ever off
+                keep_all(width, *left[1:])
         if self.gaussian:
             hidden_layer(
                 *left, last.columns, last.bias, last.depth, num_rows, last.num_columns, IDENTITY, out.features
             )
             minus[...] = 0.0
             return
-        for mine, found in zip(out[:3], left, strict=True):
-            mine[...] = found
-        softplus_sums(*left, last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
+        if not self.hidden:
+            for mine, found in zip(out[:3], left, strict=True):
+                mine[...] = found
+        softplus_sums(*out[:3], last.columns, last.bias, last.depth, num_rows, last.num_columns, minus)
 
     def empty_block(self, num_rows: int) -> Block:
         """Room for states in whole panels; all of it is padding."""
         return empty_block(num_rows, self.depth, distances=self.gaussian)
 
 
+def _empty_names(num_panels: int, depth: int) -> tuple[Array, Array]:
+    """Room for the units that are left of panels, and how many."""
+    return np.empty(num_panels * depth, np.int32), np.empty(num_panels, np.int64)
+
+
 def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Array, Array]:
-    index, counts = np.empty(num_panels * depth, np.int32), np.empty(num_panels, np.int64)
-    compress(panels, depth, index, counts)
-    return panels, index, counts
+    names = _empty_names(num_panels, depth)
+    compress(panels, depth, *names)
+    return panels, *names
 
 
 def network(

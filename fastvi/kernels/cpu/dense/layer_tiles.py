@@ -1,11 +1,12 @@
 """Products of one register tile for the layers of a network, in float64 and in float32.
 
-Four micro-kernels in LLVM IR, each with a plain-loop twin:
+Five micro-kernels in LLVM IR, each with a plain-loop twin:
 
 - ``fill_block``:     acc[r, c] = row[c], in whole vectors: a load does not wait for what it reads
 - ``layer_block``:    acc[r, c] += left[k, r] * right[k, c]
 - ``picked_block``:   acc[r, c] += left[k, r] * right[index[k], c], for a left panel that holds only some of
   the reduction axis
+- ``distance_block``: acc[r, c] -= (right[k, c] - left[k, r])^2
 - ``softplus_block``: of acc's softplus, the part max(acc, 0) is added to ``ones``, and ``products`` is
   multiplied by 1 + exp(-|acc|); columns that are some lanes apart share a sum and a product
 
@@ -63,8 +64,20 @@ def _emitter(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _Emitter(context, builder, signature, args, tile, _element(signature.args[0]))
 
 
-def _loop(emit: Any, left: Any, right: Any, first: Any, end: Any, steps: int, held: dict, index: Any) -> dict:
-    """Add the products of k = first .. end - 1, ``steps`` of them a round; (end - first) % steps is 0."""
+def _subtract_square(builder: Any) -> Any:
+    """Return a step that subtracts (column - row)^2."""
+
+    def step(held: Any, row: Any, column: Any) -> Any:
+        apart = builder.fsub(column, row)
+        return builder.fsub(held, builder.fmul(apart, apart, flags=("contract",)), flags=("contract",))
+
+    return step
+
+
+def _loop(
+    emit: Any, add: Any, left: Any, right: Any, first: Any, end: Any, steps: int, held: dict, index: Any
+) -> dict:
+    """Add the terms of k = first .. end - 1, ``steps`` of them a round; (end - first) % steps is 0."""
     builder, tile = emit.builder, emit.tile
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
@@ -78,7 +91,7 @@ def _loop(emit: Any, left: Any, right: Any, first: Any, end: Any, steps: int, he
     builder.position_at_end(body)
     at_left = builder.gep(left, [builder.mul(k, ir.Constant(_I64, tile.rows))])
     names = None if index is None else builder.gep(index, [k])
-    sums, add, columns = dict(phis), _multiply_add(builder), tile.vectors * tile.lanes
+    sums, columns = dict(phis), tile.vectors * tile.lanes
     for u in range(steps):
         if names is None:
             picked = builder.add(k, ir.Constant(_I64, u))
@@ -98,15 +111,15 @@ def _loop(emit: Any, left: Any, right: Any, first: Any, end: Any, steps: int, he
     return phis
 
 
-def _emit_product(emit: Any, left: Any, right: Any, length: Any, index: Any = None) -> Any:
-    """Emit acc += A B over the reduction axis, in registers."""
-    builder, acc = emit.builder, emit.pointer(0)
+def _emit_sums(emit: Any, add: Any, left: Any, right: Any, length: Any, index: Any = None) -> Any:
+    """Emit the sums of terms over the reduction axis, in registers."""
+    builder, acc, add = emit.builder, emit.pointer(0), add(emit.builder)
     held = {cell: emit.load(acc, emit.cell(*cell)) for cell in emit.cells}
     zero, none = ir.Constant(_I64, 0), ir.Constant(_I64, -_UNROLLED)
     rounds = builder.and_(length, none)  # of a negative length this is below 0, too
-    held = _loop(emit, left, right, zero, rounds, _UNROLLED, held, index)
+    held = _loop(emit, add, left, right, zero, rounds, _UNROLLED, held, index)
     begin = builder.select(builder.icmp_signed(">", rounds, zero), rounds, zero)
-    held = _loop(emit, left, right, begin, length, 1, held, index)
+    held = _loop(emit, add, left, right, begin, length, 1, held, index)
     for cell, value in held.items():
         emit.store(value, acc, emit.cell(*cell))
     return emit.context.get_dummy_value()
@@ -115,14 +128,21 @@ def _emit_product(emit: Any, left: Any, right: Any, length: Any, index: Any = No
 def _emit_layer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit ``layer_block``."""
     emit = _emitter(context, builder, signature, args)
-    return _emit_product(emit, emit.pointer(2), emit.pointer(4), args[6])
+    return _emit_sums(emit, _multiply_add, emit.pointer(2), emit.pointer(4), args[6])
+
+
+def _emit_distance(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit ``distance_block``."""
+    emit = _emitter(context, builder, signature, args)
+    return _emit_sums(emit, _subtract_square, emit.pointer(2), emit.pointer(4), args[6])
 
 
 def _emit_picked(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit ``picked_block``."""
     emit = _emitter(context, builder, signature, args)
     index = arrayobj.make_array(signature.args[4])(context, builder, args[4]).data
-    return _emit_product(emit, emit.pointer(2), emit.pointer(6), args[8], builder.gep(index, [args[5]]))
+    index = builder.gep(index, [args[5]])
+    return _emit_sums(emit, _multiply_add, emit.pointer(2), emit.pointer(6), args[8], index)
 
 
 def _emit_fill(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -247,6 +267,18 @@ def picked_loops(acc, acc_at, left, left_at, index, index_at, right, right_at, l
             acc[acc_at + r * columns + c] = value
 
 
+def distance_loops(acc, acc_at, left, left_at, right, right_at, length):
+    """Plain-loop twin of ``distance_block``."""
+    rows, columns = MATMUL_64.rows, COLUMNS * 8 // acc.itemsize
+    for r in range(rows):
+        for c in range(columns):
+            value = acc[acc_at + r * columns + c]
+            for k in range(length):
+                apart = right[right_at + k * columns + c] - left[left_at + k * rows + r]
+                value -= apart * apart
+            acc[acc_at + r * columns + c] = value
+
+
 def softplus_loops(acc, acc_at, ones, ones_at, products, products_at):
     """Plain-loop twin of ``softplus_block``."""
     rows, vectors, lanes = _tile(acc.itemsize)
@@ -289,6 +321,13 @@ def _picked_emitted(typing_context, acc, acc_at, left, left_at, index, index_at,
 
 
 @intrinsic
+def _distance_emitted(typing_context, acc, acc_at, left, left_at, right, right_at, length):
+    """Run ``distance_block`` in registers."""
+    n = types.intp
+    return types.void(acc, n, left, n, right, n, n), _emit_distance
+
+
+@intrinsic
 def _softplus_emitted(typing_context, acc, acc_at, ones, ones_at, products, products_at):
     """Run ``softplus_block`` in registers."""
     n = types.intp
@@ -319,6 +358,7 @@ def _lanes_emitted(typing_context, panels):
 fill_block = fill_loops if JIT_DISABLED else _fill_emitted
 layer_block = layer_loops if JIT_DISABLED else _layer_emitted
 picked_block = picked_loops if JIT_DISABLED else _picked_emitted
+distance_block = distance_loops if JIT_DISABLED else _distance_emitted
 softplus_block = softplus_loops if JIT_DISABLED else _softplus_emitted
 columns_of = _columns_loops if JIT_DISABLED else _columns_emitted
 lanes_of = _lanes_loops if JIT_DISABLED else _lanes_emitted

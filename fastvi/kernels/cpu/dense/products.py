@@ -14,13 +14,13 @@ import numpy as np
 from fastvi.kernels.bits import bits_to_float, float_to_bits
 from fastvi.kernels.cpu.dense.layer_tiles import (
     columns_of,
+    distance_block,
     fill_block,
     lanes_of,
     layer_block,
     picked_block,
     softplus_block,
 )
-from fastvi.kernels.cpu.simd.register_tiles import distance_block
 from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -93,6 +93,15 @@ def compress(panels, depth, index, counts):
         counts[p] = count
 
 
+@kernel
+def keep_all(depth, index, counts):
+    """Set ``index`` and ``counts`` for panels of which nothing is left out."""
+    for p in range(counts.size):
+        counts[p] = depth
+        for k in range(depth):
+            index[p * depth + k] = k
+
+
 @inline
 def panel_product(left, index, counts, first_panel, num_panels, depth, right, right_at, acc):
     """Add A B to acc[r, c], for ``num_panels`` panels of compressed rows and one panel of columns."""
@@ -114,10 +123,11 @@ def panel_distances(left, first_panel, num_panels, depth, right, right_at, acc):
 
     The rows are not compressed.
     """
+    columns = columns_of(right)
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
             at, length = (first_panel + q) * depth + start, min(_DEPTH, depth - start)
-            into, column = q * ROWS * COLUMNS, right_at + start * COLUMNS
+            into, column = q * ROWS * columns, right_at + start * columns
             distance_block(acc, into, left, at * ROWS, right, column, length)
 
 
@@ -157,19 +167,22 @@ def product(left, right, bias, depth, out):
 @inline
 def _tanh(t):
     """Return tanh(t) to a few units in the last place."""
-    size = abs(t)
-    small = exp_fast(-2.0 * size)
-    value = (1.0 - small) / (1.0 + small)
-    inside = size if size < 1.0 else 1.0
-    q = inside * inside
-    # the terms left out are below 1e-17 of the first at |t| = 1/16
-    near = inside * (
-        1.0
-        + q
-        * (-1.0 / 3.0 + q * (2.0 / 15.0 + q * (-17.0 / 315.0 + q * (62.0 / 2835.0 - q * 1382.0 / 155925.0))))
-    )
-    value = near if size < 0.0625 else value
-    return value if t >= 0.0 else -value
+    # (1 - e^x) / (1 + e^x) at x = -2 |t|, with e^x = scale (1 + rest): of small t no digit is lost. The
+    # reduction is off by |x| 2^-53, which the scale makes small
+    x = -2.0 * abs(t)
+    x = -40.0 if x < -40.0 else x  # e^-40 is nothing beside 1; nan stays nan
+    shifted = x * _LOG2_E + _ROUNDER
+    r = x - (shifted - _ROUNDER) * _LN2
+    r2 = r * r
+    r4 = r2 * r2
+    # the Taylor series to r^13, as ``exp_fast`` has it
+    low = (1.0 / 2.0 + r * (1.0 / 6.0)) + r2 * (1.0 / 24.0 + r * (1.0 / 120.0))
+    middle = (1.0 / 720.0 + r * (1.0 / 5040.0)) + r2 * (1.0 / 40320.0 + r * (1.0 / 362880.0))
+    high = (1.0 / 3628800.0 + r * (1.0 / 39916800.0)) + r2 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0))
+    rest = r + r2 * (low + r4 * (middle + r4 * high))
+    scale = bits_to_float((float_to_bits(shifted) - _ROUNDER_BITS + 1023) << 52)
+    less = (1.0 - scale) - scale * rest
+    return math.copysign(less / (2.0 - less), t)
 
 
 @inline
