@@ -20,16 +20,22 @@ from fastvi.engine.decoder.direct_network import DirectNetwork
 from fastvi.engine.decoder.large_logits import LargeLogits, are_large
 from fastvi.engine.decoder.layers import CODES, Pairs, of_pixels
 from fastvi.engine.decoder.network_block import Block, empty_block
-from fastvi.engine.linalg.products import Packed, row_block
+from fastvi.engine.linalg.products import Packed
 from fastvi.engine.linalg.reflections import reflections
 from fastvi.engine.states.data_terms import BinaryData, PixelData, RotatedData, power_below, rotated_factor
 from fastvi.kernels.cpu.dense.products import IDENTITY, ROWS, compress, hidden_layer, keep_all, softplus_sums
 
-_OFF = -1e300  # bias of columns that pad the last layer: their softplus is 0
+_OFF = -1e30  # bias of columns that pad the last layer: their softplus is 0
+_BLOCK_NUMBERS = 52 << 10  # of a block's widest layer: 416 of 512 KiB, the second-level cache
+
+
+def block_rows(widest: int) -> int:
+    """States whose layers are worked on together: a power of two, whose panels stay in that cache."""
+    return max(32, min(256, 1 << ((_BLOCK_NUMBERS // max(1, widest)).bit_length() - 1)))
 
 
 class Network(NamedTuple):
-    """Packed layers."""
+    """Packed layers. The last one, and the features that it reads, may be in float32."""
 
     num_latents: int
     hidden: tuple[Packed, ...]
@@ -37,6 +43,11 @@ class Network(NamedTuple):
     activation: str
     gaussian: bool
     last_matrix: Array  # of real pixels: u = last_matrix h; else (0, 0)
+
+    @property
+    def dtype(self) -> str:
+        """Of the features and of what they are multiplied by."""
+        return "float64" if self.last.columns.itemsize == 8 else "float32"
 
     @property
     def depth(self) -> int:
@@ -61,8 +72,8 @@ class Network(NamedTuple):
 
     @property
     def block_rows(self) -> int:
-        """States whose layers are worked on together: a power of two, for the second-level cache."""
-        return max(32, 1 << (row_block(self.widest).bit_length() - 1))
+        """States whose layers are worked on together."""
+        return block_rows(self.widest)
 
     def forward(self, rows: Array, num_rows: int, out: Block) -> None:
         """From packed latents to the features and A, without the prior's part, of ``num_rows`` states."""
@@ -93,7 +104,7 @@ class Network(NamedTuple):
 
     def empty_block(self, num_rows: int) -> Block:
         """Room for states in whole panels; all of it is padding."""
-        return empty_block(num_rows, self.depth, distances=self.gaussian)
+        return empty_block(num_rows, self.depth, distances=self.gaussian, dtype=self.dtype)
 
 
 def _empty_names(num_panels: int, depth: int) -> tuple[Array, Array]:
@@ -109,11 +120,13 @@ def _compressed(panels: Array, num_panels: int, depth: int) -> tuple[Array, Arra
 
 def network(
     layers: Pairs, activation: str, noise_std: float | None, pixels: Array, *,
-    bits: bool = False,
+    bits: bool = False, dtype: str = "float64",
 ) -> tuple[Any, Any]:  # fmt: skip
     """Packed layers, and what takes data (their seen pixels) to t(x) and c(x).
 
     A ``Network``, or where logits are large a ``DirectNetwork``. ``bits`` says that latents are 0 or 1.
+    ``dtype`` is that of the last layer under binary pixels. Layers below it, large logits, and distances of
+    real pixels are in float64.
     """
     seen = of_pixels(layers, pixels)
     weights, bias = seen[-1]
@@ -125,7 +138,7 @@ def network(
     data: BinaryData | RotatedData
     matrix = np.empty((0, 0))
     if noise_std is None:
-        last = Packed(weights.T, bias, padding=_OFF)
+        last = Packed(weights.T, bias, padding=_OFF, dtype=dtype)
         data = BinaryData(weights, bias, np.zeros(depth), 0.0)
     else:
         unit, vectors = power_below(noise_std), np.zeros((0, len(weights)))

@@ -26,11 +26,11 @@ _NEVER = -1e5  # its exponential is 0
 def bit_sums(first, latents, coefficients, constant, out):
     """Set out[s] to constant less the coefficients of the latents whose bits are set in first + s."""
     for s in range(out.size):
-        total = constant
-        for i in range(latents.size):
-            if ((first + s) >> i) & 1:
-                total -= coefficients[latents[i]]
-        out[s] = total
+        out[s] = constant
+    for i in range(latents.size):
+        coefficient = coefficients[latents[i]]
+        for s in range(out.size):
+            out[s] -= coefficient if ((first + s) >> i) & 1 else 0.0
 
 
 @inline
