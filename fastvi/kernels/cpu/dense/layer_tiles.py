@@ -1,6 +1,6 @@
 """Products of one register tile for the layers of a network, in float64 and in float32.
 
-Five micro-kernels in LLVM IR, each with a plain-loop twin:
+Six micro-kernels in LLVM IR, each with a plain-loop twin:
 
 - ``fill_block``:     acc[r, c] = row[c], in whole vectors: a load does not wait for what it reads
 - ``layer_block``:    acc[r, c] += left[k, r] * right[k, c]
@@ -9,6 +9,7 @@ Five micro-kernels in LLVM IR, each with a plain-loop twin:
 - ``distance_block``: acc[r, c] -= (right[k, c] - left[k, r])^2
 - ``softplus_block``: of acc's softplus, the part max(acc, 0) is added to ``ones``, and ``products`` is
   multiplied by 1 + exp(-|acc|); columns that are some lanes apart share a sum and a product
+- ``exp_block``:      acc[r, c] = exp(acc[r, c]), of numbers <= 0; below the lowest normal number's it is 0
 
 A row of ``right`` is one or two cache lines, so that picking rows costs an addition: where a network's units
 are off in a whole panel of states, their products are passed over.
@@ -46,6 +47,11 @@ _LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
 _EXPONENTIAL_64 = (1.5 * 2.0**52, -700.0, 52, _EXP_64)
 _EXPONENTIAL_32 = (1.5 * 2.0**23, -80.0, 23, _EXP_32)
 _SIDE_BY_SIDE = 4  # vectors
+
+
+def _exponential(itemsize: int) -> tuple:
+    """Return the constants for numbers of 8 or 4 bytes."""
+    return _EXPONENTIAL_64 if itemsize == 8 else _EXPONENTIAL_32
 
 
 def _tile(itemsize: int) -> RegisterTile:
@@ -163,7 +169,7 @@ class _Vectors:
         self.builder, self.lanes, self.single = emit.builder, emit.tile.lanes, emit.bytes == 4
         self.vector, self.element = emit.vector, emit.element
         self.integers = ir.VectorType(ir.IntType(32 if self.single else 64), self.lanes)
-        self.exponential = _EXPONENTIAL_32 if self.single else _EXPONENTIAL_64
+        self.exponential = _exponential(emit.bytes)
 
     def number(self, value: float) -> Any:
         """Return a vector of one number."""
@@ -236,6 +242,20 @@ def _emit_softplus(context: Any, builder: Any, signature: Any, args: Any) -> Any
     return context.get_dummy_value()
 
 
+def _emit_exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Emit ``exp_block``."""
+    emit = _emitter(context, builder, signature, args)
+    acc, on = emit.pointer(0), _Vectors(emit)
+    lowest, zero = on.number(on.exponential[1]), on.number(0.0)
+    for first in range(0, len(emit.cells), _SIDE_BY_SIDE):
+        cells = emit.cells[first : first + _SIDE_BY_SIDE]
+        values = [emit.load(acc, emit.cell(*cell)) for cell in cells]
+        for cell, x, power in zip(cells, values, on.exp_below_one(values), strict=True):
+            power = builder.select(builder.fcmp_ordered("<", x, lowest), zero, power)
+            emit.store(power, acc, emit.cell(*cell))
+    return context.get_dummy_value()
+
+
 def fill_loops(acc, acc_at, row, row_at):
     """Plain-loop twin of ``fill_block``."""
     columns = COLUMNS * 8 // acc.itemsize
@@ -289,6 +309,12 @@ def softplus_loops(acc, acc_at, ones, ones_at, products, products_at):
             products[products_at + at] *= 1.0 + math.exp(-abs(eta))
 
 
+def exp_loops(acc, acc_at):
+    """Plain-loop twin of ``exp_block``."""
+    for i in range(acc_at, acc_at + MATMUL_64.rows * COLUMNS * 8 // acc.itemsize):
+        acc[i] = math.exp(acc[i]) if acc[i] >= _exponential(acc.itemsize)[1] else 0.0
+
+
 def _columns_loops(panels):
     """Plain twin of ``columns_of``."""
     return COLUMNS * 8 // panels.itemsize
@@ -334,6 +360,12 @@ def _softplus_emitted(typing_context, acc, acc_at, ones, ones_at, products, prod
     return types.void(acc, n, ones, n, products, n), _emit_softplus
 
 
+@intrinsic
+def _exp_emitted(typing_context, acc, acc_at):
+    """Run ``exp_block`` in registers."""
+    return types.void(acc, types.intp), _emit_exp
+
+
 def _constant(function: Any) -> Any:
     """Return the code generator of an integer that follows from an array's type."""
 
@@ -360,5 +392,6 @@ layer_block = layer_loops if JIT_DISABLED else _layer_emitted
 picked_block = picked_loops if JIT_DISABLED else _picked_emitted
 distance_block = distance_loops if JIT_DISABLED else _distance_emitted
 softplus_block = softplus_loops if JIT_DISABLED else _softplus_emitted
+exp_block = exp_loops if JIT_DISABLED else _exp_emitted
 columns_of = _columns_loops if JIT_DISABLED else _columns_emitted
 lanes_of = _lanes_loops if JIT_DISABLED else _lanes_emitted

@@ -3,9 +3,9 @@
 A log joint is <t_n, h_s> - A_s, a product in registers, or -|y_n - u_s|^2 - A_s, a distance.
 
 States come in groups; a group's product with one panel of data stays in the first-level cache while its
-exponentials are added. Products are in float64 or in float32, all else is in float64. What is below ``cut``
-times the largest term so far is left out, number by number: the same bits for a datum whatever stands beside
-it.
+exponentials are added. Products and exponentials are in float64 or in float32, sums in float64. What is below
+``cut`` times the largest term so far is left out, number by number: the same bits for a datum whatever stands
+beside it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import math
 
 import numpy as np
 
-from fastvi.kernels.cpu.dense.layer_tiles import columns_of
+from fastvi.kernels.cpu.dense.layer_tiles import columns_of, exp_block
 from fastvi.kernels.cpu.dense.products import ROWS, panel_distances, panel_product
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import exp_fast
 
 _NEVER = -1e5  # its exponential is 0
 
@@ -61,13 +60,6 @@ def _kept(logs, size, columns, largest, at, cut, kept, rows):
     return count
 
 
-@inline
-def _exponentials(values, size):
-    """Take the exponential of the first ``size`` values, in place."""
-    for i in range(size):
-        values[i] = exp_fast(values[i])
-
-
 @kernel
 def add_block_sums(
     left, index, counts, minus, distances, group_states, num_groups, depth, right, first_panel, last_panel,
@@ -85,7 +77,8 @@ def add_block_sums(
     rows_of_group = group_panels * ROWS
     columns = columns_of(right)
     found, logs = np.empty(rows_of_group * columns, right.dtype), np.empty(rows_of_group * columns)
-    kept, rows = np.empty((rows_of_group + 1) * columns), np.empty(rows_of_group, np.int64)
+    # less the largest; with room for a row that is not kept, in whole tiles
+    kept, rows = np.zeros((rows_of_group + ROWS) * columns, right.dtype), np.empty(rows_of_group, np.int64)
     peak, mass = np.empty(columns), np.empty(columns)
     with_ones = ones.shape[0] > 0
     group_bits = 0
@@ -121,7 +114,8 @@ def add_block_sums(
                         for i in range(ones.shape[1]):
                             ones[at + c, i] *= share
             count = _kept(logs, rows_of_group, columns, largest, at, cut, kept, rows)
-            _exponentials(kept, count * columns)
+            for s in range(0, count, ROWS):
+                exp_block(kept, s * columns)
             for c in range(columns):
                 mass[c] = 0.0
             for k in range(count):
