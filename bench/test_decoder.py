@@ -33,15 +33,15 @@ def test_decoder(record: Any, size: Size, activation: str, dtype: str) -> None:
     """The limit: a term for each pixel, a multiply-add for each weight of the last layer and for each hidden
     unit and datum; the first layer's sums can be looked up in tables.
 
-    None for relu: units that are off need no products. None for float32: the limit is one of float64.
+    None for relu: units that are off need no products.
     """
     shape, problem = size.decoder, _problem(size, activation)
     layers = [problem[:2], problem[2:4]]
     model = fastvi.NeuralDecoder(layers, activation, fastvi.Bernoulli(problem.prior_logits))
     record.describe(_title(size, activation), "fastvi", 1)
     products = size.hidden * (shape.num_pixels + shape.num_data)
-    if activation != "relu" and dtype == "float64":
-        record.arithmetic_limit(shape.terms, products * 2**shape.num_latents)
+    if activation != "relu":
+        record.arithmetic_limit(shape.terms, products * 2**shape.num_latents, dtype)
     values = record.run(lambda: fastvi.log_marginal(model, problem.x, dtype=dtype), min(size.rounds, 5))
     _check(record, problem, activation, values, dtype)
 

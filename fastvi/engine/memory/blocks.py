@@ -82,7 +82,7 @@ class BlockMemory(FormMemory):
         features = rows * (self._depth * self._number + NUMBER) + (rows // ROWS) * (4 * self._depth + NUMBER)
         widest = max(inputs for inputs, _ in self.layers)
         widths = sum(inputs for inputs, _ in self.layers) + widest
-        own = padded(block_rows(widest), ROWS) * NUMBER * (widths + 4)
+        own = padded(block_rows(widest, self.dtype), ROWS) * NUMBER * (widths + 4)
         return features + num_threads() * own
 
     def _wave_sums(self, num_data: int, numbers: int) -> int:
