@@ -68,18 +68,20 @@ class BinaryDecoderRules(_Decoder):
     prior_proposal = prior
 
     def form(self, observed: np.ndarray, dtype: str = "float64") -> BlockForm:
-        return self._form_under(self.prior().logits, observed)
+        return self._form_under(self.prior().logits, observed, dtype)
 
-    def _form_under(self, prior_logits: np.ndarray, observed: np.ndarray) -> BlockForm:
-        activate = ACTIVATIONS[self.activation]
-        return block_form(self.layers, self.activation, activate, self.noise_std, prior_logits, observed)
+    def _form_under(
+        self, prior_logits: np.ndarray, observed: np.ndarray, dtype: str = "float64"
+    ) -> BlockForm:
+        network = self.layers, self.activation, ACTIVATIONS[self.activation], self.noise_std
+        return block_form(*network, prior_logits, observed, dtype)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> BlockMemory:
         from fastvi.engine.memory.blocks import BlockMemory
 
         sizes = [weight.shape[::-1] for weight, _ in self.layers]
         sizes[-1] = sizes[-1][0], int(observed.sum())
-        return BlockMemory.of(sizes, self.pixel_bytes)
+        return BlockMemory.of(sizes, self.pixel_bytes, dtype if self.noise_std is None else "float64")
 
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True

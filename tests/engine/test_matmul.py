@@ -11,7 +11,8 @@ import pytest
 from fastvi.core import functions
 from fastvi.core.functions import ACTIVATIONS, SLOPES_OF_ARGUMENTS, TURNS
 from fastvi.engine.linalg.products import Packed, matmul, packed_columns, packed_rows
-from fastvi.kernels.cpu.dense import products, sparse_tiles
+from fastvi.kernels.cpu.dense import products
+from fastvi.kernels.cpu.dense.layer_tiles import picked_block, picked_loops
 from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import kernel
 
@@ -38,7 +39,7 @@ def test_product_has_the_same_bits_for_any_number_of_threads_and_rows(same_bits)
 
 @kernel
 def run_gather(out, left, index, right, length):
-    sparse_tiles.gather_block(out, 1, left, 0, index, 1, right, 0, length)
+    picked_block(out, 1, left, 0, index, 1, right, 0, length)
 
 
 @pytest.mark.parametrize("length", [0, 1, 5])
@@ -47,7 +48,7 @@ def test_gather_block(length):
     index = np.array([9, 4, 0, 63, 17, 5], np.int32)
     out, twin = np.ones(products.ROWS * COLUMNS + 2), np.ones(products.ROWS * COLUMNS + 2)
     run_gather(out, left, index, right, length)
-    sparse_tiles.gather_loops(twin, 1, left, 0, index, 1, right, 0, length)
+    picked_loops(twin, 1, left, 0, index, 1, right, 0, length)
     np.testing.assert_allclose(out, twin, rtol=0, atol=1e-13)
     picked = right.reshape(-1, COLUMNS)[index[1 : 1 + length]]
     expected = np.einsum("kr,kc->rc", left.reshape(-1, products.ROWS)[:length], picked)

@@ -66,6 +66,9 @@ PROBLEMS = {
         {"observed": MASKS[np.arange(20_000) % 200]},
     ),
     "decoder": ("log_marginal", lambda: decoder(200, 60, 11), lambda: random_bits(8000, 200), {}),
+    "decoder in float32": (
+        "log_marginal", lambda: decoder(200, 60, 11), lambda: random_bits(8000, 200), {"dtype": "float32"},
+    ),
     "gradient of a decoder": (
         "log_marginal_gradient", lambda: decoder(200, 60, 10), lambda: random_bits(1500, 200), {},
     ),

@@ -22,7 +22,7 @@ from fastvi.core.arrays import Array
 from fastvi.core.functions import bernoulli_log_prob
 from fastvi.engine.decoder.layers import Pairs
 from fastvi.engine.decoder.network_block import Block, block_part
-from fastvi.engine.linalg.products import packed_columns
+from fastvi.engine.linalg.products import packed_columns, panel_columns
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import shifted
@@ -38,13 +38,12 @@ from fastvi.engine.states.sums import Moments
 from fastvi.engine.states.tiling import Tiling
 from fastvi.kernels.cpu.dense.products import ROWS, pack_bits
 from fastvi.kernels.cpu.states.block_sums import add_block_sums, bit_sums, block_logs
-from fastvi.kernels.host import COLUMNS
 
-_GROUP_BITS = 7  # states of a group: 128 x COLUMNS log joints are 8 or 16 KiB
+_GROUP_BITS = 7  # states of a group: the products of 128 with a panel of data are 8 or 16 KiB
 _WAVE_NUMBERS = 1 << 21  # of a wave's features: 16 MiB
 _WAVE_BITS = 13  # states of a wave, at most
 PART_GROUPS = 8  # groups of a task's states: their features stay in the caches
-_PART_PANELS = 64 // COLUMNS  # panels of a task's data
+_PART_DATA = 64  # of a task
 NO_LATENTS = np.empty(0, np.int64)
 
 
@@ -115,18 +114,19 @@ class BlockForm(NumberedForm):
     ) -> None:  # fmt: skip
         offset = shifted(terms, shift)
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
-        block, data = self.block(first, count), packed_data(terms.linear)
+        block, dtype = self.block(first, count), self.network.dtype
+        data, width = packed_data(terms.linear, dtype), panel_columns(dtype)
         group, depth = self.group_states, self.network.depth
         where, linear = packed_places(self.tiling, self.padded_rows), np.zeros((1, self.num_latents))
 
         def task(panel: int) -> None:
-            who = range(panel * COLUMNS, min((panel + 1) * COLUMNS, len(offset)))
+            who = range(panel * width, min((panel + 1) * width, len(offset)))
             tiles = np.zeros((len(who), count, self.tile_size))
             groups = count * self.tiling.tile_states // group
             block_logs(*block, group, groups, depth, data, panel, where, tiles)
             visit_datum_tiles(self, kernel, tiles, first, linear, offset, who, sums)
 
-        num_panels = -(-len(offset) // COLUMNS)
+        num_panels = -(-len(offset) // width)
         parallel_map(task, range(num_panels), 1.0 * block.minus.size * len(offset) * (depth + 16))
 
     def log_joint(self, x: Array, z: Array) -> Array:
@@ -145,9 +145,9 @@ class BlockForm(NumberedForm):
         return out
 
 
-def packed_data(linear: Array) -> Array:
-    """t(x_n) in panels of COLUMNS data."""
-    return packed_columns(linear.T)
+def packed_data(linear: Array, dtype: str = "float64") -> Array:
+    """t(x_n) in panels of data."""
+    return packed_columns(linear.T, dtype)
 
 
 def sum_block(
@@ -161,23 +161,24 @@ def sum_block(
     Tasks are of a fixed shape, some groups of states and some data, and merged in order of states.
     """
     groups = block.counts.size // -(-group_states // ROWS)
-    num_panels = -(-num_data // COLUMNS)
+    width = panel_columns("float64" if data.itemsize == 8 else "float32")
+    num_panels, part_panels = -(-num_data // width), _PART_DATA // width
     parts = [
         _of_groups(block, g, min(PART_GROUPS, groups - g), depth, groups)
         for g in range(0, groups, PART_GROUPS)
     ]
-    found = [Moments.zero(num_panels * COLUMNS, latents.size, with_ones=with_ones) for _ in parts]
+    found = [Moments.zero(num_panels * width, latents.size, with_ones=with_ones) for _ in parts]
 
     def task(which: tuple[int, int]) -> None:
         number, panel = which
         own, part = found[number], parts[number]
         add_block_sums(
             *part, group_states, part.counts.size * groups // block.counts.size, depth, data,
-            panel, min(panel + _PART_PANELS, num_panels), cut, first + number * PART_GROUPS * group_states,
+            panel, min(panel + part_panels, num_panels), cut, first + number * PART_GROUPS * group_states,
             latents, own.largest, own.total, own.ones,
         )  # fmt: skip
 
-    tasks = [(part, panel) for part in range(len(parts)) for panel in range(0, num_panels, _PART_PANELS)]
+    tasks = [(part, panel) for part in range(len(parts)) for panel in range(0, num_panels, part_panels)]
     parallel_map(task, tasks, 1.0 * block.minus.size * num_data * (depth + 8))
     return Moments(*(array[:num_data] for array in merged(found, with_ones=with_ones)))
 
@@ -193,7 +194,7 @@ class BlockBatch(NumberedBatch):
 
     @cached_property
     def _packed(self) -> Array:
-        return packed_data(self.terms.linear)
+        return packed_data(self.terms.linear, self.form.network.dtype)
 
     def add(self, first: int, with_ones: bool) -> Moments:
         form = self.form

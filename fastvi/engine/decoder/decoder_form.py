@@ -16,7 +16,7 @@ from fastvi.engine.states.numbered_form import block_tiling
 
 def block_form(
     layers: Pairs, activation: str, activate: Any, noise_std: float | None,
-    prior_logits: Array, pixels: Array,
+    prior_logits: Array, pixels: Array, dtype: str = "float64",
 ) -> BlockForm:  # fmt: skip
     """A decoder of the pixels that were seen, in tiles of its states."""
     if noise_std is None:
@@ -26,7 +26,7 @@ def block_form(
     num_latents = prior_logits.size
     tiling, order = block_tiling(num_latents), latent_order(layers[0][0])
     layers = of_latents(layers, order)
-    net, data = network(layers, activation, noise_std, pixels)
+    net, data = network(layers, activation, noise_std, pixels, dtype=dtype)
     seen = of_pixels(layers, pixels)
     return BlockForm(
         tiling, order, np.zeros(num_latents), data, net, prior_logits[order], seen, activate, noise_std

@@ -25,6 +25,11 @@ class DirectNetwork:
     logits: LargeLogits
 
     @property
+    def dtype(self) -> str:
+        """Of the log probabilities."""
+        return "float64"
+
+    @property
     def depth(self) -> int:
         """Log probabilities of a state."""
         return 2 * self.logits.num_pixels

@@ -20,11 +20,11 @@ class Block(NamedTuple):
     distances: bool  # whether the features are u, to which data have distances
 
 
-def empty_block(num_rows: int, depth: int, *, distances: bool) -> Block:
+def empty_block(num_rows: int, depth: int, *, distances: bool, dtype: str = "float64") -> Block:
     """Room for states in whole panels; all of it is padding."""
     panels = -(-num_rows // ROWS)
     return Block(
-        np.zeros(panels * depth * ROWS),
+        np.zeros(panels * depth * ROWS, dtype),
         np.empty(panels * depth, np.int32),
         np.zeros(panels, np.int64),
         np.full(panels * ROWS, np.inf),

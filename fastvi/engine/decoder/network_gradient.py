@@ -119,9 +119,10 @@ def _sum_states(
     minus, mass = np.empty(count), np.empty(count)
     bit_sums(first, form.latents, form.prior_logits, constant, minus)
     if gaussian:
-        shares = np.repeat(-minus[:, None], len(data.weights), axis=1)
+        shares = np.zeros((count, len(data.weights)))
         subtract_distances(packed_rows(eta), net.to_data.columns, eta.shape[1], shares)
-        distances = -shares - minus[:, None]
+        distances = -shares
+        shares -= minus[:, None]
     else:
         softplus = np.empty(count)
         softplus_rows(eta, softplus)

@@ -18,16 +18,23 @@ from fastvi.kernels.host import COLUMNS
 _LEFT_NUMBERS = 1 << 15  # of a block of rows: 256 KiB, half of the second-level cache
 
 
-def padded_bias(bias: Array | None, num_columns: int, padding: float = 0.0) -> Array:
+def panel_columns(dtype: str) -> int:
+    """Columns of a panel, whose rows are as many bytes in both types."""
+    return COLUMNS if dtype == "float64" else 2 * COLUMNS
+
+
+def padded_bias(bias: Array | None, num_columns: int, padding: float = 0.0, dtype: str = "float64") -> Array:
     """``bias``, or zeros, in whole panels of columns."""
-    out = np.full(-(-num_columns // COLUMNS) * COLUMNS, padding)
+    width = panel_columns(dtype)
+    out = np.full(-(-num_columns // width) * width, padding, dtype)
     out[:num_columns] = 0.0 if bias is None else bias
     return out
 
 
-def packed_columns(b: Array) -> Array:
+def packed_columns(b: Array, dtype: str = "float64") -> Array:
     """(K, N) as panels of columns."""
-    out = np.empty(-(-b.shape[1] // COLUMNS) * COLUMNS * b.shape[0])
+    width = panel_columns(dtype)
+    out = np.empty(-(-b.shape[1] // width) * width * b.shape[0], dtype)
     pack_columns(np.ascontiguousarray(b), out)
     return out
 
@@ -45,12 +52,14 @@ def row_block(depth: int) -> int:
 
 
 class Packed:
-    """B and a bias, packed once for many products."""
+    """B and a bias, packed once for many products. Those of float32 are for kernels, not for ``product``."""
 
-    def __init__(self, b: Array, bias: Array | None = None, *, padding: float = 0.0) -> None:
+    def __init__(
+        self, b: Array, bias: Array | None = None, *, padding: float = 0.0, dtype: str = "float64"
+    ) -> None:
         self.depth, self.num_columns = b.shape
-        self.columns = packed_columns(b)
-        self.bias = padded_bias(bias, self.num_columns, padding)
+        self.columns = packed_columns(b, dtype)
+        self.bias = padded_bias(bias, self.num_columns, padding, dtype)
 
     def product(self, a: Array) -> Array:
         """A B + bias, in this thread."""

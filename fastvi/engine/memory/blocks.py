@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fastvi.engine.decoder import network_gradient
 from fastvi.engine.decoder.block_form import PART_GROUPS, group_states, wave_bits
+from fastvi.engine.decoder.network import block_rows
 from fastvi.engine.decoder.network_gradient import TASK_STATES, TASKS_AT_ONCE
-from fastvi.engine.linalg.products import row_block
+from fastvi.engine.linalg.products import panel_columns
 from fastvi.engine.memory.form import NUMBER, FormMemory, padded
 from fastvi.engine.run.threads import num_threads
 from fastvi.engine.states.numbered_form import block_tiling
@@ -24,10 +25,19 @@ class BlockMemory(FormMemory):
     tiling: Tiling
     layers: tuple[tuple[int, int], ...]
     pixel_bytes: int  # 8 where pixels are real
+    dtype: str = "float64"  # of the last layer, its inputs and data
 
     @classmethod
-    def of(cls, layers: Sequence[tuple[int, int]], pixel_bytes: int) -> BlockMemory:
-        return cls(block_tiling(layers[0][0]), tuple(layers), pixel_bytes)
+    def of(cls, layers: Sequence[tuple[int, int]], pixel_bytes: int, dtype: str = "float64") -> BlockMemory:
+        return cls(block_tiling(layers[0][0]), tuple(layers), pixel_bytes, dtype)
+
+    @property
+    def _width(self) -> int:
+        return panel_columns(self.dtype)
+
+    @property
+    def _number(self) -> int:
+        return NUMBER if self.dtype == "float64" else NUMBER // 2
 
     @property
     def _depth(self) -> int:
@@ -46,7 +56,8 @@ class BlockMemory(FormMemory):
     def tables(self) -> int:
         # packed; the first and the last layer as they are, the last one again for the data
         last = self.layers[-1][0] * self.layers[-1][1]
-        return NUMBER * (self._weights + 2 * last + self.layers[0][0] * self.layers[0][1])
+        rounded = (NUMBER - self._number) * last
+        return NUMBER * (self._weights + 2 * last + self.layers[0][0] * self.layers[0][1]) - rounded
 
     @property
     def making(self) -> int:
@@ -68,36 +79,43 @@ class BlockMemory(FormMemory):
     def _block(self) -> int:
         """Features and A of a wave; what a thread keeps of a few states in a forward pass."""
         rows = padded(self._states, ROWS)
-        features = rows * (self._depth * NUMBER + NUMBER) + (rows // ROWS) * (4 * self._depth + NUMBER)
+        features = rows * (self._depth * self._number + NUMBER) + (rows // ROWS) * (4 * self._depth + NUMBER)
         widest = max(inputs for inputs, _ in self.layers)
         widths = sum(inputs for inputs, _ in self.layers) + widest
-        own = padded(max(32, row_block(widest)), ROWS) * NUMBER * (widths + 4)
+        own = padded(block_rows(widest, self.dtype), ROWS) * NUMBER * (widths + 4)
         return features + num_threads() * own
 
     def _wave_sums(self, num_data: int, numbers: int) -> int:
         """Sums of each part of a wave, and those merged over waves."""
         groups = -(-self._states // group_states(self.tiling))
         parts = -(-groups // PART_GROUPS)
-        each = NUMBER * padded(num_data, COLUMNS) * numbers
+        each = NUMBER * padded(num_data, self._width) * numbers
         return each * (parts + 1) + self.merged(num_data, numbers, self._waves)
 
     def _packed(self, num_data: int) -> int:
-        """Terms as columns, and their transpose on its way there; kept while features are made."""
-        return NUMBER * self._depth * padded(num_data, COLUMNS)
+        """Terms as columns, kept while features are made."""
+        return self._number * self._depth * padded(num_data, self._width)
+
+    def _turned(self, num_data: int) -> int:
+        """The transpose of terms on their way there."""
+        return NUMBER * self._depth * num_data
+
+    def _summed(self, num_data: int, numbers: int) -> int:
+        passing = max(self._turned(num_data), self._wave_sums(num_data, numbers))
+        return self.terms(num_data) + self._packed(num_data) + self._block() + passing
 
     def sums(self, num_data: int) -> int:
-        packed = self._packed(num_data)
-        return self.terms(num_data) + packed + self._block() + max(packed, self._wave_sums(num_data, 3))
+        return self._summed(num_data, 3)
 
     def moments(self, num_data: int) -> int:
-        packed, sums = self._packed(num_data), self._wave_sums(num_data, 3 + self.num_latents)
-        return self.terms(num_data) + packed + self._block() + max(packed, sums)
+        return self._summed(num_data, 3 + self.num_latents)
 
     def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
         packed = self._packed(num_data)
-        tiles = num_threads() * NUMBER * self._states * (COLUMNS + 2)  # log joints of a panel of data
+        tiles = num_threads() * NUMBER * self._states * (self._width + 2)  # log joints of a panel of data
         found = self.detailed(num_data, top_k, self._waves, pairwise=pairwise)
-        return found + self.terms(num_data) + self._block() + packed + max(packed, tiles)
+        passing = max(self._turned(num_data), tiles)
+        return found + self.terms(num_data) + self._block() + packed + passing
 
     def state_moments(self, num_data: int) -> int:
         """Peak of ``network_gradient``, which takes fewer data at a time."""

@@ -1,8 +1,8 @@
 """Dense products A B from packed panels, and a network's layers while they are in cache.
 
-A is packed in panels of ``ROWS`` rows, B in panels of ``COLUMNS`` columns, both with the reduction axis
-running slowest, as ``store_block`` reads them. A number of the product is summed in one order, whatever
-stands beside it: the same bits for a row in any batch.
+A is packed in panels of ``ROWS`` rows, B in panels of ``COLUMNS`` columns (of float32 twice as many), both
+with the reduction axis running slowest, as ``layer_block`` reads them. A number of the product is summed in
+one order, whatever stands beside it: the same bits for a row in any batch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import math
 import numpy as np
 
 from fastvi.kernels.bits import bits_to_float, float_to_bits
-from fastvi.kernels.cpu.dense.sparse_tiles import gather_block
-from fastvi.kernels.cpu.simd.register_tiles import distance_block, store_block
+from fastvi.kernels.cpu.dense.layer_tiles import (
+    columns_of,
+    distance_block,
+    fill_block,
+    lanes_of,
+    layer_block,
+    picked_block,
+    softplus_block,
+)
 from fastvi.kernels.host import COLUMNS, MATMUL_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
@@ -21,6 +28,7 @@ from fastvi.kernels.scalar import exp_fast, log_fast
 ROWS = MATMUL_64.rows
 _DEPTH = 256  # of the reduction axis at a time: a panel of B is then half of the first-level cache
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
+_FACTORS_32 = 64  # the same in float32
 _LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
 _ROUNDER, _ROUNDER_BITS = 6755399441055744.0, 0x4338000000000000  # as in ``exp_fast``
 
@@ -42,13 +50,14 @@ def pack_rows(a, out):
 
 @kernel
 def pack_columns(b, out):
-    """Pack the columns of ``b`` (K, N) as panels (ceil(N / COLUMNS), K, COLUMNS), padded by 0."""
+    """Pack the columns of ``b`` (K, N) as panels of float64 or float32, padded by 0."""
     depth, num_columns = b.shape
-    for p in range(-(-num_columns // COLUMNS)):
+    columns = columns_of(out)
+    for p in range(-(-num_columns // columns)):
         for k in range(depth):
-            for c in range(COLUMNS):
-                j = p * COLUMNS + c
-                out[(p * depth + k) * COLUMNS + c] = b[k, j] if j < num_columns else 0.0
+            for c in range(columns):
+                j = p * columns + c
+                out[(p * depth + k) * columns + c] = b[k, j] if j < num_columns else 0.0
 
 
 @kernel
@@ -84,18 +93,28 @@ def compress(panels, depth, index, counts):
         counts[p] = count
 
 
+@kernel
+def keep_all(depth, index, counts):
+    """Set ``index`` and ``counts`` for panels of which nothing is left out."""
+    for p in range(counts.size):
+        counts[p] = depth
+        for k in range(depth):
+            index[p * depth + k] = k
+
+
 @inline
 def panel_product(left, index, counts, first_panel, num_panels, depth, right, right_at, acc):
     """Add A B to acc[r, c], for ``num_panels`` panels of compressed rows and one panel of columns."""
+    columns = columns_of(right)
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
             p = first_panel + q
             length = min(_DEPTH, counts[p] - start)
-            at, into = p * depth + start, q * ROWS * COLUMNS
+            at, into = p * depth + start, q * ROWS * columns
             if counts[p] == depth:
-                store_block(acc, into, left, at * ROWS, right, right_at + start * COLUMNS, length)
+                layer_block(acc, into, left, at * ROWS, right, right_at + start * columns, length)
             else:
-                gather_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
+                picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
 
 
 @inline
@@ -104,10 +123,11 @@ def panel_distances(left, first_panel, num_panels, depth, right, right_at, acc):
 
     The rows are not compressed.
     """
+    columns = columns_of(right)
     for start in range(0, depth, _DEPTH):
         for q in range(num_panels):
             at, length = (first_panel + q) * depth + start, min(_DEPTH, depth - start)
-            into, column = q * ROWS * COLUMNS, right_at + start * COLUMNS
+            into, column = q * ROWS * columns, right_at + start * columns
             distance_block(acc, into, left, at * ROWS, right, column, length)
 
 
@@ -129,7 +149,7 @@ def product(left, right, bias, depth, out):
         _begin(bias, p * COLUMNS, acc)
         for start in range(0, depth, _DEPTH):
             for q in range(panels):
-                store_block(
+                layer_block(
                     acc, q * ROWS * COLUMNS, left, (q * depth + start) * ROWS, right,
                     (p * depth + start) * COLUMNS, min(_DEPTH, depth - start),
                 )  # fmt: skip
@@ -147,19 +167,22 @@ def product(left, right, bias, depth, out):
 @inline
 def _tanh(t):
     """Return tanh(t) to a few units in the last place."""
-    size = abs(t)
-    small = exp_fast(-2.0 * size)
-    value = (1.0 - small) / (1.0 + small)
-    inside = size if size < 1.0 else 1.0
-    q = inside * inside
-    # the terms left out are below 1e-17 of the first at |t| = 1/16
-    near = inside * (
-        1.0
-        + q
-        * (-1.0 / 3.0 + q * (2.0 / 15.0 + q * (-17.0 / 315.0 + q * (62.0 / 2835.0 - q * 1382.0 / 155925.0))))
-    )
-    value = near if size < 0.0625 else value
-    return value if t >= 0.0 else -value
+    # (1 - e^x) / (1 + e^x) at x = -2 |t|, with e^x = scale (1 + rest): of small t no digit is lost. The
+    # reduction is off by |x| 2^-53, which the scale makes small
+    x = -2.0 * abs(t)
+    x = -40.0 if x < -40.0 else x  # e^-40 is nothing beside 1; nan stays nan
+    shifted = x * _LOG2_E + _ROUNDER
+    r = x - (shifted - _ROUNDER) * _LN2
+    r2 = r * r
+    r4 = r2 * r2
+    # the Taylor series to r^13, as ``exp_fast`` has it
+    low = (1.0 / 2.0 + r * (1.0 / 6.0)) + r2 * (1.0 / 24.0 + r * (1.0 / 120.0))
+    middle = (1.0 / 720.0 + r * (1.0 / 5040.0)) + r2 * (1.0 / 40320.0 + r * (1.0 / 362880.0))
+    high = (1.0 / 3628800.0 + r * (1.0 / 39916800.0)) + r2 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0))
+    rest = r + r2 * (low + r4 * (middle + r4 * high))
+    scale = bits_to_float((float_to_bits(shifted) - _ROUNDER_BITS + 1023) << 52)
+    less = (1.0 - scale) - scale * rest
+    return math.copysign(less / (2.0 - less), t)
 
 
 @inline
@@ -291,28 +314,45 @@ def _add_softplus(eta, ones, products):
 
 @kernel
 def softplus_sums(left, index, counts, right, bias, depth, num_rows, width, out):
-    """Set out[m] to the sum over columns of softplus(A B + bias).
+    """Set out[m] to the sum over columns of softplus(A B + bias), in float64 or in float32.
 
-    A term takes an exponential, hundreds of terms one logarithm.
+    A term takes an exponential while its tile is in registers, hundreds of terms one logarithm. The sums are
+    in float64.
 
-    Where ``width`` is no multiple of COLUMNS, ``bias`` is padded with a very negative number.
+    Where ``width`` is no multiple of a panel's columns, ``bias`` is padded with a very negative number.
     """
-    panels = -(-num_rows // ROWS)
-    acc, ones = np.empty(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
-    products, logs = np.ones(panels * ROWS * COLUMNS), np.zeros(panels * ROWS * COLUMNS)
-    column_panels = -(-width // COLUMNS)
+    panels, columns, lanes = -(-num_rows // ROWS), columns_of(right), lanes_of(right)
+    size, sums = ROWS * columns, ROWS * lanes
+    # what is summed at once needs no accumulators of its own for each panel
+    apart = size if depth > _DEPTH else 0
+    acc = np.empty(max(panels * apart, size), right.dtype)
+    ones, logs = np.zeros(panels * sums), np.zeros(panels * sums)
+    products = np.ones(panels * sums, right.dtype)
+    column_panels = -(-width // columns)
+    most = (_FACTORS if columns == COLUMNS else _FACTORS_32) // (columns // lanes)
     for p in range(column_panels):
-        _begin(bias, p * COLUMNS, acc)
-        panel_product(left, index, counts, 0, panels, depth, right, p * depth * COLUMNS, acc)
-        _add_softplus(acc, ones, products)
-        if (p + 1) % _FACTORS == 0 or p + 1 == column_panels:
-            for i in range(acc.size):
-                logs[i] += log_fast(products[i])
+        # without inputs there is a round, too
+        for start in range(0, max(depth, 1), _DEPTH):
+            for q in range(panels):
+                into = q * apart
+                if start == 0:
+                    fill_block(acc, into, bias, p * columns)
+                # as panel_product has it; a function here would count references to its arrays at each call
+                length, at, right_at = min(_DEPTH, counts[q] - start), q * depth + start, p * depth * columns
+                if counts[q] == depth:
+                    layer_block(acc, into, left, at * ROWS, right, right_at + start * columns, length)
+                else:
+                    picked_block(acc, into, left, at * ROWS, index, at, right, right_at, length)
+                if start + _DEPTH >= depth:
+                    softplus_block(acc, into, ones, q * sums, products, q * sums)
+        if (p + 1) % most == 0 or p + 1 == column_panels:
+            for i in range(products.size):
+                logs[i] += log_fast(np.float64(products[i]))
                 products[i] = 1.0
     for m in range(num_rows):
         total = 0.0
-        for c in range(COLUMNS):
-            total += ones[m * COLUMNS + c] + logs[m * COLUMNS + c]
+        for i in range(m * lanes, (m + 1) * lanes):
+            total += ones[i] + logs[i]
         out[m] = total
 
 

@@ -2,9 +2,10 @@
 
 A log joint is <t_n, h_s> - A_s, a product in registers, or -|y_n - u_s|^2 - A_s, a distance.
 
-States come in groups; a group's product with one panel of ``COLUMNS`` data stays in the first-level cache
-while its exponentials are added. What is below ``cut`` times the largest term so far is left out, number by
-number: the same bits for a datum whatever stands beside it.
+States come in groups; a group's product with one panel of data stays in the first-level cache while its
+exponentials are added. Products and exponentials are in float64 or in float32, sums in float64. What is below
+``cut`` times the largest term so far is left out, number by number: the same bits for a datum whatever stands
+beside it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.cpu.dense.layer_tiles import columns_of, exp_block
 from fastvi.kernels.cpu.dense.products import ROWS, panel_distances, panel_product
-from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import exp_fast
 
 _NEVER = -1e5  # its exponential is 0
 
@@ -25,52 +25,39 @@ _NEVER = -1e5  # its exponential is 0
 def bit_sums(first, latents, coefficients, constant, out):
     """Set out[s] to constant less the coefficients of the latents whose bits are set in first + s."""
     for s in range(out.size):
-        total = constant
-        for i in range(latents.size):
-            if ((first + s) >> i) & 1:
-                total -= coefficients[latents[i]]
-        out[s] = total
+        out[s] = constant
+    for i in range(latents.size):
+        coefficient = coefficients[latents[i]]
+        for s in range(out.size):
+            out[s] -= coefficient if ((first + s) >> i) & 1 else 0.0
 
 
 @inline
-def _log_joints(
-    left, index, counts, first_panel, group_panels, depth, minus, minus_at, distances, right, right_at, acc
-):
-    """Write the log joints of one group of states and one panel of data to acc[s, c].
-
-    They are <h_s, t_c> - minus[s], or -|u_s - y_c|^2 - minus[s].
-    """
-    for s in range(group_panels * ROWS):
-        for c in range(COLUMNS):
-            acc[s * COLUMNS + c] = -minus[minus_at + s]
+def _products(left, index, counts, first_panel, group_panels, depth, distances, right, right_at, found):
+    """Write <h_s, t_c>, or -|u_s - y_c|^2, of one group of states and one panel of data to found[s, c]."""
+    for i in range(group_panels * ROWS * columns_of(right)):
+        found[i] = 0.0
     if distances:
-        panel_distances(left, first_panel, group_panels, depth, right, right_at, acc)
+        panel_distances(left, first_panel, group_panels, depth, right, right_at, found)
     else:
-        panel_product(left, index, counts, first_panel, group_panels, depth, right, right_at, acc)
+        panel_product(left, index, counts, first_panel, group_panels, depth, right, right_at, found)
 
 
 @inline
-def _kept(acc, size, largest, at, cut, kept, rows):
+def _kept(logs, size, columns, largest, at, cut, kept, rows):
     """Move rows that have a number above ``cut``, less the largest, to the front; return how many."""
     count = 0
     for s in range(size):
         keep = False
-        for c in range(COLUMNS):
-            below = acc[s * COLUMNS + c] - largest[at + c]
+        for c in range(columns):
+            below = logs[s * columns + c] - largest[at + c]
             below = below if below >= cut else _NEVER
-            kept[count * COLUMNS + c] = below
+            kept[count * columns + c] = below
             keep |= below > _NEVER
         if keep:
             rows[count] = s
             count += 1
     return count
-
-
-@inline
-def _exponentials(values, size):
-    """Take the exponential of the first ``size`` values, in place."""
-    for i in range(size):
-        values[i] = exp_fast(values[i])
 
 
 @kernel
@@ -88,32 +75,37 @@ def add_block_sums(
     """
     group_panels = -(-group_states // ROWS)
     rows_of_group = group_panels * ROWS
-    acc, kept = np.empty(rows_of_group * COLUMNS), np.empty((rows_of_group + 1) * COLUMNS)
-    rows, peak, mass = np.empty(rows_of_group, np.int64), np.empty(COLUMNS), np.empty(COLUMNS)
+    columns = columns_of(right)
+    found, logs = np.empty(rows_of_group * columns, right.dtype), np.empty(rows_of_group * columns)
+    # less the largest; with room for a row that is not kept, in whole tiles
+    kept, rows = np.zeros((rows_of_group + ROWS) * columns, right.dtype), np.empty(rows_of_group, np.int64)
+    peak, mass = np.empty(columns), np.empty(columns)
     with_ones = ones.shape[0] > 0
     group_bits = 0
     while 1 << group_bits < group_states:
         group_bits += 1
-    low = np.empty(group_bits * COLUMNS)
+    low = np.empty(group_bits * columns)
     for g in range(num_groups):
         for panel in range(first_panel, last_panel):
-            at = panel * COLUMNS
-            _log_joints(
-                left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group,
-                distances, right, panel * depth * COLUMNS, acc,
+            at = panel * columns
+            _products(
+                left, index, counts, g * group_panels, group_panels, depth, distances, right,
+                panel * depth * columns, found,
             )  # fmt: skip
-            for c in range(COLUMNS):
+            for c in range(columns):
                 peak[c] = -math.inf
             for s in range(rows_of_group):
-                for c in range(COLUMNS):
-                    value = acc[s * COLUMNS + c]
+                cost = minus[g * rows_of_group + s]
+                for c in range(columns):
+                    value = found[s * columns + c] - cost
+                    logs[s * columns + c] = value
                     peak[c] = value if value > peak[c] else peak[c]
             useful = False
-            for c in range(COLUMNS):
+            for c in range(columns):
                 useful |= peak[c] >= largest[at + c] + cut
             if not useful:
                 continue
-            for c in range(COLUMNS):
+            for c in range(columns):
                 if peak[c] > largest[at + c]:
                     share = math.exp(largest[at + c] - peak[c])
                     largest[at + c] = peak[c]
@@ -121,27 +113,28 @@ def add_block_sums(
                     if with_ones:
                         for i in range(ones.shape[1]):
                             ones[at + c, i] *= share
-            count = _kept(acc, rows_of_group, largest, at, cut, kept, rows)
-            _exponentials(kept, count * COLUMNS)
-            for c in range(COLUMNS):
+            count = _kept(logs, rows_of_group, columns, largest, at, cut, kept, rows)
+            for s in range(0, count, ROWS):
+                exp_block(kept, s * columns)
+            for c in range(columns):
                 mass[c] = 0.0
             for k in range(count):
-                for c in range(COLUMNS):
-                    mass[c] += kept[k * COLUMNS + c]
-            for c in range(COLUMNS):
+                for c in range(columns):
+                    mass[c] += kept[k * columns + c]
+            for c in range(columns):
                 total[at + c] += mass[c]
             if with_ones:
-                for i in range(group_bits * COLUMNS):
+                for i in range(group_bits * columns):
                     low[i] = 0.0
                 for k in range(count):
                     for i in range(group_bits):
                         if (rows[k] >> i) & 1:
-                            for c in range(COLUMNS):
-                                low[i * COLUMNS + c] += kept[k * COLUMNS + c]
+                            for c in range(columns):
+                                low[i * columns + c] += kept[k * columns + c]
                 number = first + g * group_states
-                for c in range(COLUMNS):
+                for c in range(columns):
                     for i in range(group_bits):
-                        ones[at + c, latents[i]] += low[i * COLUMNS + c]
+                        ones[at + c, latents[i]] += low[i * columns + c]
                     for i in range(group_bits, latents.size):
                         if (number >> i) & 1:
                             ones[at + c, latents[i]] += mass[c]
@@ -157,14 +150,15 @@ def block_logs(
     """
     group_panels = -(-group_states // ROWS)
     rows_of_group = group_panels * ROWS
-    acc = np.empty(rows_of_group * COLUMNS)
+    columns = columns_of(right)
+    found = np.empty(rows_of_group * columns, right.dtype)
     groups_of_tile = where.size // group_states
     for g in range(num_groups):
-        _log_joints(
-            left, index, counts, g * group_panels, group_panels, depth, minus, g * rows_of_group, distances,
-            right, panel * depth * COLUMNS, acc,
+        _products(
+            left, index, counts, g * group_panels, group_panels, depth, distances, right,
+            panel * depth * columns, found,
         )  # fmt: skip
         tile, begin = g // groups_of_tile, (g % groups_of_tile) * group_states
         for c in range(out.shape[0]):
             for s in range(group_states):
-                out[c, tile, where[begin + s]] = acc[s * COLUMNS + c]
+                out[c, tile, where[begin + s]] = found[s * columns + c] - minus[g * rows_of_group + s]
