@@ -15,7 +15,17 @@ from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.simd.register_tiles import mass_block
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, LANES, store_lane_sums
 from fastvi.kernels.host import COLUMNS
-from fastvi.kernels.jit import inline, kernel
+from fastvi.kernels.jit import inline, kernel, reducing_kernel
+
+
+@reducing_kernel
+def _fold(lower, upper):
+    """Add ``upper`` to ``lower``; return its sum."""
+    total = 0.0
+    for s in range(lower.size):
+        total += upper[s]
+        lower[s] += upper[s]
+    return total
 
 
 @inline
@@ -29,11 +39,7 @@ def bit_masses(table, scratch, out):
         scratch[s] = table[s]
     for i in range(out.size - 1, -1, -1):
         half = 1 << i
-        total = 0.0
-        for s in range(half):
-            total += scratch[half + s]
-            scratch[s] += scratch[half + s]
-        out[i] = total
+        out[i] = _fold(scratch[:half], scratch[half : 2 * half])
 
 
 @kernel
