@@ -18,7 +18,7 @@ from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum, draws_dataset, package
 from fastvi.core.seeds import takes_rng
-from fastvi.engine.posterior import posteriors
+from fastvi.engine.posterior import details, posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
@@ -312,7 +312,8 @@ def _sum_states(
     for part in parts:
         form, members, x, free = part.form(), part.group.members, part.group.x, part.group.free
         kept = min(top_k, 1 << free.size)
-        found = posteriors.details(form, x, evidence[members], kept, run, pairwise=pairwise)
+        means = np.ascontiguousarray(mean[members][:, free[form.order]])
+        found = details.details(form, x, evidence[members], means, kept, run, pairwise=pairwise)
         # states of probability 0 leave rounding below 0 where the posterior is one state
         entropy[members] = np.maximum(found.entropy, 0.0)
         log_probs[members, :kept] = found.log_probs

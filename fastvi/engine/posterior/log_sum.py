@@ -37,6 +37,12 @@ def log_space_sums_of(form: SummedForm, terms: Terms, certain: Array, run: Run) 
     return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, report_nothing).log()
 
 
+def is_certain(form: SummedForm, bound: Array, result: Array) -> Array:
+    """Whether the bound on what was dropped is at most 2^-53 of each datum's sum (N,)."""
+    dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
+    return dropped <= result - form.rounding_bits * math.log(2.0)
+
+
 def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Array:
     """Indices of the data of whose ``result`` nothing is certain, and it becomes -inf.
 
@@ -44,8 +50,7 @@ def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Ar
     """
     too_large = form.too_large(terms)
     result[too_large] = -np.inf
-    dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
-    certain = dropped <= result - form.rounding_bits * math.log(2.0)
+    certain = is_certain(form, bound, result)
     _say(too_large, "log space" if form.more_exact() is None else "two words on the CPU", _TOO_LARGE)
     _say(~certain & ~too_large, "log space" if form.wider() is None else "float64", _UNDERFLOW)
     return np.flatnonzero(~certain | too_large)

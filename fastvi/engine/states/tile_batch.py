@@ -19,9 +19,12 @@ from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
+from fastvi.kernels.cpu.states.posterior_sums import largest_states
+from fastvi.kernels.cpu.states.tile_logs import weigh_by_logs
 from fastvi.kernels.cpu.states.tile_masses import (
     add_bit_masses,
     add_outer_masses,
+    expected_logs,
     tile_masses,
     tile_shares,
     transpose_tile,
@@ -166,6 +169,21 @@ class TileBatch(Batch):
         out = np.empty((self.num_data, len(tiles)))
         log_tile_masses(batch.sums(tiles), scales[None], first, self.outer, base, out)
         return out
+
+    def add_details(
+        self, first: int, evidence: Array, logs: tuple[Array, Array, Array], largest: tuple[Array, Array]
+    ) -> None:
+        """Add one wave to the sums of ``expected_logs`` and to each datum's largest states."""
+        form, (batch, base) = self.form, self.packed
+        tiles, scales = form.fill_wave(first, most=form.wave_tiles)
+        sums, log_tiles = batch.sums(tiles), np.empty_like(tiles)
+
+        def task(t: int) -> None:
+            weigh_by_logs(tiles[t], scales[t], log_tiles[t])
+
+        parallel_map(task, range(len(tiles)), 20.0 * tiles.size)
+        expected_logs(sums, batch.sums(tiles), scales, first, self.outer, base, *logs)
+        form.visit_tiles(largest_states, self.terms, -evidence, first, log_tiles, largest, operations=1.0)
 
     def moments(self, first: int) -> Moments:
         form = self.form

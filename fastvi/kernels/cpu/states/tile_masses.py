@@ -150,6 +150,45 @@ def posterior_shares(scales, first_tile, outer, base, weights, shares):
 
 
 @kernel
+def expected_logs(sums, log_sums, scales, first_tile, outer, base, bound, total, expected):
+    """Sum w and w log w over the states of these tiles, for w relative to exp(bound) and the tables.
+
+    ``bound`` becomes each datum's largest log scale. sums[n, t] and log_sums[n, t] are the sums of E and of
+    E log E over tile t, both with the weights of datum n's tables.
+    """
+    for n in range(base.size):
+        for t in range(scales.size):
+            bound[n] = max(bound[n], base[n] + bit_sum(outer[n], first_tile + t) + scales[t])
+        for t in range(scales.size):
+            below = base[n] + bit_sum(outer[n], first_tile + t) + scales[t] - bound[n]
+            if below > -math.inf:
+                share = math.exp(below)
+                total[n] += share * sums[n, t]
+                expected[n] += share * (log_sums[n, t] + below * sums[n, t])
+
+
+@kernel
+def merge_expected_logs(bound, total, expected, part_bound, part_total, part_expected):
+    """Add one wave's sums of ``expected_logs`` to those so far."""
+    for n in range(bound.size):
+        high = max(bound[n], part_bound[n])
+        if high == -math.inf:
+            continue
+        for first in (True, False):
+            below = (bound[n] if first else part_bound[n]) - high
+            share = math.exp(below)
+            if share == 0.0:  # below may be infinite
+                below = 0.0
+            if first:
+                expected[n] = share * (expected[n] + below * total[n])
+                total[n] *= share
+            else:
+                expected[n] += share * (part_expected[n] + below * part_total[n])
+                total[n] += share * part_total[n]
+        bound[n] = high
+
+
+@kernel
 def add_outer_pairs(sums, ones, shares, first_tile, num_outer, moments):
     """Add pairs of outer bits, and of outer with inner ones, to ``moments``.
 

@@ -92,8 +92,8 @@ def _slopes_of_rows(q, other_q, right, left, other_left, columns):
     total, other_total = 0.0, 0.0
     for b in range(right.size):
         first, second = 1.0 + left * right[b], 1.0 + other_left * right[b]
-        # one division for two terms: 1.6 times as fast as two (a division takes as long as 8 multiplications);
-        # one for four takes as long as one for two (Zen 3)
+        # one division for two terms: 1.6 times as fast as two (a division takes as long as 8
+        # multiplications); one for four is no faster (Zen 3)
         inverse = 1.0 / (first * second)
         part, other_part = q[b] * second * inverse, other_q[b] * first * inverse
         columns[b] += part + other_part
@@ -113,8 +113,8 @@ def _slopes_of_row_direct(q, eta, shift, columns):
     return total
 
 
-# pixels at a time: their tables, sums and two rows of posteriors take 24 KiB at 2^7 columns. 1.5 against 2.0 ms
-# for 784 pixels and 2^13 states that come from the second-level cache for each pixel (Zen 3)
+# pixels at a time: their tables, sums and two rows of posteriors take 24 KiB at 2^7 columns. 784 pixels and
+# 2^13 states, which else come from the second-level cache for each pixel: 1.5 against 2.0 ms (Zen 3)
 _PIXELS = 8
 
 _LARGEST = 170.0  # |log| of a factor: the product of two denominators stays below exp(680)
