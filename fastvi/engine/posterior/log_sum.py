@@ -21,6 +21,7 @@ from fastvi.engine.posterior.posteriors import details_of
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks
+from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form, SummedForm
 from fastvi.engine.states.sums import Moments, Sums
@@ -97,12 +98,17 @@ def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
     return result, means
 
 
-def log_sums_and_means_of(form: Form, terms: Terms, run: Run) -> tuple[Array, Array, Array]:
-    """``log_sums_and_means`` for the data of one chunk, and which of them were summed in log space."""
+def log_sums_and_means_of(
+    form: Form, terms: Terms, run: Run, batch: Batch | None = None
+) -> tuple[Array, Array, Array]:
+    """``log_sums_and_means`` for the data of one chunk, and which of them were summed in log space.
+
+    ``batch`` is that of the data, where a second pass will use it too.
+    """
     moments = run.reduce(
         Moments.zero(len(terms.constant), form.num_latents),
         form.wave_starts(),
-        form.batch(terms).moments,
+        (form.batch(terms) if batch is None else batch).moments,
         form.wave_states,
     )
     evidence = Sums(*moments[:3]).log()

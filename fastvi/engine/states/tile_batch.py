@@ -155,6 +155,17 @@ class TileBatch(Batch):
         batch.pack_exponentials(linear, form.tiling.column_bits, panels)
         return batch
 
+    @cached_property
+    def _only_wave(self) -> tuple[Array, Array]:
+        return self.form.fill_wave(0, most=self.form.wave_tiles)
+
+    def filled(self, first: int) -> tuple[Array, Array]:
+        """Tiles of a wave, not to be changed, and their scales; an only wave is kept for a second pass."""
+        form = self.form
+        if form.tiling.num_tiles <= form.wave_tiles:
+            return self._only_wave
+        return form.fill_wave(first, most=form.wave_tiles)
+
     def sums(self, first: int) -> Sums:
         tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
         batch, base = self.packed
@@ -188,7 +199,7 @@ class TileBatch(Batch):
     def moments(self, first: int) -> Moments:
         form = self.form
         outer, row_bits, column_bits, _ = form.tiling
-        tiles, scales = form.fill_wave(first, most=self.form.wave_tiles)
+        tiles, scales = self.filled(first)
         batch, base = self.packed
         found = Moments.zero(self.num_data, form.num_latents)
         shares = np.zeros((len(tiles), batch.padded_data))
