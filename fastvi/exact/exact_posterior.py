@@ -357,10 +357,11 @@ def exact_posterior(
     .. math:: p(z|x_n) = p(x_n, z) / \sum_{z'} p(x_n, z')
 
     A first pass gives log p(x_n) and the means as matrix products, at about one and a half times the cost of
-    :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of
-    states whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs
-    little more than its evidence, and one that is spread over all states an exponential a state. It runs at
-    once, with ``executor``, ``checkpoint`` and ``progress``, where ``top_k`` or ``pairwise`` ask for it; else
+    :func:`~fastvi.log_marginal`. A second one gives the entropy, as products too where the model has softplus
+    sums, and the most probable states. For ``pairwise``, and for other models, it takes the probability of
+    each state that matters: rows of states whose total is certain to be below 2^-60 are passed over, so that
+    a concentrated posterior costs little more than its evidence, and one that is spread over all states an
+    exponential a state. The second pass runs at once, with ``executor``, ``checkpoint`` and ``progress``, where ``top_k`` or ``pairwise`` ask for it; else
     when the entropy or the mode is first used, in this process and without them.
 
     Parameters

@@ -6,8 +6,6 @@ functions of the state that no datum enters.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastvi.kernels.bits import bit_sum
@@ -155,9 +153,9 @@ def _reach(weights, shift):
 @inline
 def _subset_exponentials(weights, shift, out):
     """Set out[s] to exp(-(shift + the sum of the weights whose bit is set in s)), none out of range."""
-    out[0] = math.exp(-shift)
+    out[0] = exp_fast(-shift)
     for i in range(weights.size):
-        half, factor = 1 << i, math.exp(-weights[i])
+        half, factor = 1 << i, exp_fast(-weights[i])
         for s in range(half):
             out[half + s] = out[s] * factor
 
