@@ -361,8 +361,9 @@ def exact_posterior(
     sums, and the most probable states. For ``pairwise``, and for other models, it takes the probability of
     each state that matters: rows of states whose total is certain to be below 2^-60 are passed over, so that
     a concentrated posterior costs little more than its evidence, and one that is spread over all states an
-    exponential a state. The second pass runs at once, with ``executor``, ``checkpoint`` and ``progress``, where ``top_k`` or ``pairwise`` ask for it; else
-    when the entropy or the mode is first used, in this process and without them.
+    exponential a state. The second pass runs at once, with ``executor``, ``checkpoint`` and ``progress``,
+    where ``top_k`` or ``pairwise`` ask for it; else when the entropy or the mode is first used, in this
+    process and without them.
 
     Parameters
     ----------

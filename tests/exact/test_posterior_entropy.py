@@ -84,7 +84,7 @@ def test_several_waves(monkeypatch, top_k):
 
 def test_a_datum_has_the_same_bits_in_any_company():
     model, x = network(20, 11), random_bits(9, 20)
-    together = fastvi.exact_posterior(model, x, top_k=5, pairwise=True)
+    together = fastvi.exact_posterior(model, x, top_k=5)
     for n in (0, 4, 8):
         alone = fastvi.exact_posterior(model, x[n : n + 1], top_k=5)
         for name in ("entropy", "top_log_probs", "top_states"):

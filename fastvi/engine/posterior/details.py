@@ -88,7 +88,7 @@ def _of_chunk(
     form: Form, terms: Terms, evidence: Array, mean: Array, top_k: int, run: Run, *, pairwise: bool
 ) -> Details:
     batch = form.batch(terms)
-    if not isinstance(batch, TileBatch):
+    if pairwise or not isinstance(batch, TileBatch):  # pairs take all that the rest does
         return details_of(form, terms, evidence, top_k, run, pairwise=pairwise)
     # of what has no probability every state is passed over: any finite evidence will do
     possible = np.where(np.isneginf(evidence), 0.0, evidence)
@@ -106,7 +106,4 @@ def _of_chunk(
         part = details_of(form, terms.part(who), evidence[who], top_k, run, report=False)
         for into, of in zip(result[2:], part[2:], strict=True):
             into[who] = of
-    if pairwise:
-        pairs = details_of(form, terms, evidence, 1, run, pairwise=True, report=False).pairs
-        result = result._replace(pairs=pairs)
     return result
