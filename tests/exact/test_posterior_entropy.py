@@ -82,6 +82,7 @@ def test_several_waves(monkeypatch, top_k):
     assert np.array_equal(found.top_states[apart], best[apart])
 
 
+@pytest.mark.slow_without_jit
 def test_a_datum_has_the_same_bits_in_any_company():
     model, x = network(20, 11), random_bits(9, 20)
     together = fastvi.exact_posterior(model, x, top_k=5)
@@ -116,6 +117,7 @@ def test_what_products_cannot_hold_is_visited(monkeypatch):
     assert who[0] > 0
 
 
+@pytest.mark.slow_without_jit
 def test_ties_are_of_the_first_state():
     """All states are equally probable: the order is that of the form's tiles, as without products."""
     model = fastvi.SigmoidBeliefNetwork(np.zeros((4, 10)), np.ones(4), np.zeros(10))

@@ -7,11 +7,12 @@ Of a form whose batch is tiles, the entropy is a product as log p(x) is. A state
 s_t the scale of tile t. log w is the sum of log s_t, of log E, and of log u_a + log v_b, which are linear in
 the bits: their expectation follows from the means. What is left is one more product, with E log E in place of
 E. All factors are relative to their largest, so that the numbers whose rounding is left in the difference are
-of the size of log sum w, some tens or hundreds, and not of log p(x).
+of the size of log sum w, some tens or hundreds, and not of log p(x). The guard of log p(x) serves: what
+products drop is below 2^-53 of sum w, and its logarithms are below 2,000.
 
-The most probable states take
-comparisons alone. A datum that the tiles' products cannot hold, or of which a state that a tile has lost may
-be among the most probable, is visited state by state, as all data of other forms are.
+The most probable states take comparisons alone. A datum that the guard does not pass, or of which a state
+that a tile has lost may be among the most probable, is visited state by state, as all data of other forms
+are, and where second moments are asked for.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def _of_chunk(
         linear = (terms.linear * unlikely)[:, form.tiling.outer_bits :].sum(axis=1)
         entropy = np.log(found.total) - found.expected / found.total - linear
         lost = found.bound + form.flush_exponent * math.log(2.0) - evidence
-        again = ~(is_certain(form, found.bound, evidence) & (lost < found.log_probs[:, -1]))
+        held = is_certain(form, found.bound, evidence) & np.isfinite(entropy)
+        again = ~(held & (lost < found.log_probs[:, -1]))
     result = Details(mean, np.zeros((0, *[form.num_latents] * 2)), entropy, found.log_probs, found.states)
     who = np.flatnonzero(again | form.too_large(terms))
     if who.size:
