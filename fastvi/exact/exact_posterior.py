@@ -18,7 +18,7 @@ from fastvi.core.options import Device
 from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum, draws_dataset, package
 from fastvi.core.seeds import takes_rng
-from fastvi.engine.posterior import posteriors
+from fastvi.engine.posterior import details, posteriors
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
@@ -312,7 +312,8 @@ def _sum_states(
     for part in parts:
         form, members, x, free = part.form(), part.group.members, part.group.x, part.group.free
         kept = min(top_k, 1 << free.size)
-        found = posteriors.details(form, x, evidence[members], kept, run, pairwise=pairwise)
+        means = np.ascontiguousarray(mean[members][:, free[form.order]])
+        found = details.details(form, x, evidence[members], means, kept, run, pairwise=pairwise)
         # states of probability 0 leave rounding below 0 where the posterior is one state
         entropy[members] = np.maximum(found.entropy, 0.0)
         log_probs[members, :kept] = found.log_probs
@@ -356,11 +357,13 @@ def exact_posterior(
     .. math:: p(z|x_n) = p(x_n, z) / \sum_{z'} p(x_n, z')
 
     A first pass gives log p(x_n) and the means as matrix products, at about one and a half times the cost of
-    :func:`~fastvi.log_marginal`. A second one gives the probability of each state that matters: rows of
-    states whose total is certain to be below 2^-60 are passed over, so that a concentrated posterior costs
-    little more than its evidence, and one that is spread over all states an exponential a state. It runs at
-    once, with ``executor``, ``checkpoint`` and ``progress``, where ``top_k`` or ``pairwise`` ask for it; else
-    when the entropy or the mode is first used, in this process and without them.
+    :func:`~fastvi.log_marginal`. A second one gives the entropy, as products too where the model has softplus
+    sums, and the most probable states. For ``pairwise``, and for other models, it takes the probability of
+    each state that matters: rows of states whose total is certain to be below 2^-60 are passed over, so that
+    a concentrated posterior costs little more than its evidence, and one that is spread over all states an
+    exponential a state. The second pass runs at once, with ``executor``, ``checkpoint`` and ``progress``,
+    where ``top_k`` or ``pairwise`` ask for it; else when the entropy or the mode is first used, in this
+    process and without them.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvi.engine.posterior import posteriors
+from fastvi.engine.posterior import details
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
@@ -142,12 +142,12 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
         elif asked.question == "log_marginal":
             log_sums(form, part, run)
         else:
-            evidence, _ = log_sums_and_means(form, part, run)
+            evidence, mean = log_sums_and_means(form, part, run)
             if rules.is_closed(observed):
                 rules.closed_form(part, observed)
             if detailed:
                 k = min(max(1, asked.top_k), 1 << form.num_latents)
-                posteriors.details(form, part, evidence, k, run, pairwise=asked.pairwise)
+                details.details(form, part, evidence, mean, k, run, pairwise=asked.pairwise)
 
     inside = making if gradient else 0.0  # the form is made once more
     first, slope, run = _line(ask, x, inside)

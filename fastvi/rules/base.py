@@ -415,7 +415,7 @@ class Rules(ABC):
         """
         from fastvi.engine.linalg.weighted_sums import weighted_sums_bytes
 
-        blocks = weighted_sums_bytes(num_data, int(observed.sum()))
+        blocks = weighted_sums_bytes(num_data, int(observed.sum()), self.num_latents)
         return 8 * 2 * num_data * self.num_latents + max(blocks, 8 * num_data * self.num_latents)
 
     def without_deep_prior(self) -> Rules:

@@ -26,7 +26,7 @@ from tolerances import assert_moments, posterior_rounding
 
 import fastvi
 from fastvi.core.registry import rules_of
-from fastvi.engine.posterior import log_sum, posteriors
+from fastvi.engine.posterior import details, log_sum, posteriors
 from fastvi.engine.run.runs import Run
 
 # ---- every model ------------------------------------------------------------------------------------------
@@ -60,13 +60,13 @@ def test_evidence_has_the_bits_of_log_marginal(model, normalized):
 @each_model
 def test_the_second_pass_waits_until_it_is_needed(model, monkeypatch):
     calls = []
-    details = posteriors.details
+    of_data = details.details
 
     def counting(*arguments, **options):
         calls.append(1)
-        return details(*arguments, **options)
+        return of_data(*arguments, **options)
 
-    monkeypatch.setattr(posteriors, "details", counting)
+    monkeypatch.setattr(details, "details", counting)
     x, observed = random_data(model, 2), np.arange(model.num_pixels) > 2
     posterior = fastvi.exact_posterior(model, x, observed=observed)
     assert posterior.second_moment is None
@@ -181,5 +181,5 @@ def test_means_are_those_of_the_log_space_path(case):
     pixels = np.ones(model.num_pixels, bool) if observed is None else observed
     form, seen = rules_of(model).form(pixels, "float64"), np.ascontiguousarray(x[:, pixels])
     evidence, mean = log_sum.log_sums_and_means(form, seen, Run())
-    details = posteriors.details(form, seen, evidence, 1, Run(), pairwise=False)
-    assert np.abs(details.mean - mean).max() <= posterior_rounding(model, x)
+    found = posteriors.details_of(form, form.data.terms(seen), evidence, 1, Run())
+    assert np.abs(found.mean - mean).max() <= posterior_rounding(model, x)

@@ -1,37 +1,43 @@
-"""Weighted sums over data of x and of x times means, some pixels at a time."""
+"""Weighted sums over data of x and of x times means: a product over data, some data at a time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastvi.core.blocks import BLOCK
+from fastvi.engine.linalg.products import packed_columns, packed_rows, padded_bias
+from fastvi.engine.run.slices import slices
+from fastvi.engine.run.threads import num_threads, parallel_map
+from fastvi.kernels.cpu.dense.products import product
 
-_FEWEST_COLUMNS = 8  # at a time: einsum sums rows in order only where there are several columns
+_DATA, _PIXELS = 2048, 64  # of a block: 1 MiB
 
 
 def weighted_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums over n of weights_n x_nj mean_ni, (D, d), and of weights_n x_nj, (D,).
 
-    Some pixels at a time, so that the order of n, and with it every bit, is that of all pixels at once.
+    Data are summed in their order, so that a pixel has the same bits whichever others are there.
     """
-    num_pixels = x.shape[1]
-    both, alone = np.empty((num_pixels, mean.shape[1])), np.empty(num_pixels)
-    for first, last in _column_ranges(*x.shape):
-        both[first:last], alone[first:last] = _block_sums(x[:, first:last], weights, mean)
-    return both, alone
+    num_pixels, num_latents = x.shape[1], mean.shape[1]
+    total = np.zeros((num_latents + 1, num_pixels))
+    for data in slices(len(x), _DATA):
+        weight = weights[data, None]
+        left = packed_rows(np.concatenate([weight * mean[data], weight], axis=1).T)
+        _add_products(left, x[data], total)
+    return np.ascontiguousarray(total[:-1].T), total[-1].copy()
 
 
-def _block_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weighted = weights[:, None] * x
-    return np.einsum("nj,ni->ji", weighted, mean), weighted.sum(axis=0)
+def _add_products(left: np.ndarray, x: np.ndarray, total: np.ndarray) -> None:
+    def task(pixels: slice) -> None:
+        own = packed_columns(x[:, pixels].astype(np.float64))
+        out = np.empty(total[:, pixels].shape)
+        product(left, own, padded_bias(None, out.shape[1]), len(x), out)
+        total[:, pixels] += out
+
+    parallel_map(task, slices(x.shape[1], _PIXELS), 1.0 * x.size * len(total))
 
 
-def _column_ranges(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
-    parts = max(1, min(num_columns // _FEWEST_COLUMNS, -(-num_rows * num_columns // BLOCK)))
-    return [(num_columns * k // parts, num_columns * (k + 1) // parts) for k in range(parts)]
-
-
-def weighted_sums_bytes(num_data: int, num_pixels: int) -> int:
-    """Peak of ``weighted_sums`` beside what it returns."""
-    ranges = _column_ranges(num_data, num_pixels)
-    return 8 * num_data * max(last - first for first, last in ranges)
+def weighted_sums_bytes(num_data: int, num_pixels: int, num_latents: int) -> int:
+    """Peak of ``weighted_sums``, its sums included."""
+    rows = min(num_data, _DATA)
+    blocks = 2 * num_threads() * rows * min(num_pixels, _PIXELS)
+    return 8 * ((num_latents + 4) * (3 * rows + 3 * num_pixels) + blocks)

@@ -54,7 +54,7 @@ class FormMemory(ABC):
 
     @abstractmethod
     def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
-        """Peak of ``posteriors.details_of``."""
+        """Peak of ``details.details``, of the data of one chunk."""
 
     @abstractmethod
     def state_moments(self, num_data: int) -> int:

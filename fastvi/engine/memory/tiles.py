@@ -1,6 +1,6 @@
 """Memory of forms whose tiles are filled.
 
-Softplus_form.py and tile_batch.py of engine/states, posteriors.py and state_moments.py of engine/posterior.
+Softplus_form.py and tile_batch.py of engine/states, details.py and state_moments.py of engine/posterior.
 """
 
 from __future__ import annotations
@@ -115,21 +115,27 @@ class TileMemory(FormMemory):
     def details(self, num_data: int, top_k: int, *, pairwise: bool) -> int:
         peaks = NUMBER * self._wave * self._rows
         threads = 2 * NUMBER * self._tile * num_threads()  # joint probabilities of a tile
+        # products: tiles and their logs, two arrays of sums; where they do not do, or for pairs, by states
+        sums = 2 * NUMBER * padded(num_data, DATA_ROWS) * self._wave
+        products = self.merged(num_data, 3 + 2 * top_k, self._waves)
+        by_states = self.detailed(num_data, top_k, self._waves, pairwise=pairwise) - self.terms(num_data)
         return (
-            self.detailed(num_data, top_k, self._waves, pairwise=pairwise) + self._tiles() + peaks
-            + max(self._filling(), threads)
+            self.terms(num_data) + self._packed(num_data) + self._tiles() + peaks
+            + max(products + self._filling(), products + self._tiles() + sums,
+                  by_states + max(self._filling(), threads))
         )  # fmt: skip
 
     def state_moments(self, num_data: int) -> int:
         data, slopes = padded(num_data, DATA_ROWS), NUMBER * self.num_pixels * (self.num_latents + 1)
         group = max(1, self._wave // NUM_TASKS)
         tasks = -(-self._wave // group)
-        # each thread: posteriors of a group of tiles, and the kernel's sums of them, twice its tables
-        own = min(num_threads(), tasks) * NUMBER * (2 * group + 2) * self._tile
+        # each thread: posteriors of a group of tiles, the kernel's sums of them, their rows that count
+        own = min(num_threads(), tasks) * NUMBER * (3 * group + 2) * self._tile
         shares = NUMBER * self._wave * data
+        flipped = NUMBER * data * (self._columns + padded(self._rows, COLUMNS) + 1)  # of the first pass
         states = (4 * NUMBER << self.num_latents) if self.deep else 0
         return (
             # evidence and means of the first pass are there, and weights
             2 * self.terms(num_data) + 4 * NUMBER * num_data + self._packed(num_data) + self._tiles()
-            + shares + max(own, self._filling()) + (tasks + 4) * slopes + states
+            + flipped + shares + max(own, self._filling()) + (tasks + 4) * slopes + states
         )  # fmt: skip

@@ -21,6 +21,7 @@ from fastvi.engine.posterior.posteriors import details_of
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks
+from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form, SummedForm
 from fastvi.engine.states.sums import Moments, Sums
@@ -38,6 +39,12 @@ def log_space_sums_of(form: SummedForm, terms: Terms, certain: Array, run: Run) 
     return run.reduce(Sums.zero(len(certain)), form.filled_starts(), work, report_nothing).log()
 
 
+def is_certain(form: SummedForm, bound: Array, result: Array) -> Array:
+    """Whether the bound on what was dropped is at most 2^-53 of each datum's sum (N,)."""
+    dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
+    return dropped <= result - form.rounding_bits * math.log(2.0)
+
+
 def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Array:
     """Indices of the data of whose ``result`` nothing is certain, and it becomes -inf.
 
@@ -47,8 +54,7 @@ def uncertain(form: SummedForm, terms: Terms, bound: Array, result: Array) -> Ar
     any_large = np.count_nonzero(too_large) > 0
     if any_large:
         result[too_large] = -np.inf
-    dropped = bound + (4 + form.num_latents + form.flush_exponent) * math.log(2.0)
-    certain = dropped <= result - form.rounding_bits * math.log(2.0)
+    certain = is_certain(form, bound, result)
     if np.count_nonzero(certain) == certain.size and not any_large:  # nearly all batches
         return _NOBODY
     _say(too_large, "log space" if form.more_exact() is None else "two words on the CPU", _TOO_LARGE)
@@ -99,12 +105,17 @@ def log_sums_and_means(form: Form, x: Array, run: Run) -> tuple[Array, Array]:
     return result, means
 
 
-def log_sums_and_means_of(form: Form, terms: Terms, run: Run) -> tuple[Array, Array, Array]:
-    """``log_sums_and_means`` for the data of one chunk, and which of them were summed in log space."""
+def log_sums_and_means_of(
+    form: Form, terms: Terms, run: Run, batch: Batch | None = None
+) -> tuple[Array, Array, Array]:
+    """``log_sums_and_means`` for the data of one chunk, and which of them were summed in log space.
+
+    ``batch`` is that of the data, where a second pass will use it too.
+    """
     moments = run.reduce(
         Moments.zero(len(terms.constant), form.num_latents),
         form.wave_starts(),
-        form.batch(terms).moments,
+        (form.batch(terms) if batch is None else batch).moments,
         form.wave_states,
     )
     evidence = Sums(*moments[:3]).log()

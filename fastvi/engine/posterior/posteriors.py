@@ -12,7 +12,7 @@ from fastvi.core.arrays import Array
 from fastvi.core.bits import bits_of
 from fastvi.engine.run.progress import report_nothing
 from fastvi.engine.run.runs import Run
-from fastvi.engine.run.slices import CHUNK_DATA, chunks, num_chunks, slices
+from fastvi.engine.run.slices import CHUNK_DATA, slices
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
 from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
@@ -56,30 +56,14 @@ def _details_wave(form: Form, terms: Terms, shift: Array, top_k: int, pairwise: 
     return found
 
 
-def details(form: Form, x: Array, evidence: Array, top_k: int, run: Run, *, pairwise: bool) -> Details:
-    """Moments, entropy and the ``top_k`` most probable states of each row of ``x``, in the form's order.
-
-    The pairs are those of the upper triangle or of the lower one.
-    """
-    if num_chunks(len(x)) == 1:
-        return details_of(form, form.data.terms(x), evidence, top_k, run, pairwise=pairwise)
-    result = Details.zero(len(x), form.num_latents, top_k, pairwise=pairwise)
-
-    def fill(data: slice) -> None:  # what a chunk takes is gone before the next one
-        found = details_of(form, form.data.terms(x[data]), evidence[data], top_k, run, pairwise=pairwise)
-        for into, part in zip(result, found, strict=True):
-            into[data] = part  # a slice of an empty array is empty: no pairs asked for
-
-    for data in chunks(len(x)):
-        fill(data)
-    return result
-
-
 def details_of(
     form: Form, terms: Terms, evidence: Array, top_k: int, run: Run, *, pairwise: bool = False,
     report: bool = True,
 ) -> Details:  # fmt: skip
-    """``details`` for the data of one chunk."""
+    """Moments, entropy and the ``top_k`` most probable states of the data of one chunk, state by state.
+
+    The pairs are those of the upper triangle or of the lower one.
+    """
     zero = Details.zero(len(evidence), form.num_latents, top_k, pairwise=pairwise)
     work = partial(_details_wave, form, terms, -evidence, top_k, pairwise)
     return run.reduce(zero, form.filled_starts(), work, form.filled_states if report else report_nothing)

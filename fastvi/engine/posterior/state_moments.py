@@ -99,7 +99,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     form: Any = batch.form
     outer, row_bits, column_bits, _ = form.tiling
     num_rows, num_columns = 1 << row_bits, 1 << column_bits
-    tiles, scales = form.fill_wave(first, most=form.wave_tiles)
+    tiles, scales = batch.filled(first)
     packed, base = batch.packed
     shares = np.zeros((len(tiles), packed.padded_data))
     posterior_shares(scales[None], first, batch.outer, base - weights.evidence, weights.in_products, shares)
@@ -211,15 +211,15 @@ def state_moments(
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
     total = _zero(form)
     for data in chunks(len(x)):
-        terms = form.data.terms(x[data])
+        batch = form.batch(form.data.terms(x[data]))  # of both passes: its tables are made once
         if first is None:
-            found, means, again = log_sums_and_means_of(form, terms, run)
+            found, means, again = log_sums_and_means_of(form, batch.terms, run, batch)
         else:
             found, means, again = first.chunk(data, form.order)
         # a datum that counts for nothing may be impossible
         evidence[data], mean[data] = found, np.where(data_weights[data][:, None] == 0.0, 0.0, means)
         weights = _weights(found, data_weights[data], again)
-        work = partial(second_wave, form.batch(terms), weights)
+        work = partial(second_wave, batch, weights)
         total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
     values = _in_order(form, total.values)
     return StateMoments(evidence, mean[:, np.argsort(form.order)], values, total.states, form.order)

@@ -20,6 +20,7 @@ from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.form import Form
 from fastvi.engine.states.sums import Moments, Sums
 from fastvi.kernels.cpu.states.log_sums import log_tile_masses, merge_tile_sums
+from fastvi.kernels.cpu.states.posterior_sums import largest_states
 from fastvi.kernels.cpu.states.tile_choice import (
     drop_negligible,
     likely_tiles,
@@ -27,9 +28,11 @@ from fastvi.kernels.cpu.states.tile_choice import (
     tile_totals,
     tiles_that_count,
 )
+from fastvi.kernels.cpu.states.tile_logs import weigh_by_logs
 from fastvi.kernels.cpu.states.tile_masses import (
     add_bit_masses,
     add_outer_masses,
+    expected_logs,
     tile_masses,
     tile_shares,
     transpose_tile,
@@ -219,6 +222,17 @@ class TileBatch(Batch):
         batch.pack_exponentials(linear, form.tiling.column_bits, panels)
         return batch
 
+    @cached_property
+    def _only_wave(self) -> tuple[Array, Array]:
+        return self.form.fill_wave(0, most=self.form.wave_tiles)
+
+    def filled(self, first: int) -> tuple[Array, Array]:
+        """Tiles of a wave, not to be changed, and their scales; an only wave is kept for a second pass."""
+        form = self.form
+        if form.tiling.num_tiles <= form.wave_tiles:
+            return self._only_wave
+        return form.fill_wave(first, most=form.wave_tiles)
+
     def sums(self, first: int) -> Sums:
         parts, scales = self._wave_sums(first)
         sums = Sums.zero(self.num_data)
@@ -247,10 +261,25 @@ class TileBatch(Batch):
         log_tile_masses(parts, scales[None], first, self.outer, self.packed[1], out)
         return out
 
+    def add_details(
+        self, first: int, evidence: Array, logs: tuple[Array, Array, Array], largest: tuple[Array, Array]
+    ) -> None:
+        """Add one wave to the sums of ``expected_logs`` and to each datum's largest states."""
+        form, (batch, base) = self.form, self.packed
+        tiles, scales = form.fill_wave(first, most=form.wave_tiles)
+        sums, log_tiles = batch.sums(tiles), np.empty_like(tiles)
+
+        def task(t: int) -> None:
+            weigh_by_logs(tiles[t], scales[t], log_tiles[t])
+
+        parallel_map(task, range(len(tiles)), 20.0 * tiles.size)
+        expected_logs(sums, batch.sums(tiles), scales, first, self.outer, base, *logs)
+        form.visit_tiles(largest_states, self.terms, -evidence, first, log_tiles, largest, operations=1.0)
+
     def moments(self, first: int) -> Moments:
         form = self.form
         outer, row_bits, column_bits, _ = form.tiling
-        tiles, scales = form.fill_wave(first, most=self.form.wave_tiles)
+        tiles, scales = self.filled(first)
         batch, base = self.packed
         found = Moments.zero(self.num_data, form.num_latents)
         shares = np.zeros((len(tiles), batch.padded_data))

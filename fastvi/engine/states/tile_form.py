@@ -100,8 +100,15 @@ class TileForm(Form):
         self, kernel: Any, terms: Terms, shift: Array, first: int, sums: tuple[Array, ...], *,
         most: int | None = None,
     ) -> None:  # fmt: skip
-        offset = shifted(terms, shift)
         log_tiles, _ = self.fill_wave(first, most=most, in_log_space=True)
+        self.visit_tiles(kernel, terms, shift, first, log_tiles, sums, operations=8.0)
+
+    def visit_tiles(
+        self, kernel: Any, terms: Terms, shift: Array, first: int, log_tiles: Array, sums: tuple[Array, ...],
+        *, operations: float,
+    ) -> None:  # fmt: skip
+        """``visit_states`` over tiles that are filled; a state of a datum takes ``operations``."""
+        offset = shifted(terms, shift)
         outer, row_bits, column_bits, _ = self.tiling
         peaks = np.empty((len(log_tiles), 1 << row_bits))
         row_peaks(log_tiles, 1 << row_bits, self.padded_rows, 1 << column_bits, peaks)
@@ -113,4 +120,6 @@ class TileForm(Form):
             )  # fmt: skip
             kernel(tiles, *(array[part] for array in sums))
 
-        parallel_map(task, small_slices(len(offset), log_tiles.size), 8.0 * len(offset) * log_tiles.size)
+        parallel_map(
+            task, small_slices(len(offset), log_tiles.size), operations * len(offset) * log_tiles.size
+        )

@@ -103,6 +103,46 @@ def _keep_largest(row_log, num_columns, base_state, shift, log_probs, states):
 
 
 @kernel
+def largest_states(tiles, log_probs, states):
+    """Insert the states of these tiles into each datum's largest so far, as ``posterior_sums`` does.
+
+    No exponential is taken. Rows of tiles are bounded, and those looked at that may reach the largest: of
+    random posteriors (d = 16) 23 of 512 in their order, 4 where the row of the largest bound is known before.
+    """
+    log_tiles, peaks, first_tile, num_outer, num_row_bits, padded_rows, linear, offset, _ = tiles
+    row, column = num_outer, num_outer + num_row_bits
+    num_rows, num_columns = 1 << num_row_bits, 1 << (linear.shape[1] - column)
+    padded_columns = log_tiles.shape[1] // padded_rows
+    rows, columns, row_log = np.empty(num_rows), np.empty(padded_columns), np.empty(padded_columns)
+    bases, bounds = np.empty(peaks.shape), np.empty(peaks.shape)
+    last = log_probs.shape[1] - 1
+    for n in range(linear.shape[0]):
+        subset_sums(linear[n, row:column], rows)
+        column_peak = _padded_columns(linear[n, column:], columns)
+        best, best_tile, best_row = -np.inf, 0, 0
+        for t in range(log_tiles.shape[0]):
+            shift = offset[n] + bit_sum(linear[n, :num_outer], first_tile + t)
+            for a in range(num_rows):
+                bases[t, a] = shift + rows[a]
+                bounds[t, a] = bases[t, a] + column_peak + peaks[t, a]  # rounded as the states are
+                if bounds[t, a] > best:
+                    best, best_tile, best_row = bounds[t, a], t, a
+        reach = log_probs[n, last]
+        if last == 0 and best > reach:  # the largest is at least that of the row of the largest bound
+            base = bases[best_tile, best_row]
+            _row_log_probabilities(log_tiles[best_tile], best_row, padded_rows, base, columns, row_log)
+            for b in range(num_columns):
+                reach = max(reach, row_log[b])
+        for t in range(log_tiles.shape[0]):
+            for a in range(num_rows):
+                if bounds[t, a] < reach or bounds[t, a] <= log_probs[n, last]:
+                    continue
+                _row_log_probabilities(log_tiles[t], a, padded_rows, bases[t, a], columns, row_log)
+                state = (first_tile + t) | (a << row)
+                _keep_largest(row_log, num_columns, state, column, log_probs[n], states[n])
+
+
+@kernel
 def merge_largest(log_probs, states, part_log_probs, part_states):
     """Insert each datum's states of one shard into the descending list of those so far."""
     last = log_probs.shape[1] - 1

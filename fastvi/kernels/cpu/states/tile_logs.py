@@ -10,7 +10,7 @@ from fastvi.kernels.cpu.states.softplus_product import FLUSH_EXPONENT, subset_su
 from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import kernel
 from fastvi.kernels.outer_terms import outer_state
-from fastvi.kernels.scalar import LOG_TWO, exp_fast
+from fastvi.kernels.scalar import LOG_TWO, exp_fast, log_fast
 
 _SMALLEST = FLUSH_EXPONENT * LOG_TWO
 
@@ -59,6 +59,16 @@ def exponentiate(tile, num_rows, padded_rows, num_columns):
                 inside = a < num_rows and first + c < num_columns and below >= _SMALLEST
                 tile[at + c] = exp_fast(below) if inside else 0.0
     return largest
+
+
+@kernel
+def weigh_by_logs(tile, scale, logs):
+    """Set logs to scale + log tile, and tile to tile * log tile: 0 where it was 0."""
+    for i in range(tile.size):
+        value = tile[i]
+        log = log_fast(value)
+        logs[i] = log + scale
+        tile[i] = value * log if value > 0.0 else 0.0
 
 
 @kernel

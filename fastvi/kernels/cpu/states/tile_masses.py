@@ -15,7 +15,17 @@ from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.simd.register_tiles import mass_block
 from fastvi.kernels.cpu.states.tile_sums import DATA_ROWS, store_lane_sums
 from fastvi.kernels.host import COLUMNS
-from fastvi.kernels.jit import inline, kernel
+from fastvi.kernels.jit import inline, kernel, reducing_kernel
+
+
+@reducing_kernel
+def _fold(lower, upper):
+    """Add ``upper`` to ``lower``; return its sum."""
+    total = 0.0
+    for s in range(lower.size):
+        total += upper[s]
+        lower[s] += upper[s]
+    return total
 
 
 @inline
@@ -29,11 +39,7 @@ def bit_masses(table, scratch, out):
         scratch[s] = table[s]
     for i in range(out.size - 1, -1, -1):
         half = 1 << i
-        total = 0.0
-        for s in range(half):
-            total += scratch[half + s]
-            scratch[s] += scratch[half + s]
-        out[i] = total
+        out[i] = _fold(scratch[:half], scratch[half : 2 * half])
 
 
 @kernel
@@ -141,6 +147,45 @@ def posterior_shares(scales, first_tile, outer, base, weights, shares):
         for t in range(scales.shape[1]):
             scale = base[n] + bit_sum(outer[n], first_tile + t) + scales[row, t]
             shares[t, n] = weights[n] * math.exp(scale) if weights[n] != 0.0 else 0.0
+
+
+@kernel
+def expected_logs(sums, log_sums, scales, first_tile, outer, base, bound, total, expected):
+    """Sum w and w log w over the states of these tiles, for w relative to exp(bound) and the tables.
+
+    ``bound`` becomes each datum's largest log scale. sums[n, t] and log_sums[n, t] are the sums of E and of
+    E log E over tile t, both with the weights of datum n's tables.
+    """
+    for n in range(base.size):
+        for t in range(scales.size):
+            bound[n] = max(bound[n], base[n] + bit_sum(outer[n], first_tile + t) + scales[t])
+        for t in range(scales.size):
+            below = base[n] + bit_sum(outer[n], first_tile + t) + scales[t] - bound[n]
+            if below > -math.inf:
+                share = math.exp(below)
+                total[n] += share * sums[n, t]
+                expected[n] += share * (log_sums[n, t] + below * sums[n, t])
+
+
+@kernel
+def merge_expected_logs(bound, total, expected, part_bound, part_total, part_expected):
+    """Add one wave's sums of ``expected_logs`` to those so far."""
+    for n in range(bound.size):
+        high = max(bound[n], part_bound[n])
+        if high == -math.inf:
+            continue
+        for first in (True, False):
+            below = (bound[n] if first else part_bound[n]) - high
+            share = math.exp(below)
+            if share == 0.0:  # below may be infinite
+                below = 0.0
+            if first:
+                expected[n] = share * (expected[n] + below * total[n])
+                total[n] *= share
+            else:
+                expected[n] += share * (part_expected[n] + below * part_total[n])
+                total[n] += share * part_total[n]
+        bound[n] = high
 
 
 @kernel
