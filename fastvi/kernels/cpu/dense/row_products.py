@@ -18,7 +18,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -55,7 +54,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     products, at, table, tile_at, rows, row_at, num_groups = args
 
     def data(number: int, value: Any) -> Any:
-        return arrayobj.make_array(signature.args[number])(context, builder, value).data
+        return context.make_array(signature.args[number])(context, builder, value).data
 
     def vector_at(pointer: Any, count: int) -> Any:
         return builder.bitcast(builder.gep(pointer, [ir.Constant(_I64, count)]), _VECTOR.as_pointer())

@@ -15,7 +15,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.simd.register_tiles import _Emitter, _multiply_add
 from fastvi.kernels.host import COLUMNS, MATMUL_64
@@ -40,7 +39,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     tile = MATMUL_64
     emit = _Emitter(context, builder, signature, args, tile, ir.DoubleType())
     out, left, right = (emit.pointer(i) for i in (0, 2, 6))
-    index = arrayobj.make_array(signature.args[4])(context, builder, args[4]).data
+    index = context.make_array(signature.args[4])(context, builder, args[4]).data
     index = builder.gep(index, [args[5]])
     start = {cell: emit.load(out, emit.cell(*cell)) for cell in emit.cells}
     held = emit.loop(left, right, args[8], start, _multiply_add(builder), index)

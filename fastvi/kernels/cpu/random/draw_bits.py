@@ -14,7 +14,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED, inline
@@ -58,7 +57,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bit = builder.zext(builder.icmp_signed("<", drawn, threshold), VECTOR)
         bits = builder.or_(bits, builder.shl(bit, constant(number)))
         ties = builder.or_(ties, builder.icmp_signed("==", drawn, threshold))
-    array = arrayobj.make_array(signature.args[0])(context, builder, words)
+    array = context.make_array(signature.args[0])(context, builder, words)
     where = builder.bitcast(builder.gep(array.data, [at]), VECTOR.as_pointer())
     old = builder.load(where)
     old.align = 8

@@ -27,7 +27,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.host import COLUMNS, MATMUL_64, PRODUCT_32, PRODUCT_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
@@ -49,7 +48,7 @@ class _Emitter:
 
     def pointer(self, array: int) -> Any:
         """Address of element args[array + 1] of the array args[array]."""
-        value = arrayobj.make_array(self.signature.args[array])(self.context, self.builder, self.args[array])
+        value = self.context.make_array(self.signature.args[array])(self.context, self.builder, self.args[array])
         return self.builder.gep(value.data, [self.args[array + 1]])
 
     def offset(self, pointer: Any, count: int) -> Any:
@@ -123,7 +122,7 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
         def step(held: Any, row: Any, column: Any) -> Any:
             return builder.fmul(held, builder.fadd(column, row))
 
-        exponent = arrayobj.make_array(signature.args[7])(context, builder, args[7]).data
+        exponent = context.make_array(signature.args[7])(context, builder, args[7]).data
         exponent = builder.gep(exponent, [args[1]])
         width, fraction = (64, 52) if emit.bytes == 8 else (32, 23)
         lanes = ir.VectorType(ir.IntType(width), tile.lanes)
