@@ -27,7 +27,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 from llvmlite import binding
@@ -38,6 +38,7 @@ from numba.core.runtime._nrt_python import c_helpers
 from numba.core.serialize import dumps
 
 from fastvi.kernels.compiler import InlineLibrary
+from fastvi.kernels.first_compilation import say_that_it_compiles
 from fastvi.kernels.host import CHOSEN
 
 _LOG = logging.getLogger("fastvi")
@@ -129,6 +130,10 @@ class _SealedFiles:
         """Yield the files of all entries of this function."""
         return self._folder.glob(f"{glob.escape(self._base)}.*.nbc")
 
+    def current(self) -> Iterator[Path]:
+        """Yield the files of this version of the sources."""
+        return self._folder.glob(f"{glob.escape(self._base)}.{self._stamp}.*.nbc")
+
 
 class _KeptFunction(CompileResultCacheImpl):
     """What of a compiled function is kept on disk, and in which folder."""
@@ -164,7 +169,11 @@ class KernelCache(FunctionCache):
     What reads the sources reads them now, as they were imported; the folder is looked for at the first call.
     """
 
+    made: ClassVar[list[KernelCache]] = []  # one for each function of the modules that are imported
+    num_loaded = num_compiled = 0  # in this process, of all
+
     def __init__(self, function: Any) -> None:
+        self.made.append(self)
         self._name, self._py_func = repr(function), function
         self._stamp = stamp(Path(function.__code__.co_filename))
         self.enable()
@@ -192,13 +201,18 @@ class KernelCache(FunctionCache):
         try:
             _runtime()
             with self._guard_against_spurious_io_errors():
-                return self._load_overload(sig, target_context)
+                found = self._load_overload(sig, target_context)
+            if found is not None:
+                KernelCache.num_loaded += 1
+                return found
         except Exception as error:
             if "cannot cache" in str(error):  # Numba found no folder that it may write to
                 self.disable()
                 _LOG.info("compiled code of %s is not kept on disk: %s", self._name, error)
             else:  # a sound file of another llvmlite, a folder that cannot be read
                 _LOG.info("compiled code of %s cannot be loaded and is compiled again: %s", self._name, error)
+        say_that_it_compiles()
+        KernelCache.num_compiled += 1
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -207,3 +221,15 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _LOG.info("compiled code of %s is not kept on disk: %s", self._name, error)
+
+    def files(self) -> list[Path]:
+        """Return the files that hold this kernel's code, of this version of the sources.
+
+        OSError where Numba finds no folder that it may write to.
+        """
+        try:
+            return list(self._cache_file.current())
+        except RuntimeError as error:
+            raise OSError(
+                "compiled code is not kept: no folder for it can be written, set NUMBA_CACHE_DIR"
+            ) from error

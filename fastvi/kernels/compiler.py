@@ -26,7 +26,7 @@ class KernelLibrary(JITCodeLibrary):
 
     def _optimize_functions(self, ll_module: Any) -> None:
         """Leave the functions to the optimisation of the module."""
-        ll_module.data_layout = self._codegen._data_layout
+        ll_module.data_layout = self._codegen._data_layout  # noqa: SLF001
 
 
 class InlineLibrary(KernelLibrary):
@@ -84,10 +84,9 @@ class KernelCompiler(Compiler):
                 gc.enable()
         if not state.flags.nrt:
             self._check_takes_no_new_array()
-        for environment in result._find_referenced_environments():
+        for environment in result._find_referenced_environments():  # noqa: SLF001
             result.library.codegen.set_env(environment.env_name, environment)
         return result
-
 
     def _check_takes_no_new_array(self) -> None:
         """Refuse a function that counts no references and calls one that returns an array: a leak."""

@@ -48,7 +48,8 @@ class _Emitter:
 
     def pointer(self, array: int) -> Any:
         """Address of element args[array + 1] of the array args[array]."""
-        value = self.context.make_array(self.signature.args[array])(self.context, self.builder, self.args[array])
+        make = self.context.make_array(self.signature.args[array])
+        value = make(self.context, self.builder, self.args[array])
         return self.builder.gep(value.data, [self.args[array + 1]])
 
     def offset(self, pointer: Any, count: int) -> Any:
