@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _calls(everything: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
         log_w = rng.normal(size=(3, 300))
         for function in ("log_mean_exp", "effective_sample_size", "pareto_k", "psis", "diagnose"):
             for values in (log_w, log_w.astype(np.float32)):
-                yield function, lambda function=function, values=values: getattr(fastvi, function)(values)
+                yield function, partial(getattr(fastvi, function), values)
         yield "importance_weighted_bound", lambda: fastvi.importance_weighted_bound(log_w, 10)
         yield "jackknife_bound", lambda: fastvi.jackknife_bound(log_w, 1)
         yield "renyi_bound", lambda: fastvi.renyi_bound(log_w, 0.5)
@@ -123,7 +124,7 @@ def _questions(model: Any, everything: bool) -> Iterator[tuple[str, Callable[[],
     x = model.sample(_NUM_DATA, 0)[1]
     real = q.ELBO not in fastvi.supported(model) or isinstance(getattr(model, "prior", None), fastvi.Normal)
     shape = (_NUM_DATA, model.num_latents)
-    own = fastvi.Normal(np.zeros(shape), np.ones(shape)) if real else fastvi.Bernoulli(np.zeros(shape))
+    own: Any = fastvi.Normal(np.zeros(shape), np.ones(shape)) if real else fastvi.Bernoulli(np.zeros(shape))
     few: Any = {"num_samples": 300, "seed": 0}
     learn: Any = {"num_epochs": 2, "batch_size": 3, "learning_rate": 0.01}
     mask = np.arange(x.shape[1]) % 3 != np.arange(len(x))[:, None] % 2
