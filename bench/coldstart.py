@@ -36,6 +36,7 @@ print(time.perf_counter() - start)
 
 def _seconds(code: str, cache: str | None = None) -> float:
     environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is where people work
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = cache
     result = subprocess.run(

@@ -35,7 +35,8 @@ def cli(context: click.Context) -> None:
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
       fastvi fit digits.npy model.npz --latents 12    learn a model by exact maximum likelihood
       fastvi plan model.npz --num-data 10000    time and memory of that, before it is done
-      fastvi info                               versions, processor, threads
+      fastvi info                               versions, processor, threads, compiled code
+      fastvi warmup                             compile ahead, as in a container's image
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -231,7 +232,7 @@ def plan(model: Path, num_data: int, question: Question) -> None:
 @cli.command()
 @click.argument("model", type=_FILE, required=False)
 def info(model: Path | None) -> None:
-    """Show versions, processor, caches, threads, GPU; of a saved MODEL (.npz) how it was made.
+    """Show versions, processor, caches, threads, GPU, compiled code; of a MODEL (.npz) how it was made.
 
     \b
     Examples:
@@ -245,3 +246,25 @@ def info(model: Path | None) -> None:
         show_info()
     else:
         show_model(model)
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, help="All models and questions: some minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def warmup(everything: bool, as_json: bool) -> None:
+    """Compile ahead what the first calls would compile, and keep it on disk.
+
+    For container images and clusters. Without --all: log p(x), posteriors, gradients, ELBOs, estimates and
+    log Z of networks, decoders and Boltzmann machines. The code lies beside the sources, or in
+    NUMBA_CACHE_DIR, and serves processors of one kind: NUMBA_CPU_NAME=generic with NUMBA_CPU_FEATURES= is
+    for any.
+
+    \b
+    Examples:
+      fastvi warmup
+      fastvi warmup --all
+      NUMBA_CACHE_DIR=/opt/fastvi fastvi warmup --json
+    """
+    from fastvi.cli.warmup import show_warmup
+
+    show_warmup(everything=everything, as_json=as_json)

@@ -10,6 +10,8 @@ import fastvi
 from fastvi.cli.group import WrongInput
 from fastvi.engine.cuda.device import state
 from fastvi.engine.run.hardware import caches
+from fastvi.kernels.host import CHOSEN
+from fastvi.kernels.kept_code import kept_code
 from fastvi.studies.common.environment import environment
 
 
@@ -28,9 +30,25 @@ def show_info() -> None:
         "threads": f"{found['threads']} (set FASTVI_NUM_THREADS for another number)",
         "caches": f"{level1 >> 10} KiB level 1 data, {level2 >> 10} KiB level 2, a core",
         "GPU": state(),
+        "compiled": _compiled(),
+        "tiles": f"{_shapes()} (rows x vectors x lanes)",
     }
     for name, value in lines.items():
         click.echo(f"{name:<10} {value}")
+
+
+def _compiled() -> str:
+    """Say how much compiled code there is."""
+    try:
+        kept = kept_code()
+    except OSError as error:
+        return str(error)
+    return f"{kept.kernels} kernels, {kept.files} files, {kept.bytes / 1e6:.1f} MB in {kept.folder}"
+
+
+def _shapes() -> str:
+    """Say which register tiles the kernels have."""
+    return ", ".join(f"{name} {'x'.join(map(str, tile))}" for name, tile in CHOSEN._asdict().items())
 
 
 def show_model(path: Path) -> None:

@@ -27,13 +27,18 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
+from llvmlite import binding
 from numba.core import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.compiler import compile_result
+from numba.core.runtime._nrt_python import c_helpers
 from numba.core.serialize import dumps
 
+from fastvi.kernels.compiler import InlineLibrary
+from fastvi.kernels.first_compilation import say_that_it_compiles
 from fastvi.kernels.host import CHOSEN
 
 _LOG = logging.getLogger("fastvi")
@@ -127,14 +132,65 @@ class _SealedFiles:
         """Yield the files of all entries of this function."""
         return self._folder.glob(f"{glob.escape(self._base)}.*.nbc")
 
+    def current(self) -> Iterator[Path]:
+        """Yield the files of this version of the sources."""
+        return self._folder.glob(f"{glob.escape(self._base)}.{self._stamp}.*.nbc")
+
+
+class _KeptFunction(CompileResultCacheImpl):
+    """What of a compiled function is kept on disk, and in which folder."""
+
+    def rebuild(self, target_context: Any, kept: Any) -> Any:
+        """Return the compiled function."""
+        code, descriptor, environment, signature, objectmode, lifted, annotation, on_load, others = kept
+        if len(code) != len(("name", "bitcode")):  # a kernel's: name, kind and machine code
+            return super().rebuild(target_context, kept)
+        library = InlineLibrary.of_kept(target_context.codegen(), code)
+        return compile_result(
+            target_context=target_context, typing_context=target_context.typing_context, library=library,
+            environment=environment, fndesc=descriptor, type_annotation=annotation, signature=signature,
+            entry_point=target_context.get_executable(library, descriptor, environment),
+            objectmode=objectmode, lifted=lifted, reload_init=on_load, referenced_envs=others,
+        )  # fmt: skip
+
+
+@functools.cache
+def _runtime() -> None:
+    """Tell the linker the functions of Numba's runtime, by which kernels allocate.
+
+    Numba does it when it first compiles, together with the import of all that it can compile: half of what
+    the first call of a process with compiled code took.
+    """
+    for name, address in c_helpers.items():
+        binding.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
 
 class KernelCache(FunctionCache):
-    """Compiled code of one kernel, for all signatures."""
+    """Compiled code of one kernel, for all signatures.
+
+    What reads the sources reads them now, as they were imported; the folder is looked for at the first call.
+    """
+
+    made: ClassVar[list[KernelCache]] = []  # one for each function of the modules that are imported
+    num_loaded = num_compiled = 0  # in this process, of all
 
     def __init__(self, function: Any) -> None:
-        super().__init__(function)
-        source = Path(function.__code__.co_filename)
-        self._cache_file: Any = _SealedFiles(self._cache_path, self._impl.filename_base, stamp(source))
+        self.made.append(self)
+        self._name, self._py_func = repr(function), function
+        self._stamp = stamp(Path(function.__code__.co_filename))
+        self.enable()
+
+    @functools.cached_property
+    def _impl(self) -> Any:
+        return _KeptFunction(self._py_func)
+
+    @functools.cached_property
+    def _cache_path(self) -> str:
+        return str(self._impl.locator.get_cache_path())
+
+    @functools.cached_property
+    def _cache_file(self) -> Any:  # type: ignore[override]
+        return _SealedFiles(self._cache_path, self._impl.filename_base, self._stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Return Numba's key with what it leaves out."""
@@ -145,10 +201,21 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function, or None where it is to be compiled."""
         try:
-            return super().load_overload(sig, target_context)
-        except Exception as error:  # a sound file of another llvmlite, a folder that cannot be read
-            _LOG.info("compiled code of %s cannot be loaded and is compiled again: %s", self._name, error)
-            return None
+            _runtime()
+            with self._guard_against_spurious_io_errors():
+                found = self._load_overload(sig, target_context)
+            if found is not None:
+                KernelCache.num_loaded += 1
+                return found
+        except Exception as error:
+            if "cannot cache" in str(error):  # Numba found no folder that it may write to
+                self.disable()
+                _LOG.info("compiled code of %s is not kept on disk: %s", self._name, error)
+            else:  # a sound file of another llvmlite, a folder that cannot be read
+                _LOG.info("compiled code of %s cannot be loaded and is compiled again: %s", self._name, error)
+        say_that_it_compiles()
+        KernelCache.num_compiled += 1
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function. Where that fails, the next process compiles it again."""
@@ -156,3 +223,15 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _LOG.info("compiled code of %s is not kept on disk: %s", self._name, error)
+
+    def files(self) -> list[Path]:
+        """Return the files that hold this kernel's code, of this version of the sources.
+
+        OSError where Numba finds no folder that it may write to.
+        """
+        try:
+            return list(self._cache_file.current())
+        except RuntimeError as error:
+            raise OSError(
+                "compiled code is not kept: no folder for it can be written, set NUMBA_CACHE_DIR"
+            ) from error

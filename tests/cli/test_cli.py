@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def idx(array):
 # ---- help ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["fit"], ["plan"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["study"], ["evaluate"], ["fit"], ["plan"], ["info"], ["warmup"]])
 def test_help_has_examples(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
@@ -299,9 +300,30 @@ def test_info(monkeypatch):
     assert lines["GPU"].startswith(
         ("the extra is not installed: pip", "no CUDA driver or device", "1 x ", "2 x ")
     )
-    assert {"python", "numba", "scipy", "processor", "cores", "caches"} <= set(lines)
+    assert {"python", "numba", "scipy", "processor", "cores", "caches", "tiles"} <= set(lines)
+    expected = (
+        r"nothing is compiled: NUMBA_DISABLE_JIT is set"
+        if JIT_DISABLED
+        else r"\d+ kernels, \d+ files, .* MB in /"
+    )
+    assert re.match(expected, lines["compiled"])
     monkeypatch.setenv("FASTVI_NUM_THREADS", "many")
     assert "FASTVI_NUM_THREADS must be" in one_line(invoke("info"))
+
+
+def test_warmup(monkeypatch):
+    ask = [("log_mean_exp", lambda: fastvi.log_mean_exp(np.zeros(3)))]
+    monkeypatch.setattr("fastvi.warmup._calls", lambda everything: 2 * ask if everything else ask)
+    if JIT_DISABLED:
+        assert one_line(invoke("warmup")) == "fastvi: nothing is compiled: NUMBA_DISABLE_JIT is set"
+        return
+    result = invoke("warmup")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert re.fullmatch(r"\d+ compiled in \d+ s, by 1 calls\n\d+ kernels, [\d.]+ MB in .+\n", result.stdout)
+    facts = json.loads(invoke("warmup", "--all", "--json").stdout)
+    assert (facts["calls"], facts["compiled"]) == (2, 0)
+    assert 0 < facts["kernels"] <= facts["files"] <= len(list(Path(facts["folder"]).rglob("*.nbc")))
 
 
 @pytest.mark.slow_without_jit

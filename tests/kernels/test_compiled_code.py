@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import fastvi
-from fastvi.kernels import compiled_code
+from fastvi.kernels import compiled_code, first_compilation
 
 HERE = Path(__file__).parents[1]
 pytestmark = pytest.mark.needs_jit
@@ -25,6 +27,7 @@ import logging, numpy, fastvi
 logging.basicConfig(level=logging.INFO)
 rng = numpy.random.default_rng(0)
 """
+NOTICE = "INFO:fastvi:fastvi compiles its kernels once, which takes seconds; `fastvi warmup` does it ahead\n"
 # few kernels are compiled for it
 CALL = f"{BEGIN}print(fastvi.log_mean_exp(rng.normal(size=100)).hex())"
 # its kernels have register tiles
@@ -98,7 +101,8 @@ def test_damaged_code_is_compiled_again_and_replaced(copied, damage):
     assert all(line.startswith("INFO:fastvi:compiled code in ") for line in said)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.nbc")}.keys() == files.keys()
     third = run(tmp_path, "-c", CALL)
-    assert (third.stdout, third.stderr) == (first.stdout, first.stderr)
+    assert (first.stderr, third.stderr) == (NOTICE, "")
+    assert third.stdout == first.stdout
 
 
 def test_another_kernels_file_is_damage_too(copied):
@@ -122,6 +126,58 @@ def test_files_that_cannot_be_written_or_read_cost_the_compilation(copied):
     assert again.stdout == first.stdout
     assert "is compiled again" in again.stderr
     assert "is not kept on disk" in again.stderr
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("output", [Screen, io.StringIO])
+@pytest.mark.parametrize("errors", [Screen, io.StringIO])
+@pytest.mark.parametrize("process", ["MainProcess", "LokyProcess-1"])
+def test_a_terminal_is_told_once_that_kernels_are_compiled(monkeypatch, caplog, output, errors, process):
+    """Where both outputs are one, and not from workers; else the log is told."""
+    caplog.set_level("INFO", "fastvi")
+    monkeypatch.setattr(sys, "stdout", output())
+    monkeypatch.setattr(sys, "stderr", errors())
+    monkeypatch.setattr(multiprocessing.current_process(), "name", process)
+    notice = first_compilation.Notice()
+    notice()
+    notice()
+    told = output is errors is Screen and process == "MainProcess"
+    assert sys.stdout.getvalue() == ""
+    assert (sys.stderr.getvalue() + "".join(f"INFO:fastvi:{text}\n" for text in caplog.messages)) == (
+        NOTICE.removeprefix("INFO:fastvi:") if told else NOTICE
+    )
+
+
+def test_functions_that_only_kernels_call_have_no_machine_code(copied):
+    """Their files hold what kernels link, and later processes that call kernels never read them."""
+    tmp_path, _ = copied
+    code = (
+        CALL
+        + """
+from fastvi.kernels.compiled_code import KernelCache
+from fastvi.kernels.compiler import InlineLibrary
+kernels = [cache for cache in KernelCache.made if any(cache.files())]
+print(KernelCache.num_loaded, KernelCache.num_compiled, len(kernels))
+"""
+    )
+    loaded, compiled, kept = map(int, run(tmp_path, "-c", code).stdout.split()[1:])
+    assert 0 < loaded < kept
+    assert compiled == 0
+
+
+def test_a_kernel_made_new_beside_kept_ones(copied):
+    """What Numba compiles after kernels were loaded: its runtime comes only then."""
+    tmp_path, first = copied
+    code = CALL + "\nprint(fastvi.psis(rng.normal(size=(2, 100)))[0].tobytes().hex())"
+    cold = run(tmp_path, "-c", code).stdout
+    assert cold.splitlines()[0] == first.stdout.strip()
+    assert run(tmp_path, "-c", code).stdout == cold
 
 
 def test_code_of_older_sources_is_removed(copied):

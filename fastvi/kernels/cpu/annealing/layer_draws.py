@@ -19,7 +19,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.annealing.words import TWO_32
 from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
@@ -84,7 +83,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
     def numbers(which: int, start: Any, first: int) -> Any:
         """Return a part's numbers of an array."""
-        data = arrayobj.make_array(signature.args[which])(context, builder, args[which]).data
+        data = context.make_array(signature.args[which])(context, builder, args[which]).data
         place = builder.gep(data, [builder.add(start, ir.Constant(_I64, first))])
         load = builder.load(builder.bitcast(place, vector.as_pointer()))
         load.align = size

@@ -18,7 +18,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -62,7 +61,7 @@ class _Lines:
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
         self._builder, self._size = builder, signature.args[0].dtype.bitwidth // 8
         self._starts = [
-            arrayobj.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else None
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else None
             for kind, value in zip(signature.args, args, strict=True)
         ]
         self.width = LINE // self._size  # numbers

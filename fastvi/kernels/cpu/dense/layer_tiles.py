@@ -25,7 +25,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.emitter import Emitter, multiply_add
 from fastvi.kernels.host import COLUMNS, MATMUL_64, RegisterTile
@@ -146,7 +145,7 @@ def _emit_distance(context: Any, builder: Any, signature: Any, args: Any) -> Any
 def _emit_picked(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit ``picked_block``."""
     emit = _emitter(context, builder, signature, args)
-    index = arrayobj.make_array(signature.args[4])(context, builder, args[4]).data
+    index = context.make_array(signature.args[4])(context, builder, args[4]).data
     index = builder.gep(index, [args[5]])
     return _emit_sums(emit, multiply_add, emit.pointer(2), emit.pointer(6), args[8], index)
 

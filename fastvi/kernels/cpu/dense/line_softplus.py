@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.dense.line_tables import LINE
 from fastvi.kernels.jit import JIT_DISABLED
@@ -161,7 +160,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     v = _Vectors(builder, element)
 
     def place(number: int, array: Any, where: Any) -> Any:
-        return builder.gep(arrayobj.make_array(signature.args[number])(context, builder, array).data, [where])
+        return builder.gep(context.make_array(signature.args[number])(context, builder, array).data, [where])
 
     begin, pixels = place(0, eta, at), place(2, x, x_at)
     linears, products = [], []

@@ -20,7 +20,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -73,7 +72,7 @@ class _Lines:
         self._builder, kind = builder, signature.args[number]
         self._bytes = kind.dtype.bitwidth // 8
         self._element = context.get_value_type(kind.dtype)
-        self.data = arrayobj.make_array(kind)(context, builder, args[number]).data
+        self.data = context.make_array(kind)(context, builder, args[number]).data
 
     def vector(self, width: int = LINE) -> Any:
         """Return the type of ``width`` numbers."""
@@ -159,7 +158,7 @@ def _emit_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit sums of lines: whole blocks of groups unrolled, the last one, if it has fewer, as a loop."""
     sums, table = (_Lines(context, builder, signature, args, i) for i in (0, 2))
     _, at, _, first_group, _, values_at, stride, num_rows, num_groups = args
-    values = builder.gep(arrayobj.make_array(signature.args[4])(context, builder, args[4]).data, [values_at])
+    values = builder.gep(context.make_array(signature.args[4])(context, builder, args[4]).data, [values_at])
     first_line = builder.mul(first_group, _constant(SUBSETS))
     narrow = sums.vector() != table.vector()
 

@@ -14,7 +14,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -39,7 +38,7 @@ def add_picked_rows_loops(out, at, table, tile_at, rows, row_at, num_rows):
 
 def _data(context: Any, builder: Any, signature: Any, number: int, value: Any) -> Any:
     """Return the address of an array's first element."""
-    return arrayobj.make_array(signature.args[number])(context, builder, value).data
+    return context.make_array(signature.args[number])(context, builder, value).data
 
 
 def _vectors_at(builder: Any, pointer: Any, width: int = WIDTH) -> list[Any]:

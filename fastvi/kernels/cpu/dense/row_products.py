@@ -21,7 +21,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.host import MATMUL_64
 from fastvi.kernels.jit import JIT_DISABLED
@@ -73,7 +72,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return ir.Constant(_I64, value)
 
     def data(number: int, value: Any, first: Any) -> Any:
-        return builder.gep(arrayobj.make_array(signature.args[number])(context, builder, value).data, [first])
+        return builder.gep(context.make_array(signature.args[number])(context, builder, value).data, [first])
 
     def load(pointer: Any, kind: Any) -> Any:
         found = builder.load(builder.bitcast(pointer, kind.as_pointer()))

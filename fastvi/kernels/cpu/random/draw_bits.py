@@ -14,7 +14,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.random.philox_vectors import constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED, inline
@@ -62,7 +61,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bit = builder.zext(builder.icmp_signed("<", drawn, threshold), _VECTOR)
         bits = builder.or_(bits, builder.shl(bit, constant(number, LANES)))
         ties = builder.or_(ties, builder.icmp_signed("==", drawn, threshold))
-    array = arrayobj.make_array(signature.args[0])(context, builder, words)
+    array = context.make_array(signature.args[0])(context, builder, words)
     where = builder.bitcast(builder.gep(array.data, [at]), _VECTOR.as_pointer())
     old = builder.load(where)
     old.align = 8

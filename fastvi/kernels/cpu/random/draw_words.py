@@ -13,7 +13,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.random.philox_vectors import LANES, VECTOR, constant, emit_philox, splat
 from fastvi.kernels.jit import JIT_DISABLED
@@ -44,7 +43,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     c0 = builder.add(splat(builder, block), ir.Constant(VECTOR, list(range(LANES))))
     c1, c2, c3, k0, k1 = (splat(builder, value) for value in rest)
     drawn_words = emit_philox(builder, (c0, c1, c2, c3), (k0, k1))
-    data = arrayobj.make_array(signature.args[0])(context, builder, out).data
+    data = context.make_array(signature.args[0])(context, builder, out).data
     for w, drawn in enumerate(drawn_words):
         number = builder.bitcast(builder.or_(drawn, constant(_TWO_52_BITS)), _DOUBLES)
         number = builder.fsub(number, ir.Constant(_DOUBLES, [_TWO_52] * LANES))

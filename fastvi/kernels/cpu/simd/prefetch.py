@@ -7,7 +7,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -21,7 +20,7 @@ def _prefetch(array, at):
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit the hint."""
-    data = arrayobj.make_array(signature.args[0])(context, builder, args[0]).data
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
     pointer = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
     hint = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)

@@ -19,7 +19,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from fastvi.kernels.cpu.simd.exponentials import (
     emit_exp_weight,
@@ -41,7 +40,7 @@ class _Row:
     """Vectors of the row args[0] from element args[1] on."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any):
-        data = arrayobj.make_array(signature.args[0])(context, builder, args[0]).data
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
         self.builder, self.start = builder, builder.gep(data, [args[1]])
         element = (
             data.type.pointee
@@ -179,7 +178,7 @@ def _mask_emitted(typing_context, row, at, limit):
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = _Row(context, builder, signature, args)
         limits, bits = _broadcast(builder, args[2], data.kind), ir.Constant(_I64, 0)
-        size = arrayobj.make_array(signature.args[0])(context, builder, args[0]).nitems
+        size = context.make_array(signature.args[0])(context, builder, args[0]).nitems
         for at in range(0, MASK, data.kind.count):
             data.prefetch(builder.add(size, ir.Constant(_I64, at)))
             above = builder.fcmp_unordered(">", data.load(ir.Constant(_I64, at)), limits)
