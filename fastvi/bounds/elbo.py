@@ -327,8 +327,9 @@ def _sampled(
         )
     likelihood = form_of == "reconstruction" and kl is not None
     num_states = num_samples * len(group.members)
-    options = {"with_prior": not likelihood, "dtype": dtype}
-    source = Source(partial(rules.kept_target, group.observed, num_states, **options))
+    source = Source(
+        partial(rules.kept_target, group.observed, num_states, with_prior=not likelihood, dtype=dtype)
+    )
     what = WEIGHT if form_of == "log_ratio" else JOINT
     sampler = Sampler(source, group.x, group.members, drawn_from(group.q), seed, what, where)
     if automatic:

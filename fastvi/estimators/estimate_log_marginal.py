@@ -198,8 +198,7 @@ def _samplers(
             continue
         with_prior = not isinstance(q, Ancestral)
         num_states = num_samples * len(members)
-        options = {"with_prior": with_prior, "dtype": dtype}
-        build = partial(rules.kept_target, group.observed, num_states, **options)
+        build = partial(rules.kept_target, group.observed, num_states, with_prior=with_prior, dtype=dtype)
         own = of_latents(q, group.free).part(members)
         samplers.append(Sampler(Source(build), group.x, members, own, seed, device=where))
     return len(data), samplers, closed

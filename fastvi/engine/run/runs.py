@@ -18,7 +18,9 @@ import fastvi
 from fastvi.core.validation import shown, with_article
 from fastvi.engine.run.checkpoints import Checkpoint
 from fastvi.engine.run.progress import Report, Reporter
+from fastvi.engine.run.workers import Missing, packed, perform
 from fastvi.kernels.host import CHOSEN
+from fastvi.kernels.shapes import name_of
 
 WINDOW = 64  # tasks submitted and not yet merged, where an executor does not tell its number of workers
 
@@ -190,28 +192,43 @@ class Run:
             for task in tasks:
                 yield work(task)
             return
+        alike = functools.partial(_work_alike, _compiled_as(), work)
+        sent = packed(self._executor, alike, name_of(CHOSEN))
         waiting = iter(tasks)
-        pending: deque[Future[P]] = deque()
+        pending: deque[tuple[T, Future[P]]] = deque()
+
+        def submit(task: T, *, whole: bool) -> tuple[T, Future[P]]:
+            assert self._executor is not None
+            if sent is None:
+                return task, self._submitted(self._executor, alike, task)
+            carried = functools.partial(perform, sent.digest, sent.content if whole else None, sent.tiles)
+            return task, self._submitted(self._executor, carried, task)
+
         try:
-            for task in islice(waiting, _window(self._executor)):
-                pending.append(self._submitted(self._executor, work, task))
+            window = _window(self._executor)
+            for number, task in enumerate(islice(waiting, window)):
+                pending.append(submit(task, whole=2 * number < window))  # one for each worker
             while pending:
-                part = pending[0].result()  # stays pending while it is waited for, so that Ctrl-C cancels it
+                task, future = pending[0]
+                part = future.result()  # stays pending while it is waited for, so that Ctrl-C cancels it
+                if isinstance(part, Missing):
+                    pending[0] = submit(task, whole=True)
+                    continue
                 pending.popleft()
-                for task in islice(waiting, 1):  # before the merge, so that no worker waits for it
-                    pending.append(self._submitted(self._executor, work, task))
+                for following in islice(waiting, 1):  # before the merge, so that no worker waits for it
+                    pending.append(submit(following, whole=False))
                 yield part
         except BrokenExecutor as error:
             raise RuntimeError(self._lost(f"broke: {' '.join(str(error).split())}")) from error
         except CancelledError as error:
             raise RuntimeError(self._lost("cancelled a task")) from error
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
 
     @staticmethod
     def _submitted(executor: Executor, work: Callable[[T], P], task: T) -> Future[P]:
-        future = executor.submit(functools.partial(_work_alike, _compiled_as(), work), task)
+        future = executor.submit(work, task)
         if not all(callable(getattr(future, name, None)) for name in ("result", "cancel")):
             raise TypeError(f"executor must return a Future for every task, got {shown(future)}")
         return future
