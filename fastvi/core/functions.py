@@ -18,6 +18,13 @@ def sigmoid(logits: Reals) -> Reals:
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
+def bit_probabilities(logits: Reals) -> tuple[Reals, Reals]:
+    """P(bit = 0) and p(bit = 1): the sigmoids of -logits and of logits, elementwise."""
+    small = np.exp(-np.abs(logits))
+    whole = 1.0 + small
+    return np.where(logits <= 0, 1.0, small) / whole, np.where(logits >= 0, 1.0, small) / whole
+
+
 def centre_sigmoid(logits: Reals) -> Reals:
     """Sigmoid to a few units in the last place: for the centres of forms, whose bits are in every result."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))

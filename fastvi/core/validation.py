@@ -536,7 +536,7 @@ def positive_float(value: Any, name: str) -> float:
 def choice(value: Any, name: str, allowed: Collection[Word]) -> Word:
     """Return ``value``, one of the strings ``allowed``."""
     if type(value) is str and value in allowed:
-        return value
+        return cast(Word, value)
     words = ", ".join(repr(word) for word in allowed)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {words}, got {shown(value)}")

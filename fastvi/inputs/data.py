@@ -102,7 +102,11 @@ def groups_of(rules: Rules, data: Any, mask: np.ndarray | None, *, kept: bool = 
 
     A group's x is the caller's own array where all data see everything, unless it is ``kept``.
     """
-    for observed, members in by_mask(mask, len(data), rules.num_pixels):
+    if mask is None:
+        masks = [(rules.everything, np.arange(len(data)))]
+    else:
+        masks = by_mask(mask, len(data), rules.num_pixels)
+    for observed, members in masks:
         if not isinstance(data, np.ndarray):
             part: Any = data.seen(members, observed)
         elif (

@@ -136,6 +136,11 @@ class Rules(ABC):
         """Rules of the prior where it is a model, summed out for each state."""
         return None
 
+    @cached_property
+    def everything(self) -> np.ndarray:
+        """The mask (D,) of data that see all pixels; nobody writes to it."""
+        return np.ones(self.num_pixels, bool)
+
     # ---- data ------------------------------------------------------------------------------------------
 
     def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:

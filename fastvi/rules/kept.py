@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from fastvi.rules.base import Rules
 
-MOST_BYTES = (
-    1 << 20
-)  # of a thing that is kept; a model has one of each kind: form, partition, likelihood, target
+# of a thing that is kept; a model has one of each kind: a form, those of log Z and of a likelihood, a target
+MOST_BYTES = 1 << 20
 MOST_MODELS = 8
 
 T = TypeVar("T")
@@ -44,13 +43,6 @@ def kept(rules: Rules, kind: str, key: Any, make: Callable[[], T], num_bytes: Ca
 _NOTHING: dict[str, Any] = {}
 
 
-class _Gone:
-    """In place of rules that are no more."""
-
-
-_GONE = _Gone()
-
-
 def _keeper(rules: Rules) -> dict[str, Any]:
     """Where ``rules`` keep things; those that began first give theirs up for it.
 
@@ -63,5 +55,7 @@ def _keeper(rules: Rules) -> dict[str, Any]:
         _models.append(weakref.ref(rules))
         with contextlib.suppress(IndexError):  # another thread took the last one away
             while len(_models) > MOST_MODELS:
-                vars(_models.popleft()() or _GONE).pop("_kept", None)
+                oldest = _models.popleft()()
+                if oldest is not None:
+                    vars(oldest).pop("_kept", None)
     return mine

@@ -18,6 +18,7 @@ from fastvi.core.registry import rules_of
 from fastvi.engine.importance import jobs, softplus_target
 from fastvi.engine.importance.proposals import BernoulliMixture
 from fastvi.engine.sampling.run_jobs import run_job
+from fastvi.rules import kept
 
 MODEL, OTHER = network(6, 4), network(5, 3, 1)
 X, X_OTHER = MODEL.sample(3, 1)[1], OTHER.sample(2, 1)[1]
@@ -25,8 +26,11 @@ X, X_OTHER = MODEL.sample(3, 1)[1], OTHER.sample(2, 1)[1]
 
 @pytest.fixture
 def targets(monkeypatch):
-    """Weak references to all targets that were built; jobs of 64 weights."""
+    """Weak references to all targets that were built; jobs of 64 weights, and no model small enough to keep."""
     monkeypatch.setattr(jobs, "_JOB", 64)
+    monkeypatch.setattr(kept, "MOST_BYTES", -1)
+    for model in (MODEL, OTHER):
+        vars(rules_of(model)).pop("_kept", None)
     built, build = [], softplus_target.ProductTarget.__init__
 
     def recorded(self, *arguments, **options):

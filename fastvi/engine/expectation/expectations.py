@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.core.functions import log_probabilities, sigmoid
+from fastvi.core.functions import bit_probabilities, log_probabilities
 from fastvi.engine.run.slices import chunks
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form
@@ -39,18 +39,25 @@ class FactorisedBits(NamedTuple):
 
 def ordered_bits(form: Any, logits: Array, num_data: int) -> FactorisedBits:
     """Probabilities of bits under ``logits`` (d,) or (N, d), to their own relative accuracy."""
-    ordered = np.ascontiguousarray(np.broadcast_to(logits, (num_data, form.order.size))[:, form.order])
-    return FactorisedBits(sigmoid(-ordered), sigmoid(ordered), *log_probabilities(ordered))
+    ordered = _ordered(form, logits, num_data)
+    return FactorisedBits(*bit_probabilities(ordered), *log_probabilities(ordered))
 
 
-def _chunk_expectation(form: TileForm, terms: Terms, bits: FactorisedBits) -> Array:
+def _ordered(form: Any, logits: Array, num_data: int) -> Array:
+    """``logits`` (N, d) in the form's order of latents."""
+    ordered = np.empty((num_data, form.order.size))
+    ordered[...] = logits[..., form.order]
+    return ordered
+
+
+def _chunk_expectation(form: TileForm, terms: Terms, zero: Array, one: Array) -> Array:
     outer, row_bits = form.tiling.outer_bits, form.tiling.row_bits
     batch = PackedBatch.of(form, len(terms.constant))
-    batch.pack_bits(bits.zero[:, outer:], bits.one[:, outer:], row_bits, form.column_panels)
-    values = terms.constant + (bits.one * terms.linear).sum(axis=1)
+    batch.pack_bits(zero[:, outer:], one[:, outer:], row_bits, form.column_panels)
+    values = terms.constant + (one * terms.linear).sum(axis=1)
     for first in form.filled_starts():
         log_tiles, _ = form.fill_wave(first, in_log_space=True)
-        merge_expectations(batch.sums(log_tiles), first, bits.zero[:, :outer], bits.one[:, :outer], values)
+        merge_expectations(batch.sums(log_tiles), first, zero[:, :outer], one[:, :outer], values)
     return values
 
 
@@ -63,12 +70,13 @@ def expected_log_likelihood(form: TileForm, x: Array, logits: Array) -> Array:
     result = np.empty(len(x))
     for data in chunks(len(x)):
         terms = form.data.terms(x[data])
-        result[data] = _chunk_expectation(form, terms, _chunk_bits(form, logits, data))
+        own = _ordered(form, _of_chunk(logits, data), data.stop - data.start)
+        result[data] = _chunk_expectation(form, terms, *bit_probabilities(own))
     return result
 
 
-def _chunk_bits(form: Form, logits: Array, data: slice) -> FactorisedBits:
-    return ordered_bits(form, logits if logits.ndim == 1 else logits[data], data.stop - data.start)
+def _of_chunk(logits: Array, data: slice) -> Array:
+    return logits if logits.ndim == 1 else logits[data]
 
 
 def _visit(kernel: Any, form: Form, x: Array, logits: Array, shift: Array, *sums: Array) -> None:
@@ -77,7 +85,8 @@ def _visit(kernel: Any, form: Form, x: Array, logits: Array, shift: Array, *sums
     Log p of a state is its log joint density plus ``shift`` (N,).
     """
     for data in chunks(len(x)):
-        terms, bits = form.data.terms(x[data]), _chunk_bits(form, logits, data)
+        terms = form.data.terms(x[data])
+        bits = ordered_bits(form, _of_chunk(logits, data), data.stop - data.start)
         own = bits.log_zero, bits.log_one, *(array[data] for array in sums)
         for first in form.filled_starts():
             form.visit_states(kernel, terms, shift[data], first, own)

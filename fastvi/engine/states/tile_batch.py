@@ -73,6 +73,9 @@ class PackedBatch:
 
     def pack(self, fill: Callable[[slice, Array, Array], None]) -> None:
         """Call ``fill(data, rows, columns)`` for each task's data and its part of the tables."""
+        if self.num_panels == 1:  # few data: no task is worth a thread
+            fill(slice(0, self.num_data), self.rows, self.columns)
+            return
         row_step = self.rows.size // max(1, self.num_panels)
         column_step = self.columns.size // max(1, self.num_panels)
 

@@ -133,8 +133,10 @@ def _fit_generalised_pareto(excess, num, grid, weights, shapes, exponents):
     log_mean = math.log(mean)
     for j in range(points):
         b, shape = grid[j], shapes[j]
-        scale = log_fast(-b / shape)
-        scale = scale if b != 0.0 and shape != 0.0 else -log_mean  # in the limit the tail is exponential
+        # in the limit of b = 0 the distribution is exponential
+        inside = b != 0.0 and shape != 0.0
+        scale = log_fast(-b / (shape if inside else 1.0))
+        scale = scale if inside else -log_mean
         value = num * (scale - shape - 1.0)
         weights[j] = value if abs(shape) < math.inf and abs(b) < math.inf else -math.inf
     best = -math.inf

@@ -137,10 +137,10 @@ def _sort(values, where, size, kept, other, other_where, buckets):
     for i in range(size):
         low = values[i] if values[i] < low else low
         high = values[i] if values[i] > high else high
-    num = 2 * size
-    scale = (num - 1) / (high - low)
+    num, spread = 2 * size, high - low
     left, crowd = 0, size
-    if 1.0 / _WIDEST < scale < _WIDEST:
+    if 1.0 / _WIDEST < spread < _WIDEST:
+        scale = (num - 1) / spread
         for b in range(num):
             buckets[b] = 0
         for i in range(size):
