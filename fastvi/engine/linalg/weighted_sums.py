@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastvi.core.arrays import Array
 from fastvi.engine.linalg.products import packed_columns, packed_rows, padded_bias
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import num_threads, parallel_map
@@ -12,7 +13,7 @@ from fastvi.kernels.cpu.dense.products import product
 _DATA, _PIXELS = 2048, 64  # of a block: 1 MiB
 
 
-def weighted_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weighted_sums(x: Array, weights: Array, mean: Array) -> tuple[Array, Array]:
     """Sums over n of weights_n x_nj mean_ni, (D, d), and of weights_n x_nj, (D,).
 
     Data are summed in their order, so that a pixel has the same bits whichever others are there.
@@ -26,7 +27,7 @@ def weighted_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple
     return np.ascontiguousarray(total[:-1].T), total[-1].copy()
 
 
-def _add_products(left: np.ndarray, x: np.ndarray, total: np.ndarray) -> None:
+def _add_products(left: Array, x: Array, total: Array) -> None:
     def task(pixels: slice) -> None:
         own = packed_columns(x[:, pixels].astype(np.float64))
         out = np.empty(total[:, pixels].shape)

@@ -204,7 +204,7 @@ def largest_entries(row, kept, floats, ints):
     """
     size = floats.size // 2
     values, other, where, other_where = floats[:size], floats[size:], ints[:size], ints[size : 2 * size]
-    limit = np.float64(row.dtype.type(_guess(row, kept, values)))  # a number that the row could hold
+    limit: float = np.float64(row.dtype.type(_guess(row, kept, values)))  # a number that the row could hold
     filled, largest = 0, -math.inf
     while True:
         filled, largest = _collect(row, kept, limit, values, where)
