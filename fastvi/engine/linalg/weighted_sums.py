@@ -30,7 +30,7 @@ def weighted_sums(x: Array, weights: Array, mean: Array) -> tuple[Array, Array]:
 def _add_products(left: Array, x: Array, total: Array) -> None:
     def task(pixels: slice) -> None:
         own = packed_columns(x[:, pixels].astype(np.float64))
-        out = np.empty(total[:, pixels].shape)
+        out: Array = np.empty((len(total), x[:, pixels].shape[1]))
         product(left, own, padded_bias(None, out.shape[1]), len(x), out)
         total[:, pixels] += out
 
