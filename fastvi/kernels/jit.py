@@ -12,9 +12,9 @@ process that loads the kernel to the kernel's own copy. Both are right, and they
 (measured: gradients of a network in the first process and in all later ones). Compilation takes as long, and
 the cache is as large (39.7 against 39.5 s of processor time for five questions, 4.7 MiB).
 ``no_cfunc_wrapper``: nobody calls a kernel from C. Measured: a tenth of the compilation.
-``_nrt``: only functions that make arrays count references. The others compile in a tenth less, and a call
-takes 0.05 us less for each array. What makes an array is known by its name in the function's text; one that
-is not in the list below is an error of Numba's, "NRT required".
+References are counted in all functions. Numba can leave that out (``_nrt=False``), for a tenth of the
+compilation; but a function that returns a view of an array then gives away a reference that it does not have,
+and what calls it frees the array twice.
 
 Compiled code is kept on disk (`compiled_code.py`); a directory that cannot be written only costs the
 compilation again.
@@ -30,9 +30,6 @@ import numpy as np
 from fastvi.kernels.compiled_code import KernelCache
 from fastvi.kernels.compiler import InlineCompiler, KernelCompiler
 
-# functions and methods of NumPy that make arrays
-_MAKERS = {"array", "arange", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like", "astype"}
-
 JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (a setting made at run time)
 
 
@@ -43,7 +40,6 @@ def _compile(function: Any, fastmath: set[str], compiler: type[KernelCompiler], 
         "error_model": "numpy",
         "forceinline": True,
         "no_cfunc_wrapper": True,
-        "_nrt": not _MAKERS.isdisjoint(function.__code__.co_names),
         "fastmath": fastmath,
         **options,
     }
