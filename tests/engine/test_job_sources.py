@@ -26,7 +26,7 @@ X, X_OTHER = MODEL.sample(3, 1)[1], OTHER.sample(2, 1)[1]
 
 @pytest.fixture
 def targets(monkeypatch):
-    """Weak references to all targets that were built; jobs of 64 weights, and no model small enough to keep."""
+    """Weak references to all targets that were built; jobs of 64 weights, nothing stays with a model."""
     monkeypatch.setattr(jobs, "_JOB", 64)
     monkeypatch.setattr(kept, "MOST_BYTES", -1)
     for model in (MODEL, OTHER):
