@@ -13,7 +13,8 @@ bits 30 and 28 clear, so that nothing is shared with ``draws``, ``normal_draws``
 22-0   the number of the block
 =====  =======================================================================================
 
-A binary unit is on where u < p 2^64 for a number u of 64 bits. Unit 16 g + 4 w + lane takes word w of block
+Layers of restricted Boltzmann machines are drawn by numbers of 48 bits, as ``layer_draws.py`` says. Any other
+unit is on where u < p 2^64 for a number u of 64 bits. Unit 16 g + 4 w + lane takes word w of block
 4 g + lane for its high half. The low half decides only where p 2^32 lies within the word's unit interval
 (once in 2^32 draws); it is the same word of the block with bit 31 set. Continuous latent i takes words
 2 (i % 2) and 2 (i % 2) + 1 of block i // 2 as ``normal_draws`` does; of the acceptance block words 0 and 1
