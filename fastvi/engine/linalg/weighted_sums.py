@@ -29,8 +29,8 @@ def weighted_sums(x: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple
 def _add_products(left: np.ndarray, x: np.ndarray, total: np.ndarray) -> None:
     def task(pixels: slice) -> None:
         own = packed_columns(x[:, pixels].astype(np.float64))
-        out = np.empty(total[:, pixels].shape)
-        product(left, own, padded_bias(None, out.shape[1]), len(x), out)
+        out = np.empty_like(total[:, pixels], order="C")
+        product(left, own, padded_bias(None, out.shape[-1]), len(x), out)
         total[:, pixels] += out
 
     parallel_map(task, slices(x.shape[1], _PIXELS), 1.0 * x.size * len(total))
