@@ -30,8 +30,8 @@ def weighted_sums(x: Array, weights: Array, mean: Array) -> tuple[Array, Array]:
 def _add_products(left: Array, x: Array, total: Array) -> None:
     def task(pixels: slice) -> None:
         own = packed_columns(x[:, pixels].astype(np.float64))
-        out: Array = np.empty((len(total), x[:, pixels].shape[1]))
-        product(left, own, padded_bias(None, out.shape[1]), len(x), out)
+        out = np.empty_like(total[:, pixels], order="C")
+        product(left, own, padded_bias(None, out.shape[-1]), len(x), out)
         total[:, pixels] += out
 
     parallel_map(task, slices(x.shape[1], _PIXELS), 1.0 * x.size * len(total))

@@ -158,7 +158,7 @@ def log_totals(tiles: Array) -> Array:
         return np.log(totals)
 
 
-_BLOCK = 192  # data whose tables stay in the second-level cache while the tiles pass by
+_BLOCK = 192  # data whose tables stay in the second-level cache while the tiles pass by; fewer are all summed
 _DENSE = 0.75  # share of pairs of datum and tile from which on all are summed: gathering costs a fifth
 
 
@@ -169,6 +169,10 @@ def sums_that_count(batch: PackedBatch, tiles: Array, place: tuple[Array, Array,
     data.
     """
     num_data, num_tiles = batch.num_data, len(tiles)
+    if num_data <= _BLOCK:
+        sums = batch.sums(tiles)
+        drop_negligible(sums, *place)
+        return sums
     scales, log_totals, first_tile, outer, base = place
     likely, wanted = np.empty(num_data, np.int64), np.empty((num_data, num_tiles), np.bool_)
     sums = np.zeros((batch.padded_data, num_tiles))
@@ -244,18 +248,18 @@ class TileBatch(Batch):
 
     def _wave_sums(self, first: int) -> tuple[Array, Array]:
         """Sums (N, T) over a wave's tiles, 0 where they are negligible; the logs of the tiles' scales."""
-        batch, base = self.packed
-        made = self.form.sum_wave(first, batch)
-        if made is None:
-            tiles, scales = self.form.fill_wave(first, most=self.form.wave_tiles)
-            if len(tiles) == 1:
-                return batch.sums(tiles), scales
-            place = scales, log_totals(tiles), first, self.outer, base
-            return sums_that_count(batch, tiles, place), scales
-        parts, scales, totals = made
-        with np.errstate(divide="ignore"):  # a tile of zeros
-            drop_negligible(parts, scales, np.log(totals), first, self.outer, base)
-        return parts, scales
+        form, (batch, base) = self.form, self.packed
+        made = None if form.keeps_tiles else form.sum_wave(first, batch)
+        if made is not None:
+            parts, scales, totals = made
+            with np.errstate(divide="ignore"):  # a tile of zeros
+                drop_negligible(parts, scales, np.log(totals), first, self.outer, base)
+            return parts, scales
+        tiles, scales = self.filled(first)
+        if len(tiles) == 1:
+            return batch.sums(tiles), scales
+        place = scales, form.log_totals(tiles), first, self.outer, base
+        return sums_that_count(batch, tiles, place), scales
 
     def log_masses(self, first: int) -> Array:
         """(N, T): log of the part of each datum's sum that each tile of a wave holds."""
@@ -289,7 +293,7 @@ class TileBatch(Batch):
         tile_shares(scales[None], first, self.outer, base, found.bound, shares)
         sums, column_masses = batch.masses(tiles, shares)
         _, row_masses = self._flipped.masses(flipped_tiles(form, tiles), shares)
-        drop_negligible(sums, scales, log_totals(tiles), first, self.outer, base)  # as ``sums`` does
+        drop_negligible(sums, scales, form.log_totals(tiles), first, self.outer, base)  # as ``sums`` does
         merge_tile_sums(sums, scales[None], first, self.outer, base, *found[:3])
         add_outer_masses(sums, shares, first, outer, found.ones)
         add_bit_masses(row_masses, row_bits, outer, found.ones)

@@ -15,7 +15,7 @@ from fastvi.engine.states.batch import Batch
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.states.form import Form, shifted
 from fastvi.engine.states.sums import Sums
-from fastvi.engine.states.tile_batch import TileBatch
+from fastvi.engine.states.tile_batch import TileBatch, log_totals
 from fastvi.kernels.cpu.states.log_sums import log_space_sums
 from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 
@@ -65,6 +65,15 @@ class TileForm(Form):
     def keeps_tiles(self) -> bool:
         """Whether all tiles are so few that they are filled once and stay with the form."""
         return self.tiling.num_tiles * self.tile_size <= _KEPT_NUMBERS
+
+    def log_totals(self, tiles: Array) -> Array:
+        """Logs of the sums of the numbers of a wave's tiles; those of tiles that are kept stay, too."""
+        if not self.keeps_tiles:
+            return log_totals(tiles)
+        kept: Array | None = self.__dict__.get("_kept_totals")
+        if kept is None:
+            kept = self.__dict__["_kept_totals"] = log_totals(tiles)
+        return kept
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the tiles: a worker fills its own."""
