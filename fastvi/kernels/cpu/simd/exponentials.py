@@ -47,7 +47,7 @@ _Q = (
 )
 _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9 = _Q
 
-_F = np.float32  # a constant of float64 would make the expression one
+_F: Any = np.float32  # a constant of float64 would make the expression one
 _ONE_32, _LOG2_E_32, _LOG_TWO_32 = _F(1.0), _F(_LOG2_E), _F(LOG_TWO)
 _LOWEST_32 = _F(-87.33654)
 _ROUNDER_32 = _F(12582912.0)  # 1.5 * 2^23
