@@ -210,7 +210,7 @@ def largest_entries(row, kept, floats, ints):
         filled, largest = _collect(row, kept, limit, values, where)
         if filled >= kept or limit == -math.inf or not largest < math.inf:
             break
-        limit = -math.inf
+        limit = np.float64(-math.inf)
     if not largest < math.inf:
         return other[:0], other_where[:0]
     for i in range(filled, kept):  # entries of -inf, whose positions nobody asks for
