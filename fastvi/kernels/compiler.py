@@ -71,6 +71,12 @@ class KernelCompiler(Compiler):
 
     _library = KernelLibrary
 
+    def __init__(self, typing: Any, target: Any, *rest: Any, references: bool) -> None:
+        """Compile with or without counts of references to arrays. GPU compilers know no option for that."""
+        library, args, return_type, flags, local_types = rest
+        flags.nrt = references
+        super().__init__(typing, target, library, args, return_type, flags, local_types)
+
     def _compile_core(self) -> Any:
         state = self.state
         state.library = self._library(state.targetctx.codegen(), state.func_id.func_qualname)
