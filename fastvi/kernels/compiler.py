@@ -16,7 +16,6 @@ import gc
 from typing import Any
 
 from llvmlite import binding
-from numba.core import ir, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -82,20 +81,9 @@ class KernelCompiler(Compiler):
         finally:
             if waits:
                 gc.enable()
-        if not state.flags.nrt:
-            self._check_takes_no_new_array()
         for environment in result._find_referenced_environments():  # noqa: SLF001
             result.library.codegen.set_env(environment.env_name, environment)
         return result
-
-    def _check_takes_no_new_array(self) -> None:
-        """Refuse a function that counts no references and calls one that returns an array: a leak."""
-        for call, signature in self.state.calltypes.items():
-            if isinstance(call, ir.Expr) and call.op == "call":
-                called = self.state.typemap[call.func.name]
-                if isinstance(called, types.Dispatcher) and isinstance(signature.return_type, types.Array):
-                    name = self.state.func_id.func_qualname
-                    raise TypeError(f"{name} must name a function that makes arrays, such as np.empty")
 
 
 class InlineCompiler(KernelCompiler):
