@@ -167,7 +167,9 @@ def _smooth(log_w: NDArray[np.float64], tail: int, k: NDArray[np.float64]) -> ND
     entries = np.take_along_axis(log_w, kept, axis=1)
     padded = np.full((len(log_w), max(5 * tail if tail <= 45 else tail * tail // 9, tail + 1)), -np.inf)
     padded[:, : tail + 1] = entries
-    smooth_rows(padded, k)
+    rows = padded.view()
+    rows.flags.writeable = False  # one compiled kernel for this and for psis
+    smooth_rows(rows, padded, k)
     lowest, largest = entries.min(axis=1, keepdims=True), entries.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         regular = (largest - lowest)[:, 0] < _FARTHEST  # not of entries that are NaN or infinite

@@ -245,19 +245,22 @@ def _smooth(num, k, sigma, cutoff, out):
 def smooth_rows(log_w, smoothed, out):
     """Copy rows with their tails replaced by quantiles of the fit, at most the row's largest; k to ``out``.
 
-    Return whether all entries are finite or -inf.
+    Return whether all entries are finite or -inf. A row that holds others is copied, with k = nan. Both
+    arrays may be one.
     """
     kept = min(tail_length(log_w.shape[1]) + 1, log_w.shape[1])
     floats, ints = np.empty(2 * buffer_size(kept)), np.empty(4 * buffer_size(kept), np.int64)
     excess, points = np.empty(excess_size(kept)), np.empty(3 * grid_size(kept))
     exponents = np.empty(grid_size(kept), np.int64)
+    clean = True
     for n in range(log_w.shape[0]):
         row, copy = log_w[n], smoothed[n]
         largest, where = largest_entries(row, kept, floats, ints)
-        if largest.size == 0:
-            return False
         for i in range(row.size):
             copy[i] = row[i]
+        if largest.size == 0:
+            out[n], clean = math.nan, False
+            continue
         k, sigma, cutoff, first = pareto_k_of_tail(largest, excess, points, exponents)
         out[n] = k
         if not -math.inf < k < math.inf:
@@ -265,4 +268,4 @@ def smooth_rows(log_w, smoothed, out):
         _smooth(kept - first, k, sigma, cutoff, excess)
         for i in range(first, kept):
             copy[where[i]] = largest[kept - 1] + excess[i - first]
-    return True
+    return clean
