@@ -21,7 +21,7 @@ from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data
 from fastvi.inputs.memory import OTHER, Asked, predicted_bytes
 from fastvi.inputs.options import NO_LIMITS, Limits, Options
-from fastvi.kernels.host import CHOSEN
+from fastvi.kernels.host import MATMUL_64
 from fastvi.rules.base import NO_DATA, Rules
 
 
@@ -64,7 +64,7 @@ class Question(NamedTuple):
 
 def tiles() -> tuple[Any, ...]:
     """Version and tiling, for a checkpoint's identity: those of others have other bits and other waves."""
-    return (fastvi.__version__, repr(CHOSEN), CHUNK_DATA, WAVE_TILES, *caches())
+    return (fastvi.__version__, MATMUL_64.lanes, CHUNK_DATA, WAVE_TILES, *caches())
 
 
 def _summed_by(device: str) -> str:

@@ -20,7 +20,8 @@ from fastvi.kernels.shape_race import kept_or_fastest
 from fastvi.kernels.shapes import COLUMNS, TILES, RegisterTile, RegisterTiles, tiles_of
 
 __all__ = [
-    "CHOSEN", "COLUMNS", "MATMUL_64", "PRODUCT_32", "PRODUCT_64", "TILES", "RegisterTile", "RegisterTiles",
+    "CHOSEN", "COLUMNS", "LAYER_64", "MATMUL_64", "PRODUCT_32", "PRODUCT_64", "TILES", "RegisterTile",
+    "RegisterTiles",
 ]  # fmt: skip
 
 
@@ -73,3 +74,5 @@ def _chosen() -> RegisterTiles:
 
 CHOSEN = _chosen()
 PRODUCT_64, PRODUCT_32, MATMUL_64 = CHOSEN
+# a network's layers: states come in powers of two, and so do the rows of their panels
+LAYER_64 = MATMUL_64._replace(rows=1 << (MATMUL_64.rows.bit_length() - 1))

@@ -1,8 +1,9 @@
 """Which register tiles are the fastest on this processor: a handful is compiled and timed.
 
 All of it takes about 0.1 s, once: the winners are kept beside the compiled code, for this processor and this
-version of the sources. No result depends on the shape, so neither does any on what a noisy machine chose. A
-table of processors goes stale: 8 rows of two AVX-512 vectors stood in it, and one vector is 1.4 times faster.
+version of the sources. No result depends on which of the tiles wins, and so none on what a noisy machine
+chose. A table of processors goes stale: 8 rows of two AVX-512 vectors stood in it, and one vector is 1.4
+times faster.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from fastvi.kernels.cpu.dense.layer_tiles import (
     softplus_loops,
 )
 from fastvi.kernels.cpu.dense.products import ROWS
-from fastvi.kernels.host import COLUMNS, MATMUL_64
+from fastvi.kernels.host import COLUMNS, LAYER_64
 from fastvi.kernels.jit import kernel
 
 DTYPES = (np.float64, np.float32)
@@ -98,7 +98,7 @@ def test_products_and_distances(dtype, length):
 def test_fill(dtype):
     width = columns(dtype)
     acc, row = np.zeros(ROWS * width + 2, dtype), np.arange(width + 1).astype(dtype)
-    assert run_fill(acc, row) == (width, MATMUL_64.lanes * 8 // np.dtype(dtype).itemsize)
+    assert run_fill(acc, row) == (width, LAYER_64.lanes * 8 // np.dtype(dtype).itemsize)
     np.testing.assert_array_equal(acc[1:-1].reshape(ROWS, width), np.tile(row[1:], (ROWS, 1)))
     assert (acc[[0, -1]] == 0.0).all()
 
@@ -107,7 +107,7 @@ def test_fill(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_softplus(dtype, scale):
     rng, width = np.random.default_rng(0), columns(dtype)
-    lanes = MATMUL_64.lanes * 8 // np.dtype(dtype).itemsize
+    lanes = LAYER_64.lanes * 8 // np.dtype(dtype).itemsize
     eta = (scale * rng.normal(size=ROWS * width)).astype(dtype)
     eta[:3] = 0.0, -0.0, -math.inf
     acc = np.concatenate([[7.0], eta, [7.0]]).astype(dtype)

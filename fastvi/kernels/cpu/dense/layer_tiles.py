@@ -27,7 +27,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastvi.kernels.emitter import Emitter, multiply_add
-from fastvi.kernels.host import COLUMNS, MATMUL_64, RegisterTile
+from fastvi.kernels.host import COLUMNS, LAYER_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -55,7 +55,7 @@ def _exponential(itemsize: int) -> tuple:
 
 def _tile(itemsize: int) -> RegisterTile:
     """Return the register tile of numbers of 8 or 4 bytes."""
-    return MATMUL_64._replace(lanes=MATMUL_64.lanes * 8 // itemsize)
+    return LAYER_64._replace(lanes=LAYER_64.lanes * 8 // itemsize)
 
 
 def _element(array: Any) -> Any:
@@ -258,14 +258,14 @@ def _emit_exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 def fill_loops(acc, acc_at, row, row_at):
     """Plain-loop twin of ``fill_block``."""
     columns = COLUMNS * 8 // acc.itemsize
-    for r in range(MATMUL_64.rows):
+    for r in range(LAYER_64.rows):
         for c in range(columns):
             acc[acc_at + r * columns + c] = row[row_at + c]
 
 
 def layer_loops(acc, acc_at, left, left_at, right, right_at, length):
     """Plain-loop twin of ``layer_block``."""
-    rows, columns = MATMUL_64.rows, COLUMNS * 8 // acc.itemsize
+    rows, columns = LAYER_64.rows, COLUMNS * 8 // acc.itemsize
     for r in range(rows):
         for c in range(columns):
             value = acc[acc_at + r * columns + c]
@@ -276,7 +276,7 @@ def layer_loops(acc, acc_at, left, left_at, right, right_at, length):
 
 def picked_loops(acc, acc_at, left, left_at, index, index_at, right, right_at, length):
     """Plain-loop twin of ``picked_block``."""
-    rows, columns = MATMUL_64.rows, COLUMNS * 8 // acc.itemsize
+    rows, columns = LAYER_64.rows, COLUMNS * 8 // acc.itemsize
     for r in range(rows):
         for c in range(columns):
             value = acc[acc_at + r * columns + c]
@@ -288,7 +288,7 @@ def picked_loops(acc, acc_at, left, left_at, index, index_at, right, right_at, l
 
 def distance_loops(acc, acc_at, left, left_at, right, right_at, length):
     """Plain-loop twin of ``distance_block``."""
-    rows, columns = MATMUL_64.rows, COLUMNS * 8 // acc.itemsize
+    rows, columns = LAYER_64.rows, COLUMNS * 8 // acc.itemsize
     for r in range(rows):
         for c in range(columns):
             value = acc[acc_at + r * columns + c]
@@ -310,7 +310,7 @@ def softplus_loops(acc, acc_at, ones, ones_at, products, products_at):
 
 def exp_loops(acc, acc_at):
     """Plain-loop twin of ``exp_block``."""
-    for i in range(acc_at, acc_at + MATMUL_64.rows * COLUMNS * 8 // acc.itemsize):
+    for i in range(acc_at, acc_at + LAYER_64.rows * COLUMNS * 8 // acc.itemsize):
         acc[i] = math.exp(acc[i]) if acc[i] >= _exponential(acc.itemsize)[1] else 0.0
 
 
@@ -321,7 +321,7 @@ def _columns_loops(panels):
 
 def _lanes_loops(panels):
     """Plain twin of ``lanes_of``."""
-    return MATMUL_64.lanes * 8 // panels.itemsize
+    return LAYER_64.lanes * 8 // panels.itemsize
 
 
 @intrinsic
@@ -383,7 +383,7 @@ def _columns_emitted(typing_context, panels):
 @intrinsic
 def _lanes_emitted(typing_context, panels):
     """Return the lanes of a vector."""
-    return types.intp(panels), _constant(lambda itemsize: MATMUL_64.lanes * 8 // itemsize)
+    return types.intp(panels), _constant(lambda itemsize: LAYER_64.lanes * 8 // itemsize)
 
 
 fill_block = fill_loops if JIT_DISABLED else _fill_emitted

@@ -21,11 +21,11 @@ from fastvi.kernels.cpu.dense.layer_tiles import (
     picked_block,
     softplus_block,
 )
-from fastvi.kernels.host import COLUMNS, MATMUL_64
+from fastvi.kernels.host import COLUMNS, LAYER_64
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.scalar import exp_fast, log_fast
 
-ROWS = MATMUL_64.rows
+ROWS = LAYER_64.rows
 _DEPTH = 256  # of the reduction axis at a time: a panel of B is then half of the first-level cache
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
 _FACTORS_32 = 64  # the same in float32

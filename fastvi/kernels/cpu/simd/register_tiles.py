@@ -5,12 +5,11 @@ second), so the inner loop is emitted with vector types: accumulators as phi nod
 row, one load per vector. LLVM lowers the vectors to whatever the host has. No instruction is flagged but
 for ``contract``.
 
-Four loops come out of one generator, over k = 0 .. length - 1:
+Three loops come out of one generator, over k = 0 .. length - 1:
 
 - ``matmul_block``:   acc[r, c] += left[k, r] * right[k, c], then total[r, c] += acc[r, c] * weight[r, c]
 - ``mass_block``:     the same acc; mass[r, c] += acc[r, c] * weight[r, c] * scale[r], and total as above
 - ``store_block``:    the same acc; out[r, c] += acc[r, c]
-- ``distance_block``: out[r, c] -= (right[k, c] - left[k, r])^2
 
 The twins do the same with loops. They are the oracle of the emitted code and the path under
 NUMBA_DISABLE_JIT=1.
@@ -73,24 +72,14 @@ def _emit_mass(tile: RegisterTile, element: Any) -> Any:
     return codegen
 
 
-def _subtract_square(builder: Any) -> Any:
-    """Return a step that subtracts (column - row)^2."""
-
-    def step(held: Any, row: Any, column: Any) -> Any:
-        apart = builder.fsub(column, row)
-        return builder.fsub(held, builder.fmul(apart, apart, flags=("contract",)), flags=("contract",))
-
-    return step
-
-
-def _emit_store(tile: RegisterTile, element: Any, kind: Any) -> Any:
-    """Return the code generator of ``store_block`` or ``distance_block``."""
+def _emit_store(tile: RegisterTile, element: Any) -> Any:
+    """Return the code generator of ``store_block``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emitter(context, builder, signature, args, tile, element)
         out, left, right = (emit.pointer(i) for i in (0, 2, 4))
         start = {cell: emit.load(out, emit.cell(*cell)) for cell in emit.cells}
-        for cell, value in emit.loop(left, right, args[6], start, kind(builder)).items():
+        for cell, value in emit.loop(left, right, args[6], start, multiply_add(builder)).items():
             emit.store(value, out, emit.cell(*cell))
         return context.get_dummy_value()
 
@@ -134,18 +123,6 @@ def store_loops(out, out_at, left, left_at, right, right_at, length):
             out[out_at + r * COLUMNS + c] = acc
 
 
-def distance_loops(out, out_at, left, left_at, right, right_at, length):
-    """Plain-loop twin of ``distance_block``."""
-    rows = MATMUL_64.rows
-    for r in range(rows):
-        for c in range(COLUMNS):
-            acc = out[out_at + r * COLUMNS + c]
-            for k in range(length):
-                apart = right[right_at + k * COLUMNS + c] - left[left_at + k * rows + r]
-                acc -= apart * apart
-            out[out_at + r * COLUMNS + c] = acc
-
-
 @intrinsic
 def _matmul_emitted(
     typing_context, total, total_at, left, left_at, right, right_at, weight, weight_at, length
@@ -172,18 +149,9 @@ def _store_emitted(typing_context, out, out_at, left, left_at, right, right_at, 
     """Run ``store_block`` in registers."""
     n = types.intp
     signature = types.void(out, n, left, n, right, n, n)
-    return signature, _emit_store(MATMUL_64, ir.DoubleType(), multiply_add)
-
-
-@intrinsic
-def _distance_emitted(typing_context, out, out_at, left, left_at, right, right_at, length):
-    """Run ``distance_block`` in registers."""
-    n = types.intp
-    signature = types.void(out, n, left, n, right, n, n)
-    return signature, _emit_store(MATMUL_64, ir.DoubleType(), _subtract_square)
+    return signature, _emit_store(MATMUL_64, ir.DoubleType())
 
 
 matmul_block = matmul_loops if JIT_DISABLED else _matmul_emitted
 mass_block = mass_loops if JIT_DISABLED else _mass_emitted
 store_block = store_loops if JIT_DISABLED else _store_emitted
-distance_block = distance_loops if JIT_DISABLED else _distance_emitted
