@@ -28,7 +28,7 @@ def run_weight(inverse, products, scales, power, out, peak, total):
     start, powers, left, right, length = products
     row_scale, row_power, column_scale, column_power = scales
     if inverse:
-        product_tiles.inverse_block(
+        product_tiles.inverse_weight_block(
             start, powers, 1, left, 2, right, 3, length, row_scale, row_power, 1, column_scale, column_power,
             2, power, out, 1, peak, total,
         )  # fmt: skip
@@ -76,7 +76,7 @@ def test_product_block(dtype, length):
 
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_weight_block(dtype, inverse):
+def test_weight_blocks(dtype, inverse):
     rng = np.random.default_rng(3)
     rows, length = product_tiles.product_tile(np.dtype(dtype).itemsize).rows, 9
     cells = rows * COLUMNS
@@ -93,7 +93,7 @@ def test_weight_block(dtype, inverse):
 
     mantissa, exponent = np.empty(cells, dtype), np.empty(cells, powers.dtype)
     product_tiles.product_loops(start, powers, 1, left, 2, right, 3, length, mantissa, exponent, 0)
-    sign = 1 if inverse else -1
+    sign = -1 if inverse else 1
     shift = scale_powers[0][1 : rows + 1, None] + scale_powers[1][2:] - power
     shift = shift.reshape(-1) + sign * exponent.astype(int)
     value = np.outer(scales[0][1 : rows + 1], scales[1][2:]).reshape(-1) * mantissa.astype(float) ** sign
@@ -107,7 +107,7 @@ def test_weight_block(dtype, inverse):
     assert np.array_equal(peak, np.maximum(3.0, weights.max(axis=0)))
     assert np.array_equal(total, np.cumsum(np.vstack([np.full(COLUMNS, 5.0), weights]), axis=0)[-1])
     twin, twin_peak, twin_total = np.full_like(out, 7.0), np.full_like(peak, 3.0), np.full_like(peak, 5.0)
-    loops = product_tiles.inverse_loops if inverse else product_tiles.weight_loops
+    loops = product_tiles.inverse_weight_loops if inverse else product_tiles.weight_loops
     loops(
         *products[:2], 1, left, 2, right, 3, length, *tables[:2], 1, *tables[2:], 2, power, twin, 1,
         twin_peak, twin_total,

@@ -275,6 +275,8 @@ class TileBatch(Batch):
         form, (batch, base) = self.form, self.packed
         tiles, scales = form.fill_wave(first, most=form.wave_tiles)
         sums, log_tiles = batch.sums(tiles), np.empty_like(tiles)
+        if form.keeps_tiles:
+            tiles = tiles.copy()
 
         def task(t: int) -> None:
             weigh_by_logs(tiles[t], scales[t], log_tiles[t])

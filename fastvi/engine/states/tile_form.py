@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fastvi.kernels.cpu.states.log_sums import log_space_sums
 from fastvi.kernels.cpu.states.posterior_sums import LogTiles, row_peaks
 
 _KEPT_NUMBERS = 1 << 15  # of all tiles together: 256 KiB
+_TOTALS = "log totals"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,10 @@ class TileForm(Form):
         count = min(most or self.filled_tiles, self.tiling.num_tiles - first)
         if count < self.tiling.num_tiles or not self.keeps_tiles:
             return self._filled(first, count, in_log_space=in_log_space)
-        kept: dict[bool, tuple[Array, Array]] = self.__dict__.setdefault("_kept", {})
+        kept: dict[Any, Any] = self.__dict__.setdefault("_kept", {})
         if in_log_space not in kept:
             kept[in_log_space] = self._filled(first, count, in_log_space=in_log_space)
-        return kept[in_log_space]
+        return cast("tuple[Array, Array]", kept[in_log_space])
 
     @property
     def keeps_tiles(self) -> bool:
@@ -70,10 +71,10 @@ class TileForm(Form):
         """Logs of the sums of the numbers of a wave's tiles; those of tiles that are kept stay, too."""
         if not self.keeps_tiles:
             return log_totals(tiles)
-        kept: Array | None = self.__dict__.get("_kept_totals")
-        if kept is None:
-            kept = self.__dict__["_kept_totals"] = log_totals(tiles)
-        return kept
+        kept: dict[Any, Any] = self.__dict__.setdefault("_kept", {})
+        if _TOTALS not in kept:
+            kept[_TOTALS] = log_totals(tiles)
+        return cast(Array, kept[_TOTALS])
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the tiles: a worker fills its own."""

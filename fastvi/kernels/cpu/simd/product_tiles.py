@@ -4,7 +4,7 @@ Two kinds of block, over k = 0 .. length - 1, both from acc[r, c] = start[r, c]:
 
 - ``product_block``: acc[r, c] *= left[k, r] + right[k, c]; then acc is split in mantissa, in [1, 2), and
   exponent.
-- ``weight_block``, the last of a tile: the same, then the inverse of the product as a weight,
+- ``inverse_weight_block``, the last of a tile: the same, then the inverse of the product as a weight,
 
       out[r, c] = row_scale[r] column_scale[c] / mantissa * 2^shift,
       shift = row_power[r] + column_power[c] - exponent - power,
@@ -12,7 +12,7 @@ Two kinds of block, over k = 0 .. length - 1, both from acc[r, c] = start[r, c]:
   while it is in registers. Weights below 2^FLUSH_EXPONENT are 0. Those above 2^HIGHEST_POWER are that or
   more, which says that ``power`` was too low: ``peak`` holds the largest of each column, and ``total`` is
   added up.
-  ``inverse_block`` takes the product itself in place of its inverse.
+  ``weight_block`` takes the product itself in place of its inverse.
 
 The twins do the same with loops: they are the oracle of the emitted code and the path under
 NUMBA_DISABLE_JIT=1.
@@ -90,7 +90,7 @@ def _emit_product(tile: RegisterTile, element: Any) -> Any:
 
 
 def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
-    """Return the code generator of ``weight_block``, or of ``inverse_block``."""
+    """Return the code generator of ``inverse_weight_block``, or of ``weight_block``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emitter(context, builder, signature, args, tile, element)
@@ -115,8 +115,8 @@ def _emit_weight(tile: RegisterTile, element: Any, inverse: bool) -> Any:
             scale, base = columns[v]
             scale = builder.fmul(emit.broadcast(row_scale, r), scale)
             base = builder.add(emit.broadcast(row_power, r), base)
-            scale = builder.fmul(scale, value) if inverse else builder.fdiv(scale, value)
-            shift = builder.add(base, power) if inverse else builder.sub(base, power)
+            scale = builder.fdiv(scale, value) if inverse else builder.fmul(scale, value)
+            shift = builder.sub(base, power) if inverse else builder.add(base, power)
             seen = builder.icmp_signed(">=", shift, emit.constant(I64, FLUSH_EXPONENT))
             highest = emit.constant(I64, HIGHEST_POWER)
             shift = builder.select(builder.icmp_signed("<", shift, highest), shift, highest)
@@ -150,11 +150,11 @@ def product_loops(
             exponent[acc_at + i] = start_exponent[start_at + i] + power - 1
 
 
-def weight_loops(
+def inverse_weight_loops(
     start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale, row_power, row_at,
-    column_scale, column_power, column_at, power, out, out_at, peak, total, inverse=False,
+    column_scale, column_power, column_at, power, out, out_at, peak, total, inverse=True,
 ):  # fmt: skip
-    """Plain-loop twin of ``weight_block``."""
+    """Plain-loop twin of ``inverse_weight_block``."""
     rows = product_tile(start.itemsize).rows
     acc, exponent = start[: rows * COLUMNS].copy(), start_exponent[: rows * COLUMNS].copy()
     product_loops(
@@ -165,17 +165,17 @@ def weight_loops(
             i = r * COLUMNS + c
             scale, value = row_scale[row_at + r] * column_scale[column_at + c], float(acc[i])
             shift = int(row_power[row_at + r] + column_power[column_at + c] - power)
-            shift += int(exponent[i]) if inverse else -int(exponent[i])
-            weight = scale * value if inverse else scale / value
+            shift += -int(exponent[i]) if inverse else int(exponent[i])
+            weight = scale / value if inverse else scale * value
             weight = weight * 2.0 ** min(shift, HIGHEST_POWER) if shift >= FLUSH_EXPONENT else 0.0
             out[out_at + i] = weight
             peak[c] = max(peak[c], weight)
             total[c] += weight
 
 
-def inverse_loops(*arguments):
-    """Plain-loop twin of ``inverse_block``."""
-    weight_loops(*arguments, True)
+def weight_loops(*arguments):
+    """Plain-loop twin of ``weight_block``."""
+    inverse_weight_loops(*arguments, False)
 
 
 def _element(kind: Any) -> Any:
@@ -195,7 +195,7 @@ def _product_emitted(
 
 
 def _weight_signature(arrays: Any) -> Any:
-    """Return the types of ``weight_block``'s arguments."""
+    """Return the types of ``inverse_weight_block``'s arguments."""
     (
         start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak, total
     ) = arrays  # fmt: skip
@@ -204,6 +204,20 @@ def _weight_signature(arrays: Any) -> Any:
         start, start_exponent, n, left, n, right, n, n, row_scale, row_power, n, column_scale, column_power,
         n, n, out, n, peak, total,
     )  # fmt: skip
+
+
+@intrinsic
+def _inverse_weight_emitted(
+    typing_context, start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale,
+    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, total,
+):  # fmt: skip
+    """Run ``inverse_weight_block`` in registers."""
+    arrays = (
+        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak,
+        total,
+    )  # fmt: skip
+    tile = product_tile(start.dtype.bitwidth // 8)
+    return _weight_signature(arrays), _emit_weight(tile, _element(start), True)
 
 
 @intrinsic
@@ -220,20 +234,6 @@ def _weight_emitted(
     return _weight_signature(arrays), _emit_weight(tile, _element(start), False)
 
 
-@intrinsic
-def _inverse_emitted(
-    typing_context, start, start_exponent, start_at, left, left_at, right, right_at, length, row_scale,
-    row_power, row_at, column_scale, column_power, column_at, power, out, out_at, peak, total,
-):  # fmt: skip
-    """Run ``inverse_block`` in registers."""
-    arrays = (
-        start, start_exponent, left, right, row_scale, row_power, column_scale, column_power, out, peak,
-        total,
-    )  # fmt: skip
-    tile = product_tile(start.dtype.bitwidth // 8)
-    return _weight_signature(arrays), _emit_weight(tile, _element(start), True)
-
-
 product_block = product_loops if JIT_DISABLED else _product_emitted
+inverse_weight_block = inverse_weight_loops if JIT_DISABLED else _inverse_weight_emitted
 weight_block = weight_loops if JIT_DISABLED else _weight_emitted
-inverse_block = inverse_loops if JIT_DISABLED else _inverse_emitted

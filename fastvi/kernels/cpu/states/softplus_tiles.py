@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
-from fastvi.kernels.cpu.simd.product_tiles import inverse_block, product_block, weight_block
+from fastvi.kernels.cpu.simd.product_tiles import inverse_weight_block, product_block, weight_block
 from fastvi.kernels.cpu.states.softplus_product import (
     left_scales,
     multiply_block,
@@ -123,13 +123,13 @@ def softplus_tiles(
                 at = (column_panel * padded_rows + row) * COLUMNS
                 before_at = 0 if first == 0 else at
                 if sign < 0.0:
-                    weight_block(
+                    inverse_weight_block(
                         before, before_powers, before_at, panel, row * length, tables.right, right_at, length,
                         row_scale, row_power, row, column_scale, column_power, column_panel * COLUMNS, power,
                         tile, at, peak, lanes_of_tile,
                     )  # fmt: skip
                 else:
-                    inverse_block(
+                    weight_block(
                         before, before_powers, before_at, panel, row * length, tables.right, right_at, length,
                         row_scale, row_power, row, column_scale, column_power, column_panel * COLUMNS, power,
                         tile, at, peak, lanes_of_tile,

@@ -30,7 +30,7 @@ _PANELS = 8  # panels of data whose tables are gathered at a time: a quarter of 
 
 @kernel
 def tile_totals(tiles, out):
-    """Set out[t] to the sum of the numbers of tile t, lane after lane as ``weight_block`` adds them."""
+    """Set out[t] to the sum of the numbers of tile t, lane after lane as the blocks of weights add them."""
     lanes = np.empty(COLUMNS)
     for t in range(tiles.shape[0]):
         for c in range(COLUMNS):
