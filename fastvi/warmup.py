@@ -148,6 +148,8 @@ def _questions(model: Any, everything: bool) -> Iterator[tuple[str, Callable[[],
         chains: Any = {"num_temperatures": 9, "num_chains": 5, "seed": 0}
         calls[q.LOG_MARGINAL].append(lambda: fastvi.log_marginal(model, x, dtype="float32"))
         calls[q.EXACT_POSTERIOR].append(lambda: fastvi.exact_posterior(model, x, top_k=1, pairwise=True))
+        if not is_machine and not isinstance(prior, fastvi.Bernoulli | fastvi.Normal | None):
+            chains["initial"] = fastvi.Bernoulli(np.zeros(model.num_latents))  # in place of a prior's draws
         calls |= {
             q.OBSERVED: [
                 lambda: fastvi.log_marginal(model, x, observed=mask),

@@ -78,6 +78,9 @@ class Stopping:
         self.seen.append(task)
         return toy(task)
 
+    def __reduce__(self):
+        raise TypeError("a copy would not tell what it has seen")
+
 
 class Fake(Executor):
     """Runs a task when its result is asked for; counts what is submitted and not yet asked for."""

@@ -175,7 +175,8 @@ def test_extreme_logits(scale: float) -> None:
     expected = eta[0] - np.logaddexp(0.0, eta).sum()
     value.sum().backward()
     assert value.item() == pytest.approx(expected, rel=1e-12)
-    assert given["prior_logits"].grad.item() == 0.0
+    # the posterior mean less z, sums of two states each
+    assert abs(given["prior_logits"].grad.item()) <= 2.0**-52
 
 
 def test_gradcheck() -> None:
