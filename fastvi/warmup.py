@@ -139,7 +139,7 @@ def _questions(model: Any, everything: bool) -> Iterator[tuple[str, Callable[[],
     }
     answered = fastvi.supported(model)
     is_machine = q.LOG_PARTITION in answered
-    if not is_machine:
+    if not is_machine and not isinstance(prior, fastvi.BoltzmannMachine):  # which draws nothing by itself
         calls[q.ESTIMATE].append(lambda: fastvi.estimate_log_marginal(model, x, proposal="prior", **few))
     if everything:
         encoder = fastvi.Encoder.random(
@@ -151,10 +151,7 @@ def _questions(model: Any, everything: bool) -> Iterator[tuple[str, Callable[[],
         if not is_machine and not isinstance(prior, fastvi.Bernoulli | fastvi.Normal | None):
             chains["initial"] = fastvi.Bernoulli(np.zeros(model.num_latents))  # in place of a prior's draws
         calls |= {
-            q.OBSERVED: [
-                lambda: fastvi.log_marginal(model, x, observed=mask),
-                lambda: fastvi.log_marginal_gradient(model, x, observed=mask),
-            ],
+            q.OBSERVED: [lambda: fastvi.log_marginal(model, x, observed=mask)],
             q.ANNEALED: [
                 lambda: fastvi.annealed_importance_sampling(model, None if is_machine else x, **chains)
             ],
@@ -176,6 +173,8 @@ def _questions(model: Any, everything: bool) -> Iterator[tuple[str, Callable[[],
                 lambda: fastvi.fit_model(model, x, objective="wake_sleep", encoder=encoder, **learn)
             ],
         }
+        if q.LOG_MARGINAL_GRADIENT in answered:
+            calls[q.OBSERVED].append(lambda: fastvi.log_marginal_gradient(model, x, observed=mask))
     for question, found in calls.items():
         if question in answered:
             for call in found:
