@@ -12,6 +12,8 @@ from fastvi.engine.states import softplus_form as forms
 from fastvi.engine.states import tile_batch
 from fastvi.kernels.cpu.states.tile_choice import likely_tiles, sums_of_members, tiles_that_count
 
+pytestmark = pytest.mark.slow_without_jit
+
 
 def problem(scale, num_latents=12, num_pixels=23, num_data=150):
     rng = np.random.default_rng(7)

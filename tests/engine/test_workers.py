@@ -44,6 +44,7 @@ def problem():
     return model, (rng.random((5, 40)) < 0.5).astype(np.uint8)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_what_is_large_is_sent_once_to_a_worker(monkeypatch, num_workers):
     monkeypatch.setattr("fastvi.engine.states.form.WAVE_TILES", 1)  # many waves of a small problem
@@ -56,6 +57,7 @@ def test_what_is_large_is_sent_once_to_a_worker(monkeypatch, num_workers):
     assert not any(isinstance(answer, Missing) for answer in executor.answers)
 
 
+@pytest.mark.slow_without_jit
 def test_a_worker_that_was_sent_nothing_asks(monkeypatch):
     monkeypatch.setattr("fastvi.engine.states.form.WAVE_TILES", 1)
     model, x = problem()

@@ -154,7 +154,15 @@ def log_tile(form, weights, bias, linear, sign, number):
 # sizes of no panel, blocks that end early since their range is spent, pixels of all kinds, none at all
 @pytest.mark.parametrize(
     ("num_latents", "num_pixels", "scale"),
-    [(1, 3, 1.0), (5, 0, 1.0), (5, 1, 1.0), (9, 70, 0.3), (12, 37, 1.0), (11, 60, 8.0), (10, 9, 300.0)],
+    [
+        (1, 3, 1.0),
+        (5, 0, 1.0),
+        (5, 1, 1.0),
+        (9, 70, 0.3),
+        (10, 9, 300.0),
+        pytest.param(12, 37, 1.0, marks=pytest.mark.slow_without_jit),
+        pytest.param(11, 60, 8.0, marks=pytest.mark.slow_without_jit),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_tiles_hold_what_the_definition_says(num_latents, num_pixels, scale, dtype):
@@ -183,6 +191,7 @@ def test_tiles_hold_what_the_definition_says(num_latents, num_pixels, scale, dty
             assert (expected[~seen] < scales[t] - 1000.0 * np.log(2.0)).all()
 
 
+@pytest.mark.slow_without_jit
 def test_a_tile_that_begins_far_below_its_largest_is_made_in_steps(monkeypatch):
     """Its first register tile is 2^-500 and less of what comes last."""
     weights = np.full((400, 9), -1.5)  # at most 5 of 9 bits are set in the first register tile
@@ -205,6 +214,7 @@ def test_a_tile_that_begins_far_below_its_largest_is_made_in_steps(monkeypatch):
     assert expected[~seen].max() < expected.max() - 1000 * np.log(2.0)
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.parametrize("group", [1, 3, 8])
 def test_sums_of_a_tile_do_not_depend_on_where_they_are_made(group):
     """In the call that makes the tile, or later over a wave: the same bits."""
