@@ -82,6 +82,7 @@ def test_weight_blocks(dtype, inverse):
     cells = rows * COLUMNS
     start = rng.uniform(1, 2, cells + 2).astype(dtype)
     powers = rng.integers(-900, 900, cells + 2).astype("int64" if dtype == "float64" else "int32")
+    powers[1:3] = 1700, -1700  # beyond either end of the range, whichever sign they have
     left, right = (rng.uniform(0.2, 0.8, 3 + length * n).astype(dtype) for n in (rows, COLUMNS))
     scales = [rng.uniform(1, 2, 2 + n) for n in (rows, COLUMNS)]
     scale_powers = [rng.integers(-200, 200, 2 + n) for n in (rows, COLUMNS)]
