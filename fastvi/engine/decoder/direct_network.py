@@ -26,7 +26,7 @@ class DirectNetwork:
 
     @property
     def dtype(self) -> str:
-        """Of the log probabilities."""
+        """Type of the log probabilities."""
         return "float64"
 
     @property

@@ -49,7 +49,7 @@ class Network(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """Of the features and of what they are multiplied by."""
+        """Type of the features and of what they are multiplied by."""
         return "float64" if self.last.columns.itemsize == 8 else "float32"
 
     @property

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastvi.kernels.emitter import I64, Emitter
+from fastvi.kernels.emitter import I64, Emitter, product_step
 from fastvi.kernels.host import COLUMNS, PRODUCT_32, PRODUCT_64, RegisterTile
 from fastvi.kernels.jit import JIT_DISABLED
 
@@ -59,11 +59,8 @@ def _split_products(emit: Emitter, start: Any, exponent: Any, left: Any, right: 
     builder, layout = emit.builder, _LAYOUT[emit.bytes]
     integer = ir.IntType(layout.width)
 
-    def step(held: Any, row: Any, column: Any) -> Any:
-        return builder.fmul(held, builder.fadd(column, row))
-
     before = {cell: emit.load(start, emit.cell(*cell)) for cell in emit.cells}
-    for cell, value in emit.loop(left, right, length, before, step).items():
+    for cell, value in emit.loop(left, right, length, before, product_step(builder)).items():
         bits = builder.bitcast(value, ir.VectorType(integer, emit.tile.lanes))
         # the numbers are positive, so a logical shift will do; AVX2 has no arithmetic one for 64 bits
         shifted = builder.lshr(bits, emit.constant(integer, layout.fraction))
