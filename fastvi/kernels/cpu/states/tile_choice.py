@@ -9,7 +9,8 @@ then below it by more than a factor of 2^60 times the number of tiles is negligi
 below 2^-60 of the datum's sum. The rule looks at one datum, and at one wave of tiles: a datum's sum has the
 same bits in any company.
 
-Under a network trained on MNIST a datum's mass stands in a fifth to two fifths of 64 tiles.
+Under a network of the principal components of MNIST, d = 20, a third of 64 tiles hold all of a datum's mass
+but 2^-60, and the bound lets 43 % pass.
 """
 
 from __future__ import annotations
