@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import given
+from interpreted import few_without_jit
 from large_weights import CANCELLING, all_data, network, truth
 
 import fastvi
@@ -34,7 +35,9 @@ def test_exact_elbo(decomposition):
     assert (found.value <= fastvi.log_marginal(CANCELLING, x)).all()
 
 
-@pytest.mark.parametrize("decomposition", ["reconstruction", "joint", "log_ratio"])
+@pytest.mark.parametrize(
+    "decomposition", few_without_jit(["reconstruction", "joint", "log_ratio"], ["reconstruction"])
+)
 def test_sampled_elbo_is_a_mean_over_its_draws(decomposition):
     x, q = all_data(3), fastvi.Bernoulli(Q)
     found = fastvi.elbo(CANCELLING, x, q, num_samples=50, seed=3, decomposition=decomposition)

@@ -345,6 +345,7 @@ def test_in_another_thread_signals_are_left_alone():
     assert seen == [signal.SIG_DFL]
 
 
+@pytest.mark.slow_without_jit
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_fit_that_is_stopped_saves_its_model_and_its_checkpoint(number, status):

@@ -9,6 +9,7 @@ import naive_annealing
 import numpy as np
 import pytest
 from cases import machine, parameters_of, quiet, restricted
+from interpreted import few_without_jit
 
 import fastvi
 from fastvi.engine.annealing import chains, machines
@@ -215,6 +216,7 @@ def test_independent_units_have_no_error(model, num_temperatures):
     assert estimate.num_samples == 20
 
 
+@pytest.mark.slow_without_jit
 def test_the_estimate_is_that_of_its_weights():
     model = restricted(6, 5)
     estimate = ais(model, num_temperatures=5, num_chains=60, seed=9)
@@ -257,7 +259,7 @@ def test_same_bits_for_any_number_of_threads_and_cuts(set_threads, monkeypatch, 
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("name", ["restricted", "pairs"])
+@pytest.mark.parametrize("name", few_without_jit(["restricted", "pairs"], ["pairs"]))
 def test_a_chain_depends_on_seed_and_number_alone(name):
     few, many = log_weights(MACHINES[name], 5, 3, 7), log_weights(MACHINES[name], 5, 150, 7)
     assert few.tobytes() == many[:3].tobytes()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreted import few_without_jit
 from small_noise import KINDS, NOISES, check, coding_case
 from tolerances import EPS
 
@@ -31,7 +32,7 @@ def sampled(numbers, model, x, z, logits):
     return {"estimate": largest + numbers.log(mean), "elbo": log_w.mean(axis=1), "joint": joint}
 
 
-@pytest.mark.parametrize("noise_std", NOISES)
+@pytest.mark.parametrize("noise_std", few_without_jit(NOISES, NOISES[1::8]))
 def test_samples_of_sparse_coding_are_as_exact_as_a_direct_sum(noise_std):
     for kind in KINDS:
         model, near, far, random = coding_case(kind, noise_std)
@@ -244,6 +245,7 @@ def all_answers(model, x, logits):
     ]  # fmt: skip
 
 
+@pytest.mark.slow_without_jit
 @given(case=coding_models())
 def test_the_same_bits_for_any_threads_and_batch(same_bits, case):
     """The draws of a datum are those of its number, so that what is sampled is asked of the first data."""

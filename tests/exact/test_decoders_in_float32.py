@@ -73,6 +73,7 @@ def test_networks_of_images(hidden, activation):
     assert 0 < error <= 0.01 * stated_error(model)
 
 
+@pytest.mark.slow_without_jit
 def test_the_same_bits_for_any_batch_and_threads(same_bits):
     model = decoder((11, 12, 40))
     x = model.sample(2 * COLUMNS + 3, 0)[1]

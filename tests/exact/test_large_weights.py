@@ -55,6 +55,7 @@ def networks_of_all_scales(draw):
     return network(weights, bias, prior)
 
 
+@pytest.mark.slow_without_jit
 @given(networks_of_all_scales())
 def test_probabilities_of_all_scales(model):
     x = all_data(model.num_pixels)

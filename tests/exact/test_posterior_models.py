@@ -174,7 +174,8 @@ def test_sparse_coding_equals_the_definition(num_pixels, d, seed, noise_std, dat
     check_posterior(model, spoiled, observed, top_k=data.draw(st.integers(0, 2**d)))
 
 
-@pytest.mark.parametrize("noise_std", [pytest.param(0.3, marks=pytest.mark.slow_without_jit), 3.0])
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("noise_std", [0.3, 3.0])
 def test_sparse_coding_of_several_outer_states(noise_std):
     model = sparse_coding(7, 11, noise_std=noise_std)
     x = random_data(model, 3)

@@ -11,6 +11,7 @@ import pickle
 import numpy as np
 import pytest
 from cases import bits, decoder, linear_gaussian, network, restricted, sparse_coding
+from interpreted import few_without_jit
 
 import fastvi
 from fastvi.fitting import training
@@ -130,6 +131,7 @@ def test_the_first_step_goes_up_the_mean_gradient_of_its_batch():
         assert np.allclose(moved[large], 1e-3 * np.sign(gradient[name][large]), rtol=1.01e-5)
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_number_of_threads(same_bits):
     found = same_bits(lambda: fastvi.fit_model(START, X, num_epochs=2, batch_size=33, seed=5))
     assert bits(fastvi.fit_model(START, X, num_epochs=2, batch_size=33, seed=6)) != bits(found)
@@ -189,7 +191,7 @@ def test_ctrl_c_keeps_the_best_so_far(caplog):
     assert "training was interrupted" in caplog.text
 
 
-@pytest.mark.parametrize("error", [Stop, SystemExit, MemoryError])
+@pytest.mark.parametrize("error", few_without_jit([Stop, SystemExit, MemoryError], [Stop]))
 def test_whatever_ends_training_what_was_finished_is_saved(tmp_path, monkeypatch, error):
     """In the middle of the fourth epoch, with seconds to go before a save is due."""
     options = {"num_epochs": 5, "batch_size": 50, "learning_rate": 0.1}

@@ -331,6 +331,7 @@ def test_float32_where_logits_are_large_is_float64():
     assert whole.value.tobytes() == single.value.tobytes()
 
 
+@pytest.mark.slow_without_jit
 def test_float32_of_public_functions():
     """The options reach the bound, each fit with the draws that it has in float64."""
     model, encoder = MODELS["network"], fastvi.Encoder([(np.zeros((3, 5)), np.zeros(3))], "relu")

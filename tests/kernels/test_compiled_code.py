@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,10 +31,10 @@ rng = numpy.random.default_rng(0)
 NOTICE = "INFO:fastvi:fastvi compiles its kernels once, which takes seconds; `fastvi warmup` does it ahead\n"
 # few kernels are compiled for it
 CALL = f"{BEGIN}print(fastvi.log_mean_exp(rng.normal(size=100)).hex())"
-# its kernels have register tiles
+# one of its few kernels has register tiles
 TILED = f"""{BEGIN}
-model = fastvi.SigmoidBeliefNetwork(rng.normal(size=(5, 3)), numpy.zeros(5), numpy.zeros(3))
-print(fastvi.log_marginal(model, numpy.ones((2, 5)))[0].hex())
+from fastvi.engine.linalg.products import matmul
+print(float(matmul(rng.normal(size=(5, 3)), rng.normal(size=(3, 7))).sum()).hex())
 """
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 
@@ -87,13 +88,34 @@ def longer(content):
     return content + b"\0"
 
 
-@pytest.mark.parametrize("damage", [empty, cut, garbage, one_bit, longer])
-def test_damaged_code_is_compiled_again_and_replaced(copied, damage):
+DAMAGES = [empty, cut, garbage, one_bit, longer]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_seen(copied, damage, caplog):
+    """Before anything of it is unpickled: in every file, whatever it holds."""
+    caplog.set_level("INFO", "fastvi")
+    tmp_path, _ = copied
+    found = sorted(tmp_path.rglob("*.nbc"))
+    assert found
+    for path in found:
+        base, stamp, _ = path.name.removesuffix(".nbc").rsplit(".", 2)
+        files = compiled_code._SealedFiles(str(path.parent), base, stamp)
+        files._path = lambda key, path=path: path  # that of its key, which Numba makes
+        assert files.load("key") is not None
+        path.write_bytes(damage(path.read_bytes()))
+        assert files.load("key") is None
+        assert caplog.messages[-1] == f"compiled code in {path} is damaged: it is compiled again"
+    assert len(caplog.messages) == len(found)
+
+
+def test_damaged_code_is_compiled_again_and_replaced(copied):
+    """By a process that finds each file damaged in another way."""
     tmp_path, first = copied
-    files = {path: path.read_bytes() for path in tmp_path.rglob("*.nbc")}
+    files = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.nbc"))}
     assert files
-    for path, content in files.items():
-        path.write_bytes(damage(content))
+    for (path, content), spoil in zip(files.items(), itertools.cycle(DAMAGES), strict=False):
+        path.write_bytes(spoil(content))
     again = run(tmp_path, "-c", CALL)
     assert again.stdout == first.stdout
     said = [line for line in again.stderr.splitlines() if "damaged" in line]
@@ -229,8 +251,8 @@ def test_imports_of_kernels_can_be_followed():
 def test_unlike_hosts_share_a_folder(tmp_path):
     """One target, other shapes: as hosts with and without AVX-512 that compile for "generic" had them.
 
-    At once and one after the other: none loads the other's code. Eight states of five
-    pixels are multiplied and added in another order: 40 roundings of 1.1e-16.
+    At once and one after the other: none loads the other's code. 105 products are added in another order at
+    most, to a sum of their size: 105 roundings of 1.1e-16.
     """
     names = ("avx512", "generic")
     with ThreadPoolExecutor(len(names)) as threads:
@@ -243,7 +265,9 @@ def test_unlike_hosts_share_a_folder(tmp_path):
         later = run(tmp_path, "-c", TILED, FASTVI_REGISTER_TILES=name, **GENERIC)
         assert float.fromhex(later.stdout.strip()) == value
         assert later.stderr == ""
-        assert value == pytest.approx(first[0], rel=1e-14)
+        assert value == pytest.approx(first[0], rel=2e-14)
+    kept = Counter(path.name.rsplit(".", 2)[0] for path in tmp_path.rglob("*.nbc"))  # name, source's stamp
+    assert set(kept.values()) == {len(names)}
 
 
 @pytest.mark.parametrize(

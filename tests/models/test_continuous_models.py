@@ -296,6 +296,7 @@ def test_gradient_of_nothing():
         assert all(not array.any() for array in gradient.values())
 
 
+@pytest.mark.slow_without_jit
 def test_a_gradient_is_zero_on_average_over_the_model():
     model, num = linear_gaussian(5, 3), 40_000
     _, x = model.sample(num, 4)

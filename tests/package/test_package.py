@@ -11,11 +11,11 @@ import pytest
 
 import fastvi
 
+# few kernels are compiled for it
 FIRST_CALL = """
 import logging, numpy, fastvi
 logging.basicConfig(level=logging.INFO)
-model = fastvi.SigmoidBeliefNetwork(numpy.ones((5, 3)), numpy.zeros(5), numpy.zeros(3))
-print(fastvi.log_marginal(model, numpy.ones((2, 5)))[0])
+print(fastvi.log_mean_exp(numpy.zeros(5)))
 """
 
 
@@ -69,7 +69,7 @@ for locator in list(vars(caching).values()):
         locator.ensure_cache_path = refuse
 {FIRST_CALL}"""
     result = run(code, NUMBA_CACHE_DIR=nowhere)
-    assert float(result.stdout) < 0
+    assert float(result.stdout) == 0.0
     assert "is not kept on disk" in result.stderr
 
 
@@ -77,6 +77,6 @@ for locator in list(vars(caching).values()):
 def test_compiled_code_is_kept(tmp_path):
     run(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path))
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-    assert any("multiply" in name for name in kept)
+    assert any("weight_sums" in name for name in kept)
     run(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path))
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept

@@ -105,6 +105,7 @@ def test_few_models_keep_tables():
     assert [fastvi.log_marginal(model, x) for model in models] == first
 
 
+@pytest.mark.slow_without_jit
 def test_large_tables_are_not_kept():
     model = network(2000, 9, scale=0.05)
     rules, everything = rules_of(model), np.ones(2000, bool)

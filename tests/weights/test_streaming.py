@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from interpreted import few_without_jit
 
 import fastvi
 from fastvi import LogWeights
@@ -108,6 +109,7 @@ def test_any_shards_in_any_order_and_tree(log_w, cuts, random):
     assert_as_oracle(shards[0], log_w)
 
 
+@pytest.mark.slow_without_jit
 @given(
     hnp.arrays(np.float64, (2, 300), elements=st.integers(-20, 5).map(lambda i: i / 4)), st.integers(5, 60)
 )
@@ -253,7 +255,7 @@ def test_merging_with_nothing():
     assert both.num_data == 4
 
 
-@pytest.mark.parametrize("moment", [0, 1, 30, 299])
+@pytest.mark.parametrize("moment", few_without_jit([0, 1, 30, 299], [30]))
 def test_pickles_go_on_as_if_nothing_had_happened(moment):
     log_w = mixed(300)
     straight, moved = LogWeights(tail_size=60), LogWeights(tail_size=60)
@@ -344,6 +346,7 @@ def test_contiguous_chunks_are_not_copied(monkeypatch):
         assert np.shares_memory(seen[-1], chunk)
 
 
+@pytest.mark.slow_without_jit
 def test_same_bits_for_any_number_of_threads_and_in_any_batch(monkeypatch, same_bits):
     monkeypatch.setattr(module, "_TASK_ENTRIES", 400)
     log_w = np.random.default_rng(3).normal(size=(23, 330)) * 5
