@@ -1,5 +1,7 @@
 """Sampled bounds, estimates and chains where the noise is small: never worse than ten times a direct sum."""
 
+import functools
+
 import mpmath
 import naive_annealing
 import naive_small_noise as naive
@@ -73,7 +75,8 @@ def chains(model, x, initial, num_steps, states=None, num_leapfrog=2):
 def chains_by_residuals(numbers, model, means, x, logits, num_steps, states=None):
     """(N, M) for ``means`` of states (S, d)."""
 
-    def log_joint(n, z):
+    @functools.cache  # of eight states
+    def log_joint(n, *z):
         bits = np.array(z)
         residual = numbers.array(x[n]) - means(numbers, bits)
         value = naive.normal_logs(numbers, residual, model.noise_std)
@@ -83,7 +86,7 @@ def chains_by_residuals(numbers, model, means, x, logits, num_steps, states=None
         [
             [
                 naive_annealing.latents_log_weight(
-                    lambda z, n=n: log_joint(n, z), logits[n].tolist(), num_steps, 5, n, chain,
+                    lambda z, n=n: log_joint(n, *z), logits[n].tolist(), num_steps, 5, n, chain,
                     None if states is None else states[2 * n + chain].tolist(),
                 )
                 for chain in range(2)

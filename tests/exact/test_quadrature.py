@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import cases
@@ -71,21 +70,16 @@ def test_one_latent_against_scipy(activation, noise_std, mean_std):
     model = decoder((1, 5, 6), activation, noise_std, *mean_std)
     z, x = model.sample(2, 1)
     mean, std = mean_std
+    points, width = np.linspace(mean - 12 * std, mean + 12 * std, 199, endpoint=False, retstep=True)
     for n, found in enumerate(fastvi.log_marginal(model, x)):
         scale = model.log_joint(x[n], z[n])
-        points = np.linspace(mean - 12 * std, mean + 12 * std, 200)
-        parts = [
-            integrate.quad(
-                lambda u, n=n, scale=scale: math.exp(model.log_joint(x[n], [u]) - scale),
-                a,
-                b,
-                epsabs=1e-13,
-                epsrel=1e-11,
-            )[0]
-            for a, b in itertools.pairwise(points)
-        ]
+        # all intervals at once: SciPy halves each where one of them asks for it
+        parts, _ = integrate.quad_vec(
+            lambda t, n=n, scale=scale: np.exp(model.log_joint(x[n], (points + t)[:, None]) - scale),
+            0.0, width, epsabs=1e-13, epsrel=1e-11, norm="max",
+        )  # fmt: skip
         np.testing.assert_allclose(
-            found, scale + math.log(sum(parts)), rtol=0, atol=3e-8 * max(1.0, abs(found))
+            found, scale + math.log(parts.sum()), rtol=0, atol=3e-8 * max(1.0, abs(found))
         )
 
 

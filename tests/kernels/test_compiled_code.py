@@ -270,26 +270,38 @@ def test_unlike_hosts_share_a_folder(tmp_path):
     assert set(kept.values()) == {len(names)}
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        (GENERIC, "generic"),
-        ({"NUMBA_CPU_FEATURES": "+sse2"}, "generic"),
-        ({"NUMBA_CPU_NAME": "skylake", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "avx2"),
-        ({"NUMBA_CPU_NAME": "znver1", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "znver1"),
-        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,+avx512f"}, "avx512"),
-        ({"NUMBA_CPU_FEATURES": "+avx2,-avx512f"}, "avx2"),
-        ({"NUMBA_ENABLE_AVX": "0"}, "generic"),
-        ({"FASTVI_REGISTER_TILES": "avx512", **GENERIC}, "avx512"),
-        ({"FASTVI_REGISTER_TILES": "other", **GENERIC}, "avx512"),
-        ({"FASTVI_REGISTER_TILES": "other", "NUMBA_CPU_FEATURES": "+avx512f"}, "avx2"),
-        ({"FASTVI_REGISTER_TILES": "usual", **GENERIC}, "generic"),
-        ({"FASTVI_REGISTER_TILES": "16x1x8,16x1x8,8x1x8", **GENERIC}, "avx512"),
-    ],
-)
-def test_shapes_follow_what_numba_compiles_for(tmp_path, environment, expected):
-    code = "from fastvi.kernels import host; print(host.TILES[%r] == host.CHOSEN)"
-    assert run(tmp_path, "-c", code % expected, **environment).stdout == "True\n"
+SHAPES = [
+    (GENERIC, "generic"),
+    ({"NUMBA_CPU_FEATURES": "+sse2"}, "generic"),
+    ({"NUMBA_CPU_NAME": "skylake", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "avx2"),
+    ({"NUMBA_CPU_NAME": "znver1", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, "znver1"),
+    ({"NUMBA_CPU_FEATURES": "+avx2,+fma,+avx512f"}, "avx512"),
+    ({"NUMBA_CPU_FEATURES": "+avx2,-avx512f"}, "avx2"),
+    ({"NUMBA_ENABLE_AVX": "0"}, "generic"),
+    ({"FASTVI_REGISTER_TILES": "avx512", **GENERIC}, "avx512"),
+    ({"FASTVI_REGISTER_TILES": "other", **GENERIC}, "avx512"),
+    ({"FASTVI_REGISTER_TILES": "other", "NUMBA_CPU_FEATURES": "+avx512f"}, "avx2"),
+    ({"FASTVI_REGISTER_TILES": "usual", **GENERIC}, "generic"),
+    ({"FASTVI_REGISTER_TILES": "16x1x8,16x1x8,8x1x8", **GENERIC}, "avx512"),
+]
+
+
+def test_shapes_follow_what_numba_compiles_for(tmp_path):
+    """The first as the module is imported, the others as Numba reads its variables again."""
+    code = f"""
+import os
+from numba.core import config
+from fastvi.kernels import host
+print(host.TILES[{SHAPES[0][1]!r}] == host.CHOSEN)
+for environment, expected in {SHAPES[1:]!r}:
+    os.environ.update(environment)
+    config.reload_config()
+    print(host.TILES[expected] == host._chosen())
+    for name in environment:
+        del os.environ[name]
+"""
+    found = run(tmp_path, "-c", code, **SHAPES[0][0]).stdout.split()
+    assert dict(zip(map(str, SHAPES), found, strict=True)) == dict.fromkeys(map(str, SHAPES), "True")
 
 
 def test_unknown_shapes_are_refused(tmp_path):
