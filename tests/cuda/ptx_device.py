@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import threading
+from importlib.metadata import distributions
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from harness.offline import compile_ptx
-from harness.ptx_kernel import PtxKernel
+from harness import offline
+from harness.ptx_kernel import PtxKernel, kept_text
 
 from fastvi.engine.cuda.device import Device
+from fastvi.kernels.compiled_code import stamp
+from fastvi.kernels.cuda.target import KERNELS
 
 _COMPILED: dict[Any, PtxKernel] = {}
 _LOCK = threading.Lock()  # one block of threads at a time
@@ -20,9 +26,30 @@ def ptx_kernel(kernel: Any, *, check: bool) -> PtxKernel:
     """A kernel of fastvi, compiled once a session."""
     key = kernel, check
     if key not in _COMPILED:
-        ptx = compile_ptx(kernel.function, kernel.arguments, launch_bounds=kernel.launch_bounds)
-        _COMPILED[key] = PtxKernel(ptx, check=check)
+        _COMPILED[key] = PtxKernel(_ptx(kernel), check=check)
     return _COMPILED[key]
+
+
+@functools.cache
+def _compilers() -> list[str]:
+    """Versions of all that makes PTX of Python."""
+    makers = ("numba", "llvmlite", "numpy", "cuda", "nvidia")
+    return sorted(
+        f"{found.name} {found.version}" for found in distributions() if found.name.startswith(makers)
+    )
+
+
+def _ptx(kernel: Any) -> str:
+    """What a kernel is compiled to, a second's work; that of a file's kernels is kept for later processes."""
+
+    def compiled() -> str:
+        return offline.compile_ptx(kernel.function, kernel.arguments, launch_bounds=kernel.launch_bounds)
+
+    if KERNELS.get(kernel.name) is not kernel:  # it holds a caller's function, or a test's
+        return compiled()
+    source = Path(kernel.function.__code__.co_filename)
+    key = kernel.name, kernel.arguments, kernel.launch_bounds, stamp(source), stamp(Path(offline.__file__))
+    return kept_text(hashlib.sha256(repr((key, _compilers())).encode()).hexdigest()[:24], compiled)
 
 
 class PtxDevice(Device):

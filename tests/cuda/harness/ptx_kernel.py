@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,24 @@ _MACHINE = Path(__file__).with_name("machine.c")
 # floating-point numbers as PTX has them: fused only where it says so, wrapping integers
 _FLAGS = ("-O1", "-std=gnu11", "-w", "-shared", "-fPIC", "-mfma", "-ffp-contract=off", "-fwrapv")
 _FLAGS += ("-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fno-stack-protector")
+
+
+def _kept() -> Path:
+    """The folder of what was compiled."""
+    folder = Path(tempfile.gettempdir()) / "fastvi-ptx"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def kept_text(name: str, make: Callable[[], str]) -> str:
+    """The text that is kept by this name, made where there is none."""
+    path = _kept() / f"{name}.ptx"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=path.parent) as own:
+            made = Path(own) / "made"
+            made.write_text(make())
+            made.rename(path)
+    return path.read_text()
 
 
 class PtxError(RuntimeError):
@@ -31,8 +50,7 @@ class PtxKernel:
         self._parameters = translated.parameters
         definitions = translated.definitions(check=check)
         source = f"{definitions}\n{_MACHINE.read_text()}\n{translated.source}\n"
-        folder = Path(tempfile.gettempdir()) / "fastvi-ptx"
-        folder.mkdir(exist_ok=True)
+        folder = _kept()
         name = hashlib.sha256((source + " ".join(_FLAGS)).encode()).hexdigest()[:24]
         library = folder / f"{name}.so"
         if not library.exists():
