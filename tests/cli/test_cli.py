@@ -358,7 +358,6 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
     assert made["settings"] == content["settings"]
 
 
-@pytest.mark.slow_without_jit
 def test_one_quick_study_with_sizes(tmp_path):
     arguments = ("study", "bounds", "--quick", "--num-images", 3, "--num-latents", 2, "--out", tmp_path)
     assert invoke(*arguments).exit_code == 0
