@@ -144,8 +144,14 @@ def test_ctrl_c_right_after_a_finished_sum_was_written(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a half-made ZipFile
 def test_ctrl_c_at_any_line_of_reading(path):
+    """The files stay as they are, and what is read after all these interruptions is what was saved."""
+
+    def files():
+        return {file: file.read_bytes() for file in path.parent.iterdir()}
+
     Checkpoint.open(path, "toy").save(0, 1, 2, (np.arange(3.0),))
-    lines, stop, before = 0, 0, sys.gettrace()
+    Checkpoint.open(path, "toy")  # Python's first look at an encoding must not be the one that is interrupted
+    saved, lines, stop, before = files(), 0, 0, sys.gettrace()
 
     def trace(*_):
         nonlocal lines
@@ -158,12 +164,14 @@ def test_ctrl_c_at_any_line_of_reading(path):
         lines, stop = 0, stop + 1
         sys.settrace(trace)
         try:
-            Checkpoint.open(path, "toy")
+            opened = Checkpoint.open(path, "toy")
         except KeyboardInterrupt:
             pass
         finally:
             sys.settrace(before)
-        (array,) = Checkpoint.open(path, "toy")._saved[0].arrays
+        assert files() == saved
+    for found in (opened, Checkpoint.open(path, "toy")):
+        (array,) = found._saved[0].arrays
         assert array.tolist() == [0.0, 1.0, 2.0]
     assert stop > 100
 
