@@ -43,6 +43,7 @@ _HOME = {
     "plan": "fastvi.exact.plan",
     "Plan": "fastvi.exact.plan",
     "exact_posterior": "fastvi.exact.exact_posterior",
+    "TablePosterior": "fastvi.exact.table_posterior",
     "ExactPosterior": "fastvi.exact.exact_posterior",
     "annealed_importance_sampling": "fastvi.estimators.annealed_importance_sampling",
     "bidirectional_monte_carlo": "fastvi.estimators.bidirectional_monte_carlo",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
+    from fastvi.exact.table_posterior import TablePosterior as TablePosterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal
     from fastvi.exact.log_marginal_gradient import log_marginal_gradient as log_marginal_gradient
     from fastvi.exact.log_partition import log_partition as log_partition

@@ -123,7 +123,11 @@ def rules_of(model: Any, *, tables: bool = False) -> Rules:
     Raises TypeError where it is no model, and for a joint table unless ``tables``.
     """
     found = find_rules(model)
-    if found is None or (found.is_table and not tables):
+    if found is None:
         also = " or a JointTable" if tables else ""
         raise TypeError(f"model must be one with latents to sum out{also}, got {validation.shown(model)}")
+    if found.is_table and not tables:
+        raise TypeError(
+            f"model must be one whose latents are bits or real numbers, got {validation.shown(model)}"
+        )
     return found

@@ -83,7 +83,7 @@ def log_marginal_gradient(
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(rules, JointTableRules):
         options.checked_for_table()
-        rows = rules.rows(x)
+        rows = rules.rows(x, observed)
         return rules.gradient_of_rows(rows, _weights(data_weights, len(rows)))
     total = rules.zero_gradient()  # refuses what has no parameters
     asked = Asked("log_marginal_gradient")
