@@ -129,12 +129,12 @@ if TYPE_CHECKING:
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
-    from fastvi.exact.table_posterior import TablePosterior as TablePosterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal
     from fastvi.exact.log_marginal_gradient import log_marginal_gradient as log_marginal_gradient
     from fastvi.exact.log_partition import log_partition as log_partition
     from fastvi.exact.plan import Plan as Plan
     from fastvi.exact.plan import plan as plan
+    from fastvi.exact.table_posterior import TablePosterior as TablePosterior
     from fastvi.fitting.fit_encoder import fit_encoder as fit_encoder
     from fastvi.fitting.fit_model import fit_model as fit_model
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior

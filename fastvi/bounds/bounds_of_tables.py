@@ -9,11 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.bounds.kl_divergence import categorical_kl
-from fastvi.core import validation
 from fastvi.distributions.categorical import Categorical, entropies, log_softmax
 from fastvi.engine.importance.jobs import Sampler, Source
-from fastvi.engine.importance.proposals import Categories
-from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.importance.targets import JOINT, WEIGHT
 from fastvi.engine.run.slices import slices
 from fastvi.engine.sampling.averages import sampled_means
@@ -88,19 +85,18 @@ def elbo_of_table(question: TableQuestion, form_of: str) -> TableBound:
             value = _expectation(log_q, log_joint - np.maximum(log_q, -1e300))
         return np.stack([value, reconstruction, kl, joint, entropy], axis=-1)
 
-    found = question.answer(of_rows, 5)
-    return TableBound(*np.ascontiguousarray(found.T), np.zeros(num_data))
+    value, reconstruction, kl, joint, entropy = np.ascontiguousarray(question.answer(of_rows, 5).T)
+    return TableBound(value, reconstruction, kl, joint, entropy, np.zeros(num_data))
 
 
-def sampled_elbo_of_table(
-    question: TableQuestion, form_of: str, num_samples: int, seed: int
-) -> TableBound:
+def sampled_elbo_of_table(question: TableQuestion, form_of: str, num_samples: int, seed: int) -> TableBound:
     """Return the ELBO by draws from q; the entropy, or the KL to the prior, is added exactly."""
     rules, rows = question.rules, question.rows
     likelihood = form_of == "reconstruction"
-    source = Source(partial(JointTableTarget, rules.log_likelihoods if likelihood else rules.log_rows))
+    num_states = num_samples * len(rows)
+    build = partial(rules.sampling_target, rules.everything, num_states, with_prior=not likelihood)
     what = WEIGHT if form_of == "log_ratio" else JOINT
-    sampler = Sampler(source, rows[:, None], np.arange(len(rows)), categories(question.q), seed, what)
+    sampler = Sampler(Source(build), rows[:, None], np.arange(len(rows)), categories(question.q), seed, what)
     mean, error = sampled_means(sampler, num_samples)
     exact = elbo_of_table(question, form_of)
     kl, entropy = exact.kl_to_prior, exact.entropy

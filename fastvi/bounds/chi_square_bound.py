@@ -21,7 +21,6 @@ from fastvi.inputs.data import Group
 from fastvi.inputs.options import check_device, check_limits
 from fastvi.inputs.variational import read_bound
 from fastvi.models.base import LatentVariableModel
-from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import Rules
 from fastvi.rules.joint_table import JointTableRules
 

@@ -18,7 +18,6 @@ from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
-from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.run.progress import Progress, reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
@@ -161,7 +160,7 @@ def estimate_log_marginal(
     executor = check_executor(executor)
     progress = check_progress(progress)
     num_data, samplers, closed = (
-        _table_sampler(rules, x, observed, proposal, seed)
+        _table_sampler(rules, x, observed, proposal, seed, num_samples)
         if isinstance(rules, JointTableRules)
         else _samplers(rules, x, observed, proposal, seed, num_samples, where, dtype)
     )
@@ -174,11 +173,11 @@ def estimate_log_marginal(
 
 
 def _table_sampler(
-    rules: JointTableRules, x: Any, observed: Any, proposal: Any, seed: int
+    rules: JointTableRules, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int
 ) -> tuple[int, list[Sampler], list[Part]]:
     rows = rules.rows(x, observed)
     q = read_categories(rules, proposal, len(rows))
-    source = Source(partial(JointTableTarget, rules.log_rows))
+    source = Source(partial(rules.sampling_target, rules.everything, num_samples * len(rows)))
     return len(rows), [Sampler(source, rows[:, None], np.arange(len(rows)), q, seed)], []
 
 

@@ -347,7 +347,7 @@ def exact_posterior(
     *,
     observed: ArrayLike | None = None,
     top_k: int = 0,
-    **options: Any,
+    memory_limit: int | None = None,
 ) -> TablePosterior: ...
 @overload
 def exact_posterior(

@@ -146,7 +146,9 @@ class TablePosterior(PerDatum):
     def _refuse_impossible(self, why: str) -> None:
         impossible = np.isneginf(self.log_marginal)
         if impossible.any():
-            raise ValueError(f"x must have a positive probability {why}, got 0 at index {impossible.argmax()}")
+            raise ValueError(
+                f"x must have a positive probability {why}, got 0 at index {impossible.argmax()}"
+            )
 
 
 def posterior_of_table(
@@ -162,6 +164,4 @@ def posterior_of_table(
     rows = rules.rows(x, observed)
     # log_probs, its logarithms on the way, what top_k orders
     options.limits.check(0, 8 * 5 * len(rows) * num_z, f"{len(rows)} data of {num_z} states")
-    return TablePosterior(
-        rules.log_sums(rows), rules.log_posteriors(rows), top_k, np.arange(len(rows))
-    )
+    return TablePosterior(rules.log_sums(rows), rules.log_posteriors(rows), top_k, np.arange(len(rows)))

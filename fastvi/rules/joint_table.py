@@ -115,13 +115,6 @@ class JointTableRules(Rules):
         """Return p(z), normalised."""
         return Categorical(self.log_rows[-1])
 
-    def possible_rows(self, x: Any, observed: Any = None) -> np.ndarray:
-        """Return :meth:`rows`, refused where one has probability 0."""
-        rows = self.rows(x, observed)
-        found = self.log_sums(rows)
-        validation.require(found, found > -np.inf, "x must have log p(x) > -inf in a fit")
-        return rows
-
     # ---- answers ---------------------------------------------------------------------------------------
 
     def log_marginal(self, x: Any, observed: Any) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastvi.core.arrays import Array
 from fastvi.engine.importance.proposals import Categories, CategoryDraws
 from fastvi.engine.importance.targets import WEIGHT, Target
