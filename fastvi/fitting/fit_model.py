@@ -102,10 +102,10 @@ def fit_model(
     never falls. It keeps noise_std above 1e-4 of the start's (with a warning) and the log odds of latents
     that are never or always on within +-36; weights that the data leave open are moved as little as possible.
 
-    Of a :class:`~fastvi.JointTable` both "exact" and "em" take the maximum in one step: p(x) becomes the share
-    that x has of the data. x alone does not say how a row is spread over z, so p(z | x) stays what it was, and
-    so does the total of a table that is not normalised. Where z was seen too, the maximum is the table of
-    counts itself: ``JointTable(counts / counts.sum())``.
+    Of a :class:`~fastvi.JointTable` both "exact" and "em" take the maximum in one step: p(x) becomes the
+    share that x has of the data. x alone does not say how a row is spread over z, so p(z | x) stays what it
+    was, and so does the total of a table that is not normalised. Where z was seen too, the maximum is the
+    table of counts itself: ``JointTable(counts / counts.sum())``.
 
     Bounds are for models with a prior (no Boltzmann machines). "elbo" without an encoder refits each datum's
     q at each step by up to 20 sweeps of coordinate ascent. "reweighted_wake_sleep" is the wake phase of both,

@@ -164,8 +164,8 @@ def fit_posterior(
     if isinstance(rules, JointTableRules):
         if num_samples is not None or objective == "importance_weighted":
             raise TypeError(
-                "num_samples must be None, and objective 'reverse_kl' or 'forward_kl', for a JointTable, whose "
-                f"posterior is a formula, got {validation.shown(num_samples)} and {objective!r}"
+                "num_samples must be None, and objective 'reverse_kl' or 'forward_kl', for a JointTable, "
+                f"whose posterior is a formula, got {validation.shown(num_samples)} and {objective!r}"
             )
         check_exact(objective, estimator=estimator, learning_rate=learning_rate)
         return posterior_of_table(rules, x, objective)

@@ -37,8 +37,8 @@ _ROUNDING = 2.0**-52
 class JointTableRules(Rules):
     """Rules of :class:`~fastvi.JointTable`.
 
-    A datum is the number of a row. An x that was not seen has a row of its own, the last of ``num_x + 1``: the
-    sums of columns.
+    A datum is the number of a row. An x that was not seen has a row of its own, the last of ``num_x + 1``:
+    the sums of columns.
     """
 
     model: JointTable
