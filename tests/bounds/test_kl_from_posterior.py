@@ -429,7 +429,7 @@ def test_wrong_input(function, arguments, options, error, message):
 
 
 def test_chi_square_needs_binary_latents():
-    with pytest.raises(TypeError, match=r"^model must have binary latents or be a JointTable, got LinearGaussian"):
+    with pytest.raises(TypeError, match=r"^model must have binary latents or be a JointTable, got Linear"):
         fastvi.chi_square_bound(LINEAR, LINEAR_X, fastvi.Normal(np.zeros(3), np.ones(3)))
     with pytest.raises(TypeError, match=r"^normalized must be True or False"):
         fastvi.chi_square_bound(NETWORK, X, Q, normalized=1)
