@@ -334,7 +334,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""  # no progress bar where there is no terminal
     folders = {path.name for path in (tmp_path / "results").iterdir()}
-    assert folders == {"model", "enumeration", "sampling", "bounds", "missing", "variance"}
+    assert folders == {"model", "table", "enumeration", "sampling", "bounds", "missing", "variance"}
     for name in folders:
         content = json.loads((tmp_path / "results" / name / "result.json").read_text())
         assert content["settings"]["seed"] == 5

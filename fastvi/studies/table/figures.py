@@ -41,7 +41,7 @@ def _table(result: StudyResult, arrays: Any) -> Figure:
         left.text(z, x, f"{probabilities[x, z]:.2f}", ha="center", va="center", color=BLACK)
     for x in range(num_x):
         left.text(num_z - 0.3, x, f"{sums[x]:.2f}", va="center", color=_TINTS[x], fontweight="bold")
-    left.text(num_z - 0.3, -0.75, "p(x)", va="center", color=BLACK, fontweight="bold")
+    left.text(num_z - 0.3, -0.62, "p(x)", va="center", color=BLACK, fontweight="bold")
     dress(left, "p(x, z)", "nationality z", "eye colour x")
     left.grid(False)
     left.set_xticks(range(num_z), [str(z + 1) for z in range(num_z)])
@@ -185,7 +185,7 @@ def _divergences(result: StudyResult, arrays: Any) -> Figure:
         left.plot(at, table[column][row], "o", color=tint, markersize=8)
         right.plot(place, arrays[key], "o-", color=tint, linewidth=2, label=f"least {name}, at {at:.2f}")
     left.set_ylim(0.0, 3.0)
-    dress(left, "Bells q of standard deviation 1, blue eyes: least at a mode, or near the mean",
+    dress(left, "Bells q of standard deviation 1, blue eyes",
           "where the bell stands", "nats")  # fmt: skip
     left.legend(frameon=False, fontsize=9)
     dress(right, "The best of each beside the posterior", "nationality z", "probability")
