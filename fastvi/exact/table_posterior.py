@@ -155,7 +155,7 @@ def posterior_of_table(
     rules: JointTableRules, x: Any, observed: Any, options: Options, top_k: int, pairwise: bool
 ) -> TablePosterior:
     """Return p(z | x); every argument but ``top_k`` and ``pairwise`` is checked here."""
-    options.checked_for_table()
+    limits = options.checked_for_table()
     num_z = rules.model.num_z
     if pairwise:
         raise ValueError("pairwise must be False for a JointTable, whose latent is one category, got True")
@@ -163,5 +163,5 @@ def posterior_of_table(
         raise ValueError(f"top_k must be at most {num_z}, the number of states, got {top_k}")
     rows = rules.rows(x, observed)
     # log_probs, its logarithms on the way, what top_k orders
-    options.limits.check(0, 8 * 5 * len(rows) * num_z, f"{len(rows)} data of {num_z} states")
+    limits.check(0, 8 * 5 * len(rows) * num_z, f"{len(rows)} data of {num_z} states")
     return TablePosterior(rules.log_sums(rows), rules.log_posteriors(rows), top_k, np.arange(len(rows)))

@@ -117,10 +117,6 @@ class JointTableRules(Rules):
 
     # ---- answers ---------------------------------------------------------------------------------------
 
-    def log_marginal(self, x: Any, observed: Any) -> np.ndarray:
-        """Return logs of the sums of rows (N,); of the total where x was not seen."""
-        return self.log_sums(self.rows(x, observed))
-
     def log_marginal_interval(self, x: Any, observed: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers below and above log p(x) (N,), as near as rounding lets them be proven.
 

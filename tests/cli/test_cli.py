@@ -89,7 +89,7 @@ def test_without_the_extra_one_line_says_what_to_install(name):
     [
         (["stud"], "No such command 'stud'"),
         (["--wrong"], "No such option"),
-        (["study", "nothing"], "'nothing' is not one of 'enumeration', 'sampling', 'bounds', 'missing'"),
+        (["study", "nothing"], "'nothing' is not one of 'table', 'enumeration', 'sampling', 'bounds'"),
         (["study", "--seed", "-1"], "-1 is not in the range"),
         (["study", "--seed", "x"], "'x' is not a valid integer range"),
         (["study", "--num-images", "1000"], "1000 is not in the range 2<=x<=297"),

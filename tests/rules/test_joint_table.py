@@ -34,6 +34,12 @@ QS = {"spread": 2.0, "far": 1e3}
 ATOL = 1e-12
 
 
+QUESTIONS = (
+    "log_marginal", "log_marginal_gradient", "exact_posterior", "elbo", "kl_to_posterior",
+    "kl_from_posterior", "chi_square_bound",
+)  # fmt: skip
+
+
 def table_of(entries):
     return fastvi.JointTable(entries, unnormalized=True)
 
@@ -131,11 +137,11 @@ def test_what_is_impossible_has_no_posterior():
 
 
 @pytest.mark.parametrize("entries", [EYES, TABLES["many"]], ids=["eyes", "many"])
-@pytest.mark.parametrize("name", ["exact_posterior", "elbo", "kl_to_posterior", "kl_from_posterior"])
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_what_a_memory_limit_counts_is_enough(entries, name):
-    """The bytes that a refusal states are at least the peak of the call, and at most four times that."""
+    """The bytes that a refusal states are at least the peak of the call, and at most five times that."""
     table, x = table_of(entries), np.zeros(3000, np.int64)
-    more = () if name == "exact_posterior" else (fastvi.Categorical(np.zeros(table.num_z)),)
+    more = () if name in QUESTIONS[:3] else (fastvi.Categorical(np.zeros(table.num_z)),)
 
     def ask(**limit):
         return getattr(fastvi, name)(table, x, *more, **limit)
@@ -148,8 +154,8 @@ def test_what_a_memory_limit_counts_is_enough(entries, name):
     kept = ask(memory_limit=need)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(kept) == 3000
-    assert peak <= need <= 4 * peak
+    assert len(kept) in (1, 3000)
+    assert peak <= need <= 5 * peak
 
 
 # ---- bounds and divergences --------------------------------------------------------------------------------
