@@ -13,7 +13,9 @@ from fastvi.distributions.categorical import Categorical, entropies, log_softmax
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.targets import JOINT, WEIGHT
 from fastvi.engine.run.slices import slices
+from fastvi.engine.run.threads import num_threads
 from fastvi.engine.sampling.averages import sampled_means
+from fastvi.engine.sampling.run_jobs import CHUNK
 from fastvi.inputs.options import Limits
 from fastvi.inputs.variational import categories, check_categorical
 from fastvi.rules.joint_table import JointTableRules
@@ -54,13 +56,18 @@ class TableQuestion(NamedTuple):
         return out
 
 
-def ask_table(rules: JointTableRules, x: Any, q: Any, observed: Any, limits: Limits) -> TableQuestion:
+def ask_table(
+    rules: JointTableRules, x: Any, q: Any, observed: Any, limits: Limits, *, sampled: bool = False
+) -> TableQuestion:
     """Check x, q and observed; refuse what takes too much memory."""
     rows = rules.rows(x, observed)
     check_categorical(rules, q, "q", len(rows))
     num_z = rules.model.num_z
-    need = 8 * (len(TableBound._fields) * len(rows) + _ARRAYS * max(num_z, min(_NUMBERS, len(rows) * num_z)))
-    limits.check(0, need, f"{len(rows)} data of {num_z} states")
+    numbers = len(TableBound._fields) * len(rows) + _ARRAYS * max(num_z, min(_NUMBERS, len(rows) * num_z))
+    numbers += 3 * rules.log_rows.size  # which are made once
+    if sampled:  # q as draws are made of it, and the draws that threads hold
+        numbers += 4 * q.logits.size + 8 * CHUNK * num_threads()
+    limits.check(0, 8 * numbers, f"{len(rows)} data of {num_z} states")
     return TableQuestion(rules, rows, q)
 
 

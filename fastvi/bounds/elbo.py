@@ -199,7 +199,7 @@ def elbo(
         raise ValueError(f"dtype must be 'float64' where nothing is sampled, got {dtype!r}")
     rules.check_sampling_dtype(dtype)
     if isinstance(rules, JointTableRules):
-        of_table = ask_table(rules, x, q, observed, limits)
+        of_table = ask_table(rules, x, q, observed, limits, sampled=num_samples is not None)
         shape = decomposition or "reconstruction"
         if num_samples is None:
             return Elbo(*elbo_of_table(of_table, shape))

@@ -40,7 +40,8 @@ def entropies(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 class Categorical(Frozen):
     """Categorical distribution over {0, ..., K - 1}.
 
-    q(z = k) = exp(logits_k) / sum_j exp(logits_j).
+    q(z = k) = exp(logits_k) / sum_j exp(logits_j). Over the latent of a :class:`~fastvi.JointTable` it is a
+    variational distribution and a proposal.
 
     Parameters
     ----------

@@ -162,6 +162,7 @@ def posterior_of_table(
     if top_k > num_z:
         raise ValueError(f"top_k must be at most {num_z}, the number of states, got {top_k}")
     rows = rules.rows(x, observed)
-    # log_probs, its logarithms on the way, what top_k orders
-    limits.check(0, 8 * 5 * len(rows) * num_z, f"{len(rows)} data of {num_z} states")
+    # log_probs, its logarithms on the way, what top_k orders; logarithms of the table, made once
+    need = 8 * (5 * len(rows) * num_z + 2 * rules.log_rows.size)
+    limits.check(0, need, f"{len(rows)} data of {num_z} states")
     return TablePosterior(rules.log_sums(rows), rules.log_posteriors(rows), top_k, np.arange(len(rows)))

@@ -36,7 +36,7 @@ ATOL = 1e-12
 
 QUESTIONS = (
     "log_marginal", "log_marginal_gradient", "exact_posterior", "elbo", "kl_to_posterior",
-    "kl_from_posterior", "chi_square_bound",
+    "kl_from_posterior", "chi_square_bound", "elbo sampled",
 )  # fmt: skip
 
 
@@ -141,10 +141,11 @@ def test_what_is_impossible_has_no_posterior():
 def test_what_a_memory_limit_counts_is_enough(entries, name):
     """The bytes that a refusal states are at least the peak of the call, and at most five times that."""
     table, x = table_of(entries), np.zeros(3000, np.int64)
+    function = getattr(fastvi, name.split()[0])
     more = () if name in QUESTIONS[:3] else (fastvi.Categorical(np.zeros(table.num_z)),)
 
     def ask(**limit):
-        return getattr(fastvi, name)(table, x, *more, **limit)
+        return function(table, x, *more, **limit, **({"num_samples": 50} if "sampled" in name else {}))
 
     ask()  # what is made once
     with pytest.raises(ValueError, match=r"^memory_limit is 1 bytes") as caught:
@@ -239,6 +240,17 @@ def test_the_sampled_elbo(form_of):
         log_w = table.log_joint([[0, 1, 2]], np.tile(z[:, :1], 3)) - q.log_prob(z[:, :1])
         # of a mean of 10,000 numbers below 10, summed in another order; datum 0 has the draws of number 0
         np.testing.assert_allclose(found.value[0], log_w[:, 0].mean(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form_of", ["reconstruction", "joint", "log_ratio"])
+def test_the_sampled_elbo_of_what_is_impossible(form_of):
+    """A q that reaches an entry of 0 by some draw, a column of zeros, a row of zeros: -inf, not NaN."""
+    table = fastvi.JointTable([[0.5, 0.0, 0.25], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
+    for logits, parts in (([0.0, -np.inf, 0.0], [False, True, True]), ([0.0, 0.0, 0.0], [True] * 3)):
+        found = fastvi.elbo(table, None, fastvi.Categorical(logits), num_samples=100, decomposition=form_of)
+        assert (found.value == -np.inf).tolist() == parts
+        assert (found.reconstruction == -np.inf).tolist() == parts
+        assert (found.expected_log_joint == -np.inf).tolist() == parts
 
 
 def test_the_interval_holds_log_p(entries):

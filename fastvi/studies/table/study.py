@@ -222,7 +222,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     fits = {name: fitted_bell(table, BLUE, name) for name in (REVERSE, FORWARD)}
     rows, jensen, elbos = _rows(table), _jensen(table, digits), _elbos(table)
     divergences = _divergences(table, fits)
-    image = int(np.argsort(digits["log_mean"] - digits["mean_log"], kind="stable")[len(digits["q"]) // 2])
+    image = int((digits["log_mean"] - digits["mean_log"]).argmax())
     pictures = {
         "probabilities": table.probabilities,
         "posteriors": fastvi.exact_posterior(table).probabilities,
