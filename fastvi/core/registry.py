@@ -112,7 +112,7 @@ def restored_rules(model: Any) -> Rules:
 
 
 def has_latents(model: Any) -> bool:
-    """Tell whether this is a model with latents to sum out, not a table."""
+    """Tell whether this is a model whose latents are bits or real numbers, not a table."""
     found = find_rules(model)
     return found is not None and not found.is_table
 
