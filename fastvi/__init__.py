@@ -43,6 +43,7 @@ _HOME = {
     "plan": "fastvi.exact.plan",
     "Plan": "fastvi.exact.plan",
     "exact_posterior": "fastvi.exact.exact_posterior",
+    "TablePosterior": "fastvi.exact.table_posterior",
     "ExactPosterior": "fastvi.exact.exact_posterior",
     "annealed_importance_sampling": "fastvi.estimators.annealed_importance_sampling",
     "bidirectional_monte_carlo": "fastvi.estimators.bidirectional_monte_carlo",
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
     from fastvi.exact.log_partition import log_partition as log_partition
     from fastvi.exact.plan import Plan as Plan
     from fastvi.exact.plan import plan as plan
+    from fastvi.exact.table_posterior import TablePosterior as TablePosterior
     from fastvi.fitting.fit_encoder import fit_encoder as fit_encoder
     from fastvi.fitting.fit_model import fit_model as fit_model
     from fastvi.fitting.fit_posterior import fit_posterior as fit_posterior

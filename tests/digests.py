@@ -86,15 +86,24 @@ def _exact(model, x):
 
 
 def _posterior(found):
-    names = ("log_marginal", "mean", "second_moment", "entropy", "mode", "top_states", "top_log_probs")
+    names = (
+        "log_marginal",
+        "mean",
+        "log_probs",
+        "second_moment",
+        "entropy",
+        "mode",
+        "top_states",
+        "top_log_probs",
+    )
     return {
         **{name: getattr(found, name) for name in names if getattr(found, name, None) is not None},
         "draws": found.sample(4, 3),
     }
 
 
-def _bounds(model, x):
-    q = _proposal(model, len(x))
+def _bounds(model, x, q=None):
+    q = _proposal(model, len(x)) if q is None else q
     yield "elbo", lambda: fastvi.elbo(model, x, q)
     yield "sampled elbo", lambda: fastvi.elbo(model, x, q, num_samples=20, seed=5)
     yield "kl to posterior", lambda: fastvi.kl_to_posterior(model, x, q)
@@ -146,6 +155,23 @@ def _fit(fit):
     return parts
 
 
+def _tables():
+    rng = np.random.default_rng(8)
+    table = fastvi.JointTable(rng.exponential(size=(5, 37)), unnormalized=True)
+    x = rng.integers(0, 5, 40)
+    q = fastvi.Categorical(rng.normal(size=(40, 37)))
+    few = {"num_samples": 300, "seed": 4}
+    yield "log_marginal", lambda: fastvi.log_marginal(table, x)
+    yield "gradient", lambda: fastvi.log_marginal_gradient(table, x)
+    yield "estimate by the prior", lambda: fastvi.estimate_log_marginal(table, x, proposal="prior", **few)
+    yield "estimate, uniform", lambda: fastvi.estimate_log_marginal(table, x, **few)
+    yield "draws", lambda: q.sample(30, 5)
+    yield "estimate", lambda: fastvi.estimate_log_marginal(table, x, proposal=q, **few)
+    yield "posterior", lambda: _posterior(fastvi.exact_posterior(table, x, top_k=2))
+    yield "fit_model", lambda: _fit(fastvi.fit_model(table, x, num_epochs=1))
+    yield from _bounds(table, x, q)
+
+
 def _weights():
     log_w = 3 * np.random.default_rng(3).normal(size=(7, 1000))
     log_w[1, ::2] = -np.inf
@@ -190,7 +216,7 @@ def digests(only=""):
     What a model cannot answer is one line of ValueError or TypeError; its text is the result.
     """
     found = {}
-    asked = [("weights", _weights())]
+    asked = [("weights", _weights()), ("table", _tables())]
     for name, model in models().items():
         x = data_of(model, 20).astype(float)
         parts = (_exact(model, x), _bounds(model, x), _estimates(model, x), _fits(model, x))

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastvi.bounds.bounds_of_tables import ask_table, chi_square_of_table
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
 from fastvi.core import validation
 from fastvi.core.functions import log_sigmoid
@@ -21,6 +22,7 @@ from fastvi.inputs.options import check_device, check_limits
 from fastvi.inputs.variational import read_bound
 from fastvi.models.base import LatentVariableModel
 from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 
 
 def chi_square_bound(
@@ -47,12 +49,13 @@ def chi_square_bound(
     Parameters
     ----------
     model
-        A model with binary latents, as in :func:`~fastvi.kl_to_posterior`.
+        A model with binary latents, as in :func:`~fastvi.kl_to_posterior`, or a table.
     x : array_like
-        (N, D), as for :func:`~fastvi.log_marginal`.
+        As for :func:`~fastvi.log_marginal`.
     q
         A :class:`~fastvi.Bernoulli` with logits (d,) or (N, d), or an :class:`~fastvi.Encoder`, which makes
-        one of x. Of a Boltzmann machine those units count that were not observed.
+        one of x; for a table a :class:`~fastvi.Categorical`. Of a Boltzmann machine those units count that
+        were not observed.
     observed, normalized, device, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -80,11 +83,13 @@ def chi_square_bound(
     >>> bool(bound[0] >= truth[0])
     True
     """
-    rules = rules_of(model)
+    rules = rules_of(model, tables=True)
     check_device(device)
-    check_binary(rules)
+    check_binary(rules, " or be a JointTable")
     limits = check_limits(memory_limit, max_states)
     normalized = validation.flag(normalized, "normalized")
+    if isinstance(rules, JointTableRules):
+        return chi_square_of_table(ask_table(rules, x, q, observed, limits))
     question = read_bound(rules, x, q, observed, normalized, limits, summed=partial(is_enumerated, rules))
     out = np.empty(question.num_data)
     for group in question.groups:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastvi.bounds.bounds_of_tables import ask_table, elbo_of_table, sampled_elbo_of_table
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
@@ -20,6 +21,7 @@ from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
+from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.cuda.place import UnsupportedError
 from fastvi.engine.expectation.expectations import log_ratio
@@ -32,7 +34,9 @@ from fastvi.inputs.data import NO_SUM, Group
 from fastvi.inputs.options import check_device, check_dtype, check_limits
 from fastvi.inputs.variational import drawn_from, read_bound
 from fastvi.models.base import LatentVariableModel
+from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 
 _LOG = logging.getLogger("fastvi")
 
@@ -78,9 +82,9 @@ class _Bound(NamedTuple):
 @reported
 @takes_rng
 def elbo(
-    model: LatentVariableModel,
+    model: LatentVariableModel | JointTable,
     x: ArrayLike | None,
-    q: Distribution | Encoder,
+    q: Distribution | Encoder | Categorical,
     *,
     observed: ArrayLike | None = None,
     normalized: bool = True,
@@ -109,14 +113,15 @@ def elbo(
     Parameters
     ----------
     model
-        Any model of this package but a :class:`~fastvi.JointTable`.
+        Any model of this package.
     x : array_like
-        (N, D), as for :func:`~fastvi.log_marginal`.
+        (N, D), as for :func:`~fastvi.log_marginal`; for a table (N,) integers, or None for every value of x.
     q
         A :class:`~fastvi.Bernoulli`, or for real latents a :class:`~fastvi.Normal` or (exact only) a
         :class:`~fastvi.MultivariateNormal`, with parameters (d,) or (N, d) over the model's latents; or an
         :class:`~fastvi.Encoder`, which makes one of x. Of a Boltzmann machine the latents are its units, of
-        which those that were not observed count; of a restricted one the hidden units.
+        which those that were not observed count; of a restricted one the hidden units. For a table a
+        :class:`~fastvi.Categorical` with logits (num_z,) or (N, num_z).
     observed, normalized
         As in :func:`~fastvi.log_marginal`.
     num_samples
@@ -130,8 +135,8 @@ def elbo(
         Which of the three forms above gives ``value``: "reconstruction", "joint" or "log_ratio". They are
         computed by separate code and agree to rounding where exact. Sampled, what stands outside of the
         expectations is exact, and their errors differ. None is "reconstruction", or "joint" of a model
-        without a prior. Exact, "log_ratio" is for binary latents alone; it costs an exponential a state and
-        datum, the others one multiply-add.
+        without a prior. Exact, "log_ratio" is for binary latents and tables; it costs an exponential a state
+        and datum, the others one multiply-add.
     device
         "cuda" sums or samples networks of one layer of latents on a GPU ("reconstruction" and "joint" are
         both made of the expected log joint there; sampled also Boltzmann machines and sparse coding); what
@@ -148,6 +153,8 @@ def elbo(
     Returns
     -------
     Elbo
+        Of a table whose total is not 1, p(z) is normalised and log(total) a part of the reconstruction. A q
+        that leaves the support of p(z) has an infinite ``kl_to_prior`` and a reconstruction of -inf.
 
     Raises
     ------
@@ -175,9 +182,12 @@ def elbo(
     >>> bound = fastvi.elbo(model, [[1, 0]], fastvi.Bernoulli([1.0]))
     >>> bool(bound.value[0] <= fastvi.log_marginal(model, [[1, 0]])[0])
     True
+    >>> table = fastvi.JointTable([[0.1, 0.3], [0.6, 0.0]])
+    >>> fastvi.elbo(table, [0], fastvi.Categorical([0.0, 0.0])).value.round(6)
+    array([-1.060132])
     """
-    rules = rules_of(model)
-    where = check_device(device, cuda=True)
+    rules = rules_of(model, tables=True)
+    where = check_device(device, cuda=not rules.is_table, why="bounds of a table are summed on the CPU")
     limits = check_limits(memory_limit, max_states)
     if decomposition is not None:
         validation.choice(decomposition, "decomposition", DECOMPOSITIONS)
@@ -188,6 +198,12 @@ def elbo(
     if check_dtype(dtype) != "float64" and num_samples is None:
         raise ValueError(f"dtype must be 'float64' where nothing is sampled, got {dtype!r}")
     rules.check_sampling_dtype(dtype)
+    if isinstance(rules, JointTableRules):
+        of_table = ask_table(rules, x, q, observed, limits, sampled=num_samples is not None)
+        shape = decomposition or "reconstruction"
+        if num_samples is None:
+            return Elbo(*elbo_of_table(of_table, shape))
+        return Elbo(*sampled_elbo_of_table(of_table, shape, num_samples, seed))
 
     def summed(group: Group) -> bool:  # formulas and samples are never too large
         return num_samples is None and group.free.size > 0 and not rules.closed_expectations

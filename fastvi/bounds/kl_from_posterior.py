@@ -9,14 +9,16 @@ from fastvi.bounds.posterior_divergence import posterior_divergence
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import Device
 from fastvi.distributions.base import Distribution
+from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.models.base import LatentVariableModel
+from fastvi.models.joint_table import JointTable
 
 
 def kl_from_posterior(
-    model: LatentVariableModel,
+    model: LatentVariableModel | JointTable,
     x: ArrayLike | None,
-    q: Distribution | Encoder,
+    q: Distribution | Encoder | Categorical,
     *,
     observed: ArrayLike | None = None,
     device: Device = "cpu",

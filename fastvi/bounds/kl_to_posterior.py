@@ -9,14 +9,16 @@ from fastvi.bounds.posterior_divergence import posterior_divergence
 from fastvi.core.limits import MAX_STATES
 from fastvi.core.options import Device
 from fastvi.distributions.base import Distribution
+from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.models.base import LatentVariableModel
+from fastvi.models.joint_table import JointTable
 
 
 def kl_to_posterior(
-    model: LatentVariableModel,
+    model: LatentVariableModel | JointTable,
     x: ArrayLike | None,
-    q: Distribution | Encoder,
+    q: Distribution | Encoder | Categorical,
     *,
     observed: ArrayLike | None = None,
     device: Device = "cpu",
@@ -39,13 +41,15 @@ def kl_to_posterior(
         :class:`~fastvi.BinarySparseCoding`, :class:`~fastvi.BoltzmannMachine`,
         :class:`~fastvi.RestrictedBoltzmannMachine` (a formula where all pixels are observed),
         :class:`~fastvi.NeuralDecoder` with a Bernoulli prior, :class:`~fastvi.LogJoint`; or a
-        :class:`~fastvi.LinearGaussian`, whose posterior is normal (a formula).
+        :class:`~fastvi.LinearGaussian`, whose posterior is normal (a formula); or a
+        :class:`~fastvi.JointTable`.
     x : array_like
-        (N, D), as for :func:`~fastvi.log_marginal`.
+        As for :func:`~fastvi.log_marginal`.
     q
         A :class:`~fastvi.Bernoulli` with logits (d,) or (N, d), for a :class:`~fastvi.LinearGaussian` a
         :class:`~fastvi.Normal` or a :class:`~fastvi.MultivariateNormal`; or an :class:`~fastvi.Encoder`,
-        which makes one of x. Of a Boltzmann machine those units count that were not observed.
+        which makes one of x. For a table a :class:`~fastvi.Categorical` with logits (num_z,) or (N, num_z).
+        Of a Boltzmann machine those units count that were not observed.
     observed
         As in :func:`~fastvi.log_marginal`: the posterior is then that given what was observed.
     device, memory_limit, max_states

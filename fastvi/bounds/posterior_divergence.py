@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastvi.bounds.bounds_of_tables import ask_table, divergence_of_table
 from fastvi.bounds.kl_divergence import kl_divergence
 from fastvi.bounds.normal_divergence import divergence_of_normal_posterior
 from fastvi.bounds.states import check_binary, factorised_posterior, is_enumerated
@@ -19,11 +20,13 @@ from fastvi.inputs.data import Group
 from fastvi.inputs.options import check_device, check_limits
 from fastvi.inputs.variational import read_bound
 from fastvi.models.base import LatentVariableModel
+from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 
 
 def posterior_divergence(
-    model: LatentVariableModel,
+    model: LatentVariableModel | JointTable,
     x: ArrayLike | None,
     q: Any,
     observed: ArrayLike | None,
@@ -34,9 +37,12 @@ def posterior_divergence(
     from_posterior: bool,
 ) -> np.ndarray:
     """(N,) in nats; every argument is checked."""
-    rules = rules_of(model)
+    rules = rules_of(model, tables=True)
     check_device(device)
     limits = check_limits(memory_limit, max_states)
+    if isinstance(rules, JointTableRules):
+        of_table = ask_table(rules, x, q, observed, limits)
+        return divergence_of_table(of_table, from_posterior=from_posterior)
     if not rules.has_normal_posterior:
         check_binary(rules, " or be a LinearGaussian")
     question = read_bound(rules, x, q, observed, False, limits, summed=partial(_is_summed, rules))

@@ -11,7 +11,7 @@ import fastvi
 from fastvi.cli.group import Group
 from fastvi.core.options import QUESTIONS, Question
 
-_STUDIES = ("enumeration", "sampling", "bounds", "missing", "variance", "learning")
+_STUDIES = ("table", "enumeration", "sampling", "bounds", "missing", "variance", "learning")
 _BY_NAME_ALONE = ("learning",)  # takes as long as all others together
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # a str: of "./-", which is a file, Path makes "-", which is standard output
@@ -65,6 +65,7 @@ def study(
     held-out digits:
 
     \b
+      table        a table: p(x), p(z | x), sampling, Jensen's inequality, the ELBO, both divergences
       enumeration  cost of exact log p(x) as latents are added, against Python, NumPy and a compiled loop
       sampling     distance of Monte Carlo estimates from the truth, as samples and latents grow
       bounds       ELBO <= importance-weighted bound <= log p(x), and the gap is the KL divergence

@@ -68,7 +68,9 @@ def fit_file(
         if start_path is not None:
             model = fastvi.load(start_path)
             if not has_latents(model):
-                raise WrongInput(f"--start must hold a model with latents, got {model!r}")
+                raise WrongInput(
+                    f"--start must hold a model whose latents are bits or real numbers, got {model!r}"
+                )
         else:
             if x.ndim != 2 or not len(train):
                 raise WrongInput(f"DATA must hold at least 1 row to be trained on, got shape {x.shape}")

@@ -17,7 +17,7 @@ def show_plan(model_path: Path, num_data: int, question: Question) -> None:
     try:
         model = fastvi.load(model_path)
         if not has_latents(model):
-            raise WrongInput(f"MODEL must hold a model with latents to sum out, got {model!r}")
+            raise WrongInput(f"MODEL must hold a model whose latents are bits or real numbers, got {model!r}")
         found = fastvi.plan(model, num_data, question=question)
     except (ValueError, TypeError) as error:
         raise WrongInput(str(error)) from error

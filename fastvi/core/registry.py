@@ -112,7 +112,7 @@ def restored_rules(model: Any) -> Rules:
 
 
 def has_latents(model: Any) -> bool:
-    """Tell whether this is a model with latents to sum out, not a table."""
+    """Tell whether this is a model whose latents are bits or real numbers, not a table."""
     found = find_rules(model)
     return found is not None and not found.is_table
 
@@ -123,7 +123,11 @@ def rules_of(model: Any, *, tables: bool = False) -> Rules:
     Raises TypeError where it is no model, and for a joint table unless ``tables``.
     """
     found = find_rules(model)
-    if found is None or (found.is_table and not tables):
+    if found is None:
         also = " or a JointTable" if tables else ""
         raise TypeError(f"model must be one with latents to sum out{also}, got {validation.shown(model)}")
+    if found.is_table and not tables:
+        raise TypeError(
+            f"model must be one whose latents are bits or real numbers, got {validation.shown(model)}"
+        )
     return found

@@ -31,10 +31,17 @@ def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return below - np.log1p(total)
 
 
+def entropies(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return -sum_k exp(logs_k) logs_k over the last axis, of log probabilities."""
+    # exp(-800) is 0: the bound keeps 0 * inf out
+    return np.asarray((np.exp(logs) * -np.maximum(logs, -800.0)).sum(axis=-1))
+
+
 class Categorical(Frozen):
     """Categorical distribution over {0, ..., K - 1}.
 
-    q(z = k) = exp(logits_k) / sum_j exp(logits_j).
+    q(z = k) = exp(logits_k) / sum_j exp(logits_j). Over the latent of a :class:`~fastvi.JointTable` it is a
+    variational distribution and a proposal.
 
     Parameters
     ----------
@@ -135,15 +142,12 @@ class Categorical(Frozen):
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
         # imported here, so that distributions do not import numba
-        from fastvi.kernels.cpu.random.draws import fill_uniforms, split_seed
+        from fastvi.engine.importance.proposals import CategoryDraws
 
         probabilities = np.atleast_2d(self.probabilities)
-        draws, uniforms = np.empty((num, len(probabilities)), np.int64), np.empty(num)
-        key_low, key_high = split_seed(seed)
-        for n, row in enumerate(probabilities):
-            fill_uniforms(key_low, key_high, n, 0, uniforms)
-            last = np.flatnonzero(row)[-1]  # where rounding leaves the total below the number
-            draws[:, n] = np.minimum(np.searchsorted(np.cumsum(row), uniforms, side="right"), last)
+        draws, found = np.empty((num, len(probabilities)), np.int64), CategoryDraws(probabilities, seed)
+        for n in range(len(probabilities)):
+            draws[:, n] = found.draw(n, n, 0, num)
         return draws
 
     def log_prob(self, z: ArrayLike) -> NDArray[np.float64]:
@@ -179,6 +183,4 @@ class Categorical(Frozen):
 
         Every term is non-negative, so small entropies keep their relative accuracy.
         """
-        logs = log_softmax(np.atleast_2d(self.logits))
-        # exp(-800) is 0: the bound keeps 0 * inf out
-        return np.asarray((np.exp(logs) * -np.maximum(logs, -800.0)).sum(axis=-1))
+        return entropies(log_softmax(np.atleast_2d(self.logits)))

@@ -17,6 +17,7 @@ from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
 from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.normal import Normal
@@ -31,6 +32,7 @@ from fastvi.weights.estimate import Estimate
 
 Estimator = Callable[[Any, Any, int], Estimate]
 
+_PROPOSALS = (Bernoulli, Normal, Categorical, Mixture, Encoder)
 _WEIGHTS = 1 << 20  # of one call: a job of the sampler, so that longer calls gain nothing
 _ENTRIES = 1 << 24  # of repeated data: 16 MiB of bits
 _CALLS = 5  # at least, where there are as many repeats: the median then passes over the one that compiles
@@ -41,7 +43,7 @@ def calibrate(
     model: Any,
     x: ArrayLike | None = None,
     *,
-    proposals: Mapping[str, str | Distribution | Mixture | Encoder | Estimator],
+    proposals: Mapping[str, str | Distribution | Categorical | Mixture | Encoder | Estimator],
     num_samples: int | Sequence[int] = 1000,
     num_repeats: int = 100,
     level: float = 0.95,
@@ -232,7 +234,7 @@ def _tiled(proposal: Any, repeats: int) -> Any:
     """The same for data that are repeated."""
     if isinstance(proposal, Mixture):
         return Mixture([_tiled(each, repeats) for each in proposal.components], proposal.weights)
-    if not isinstance(proposal, Distribution) or proposal.num_data is None:
+    if not isinstance(proposal, Distribution | Categorical) or proposal.num_data is None:
         return proposal
     arrays = (np.tile(array, (repeats, 1)) for array in proposal.arrays().values())
     return type(proposal)(*arrays)
@@ -254,10 +256,10 @@ def _checked_proposals(proposals: Any) -> dict[str, Any]:
             raise TypeError(f"{allowed}, got the name {validation.shown(name)}")
         if isinstance(each, str):
             validation.choice(each, f"proposals[{name!r}]", PROPOSALS)
-        elif not isinstance(each, Bernoulli | Normal | Mixture | Encoder) and not callable(each):
+        elif not isinstance(each, _PROPOSALS) and not callable(each):
             raise TypeError(
-                f"proposals[{name!r}] must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder, a "
-                f"Mixture or a function of (model, x, seed), got {validation.shown(each)}"
+                f"proposals[{name!r}] must be 'uniform', 'prior', a Bernoulli, a Normal, a Categorical, an "
+                f"Encoder, a Mixture or a function of (model, x, seed), got {validation.shown(each)}"
             )
     return dict(proposals)
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.options import PROPOSALS, Device, DType, Proposal
+from fastvi.core.options import Device, DType, Proposal
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.distributions.base import Distribution
+from fastvi.distributions.categorical import Categorical
 from fastvi.distributions.encoder import Encoder
 from fastvi.engine.importance.jobs import Sampler, Source
 from fastvi.engine.importance.proposals import Ancestral
-from fastvi.engine.importance.table_target import JointTableTarget
 from fastvi.engine.run.progress import Progress, reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
@@ -26,7 +26,7 @@ from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_sa
 from fastvi.inputs.data import NO_SUM, groups_of, read_data
 from fastvi.inputs.options import check_device, check_dtype, check_executor, check_progress
 from fastvi.inputs.question import exact_log_z
-from fastvi.inputs.variational import of_latents, read_proposal
+from fastvi.inputs.variational import of_latents, read_categories, read_proposal
 from fastvi.models.base import Model
 from fastvi.rules.base import Rules
 from fastvi.rules.joint_table import JointTableRules
@@ -38,7 +38,7 @@ def estimate_log_marginal(
     model: Model,
     x: ArrayLike | None = None,
     *,
-    proposal: Proposal | Distribution | Encoder = "uniform",
+    proposal: Proposal | Distribution | Encoder | Categorical = "uniform",
     num_samples: int = 1000,
     seed: int = 0,
     rng: np.random.Generator | None = None,
@@ -72,7 +72,9 @@ def estimate_log_marginal(
         q: "uniform" over all binary states; "prior" p(z); a :class:`~fastvi.Bernoulli` (binary latents) or
         :class:`~fastvi.Normal` (real ones) with parameters (d,) or (N, d); an :class:`~fastvi.Encoder`,
         which makes one of x; a :class:`~fastvi.Mixture` of these. The prior of a deep network is drawn from
-        its top layer down and cannot be mixed with others. For a table "uniform" or "prior".
+        its top layer down and cannot be mixed with others. For a table "uniform", "prior" or a
+        :class:`~fastvi.Categorical` with logits (num_z,) or (N, num_z); the posterior itself gives log p(x)
+        from one draw.
     num_samples
         K, at least 1; with a target, the most samples of a datum.
     seed
@@ -82,8 +84,8 @@ def estimate_log_marginal(
     rng
         A generator that gives the seed, in place of ``seed``.
     observed
-        Boolean (D,) or (N, D): what was not observed is summed out, as in :func:`~fastvi.log_marginal`. Not
-        for a table.
+        Boolean (D,) or (N, D): what was not observed is summed out, as in :func:`~fastvi.log_marginal`. For a
+        table D is 1.
     normalized
         False leaves the exact - log Z of a Boltzmann machine, restricted or not, out.
     target_std_error, target_ess
@@ -158,7 +160,7 @@ def estimate_log_marginal(
     executor = check_executor(executor)
     progress = check_progress(progress)
     num_data, samplers, closed = (
-        _table_sampler(rules, x, observed, proposal, seed)
+        _table_sampler(rules, x, observed, proposal, seed, num_samples)
         if isinstance(rules, JointTableRules)
         else _samplers(rules, x, observed, proposal, seed, num_samples, where, dtype)
     )
@@ -171,16 +173,12 @@ def estimate_log_marginal(
 
 
 def _table_sampler(
-    rules: JointTableRules, x: Any, observed: Any, proposal: Any, seed: int
+    rules: JointTableRules, x: Any, observed: Any, proposal: Any, seed: int, num_samples: int
 ) -> tuple[int, list[Sampler], list[Part]]:
-    if observed is not None:
-        raise TypeError(
-            f"observed must be None where model is a JointTable, got {validation.shown(observed)}"
-        )
-    rows = rules.rows(x)[:, None]
-    kind = validation.choice(proposal, "proposal", PROPOSALS)
-    source = Source(partial(JointTableTarget, rules.model.probabilities))
-    return len(rows), [Sampler(source, rows, np.arange(len(rows)), kind, seed)], []
+    rows = rules.rows(x, observed)
+    q = read_categories(rules, proposal, len(rows))
+    source = Source(partial(rules.sampling_target, rules.everything, num_samples * len(rows)))
+    return len(rows), [Sampler(source, rows[:, None], np.arange(len(rows)), q, seed)], []
 
 
 def _samplers(

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,12 +23,15 @@ from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import slices
+from fastvi.exact.table_posterior import TablePosterior, posterior_of_table
 from fastvi.inputs.data import Group
 from fastvi.inputs.memory import PAIR_DATA, Asked
 from fastvi.inputs.options import Options
 from fastvi.inputs.question import Question, always_summed, ask
 from fastvi.models.base import LatentVariableModel
+from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import NO_DATA, Rules, log_probabilities
+from fastvi.rules.joint_table import JointTableRules
 
 if TYPE_CHECKING:
     from fastvi.engine.states.form import Form
@@ -337,6 +340,16 @@ def _all_pairs(part: _Part, rows: slice, pairs: np.ndarray, mean: np.ndarray) ->
     return out
 
 
+@overload
+def exact_posterior(
+    model: JointTable,
+    x: ArrayLike | None = None,
+    *,
+    observed: ArrayLike | None = None,
+    top_k: int = 0,
+    memory_limit: int | None = None,
+) -> TablePosterior: ...
+@overload
 def exact_posterior(
     model: LatentVariableModel,
     x: ArrayLike | None = None,
@@ -351,7 +364,22 @@ def exact_posterior(
     progress: Progress = False,
     memory_limit: int | None = None,
     max_states: int = MAX_STATES,
-) -> ExactPosterior:
+) -> ExactPosterior: ...
+def exact_posterior(
+    model: LatentVariableModel | JointTable,
+    x: ArrayLike | None = None,
+    *,
+    observed: ArrayLike | None = None,
+    top_k: int = 0,
+    pairwise: bool = False,
+    normalized: bool = True,
+    device: Device = "cpu",
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Progress = False,
+    memory_limit: int | None = None,
+    max_states: int = MAX_STATES,
+) -> ExactPosterior | TablePosterior:
     r"""Everything about p(z | x), by summing over all states.
 
     .. math:: p(z|x_n) = p(x_n, z) / \sum_{z'} p(x_n, z')
@@ -368,17 +396,21 @@ def exact_posterior(
     Parameters
     ----------
     model
-        Any model with binary latents. Of a deep network the latents are those of its lowest layer; the others
-        are summed out. Of a Boltzmann machine they are all units, those observed among them.
+        Any model with binary latents, or a :class:`~fastvi.JointTable`. Of a deep network the latents are
+        those of its lowest layer; the others are summed out. Of a Boltzmann machine they are all units, those
+        observed among them.
     x : array_like
         (N, D) of 0 and 1, or real numbers where the model's pixels are real; None for a Boltzmann machine of
-        which nothing was observed, which gives the moments of the model itself.
+        which nothing was observed, which gives the moments of the model itself. For a table (N,) integers,
+        or None for every value of x in order.
     observed : array_like of bool, optional
-        (D,) or (N, D), True where a pixel was seen.
+        (D,) or (N, D), True where a pixel was seen. For a table D is 1; of an x that was not seen the
+        posterior is p(z).
     top_k
-        How many of the most probable states to keep, 0 <= top_k <= 2^d; the mode is always there.
+        How many of the most probable states to keep, 0 <= top_k <= 2^d (num_z of a table); the mode is always
+        there.
     pairwise
-        Whether to compute second moments.
+        Whether to compute second moments; not of a table.
     normalized
         False leaves - log Z out of ``log_marginal``, as in :func:`~fastvi.log_marginal`: where Z is out of
         reach, for the posterior does not need it.
@@ -387,7 +419,9 @@ def exact_posterior(
 
     Returns
     -------
-    ExactPosterior
+    ExactPosterior or TablePosterior
+        The latter of a table, whose latent is a number and not a vector of bits: it has ``probabilities``
+        (N, num_z) in place of means.
 
     Raises
     ------
@@ -403,12 +437,17 @@ def exact_posterior(
     array([[0.743877]])
     >>> posterior.mode
     array([[1]], dtype=uint8)
+    >>> fastvi.exact_posterior(fastvi.JointTable([[0.1, 0.3], [0.6, 0.0]])).probabilities
+    array([[0.25, 0.75],
+           [1.  , 0.  ]])
     """
-    rules = rules_of(model)
+    rules = rules_of(model, tables=True)
     top_k = validation.positive_int(top_k, "top_k", 0)
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
+    if isinstance(rules, JointTableRules):
+        return posterior_of_table(rules, x, observed, options, top_k, pairwise)
     asked = Asked("exact_posterior", top_k=top_k, pairwise=pairwise, normalized=normalized)
     question = ask(rules, x, observed, options, always_summed, asked)
     num_data, num_latents = question.num_data, rules.num_latents

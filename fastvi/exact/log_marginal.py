@@ -142,8 +142,11 @@ def log_marginal(
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(rules, JointTableRules):
-        options.checked_for_table()
-        return rules.log_marginal(x, observed)
+        limits = options.checked_for_table()
+        rows = rules.rows(x, observed)
+        # rows, their checks and what is returned
+        limits.check(0, 8 * 4 * len(rows), f"{len(rows)} data")
+        return rules.log_sums(rows)
     asked = Asked("log_marginal", dtype, normalized=normalized)
     question = ask(rules, x, observed, options, rules.is_closed, asked, cuda=True)
     partition = rules.kept_partition_form() if normalized else None

@@ -82,8 +82,11 @@ def log_marginal_gradient(
     rules = rules_of(model, tables=True)
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(rules, JointTableRules):
-        options.checked_for_table()
-        rows = rules.rows(x)
+        limits = options.checked_for_table()
+        rows = rules.rows(x, observed)
+        # of each datum its row, weight, sum and share; a table and its copy
+        need = 8 * (8 * len(rows) + 3 * rules.log_rows.size)
+        limits.check(0, need, f"{len(rows)} data of {rules.model.num_z} states")
         return rules.gradient_of_rows(rows, _weights(data_weights, len(rows)))
     total = rules.zero_gradient()  # refuses what has no parameters
     asked = Asked("log_marginal_gradient")

@@ -54,8 +54,8 @@ class ExpectationMaximization(Trainer):
     def __init__(self, model: Any, data: np.ndarray, judged: np.ndarray) -> None:
         if FIT_MODEL_EM not in rules_of(model).questions:
             raise TypeError(
-                "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
-                f"objective='em', got {model!r}"
+                "model must be a BinarySparseCoding, a LinearGaussian or a JointTable, which have an exact M "
+                f"step, for objective='em', got {model!r}"
             )
         check_states(model, len(data), "log_marginal")
         self._start = model

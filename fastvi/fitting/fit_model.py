@@ -28,10 +28,12 @@ from fastvi.fitting.model_trainers import (
 )
 from fastvi.fitting.provenance import provenance
 from fastvi.fitting.sampled_bound import Estimator, checked_dtype, checked_estimator
+from fastvi.fitting.table_fits import TableCounts
 from fastvi.fitting.training import Schedule, opened, train
 from fastvi.fitting.training_data import training_data
 from fastvi.inputs.options import check_progress
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.rules.joint_table import JointTableRules
 
 M = TypeVar("M")
 Objective = Literal["exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep"]
@@ -100,6 +102,11 @@ def fit_model(
     never falls. It keeps noise_std above 1e-4 of the start's (with a warning) and the log odds of latents
     that are never or always on within +-36; weights that the data leave open are moved as little as possible.
 
+    Of a :class:`~fastvi.JointTable` both "exact" and "em" take the maximum in one step: p(x) becomes the
+    share that x has of the data. x alone does not say how a row is spread over z, so p(z | x) stays what it
+    was, and so does the total of a table that is not normalised. Where z was seen too, the maximum is the
+    table of counts itself: ``JointTable(counts / counts.sum())``.
+
     Bounds are for models with a prior (no Boltzmann machines). "elbo" without an encoder refits each datum's
     q at each step by up to 20 sweeps of coordinate ascent. "reweighted_wake_sleep" is the wake phase of both,
     without a sleep phase.
@@ -111,7 +118,7 @@ def fit_model(
         -inf; noise_std stays positive (its logarithm is moved). A start in which all latents are alike (all
         weights 0, say) keeps them alike.
     x : array_like
-        (N, D) data, N >= 1, as for :func:`~fastvi.log_marginal`.
+        (N, D) data, N >= 1, as for :func:`~fastvi.log_marginal`; for a table (N,) integers.
     objective
         A name of the table.
     encoder
@@ -197,8 +204,10 @@ def fit_model(
     >>> bool(fastvi.log_marginal(fit.model, x).mean() >= fastvi.log_marginal(truth, x).mean())
     True
     """
-    rules_of(model)
+    rules = rules_of(model, tables=True)
     objective = validation.choice(objective, "objective", get_args(Objective))
+    if rules.is_table:
+        _check_table_options(objective, batch_size, learning_rate)
     by_bound = validation.choice(score, "score", get_args(Score)) == "bound"
     sampler = _checked_sampler(model, objective, encoder, num_samples, estimator, by_bound)
     dtype = checked_dtype(model, dtype, sampled=sampler is not None)
@@ -214,7 +223,9 @@ def fit_model(
     data = training_data(model, x, "x", data_weights, observed)
     judged = data if held_out is None else training_data(model, held_out, "held_out")
     trainer: Any
-    if objective == "exact":
+    if isinstance(rules, JointTableRules):
+        trainer = TableCounts(rules, data, judged)
+    elif objective == "exact":
         trainer = ExactLikelihood(model, None, data, judged)
     elif objective == "em":
         trainer = ExpectationMaximization(model, data.x, judged.x)
@@ -227,7 +238,7 @@ def fit_model(
         )  # fmt: skip
     start = None if encoder is None else encoder.arrays()
     options = objective, sampler, by_bound, dtype
-    identity = ("fit_model", *options, rules_of(model).digest(), start, data, judged)
+    identity = ("fit_model", *options, rules.digest(), start, data, judged)
     kept = opened(checkpoint, identity, schedule)
     trained = train(trainer, len(data.x), schedule, kept, progress)
     how = provenance("fit_model", objective, schedule, trained, data)
@@ -236,6 +247,15 @@ def fit_model(
         encoder=None if encoder is None else trainer.network.encoder().made_by(how),
         **trained._asdict(),
     )
+
+
+def _check_table_options(objective: str, batch_size: Any, learning_rate: Any) -> None:
+    """Refuse what a table, whose maximum is a formula, has no use for."""
+    if objective not in ("exact", "em"):
+        raise ValueError(f"objective must be 'exact' or 'em' for a JointTable, got {objective!r}")
+    for name, value in (("batch_size", batch_size), ("learning_rate", learning_rate)):
+        if value is not None:
+            raise TypeError(f"{name} must be None for a JointTable, got {validation.shown(value)}")
 
 
 class _Sampler(NamedTuple):

@@ -17,10 +17,12 @@ from fastvi.fitting import binary_posterior, normal_posterior, sampled_posterior
 from fastvi.fitting.fit_results import PosteriorFit
 from fastvi.fitting.model_access import check_data, check_has_prior, check_states
 from fastvi.fitting.sampled_bound import Estimator, check_exact, checked_dtype, checked_estimator
+from fastvi.fitting.table_fits import posterior_of_table
 from fastvi.fitting.training_data import check_reach
 from fastvi.models.binary_sparse_coding import BinarySparseCoding
 from fastvi.models.neural_decoder import NeuralDecoder
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.rules.joint_table import JointTableRules
 from fastvi.rules.questions import FIT_POSTERIOR
 
 Objective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
@@ -84,9 +86,11 @@ def fit_posterior(
         for each datum, as many data at a time as 128 MiB hold) or with a Normal prior of at most 3 latents
         (L-BFGS on an ELBO integrated by the trapezoid rule), or a :class:`~fastvi.LinearGaussian` (a
         formula). For "forward_kl" any model that :func:`~fastvi.exact_posterior` takes, a LinearGaussian, or
-        a decoder of at most 3 normal latents. By sampling any of them, of any size.
+        a decoder of at most 3 normal latents. By sampling any of them, of any size. Of a
+        :class:`~fastvi.JointTable` q is a :class:`~fastvi.Categorical`, which the posterior is itself: both
+        divergences are 0 there.
     x : array_like
-        (N, D), as for :func:`~fastvi.log_marginal`.
+        (N, D), as for :func:`~fastvi.log_marginal`; for a table (N,) integers, or None for every value of x.
     objective
         A name of the table.
     num_restarts
@@ -123,7 +127,8 @@ def fit_posterior(
     Returns
     -------
     PosteriorFit
-        ``q`` has logits, or means and standard deviations, (N, d). ``objective`` is each datum's ELBO, or
+        ``q`` has logits, or means and standard deviations, (N, d); of a table logits (N, num_z), which are
+        log p(z | x). ``objective`` is each datum's ELBO, or
         KL(p || q) for "forward_kl"; sampled, the bound (for "forward_kl" that of K weights) by 1,000 fresh
         draws.
 
@@ -145,7 +150,7 @@ def fit_posterior(
     approximation by averaging (the mean of the last steps). Sources of sampled gradients are those of
     :func:`~fastvi.fit_encoder`.
     """
-    rules_of(model)
+    rules = rules_of(model, tables=True)
     objective = validation.choice(objective, "objective", get_args(Objective))
     num_restarts = validation.positive_int(num_restarts, "num_restarts", 0)
     max_steps = validation.positive_int(max_steps, "max_steps")
@@ -156,6 +161,14 @@ def fit_posterior(
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     seed = validation.seed(seed)
     dtype = checked_dtype(model, dtype, sampled=num_samples is not None)
+    if isinstance(rules, JointTableRules):
+        if num_samples is not None or objective == "importance_weighted":
+            raise TypeError(
+                "num_samples must be None, and objective 'reverse_kl' or 'forward_kl', for a JointTable, "
+                f"whose posterior is a formula, got {validation.shown(num_samples)} and {objective!r}"
+            )
+        check_exact(objective, estimator=estimator, learning_rate=learning_rate)
+        return posterior_of_table(rules, x, objective)
     if num_samples is not None:
         return _sampled(model, x, objective, num_samples, estimator, learning_rate, max_steps, seed, dtype)
     check_exact(objective, estimator=estimator, learning_rate=learning_rate)

@@ -11,6 +11,7 @@ from fastvi.core.results import PerDatum
 
 if TYPE_CHECKING:
     from fastvi.distributions.bernoulli import Bernoulli
+    from fastvi.distributions.categorical import Categorical
     from fastvi.distributions.encoder import Encoder
     from fastvi.distributions.normal import Normal
 
@@ -48,8 +49,8 @@ class PosteriorFit(PerDatum, Fit):
 
     Attributes
     ----------
-    q : Bernoulli or Normal
-        Fitted distributions, with parameters (N, d).
+    q : Bernoulli, Normal or Categorical
+        Fitted distributions, with parameters (N, d); of a table (N, num_z).
     objective : ndarray, (N,)
         ELBO for reverse KL, ``KL(p || q)`` for forward KL, the bound of sampled fits; nats.
     history : ndarray, (steps,)
@@ -63,12 +64,20 @@ class PosteriorFit(PerDatum, Fit):
         False: Ctrl-C ends such a fit without a result.
     """
 
-    q: Bernoulli | Normal
+    q: Bernoulli | Normal | Categorical
 
-    _axes: ClassVar = {"mean": ("latent",), "logits": ("latent",), "std": ("latent",)}
+    _axes: ClassVar = {
+        "mean": ("latent",),
+        "logits": ("latent",),
+        "std": ("latent",),
+        "probabilities": ("category",),
+    }
 
     def _columns(self) -> dict[str, Any]:
-        return {"objective": self.objective, "converged": self.converged, **self.q.arrays()}
+        own = self.q.arrays()
+        if "num_categories" in vars(self.q):
+            own = {"probabilities": self.q.mean}
+        return {"objective": self.objective, "converged": self.converged, **own}
 
     def _some(self, which: Any) -> Self:
         arrays = {name: array[which] for name, array in self.q.arrays().items()}

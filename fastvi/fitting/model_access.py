@@ -56,7 +56,7 @@ def check_data(model: Any, x: Any, name: str, observed: Any = None) -> tuple[np.
     """The argument ``name`` as clean data (N, D), and the mask of what was observed, or None."""
     if x is None:
         raise TypeError(f"{name} must be an array of data, got None")
-    return rules_of(model).check_data(x, observed, name)
+    return rules_of(model, tables=True).check_data(x, observed, name)
 
 
 def check_states(model: Any, num_data: int, question: Question, observed: np.ndarray | None = None) -> None:

@@ -76,7 +76,7 @@ def checked_dtype(model: Any, dtype: Any, *, sampled: bool) -> DType:
     checked = check_dtype(dtype)
     if not sampled and checked != "float64":
         raise ValueError(f"dtype must be 'float64' where nothing is sampled, got {checked!r}")
-    rules_of(model).check_sampling_dtype(checked)
+    rules_of(model, tables=True).check_sampling_dtype(checked)
     return checked
 
 

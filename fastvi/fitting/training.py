@@ -210,7 +210,7 @@ def train(
 
 def _stands(scores: np.ndarray) -> bool:
     """Whether the last epoch moved the score by next to nothing."""
-    if len(scores) < 2:
+    if len(scores) < 2 or not np.isfinite(scores[-2:]).all():
         return False
     return bool(abs(scores[-1] - scores[-2]) <= STANDSTILL * max(1.0, abs(scores[-1])))
 

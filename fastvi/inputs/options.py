@@ -114,14 +114,15 @@ class Options(NamedTuple):
             device, self.dtype, executor, self.checkpoint, self.progress, *limits, self.device == "auto"
         )
 
-    def checked_for_table(self) -> None:
-        """Check the options of a question about a table, which is answered at once."""
-        self.checked()
+    def checked_for_table(self) -> Limits:
+        """Check the options of a question about a table, which is answered at once; return its limits."""
+        limits = self.checked().limits
         if self.checkpoint is not None:
             came = validation.shown(self.checkpoint)
             raise ValueError(
                 f"checkpoint must be None for a JointTable, which takes no run to go on with, got {came}"
             )
+        return limits
 
     @property
     def limits(self) -> Limits:

@@ -10,17 +10,25 @@ import numpy as np
 from fastvi.core import validation
 from fastvi.core.options import PROPOSALS
 from fastvi.distributions.bernoulli import Bernoulli
+from fastvi.distributions.categorical import Categorical, log_softmax
 from fastvi.distributions.encoder import Encoder
 from fastvi.distributions.mixture import Mixture
 from fastvi.distributions.multivariate_normal import MultivariateNormal
 from fastvi.distributions.normal import Normal
-from fastvi.engine.importance.proposals import Ancestral, BernoulliMixture, NormalMixture, Proposal
+from fastvi.engine.importance.proposals import (
+    Ancestral,
+    BernoulliMixture,
+    Categories,
+    NormalMixture,
+    Proposal,
+)
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import Group, groups_of, read_data
 from fastvi.inputs.memory import OTHER
 from fastvi.inputs.options import Limits
 from fastvi.inputs.question import check_size, exact_log_z
 from fastvi.rules.base import Rules
+from fastvi.rules.joint_table import JointTableRules
 
 
 class Bounded(NamedTuple):
@@ -135,6 +143,36 @@ def _component(rules: Rules, proposal: Any, x: Any, observed: np.ndarray | None)
             f"{validation.shown(proposal)}"
         )
     return proposal
+
+
+def check_categorical(rules: JointTableRules, q: Any, name: str, num_data: int) -> Categorical:
+    """Return the argument ``name``, a distribution over the z of a table."""
+    if not isinstance(q, Categorical):
+        raise TypeError(f"{name} must be a Categorical for a JointTable, got {validation.shown(q)}")
+    validation.per_datum(q.logits, name, "logits", num_data, rules.model.num_z)
+    return q
+
+
+def categories(q: Categorical) -> Categories:
+    """Return q as the engine draws from it."""
+    return Categories(np.atleast_2d(q.probabilities), log_softmax(np.atleast_2d(q.logits)))
+
+
+def read_categories(rules: JointTableRules, proposal: Any, num_data: int) -> Categories:
+    """Return a proposal over the z of a table."""
+    if isinstance(proposal, Categorical):
+        return categories(check_categorical(rules, proposal, "proposal", num_data))
+    if not isinstance(proposal, str):
+        raise TypeError(
+            "proposal must be 'uniform', 'prior' or a Categorical for a JointTable, got "
+            f"{validation.shown(proposal)}"
+        )
+    column_sums = rules.model.probabilities.sum(axis=0)
+    q = column_sums / column_sums.sum()
+    if validation.choice(proposal, "proposal", PROPOSALS) == "uniform":
+        q = np.full(rules.model.num_z, 1.0 / rules.model.num_z)
+    with np.errstate(divide="ignore"):
+        return Categories(q[None], np.log(q)[None])
 
 
 def of_latents(proposal: Proposal, free: np.ndarray) -> Proposal:

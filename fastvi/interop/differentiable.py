@@ -160,7 +160,7 @@ def log_marginal_backward(
     if isinstance(rules, JointTableRules):
         if x_gradient:
             raise TypeError("x must not need a gradient for a JointTable, whose x are numbers of rows")
-        rows = rules.rows(x)
+        rows = rules.rows(x, observed)
         return rules.gradient_of_rows(rows, _weights(weights, len(rows))), None
     question = _question(rules, x, observed)
     data_weights = _weights(weights, question.num_data)
@@ -191,7 +191,7 @@ def check_question(model: Any, x: Any, observed: Any = None) -> None:
     """Refuse in one line what the other functions here refuse of their arguments."""
     rules = rules_of(model, tables=True)
     if isinstance(rules, JointTableRules):
-        rules.rows(x)
+        rules.rows(x, observed)
     else:
         _question(rules, x, observed)
 

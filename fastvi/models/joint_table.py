@@ -67,6 +67,18 @@ class JointTable(Model):
     array([0.19, 0.37, 0.43])
     >>> table.log_joint([0, 0], [4, 7])
     array([-2.65926004,        -inf])
+
+    Nationality given eye colour, and the ELBO of a q that does not look at the eyes:
+
+    >>> fastvi.exact_posterior(table, [0, 1]).probabilities.round(2)
+    array([[0.11, 0.16, 0.11, 0.05, 0.37, 0.16, 0.05, 0.  ],
+           [0.24, 0.03, 0.08, 0.08, 0.22, 0.11, 0.08, 0.16]])
+    >>> q = fastvi.Categorical(np.log(table.probabilities.sum(axis=0)))
+    >>> bound = fastvi.elbo(table, [1, 2], q)
+    >>> bound.value.round(3), fastvi.kl_to_posterior(table, [1, 2], q).round(3)
+    (array([-1.071, -0.993]), array([0.077, 0.149]))
+    >>> bool(np.allclose(bound.reconstruction - bound.kl_to_prior, bound.expected_log_joint + bound.entropy))
+    True
     """
 
     probabilities: np.ndarray

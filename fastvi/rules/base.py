@@ -257,8 +257,8 @@ class Rules(ABC):
     def em_moments(self, x: np.ndarray) -> EMoments:
         """Return what an E step finds, all pixels seen, of a model with an exact M step."""
         raise TypeError(
-            "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
-            f"objective='em', got {self.model!r}"
+            "model must be a BinarySparseCoding, a LinearGaussian or a JointTable, which have an exact M "
+            f"step, for objective='em', got {self.model!r}"
         )
 
     # ---- sampling --------------------------------------------------------------------------------------

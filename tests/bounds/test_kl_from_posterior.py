@@ -394,7 +394,7 @@ NORMAL = fastvi.Normal(np.zeros(2), np.ones(2))
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((TABLE, X, Q), {}, TypeError, r"^model must be one with latents to sum out, got JointTable"),
+        ((TABLE, [0], Q), {}, TypeError, r"^q must be a Categorical for a JointTable, got Bernoulli"),
         (
             (MODELS["normal decoder"], np.zeros((2, 11)), NORMAL),
             {},
@@ -429,7 +429,7 @@ def test_wrong_input(function, arguments, options, error, message):
 
 
 def test_chi_square_needs_binary_latents():
-    with pytest.raises(TypeError, match=r"^model must have binary latents, got LinearGaussian"):
+    with pytest.raises(TypeError, match=r"^model must have binary latents or be a JointTable, got Linear"):
         fastvi.chi_square_bound(LINEAR, LINEAR_X, fastvi.Normal(np.zeros(3), np.ones(3)))
     with pytest.raises(TypeError, match=r"^normalized must be True or False"):
         fastvi.chi_square_bound(NETWORK, X, Q, normalized=1)

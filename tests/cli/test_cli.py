@@ -89,7 +89,7 @@ def test_without_the_extra_one_line_says_what_to_install(name):
     [
         (["stud"], "No such command 'stud'"),
         (["--wrong"], "No such option"),
-        (["study", "nothing"], "'nothing' is not one of 'enumeration', 'sampling', 'bounds', 'missing'"),
+        (["study", "nothing"], "'nothing' is not one of 'table', 'enumeration', 'sampling', 'bounds'"),
         (["study", "--seed", "-1"], "-1 is not in the range"),
         (["study", "--seed", "x"], "'x' is not a valid integer range"),
         (["study", "--num-images", "1000"], "1000 is not in the range 2<=x<=297"),
@@ -334,7 +334,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""  # no progress bar where there is no terminal
     folders = {path.name for path in (tmp_path / "results").iterdir()}
-    assert folders == {"model", "enumeration", "sampling", "bounds", "missing", "variance"}
+    assert folders == {"model", "table", "enumeration", "sampling", "bounds", "missing", "variance"}
     for name in folders:
         content = json.loads((tmp_path / "results" / name / "result.json").read_text())
         assert content["settings"]["seed"] == 5

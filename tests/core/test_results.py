@@ -21,6 +21,7 @@ MACHINE = fastvi.BoltzmannMachine([[0.0, 1.0, -2.0], [1.0, 0.0, 0.5], [-2.0, 0.5
 X = RNG.integers(0, 2, (7, 5))
 SEEN = RNG.random((7, 5)) < 0.6
 LOG_W = RNG.normal(size=(7, 40))
+TABLE, ROWS = fastvi.JointTable([[0.25, 0.0, 0.125], [0.125, 0.25, 0.25]]), [0, 1, 1, 0, 1, 0, 0]
 
 MADE = {
     "estimate": lambda: fastvi.diagnose(LOG_W),
@@ -34,10 +35,12 @@ MADE = {
     "posterior of a machine": lambda: fastvi.exact_posterior(
         MACHINE, X[:, :3], observed=SEEN[:, :3], top_k=1
     ),
+    "posterior of a table": lambda: fastvi.exact_posterior(TABLE, ROWS, top_k=2),
     "bracket": lambda: fastvi.bidirectional_monte_carlo(NETWORK, 7, num_temperatures=4, num_chains=3),
     "entry": lambda: calibration().entries[0],
     "calibration": lambda: calibration(),
     "fit": lambda: fastvi.fit_posterior(NETWORK, X),
+    "fit of a table": lambda: fastvi.fit_posterior(TABLE, ROWS),
 }
 
 
@@ -73,6 +76,10 @@ NAMES = {
     fastvi.Elbo: ["value", "reconstruction", "kl_to_prior", "expected_log_joint", "entropy", "std_error"],
     fastvi.ExactPosterior: [
         "log_marginal", "mean", "second_moment", "entropy", "mode", "mode_log_prob", "top_states",
+        "top_log_probs",
+    ],
+    fastvi.TablePosterior: [
+        "log_marginal", "log_probs", "probabilities", "entropy", "mode", "mode_log_prob", "top_states",
         "top_log_probs",
     ],
     fastvi.PosteriorFit: ["objective", "converged"],

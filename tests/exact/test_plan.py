@@ -226,7 +226,7 @@ def test_durations(seconds, text):
 def test_wrong_input(arguments, error, text):
     with pytest.raises(error, match=text):
         fastvi.plan(network(5, 4), **arguments)
-    with pytest.raises(TypeError, match=r"^model must be one with latents to sum out, got JointTable"):
+    with pytest.raises(TypeError, match=r"^model must be one whose latents are bits or real numbers, got J"):
         fastvi.plan(fastvi.JointTable([[1.0]]))
 
 

@@ -228,8 +228,8 @@ def test_sizes_without_anything_to_fit():
     [
         (
             {"model": fastvi.RestrictedBoltzmannMachine(np.ones((3, 2)), np.zeros(3), np.zeros(2))},
-            "model must be a BinarySparseCoding or a LinearGaussian, which have an exact M step, for "
-            "objective='em', got RestrictedBoltzmannMachine",
+            "model must be a BinarySparseCoding, a LinearGaussian or a JointTable, which have an exact M "
+            "step, for objective='em', got RestrictedBoltzmannMachine",
         ),
         ({"batch_size": 100}, r"batch_size must be None for objective='em', got 100 \(int\)"),
         ({"learning_rate": 0.1}, r"learning_rate must be None for objective='em', got 0.1 \(float\)"),

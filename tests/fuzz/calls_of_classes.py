@@ -163,7 +163,7 @@ def methods() -> list[Call]:
         "Categorical": (t.categorical, indices([[0, 2]], 3)),
         "Mixture": (fastvi.Mixture([t.shared, t.uniform], [3, 1]), bits(t.Z)),
     }
-    posterior = fastvi.exact_posterior(t.network, t.X)
+    posterior, of_table = fastvi.exact_posterior(t.network, t.X), fastvi.exact_posterior(t.table)
     for name, (each, z) in of.items():
         public, _, case = name.partition("[")
         case = f"[{case}" if case else ""
@@ -180,6 +180,8 @@ def methods() -> list[Call]:
         Call("RestrictedBoltzmannMachine.free_energy", t.restricted.free_energy, {"x": bits(t.X)}),
         Call("Encoder.__call__", t.encoder, {"x": reals(t.REAL_X)}),
         Call("Encoder.__call__[normal]", t.normal_encoder, {"x": reals(t.REAL_X)}),
+        Call("TablePosterior.log_prob", of_table.log_prob, {"z": indices([[0, 2]], 3)}),
+        Call("TablePosterior.sample", of_table.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}),
         Call("ExactPosterior.log_prob", posterior.log_prob, {"z": bits(states)}),
         Call("ExactPosterior.sample", posterior.sample, {"num": count(3, 0), "seed": seed(), "rng": rng()}),
         Call("Estimate.interval", fastvi.diagnose(t.LOG_W).interval,

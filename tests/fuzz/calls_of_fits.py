@@ -8,7 +8,7 @@ import fastvi
 
 from . import things as t
 from .calls import ENUMERABLE, Call, asked_of, model, q
-from .kinds import bits, count, flag, mask, number, path, progress, reals, rng, seed, shares, word
+from .kinds import bits, count, flag, indices, mask, number, path, progress, reals, rng, seed, shares, word
 
 
 def fits() -> list[Call]:
@@ -37,6 +37,9 @@ def fits() -> list[Call]:
         Call("fit_posterior[linear]", asked_of(fastvi.fit_posterior, t.linear), {"x": reals(t.REAL_X)}),
         Call("fit_posterior[normal]", asked_of(fastvi.fit_posterior, t.smooth),
              {"x": bits(t.X), "tolerance": number(1e-6, low=0.0, closed=True)}),
+        Call("fit_posterior[table]", asked_of(fastvi.fit_posterior, t.table),
+             {"x": indices([0, 1], 2, optional=True),
+              "objective": word("forward_kl", "reverse_kl", "forward_kl")}),
         Call("fit_encoder", fastvi.fit_encoder,
              {**x, "encoder": q(t.encoder, fastvi.Encoder),
               "objective": word("reverse_kl", "reverse_kl", "forward_kl", "importance_weighted"),
@@ -56,6 +59,9 @@ def fits() -> list[Call]:
               "score": word("exact", "exact", "bound"), "batch_size": count(None, optional=True),
               "learning_rate": number(None, low=0.0, optional=True), "observed": mask(None),
               "data_weights": shares([1.0, 0.5], optional=True), **schedule}),
+        Call("fit_model[table]", asked_of(fastvi.fit_model, t.table),
+             {"x": indices([0, 1], 2), "objective": word("em", "exact", "em"), "num_epochs": count(1, 0),
+              "held_out": indices([1], 2, optional=True)}),
         Call("fit_model[masked]", asked_of(fastvi.fit_model, t.network),
              {"x": bits(t.X, hidden=True), "observed": mask(t.SEEN), "num_epochs": count(1, 0),
               "data_weights": shares([1.0, 0.5], optional=True)}),

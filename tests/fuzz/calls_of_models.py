@@ -49,6 +49,9 @@ def exact() -> list[Call]:
              {**x, "data_weights": reals([1.0, 0.5], optional=True), **exact_options()}),
         Call("log_marginal_gradient[table]", asked_of(fastvi.log_marginal_gradient, t.table),
              {"x": indices([0, 1], 2, optional=True), "data_weights": reals([1.0, 0.5], optional=True)}),
+        Call("exact_posterior[table]", asked_of(fastvi.exact_posterior, t.table),
+             {"x": indices([0, 1], 2, optional=True), "observed": mask(t.SEEN_ROWS),
+              "top_k": count(2, 0), "pairwise": flag(False), **exact_options()}),
         Call("exact_posterior", fastvi.exact_posterior,
              {**x, "top_k": count(2, 0), "pairwise": flag(), "normalized": flag(True), **exact_options()}),
         Call("log_partition", fastvi.log_partition,
@@ -95,9 +98,16 @@ def bounds() -> list[Call]:
             found.append(
                 Call(f"{question.__name__}[{name}]", asked_of(question, each), {"x": x, "q": family})
             )
-    common = {"model": model(t.network, *ENUMERABLE), "x": bits(t.X, hidden=True), "q": q(t.bernoulli, *Q),
+    of_table = {"x": indices([0, 1], 2, optional=True), "q": q(t.categorical, *Q),
+                "observed": mask(t.SEEN_ROWS), **limits()}  # fmt: skip
+    common = {"model": model(t.network, *ANY_MODEL), "x": bits(t.X, hidden=True), "q": q(t.bernoulli, *Q),
               "observed": mask(t.SEEN), "device": device(), **limits()}  # fmt: skip
+    for question in (fastvi.kl_to_posterior, fastvi.kl_from_posterior, fastvi.chi_square_bound):
+        found.append(Call(f"{question.__name__}[table]", asked_of(question, t.table), of_table))
     found += [
+        Call("elbo[table]", asked_of(fastvi.elbo, t.table),
+             {**of_table, "num_samples": count(None, optional=True),
+              "decomposition": word(None, "reconstruction", "joint", "log_ratio", optional=True)}),
         Call("elbo", fastvi.elbo,
              {**common, "normalized": flag(True), "num_samples": count(None, optional=True),
               "seed": seed(), "rng": rng(), "dtype": word("float64", "float64", "float32"),

@@ -32,6 +32,7 @@ LAYERS = [(_eighths(5, 3), _eighths(5)), (_eighths(4, 5), _eighths(4))]
 NARROW = [(_eighths(5, 2), _eighths(5)), (_eighths(4, 5), _eighths(4))]
 LOG_W = _eighths(2, 40)
 LOGITS = _eighths(2, 3)
+SEEN_ROWS = np.array([[True], [False]])
 TABLE = np.array([[0.125, 0.25, 0.0], [0.375, 0.125, 0.125]])
 ESTIMATORS = ("leave_one_out", "disarm", "vimco", "reparameterized")
 COVARIANCE = np.array([[1.0, 0.25], [0.25, 0.5]])

@@ -31,6 +31,7 @@ SAMPLED = [
     fastvi.Categorical([0.5, 0.5]),
     fastvi.Mixture([fastvi.Bernoulli([0.0]), fastvi.Uniform(1)], [0.5, 0.5]),
     fastvi.exact_posterior(NETWORK, X),
+    fastvi.exact_posterior(fastvi.JointTable([[0.5, 0.5]])),
 ]
 
 

@@ -229,7 +229,17 @@ LOG_MARGINAL = [
 ]
 
 BOUNDS = [
-    ("model a table", lambda: fastvi.elbo(TABLE, X, Q), TypeError, r"^model must be one with latents to sum out, got JointTable"),
+    ("q of bits for a table", lambda: fastvi.elbo(TABLE, [0], Q), TypeError, r"^q must be a Categorical for a JointTable, got Bernoulli"),
+    ("q of other categories", lambda: fastvi.elbo(TABLE, [0], fastvi.Categorical([0.0])), ValueError, r"^q must have logits of shape \(2,\) or \(1, 2\), got shape \(1,\)"),
+    ("data of pixels for a table", lambda: fastvi.elbo(TABLE, X, Q), ValueError, r"^x must have shape \(num_data,\), got shape"),
+    ("proposal of bits for a table", lambda: fastvi.estimate_log_marginal(TABLE, proposal=Q), TypeError, r"^proposal must be 'uniform', 'prior' or a Categorical for a JointTable, got Bernoulli"),
+    ("fit of a table by samples", lambda: fastvi.fit_posterior(TABLE, [0], num_samples=3), TypeError, r"^num_samples must be None, .* for a JointTable"),
+    ("fit of a table to a bound", lambda: fastvi.fit_posterior(TABLE, [0], objective="importance_weighted"), TypeError, r"^num_samples must be None, .* for a JointTable"),
+    ("an impossible row to fit", lambda: fastvi.fit_posterior(fastvi.JointTable([[1.0], [0.0]]), [0, 1]), ValueError, r"^x must have log p\(x\) > -inf in a fit, got -inf at index 1"),
+    ("an impossible row to learn", lambda: fastvi.fit_model(fastvi.JointTable([[1.0], [0.0]]), [0, 1]), ValueError, r"^x must have a positive probability to be learned from, got -inf at index 1"),
+    ("a table by wake-sleep", lambda: fastvi.fit_model(TABLE, [0], objective="wake_sleep"), ValueError, r"^objective must be 'exact' or 'em' for a JointTable, got 'wake_sleep'"),
+    ("a rate for a table", lambda: fastvi.fit_model(TABLE, [0], learning_rate=0.1), TypeError, r"^learning_rate must be None for a JointTable"),
+    ("an encoder of a table", lambda: fastvi.fit_encoder(TABLE, [0], None), TypeError, r"^model must be one whose latents are bits or real numbers, got JointTable"),
     ("x too wide", lambda: fastvi.elbo(NETWORK, np.zeros((2, 5)), Q), ValueError, r"^x must have shape \(num_data, 4\)"),
     ("q an array", lambda: fastvi.elbo(NETWORK, X, np.zeros((2, 3))), TypeError, r"^q must be a Bernoulli, got an array of shape \(2, 3\)"),
     ("q of other data", lambda: fastvi.elbo(NETWORK, np.zeros((3, 4)), Q), ValueError, r"^q must have logits of shape \(3,\) or \(3, 3\), got shape \(2, 3\)"),
@@ -239,13 +249,13 @@ BOUNDS = [
     ("decomposition", lambda: fastvi.elbo(NETWORK, X, Q, decomposition="kl"), ValueError, r"^decomposition must be one of 'reconstruction', 'joint', 'log_ratio', got 'kl'"),
     ("elbo without CUDA", lambda: fastvi.elbo(NETWORK, X, Q, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
     ("elbo in no memory", lambda: fastvi.elbo(NETWORK, X, Q, memory_limit=1), ValueError, r"^memory_limit is 1 bytes, but 2 data under 2\^3"),
-    ("kl of a table", lambda: fastvi.kl_to_posterior(TABLE, X, Q), TypeError, r"^model must be one with latents to sum out"),
+    ("kl of a table", lambda: fastvi.kl_to_posterior(TABLE, [0], Q), TypeError, r"^q must be a Categorical for a JointTable"),
     ("kl of other data", lambda: fastvi.kl_to_posterior(NETWORK, np.zeros((3, 4)), Q), ValueError, r"^q must have logits"),
     ("kl without CUDA", lambda: fastvi.kl_to_posterior(NETWORK, X, Q, device="cuda"), RuntimeError, r"^device='cuda' is not available"),
 ]
 
 FIT_POSTERIOR = [
-    ("model a table", lambda: fastvi.fit_posterior(TABLE, X), TypeError, r"^model must be one with latents to sum out"),
+    ("pixels of a table", lambda: fastvi.fit_posterior(TABLE, X), ValueError, r"^x must have shape \(num_data,\), got shape"),
     ("x of 2", lambda: fastvi.fit_posterior(NETWORK, np.full((1, 4), 2)), ValueError, r"^x must contain only 0 and 1"),
     ("objective", lambda: fastvi.fit_posterior(NETWORK, X, objective="elbo"), ValueError, r"^objective must be one of 'reverse_kl', 'forward_kl', 'importance_weighted'"),
     ("importance-weighted", lambda: fastvi.fit_posterior(NETWORK, X, objective="importance_weighted"), TypeError, r"^num_samples must be a number for objective='importance_weighted', got None"),
@@ -270,7 +280,6 @@ ESTIMATES = [
     ("target", lambda: fastvi.estimate_log_marginal(NETWORK, X, target_ess=0), ValueError, r"^target_ess must"),
     ("executor", lambda: fastvi.estimate_log_marginal(NETWORK, X, executor=5), TypeError, r"^executor must be an Executor, got 5"),
     ("progress of 1", lambda: fastvi.estimate_log_marginal(NETWORK, X, progress=1), TypeError, r"^progress must be True or False, got 1"),
-    ("table with a Bernoulli", lambda: fastvi.estimate_log_marginal(TABLE, [0], proposal=Q), TypeError, r"^proposal must be one of 'uniform', 'prior'"),
     ("block sizes without an array", lambda: fastvi.importance_weighted_bound(np.zeros((2, 9)), NoArray()), TypeError, r"^num_samples must be an int >= 1, got .*NoArray"),
     ("block sizes in two axes", lambda: fastvi.importance_weighted_bound(np.zeros((2, 9)), np.array([[2, 3]])), TypeError, r"^num_samples must be an int >= 1, got an array of shape \(1, 2\)"),
     ("latents beyond the doubles", lambda: fastvi.annealed_importance_sampling(LINEAR, np.zeros((2, 2)), num_temperatures=3, num_chains=2, latents=[[0.0], [1e155]]), ValueError, r"^latents must have p\(x, z\) > 0, got 0 for datum 1, chain 0$"),
@@ -281,7 +290,9 @@ ESTIMATES = [
     ("table with x of 5", lambda: fastvi.estimate_log_marginal(TABLE, [5]), ValueError, r"^x must lie in 0 \.\.\. 1, got 5 at index 0"),
 ]
 EXACT_POSTERIOR = [
-    ("model a table", lambda: fastvi.exact_posterior(TABLE, X), TypeError, r"^model must be one with latents to sum out, got JointTable"),
+    ("pairs of a table", lambda: fastvi.exact_posterior(TABLE, [0], pairwise=True), ValueError, r"^pairwise must be False for a JointTable, .*, got True"),
+    ("top_k of a table", lambda: fastvi.exact_posterior(TABLE, [0], top_k=3), ValueError, r"^top_k must be at most 2, the number of states, got 3"),
+    ("memory of a table", lambda: fastvi.exact_posterior(TABLE, [0], memory_limit=1), ValueError, r"^memory_limit is 1 bytes, but 1 data of 2 states would take"),
     ("x of 2", lambda: fastvi.exact_posterior(NETWORK, X * 2), ValueError, r"^x must contain only 0 and 1, got 2"),
     ("top_k of -1", lambda: fastvi.exact_posterior(NETWORK, X, top_k=-1), ValueError, r"^top_k must be an int >= 0, got -1"),
     ("top_k of 9", lambda: fastvi.exact_posterior(NETWORK, X, top_k=9), ValueError, r"^top_k must be at most 2\^3, the number of states, got 9"),

@@ -501,6 +501,12 @@ def test_joint_table():
     expected = np.array([[-2.0 / 0.4] * 2, [2.0 / 0.6] * 2, [0.0] * 2])
     np.testing.assert_allclose(found["probabilities"], expected, rtol=8 * EPS)
     assert none is None
+    # of an x that was not seen p is the total, 1: every entry's derivative is its weight
+    mask = np.array([[True], [False]])
+    found, _ = log_marginal_backward(table, [0, 1], mask, saved, [1.0, 2.0])
+    np.testing.assert_allclose(
+        found["probabilities"], [[1.0 / 0.4 + 2.0] * 2, [2.0] * 2, [2.0] * 2], rtol=8 * EPS
+    )
     with pytest.raises(ValueError, match="x must have a positive probability for the gradient to exist"):
         log_marginal_backward(table, [2], None, np.empty((1, 0)), [1.0])
     with pytest.raises(TypeError, match="x must not need a gradient for a JointTable"):

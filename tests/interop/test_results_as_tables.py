@@ -59,6 +59,17 @@ def test_estimates_of_weights_of_more_axes():
     assert estimate.to_xarray().ess.dims == ("datum_0", "datum_1")
 
 
+def test_posteriors_of_tables():
+    posterior = fastvi.exact_posterior(fastvi.JointTable([[0.25, 0.5], [0.0, 0.25]]), top_k=1)
+    table, data = posterior.to_dataframe(), posterior.to_xarray()
+    equal(table, "probabilities_1", posterior.probabilities[:, 1])
+    equal(data, "probabilities", posterior.probabilities)
+    assert data.probabilities.dims == ("datum", "category")
+    assert data.top_states.dims == ("datum", "rank")
+    fit = fastvi.fit_posterior(fastvi.JointTable([[0.25, 0.75]]), [0]).to_xarray()
+    assert fit.probabilities.dims == ("datum", "category")
+
+
 def test_posteriors():
     posterior = fastvi.exact_posterior(NETWORK, X, top_k=2, pairwise=True)
     table = posterior.to_dataframe()

@@ -518,7 +518,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
         "num_samples must be at most K = 3, got 4",
     ),
     (lambda m: bridge.importance_weighted_bound(ONE, [1, 2]), TypeError, "num_samples must be"),
-    (lambda m: bridge.Module(KINDS["a table"][0]), TypeError, "model must be one with latents"),
+    (lambda m: bridge.Module(KINDS["a table"][0]), TypeError, "model must be one whose latents are bits"),
     (
         lambda m: bridge.Module(REAL_LATENTS),
         TypeError,

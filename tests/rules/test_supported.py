@@ -30,6 +30,8 @@ def data_of(model):
 
 def q_of(model):
     """A q of the right kind."""
+    if isinstance(model, fastvi.JointTable):
+        return fastvi.Categorical(np.zeros(model.num_z))
     d = getattr(model, "num_latents", 1)
     return (
         fastvi.Normal(np.zeros(d), np.ones(d))
@@ -58,7 +60,7 @@ def bidirectional(model, x):
 
 
 def fit_model(model, x, objective, **more):
-    steps = {} if objective == "em" else {"batch_size": 2}
+    steps = {} if objective == "em" or isinstance(model, fastvi.JointTable) else {"batch_size": 2}
     return fastvi.fit_model(model, x, objective=objective, num_epochs=1, **steps, **more)
 
 

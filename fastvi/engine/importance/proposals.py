@@ -21,7 +21,14 @@ from fastvi.kernels.cpu.importance.importance_sampling import (
     sum_bits,
 )
 from fastvi.kernels.cpu.random.component_draws import pick_components
-from fastvi.kernels.cpu.random.draws import draw_data, draw_states, draw_states_each, split_seed, thresholds
+from fastvi.kernels.cpu.random.draws import (
+    draw_data,
+    draw_states,
+    draw_states_each,
+    fill_uniforms,
+    split_seed,
+    thresholds,
+)
 from fastvi.kernels.cpu.random.normal_draws import fill_signed_tails
 
 
@@ -70,6 +77,18 @@ class Ancestral(NamedTuple):
 
     def part(self, where: slice | Array) -> Self:
         return self
+
+
+class Categories(NamedTuple):
+    """Categorical distributions of one latent."""
+
+    probabilities: Array  # (N, K) or (1, K)
+    log_probs: Array  # of the same shape
+
+    def part(self, where: slice | Array) -> Self:
+        return self._replace(
+            probabilities=_some(self.probabilities, where), log_probs=_some(self.log_probs, where)
+        )
 
 
 Proposal = BernoulliMixture | NormalMixture | Ancestral
@@ -198,3 +217,27 @@ class NormalDraws:
             log_w -= log_q[0]
         else:
             subtract_log_sums(log_q, log_w)
+
+
+class CategoryDraws:
+    """Draws of categories with ``probabilities`` (N, K) or (1, K), the last axis of sum 1 up to rounding.
+
+    A draw is the first category whose cumulative probability is above the uniform number of (seed, datum,
+    sample). A category of probability 0 is never drawn.
+    """
+
+    def __init__(self, probabilities: Array, seed: int) -> None:
+        self._probabilities, self._key = probabilities, split_seed(seed)
+        self._shared = _cumulative(probabilities[0]) if len(probabilities) == 1 else None
+
+    def draw(self, n: int, number: int, first: int, num: int) -> Array:
+        """Samples ``first``, ... (num,) of the job's datum n, which is ``number`` among all."""
+        uniforms = np.empty(num)
+        fill_uniforms(*self._key, number, first, uniforms)
+        cumulative, last = _cumulative(self._probabilities[n]) if self._shared is None else self._shared
+        return np.minimum(np.searchsorted(cumulative, uniforms, side="right"), last)
+
+
+def _cumulative(row: Array) -> tuple[Array, int]:
+    """Cumulative sums, and the last category of any probability: rounding may leave the total below 1."""
+    return np.cumsum(row), int(np.flatnonzero(row)[-1])

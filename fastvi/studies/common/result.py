@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastvi.models.boltzmann_machine import BoltzmannMachine
+    from fastvi.models.joint_table import JointTable
     from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 
 Table: TypeAlias = Mapping[str, list[Any]]
@@ -56,7 +57,7 @@ class StudyResult:
     figures: Callable[[StudyResult], dict[str, Figure]]
     shown: Mapping[str, Table]
     timings: Mapping[str, Table]
-    models: Mapping[str, SigmoidBeliefNetwork | BoltzmannMachine]
+    models: Mapping[str, SigmoidBeliefNetwork | BoltzmannMachine | JointTable]
     arrays: Mapping[str, Mapping[str, Any]]
 
     def table(self, name: str) -> Table:

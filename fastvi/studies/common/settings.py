@@ -35,6 +35,9 @@ class Settings:
     ais_num_temperatures: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1_000)
     ais_num_chains: int = 100
     ais_num_repeats: int = 20
+    # table
+    table_num_samples: tuple[int, ...] = (10, 30, 100, 300, 1_000)
+    table_num_repeats: int = 2_000
     # bounds
     bounds_num_samples: tuple[int, ...] = (1, 10, 100, 1_000)
     num_draws: int = 100_000  # draws an image, cut into blocks of bounds_num_samples
@@ -73,6 +76,8 @@ class Settings:
             ais_num_temperatures=(1, 10),
             ais_num_chains=20,
             ais_num_repeats=3,
+            table_num_samples=(10, 100),
+            table_num_repeats=200,
             bounds_num_samples=(1, 10, 100),
             num_draws=1_000,
             missing_num_images=2,

@@ -1,0 +1,1 @@
+"""Study: the questions of variational inference, asked of a table."""
