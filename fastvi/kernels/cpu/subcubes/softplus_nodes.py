@@ -1,0 +1,280 @@
+"""Bounds of subcubes under A(z) = sum_j softplus(eta_j(z)), eta = W z + b.
+
+A subcube fixes some bits; the others are free. For any g in [0, 1]^D, softplus(eta) >= g eta + H(g), H the
+entropy of a coin. So log p(x, z) = c + <t, z> - A(z) is at most linear in z, and the sum over the free bits
+is a product:
+
+    U(g) = c + <t, fixed> - sum_j [g_j base_j + H(g_j)] + sum_i log(1 + exp(t_i - (W' g)_i)),
+
+with base = b + W fixed (Jaakkola and Jordan 1996, "Computing upper and lower bounds on likelihoods in
+intractable networks"). With g_j = sigmoid(base_j + (W q)_j) that is the tangent at q. The best q maximises
+
+    F(q) = c + <t, fixed + q> + H(q) - A(fixed + q),
+
+which is concave; there U = F, and at any other q, U >= F tells how far away it is. In the logits l of q,
+Newton's step solves (I + H V) dl = W-slope: r = t - W' g - l, H = W' diag(g (1 - g)) W, V = diag(q (1 - q)).
+
+Two children fix one bit more. They start where the linear response of the parent's optimum to that bit puts
+them, and take further steps with the parent's matrix: a step then costs two products with W and one
+exponential a pixel, a twentieth of the matrix.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastvi.kernels.jit import reducing_inline, reducing_kernel
+from fastvi.kernels.scalar import exp_of_negative, log_fast
+
+_FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
+_PIXELS = 256  # of a block of the matrix: its rows stay in the first-level cache
+_FARTHEST = 40.0  # largest |logit| of a tangent point
+_STEPS = 4  # of a child, at most
+_CLOSE = 0.02  # nats from the best tangent that a child may be
+_LONGEST = 6.0  # of a step, in the logit that moves most
+
+
+@reducing_inline
+def _slopes(base, rows, free, num_free, q, slopes):
+    """Set the slopes g = sigmoid(base + W q); return sum_j [g_j base_j + H(g_j)] and A(q).
+
+    H(g) = softplus(e) - g e at g = sigmoid(e). ``rows`` is W transposed, (f, D).
+    """
+    num_pixels = base.size
+    for j in range(num_pixels):
+        slopes[j] = base[j]
+    for k in range(num_free):
+        row, value = rows[free[k]], q[k]
+        for j in range(num_pixels):
+            slopes[j] += value * row[j]
+    total, tangent = 0.0, 0.0
+    for first in range(0, num_pixels, _FACTORS):
+        # parts, and a comparison in place of max: loops over an index that does not begin at 0 do not vectorise
+        part, below = slopes[first : first + _FACTORS], base[first : first + _FACTORS]
+        product, above, linear = 1.0, 0.0, 0.0
+        for j in range(part.size):
+            e = part[j]
+            small = exp_of_negative(-abs(e))
+            factor = 1.0 + small
+            g = (1.0 if e >= 0.0 else small) / factor
+            product *= factor
+            above += e if e > 0.0 else 0.0
+            linear += g * (e - below[j])
+            part[j] = g
+        total += above + math.log(product)
+        tangent -= linear
+    return total + tangent, total
+
+
+@reducing_inline
+def _fields(rows, free, num_free, linear, slopes, fields):
+    """Set the fields t - W' g of the free bits."""
+    for k in range(num_free):
+        row, total = rows[free[k]], 0.0
+        for j in range(slopes.size):
+            total += row[j] * slopes[j]
+        fields[k] = linear[free[k]] - total
+
+
+@reducing_inline
+def _softplus(x):
+    return max(x, 0.0) + log_fast(1.0 + exp_of_negative(-abs(x)))
+
+
+@reducing_inline
+def _sigmoid(x):
+    small = exp_of_negative(-abs(x))
+    return (1.0 if x >= 0.0 else small) / (1.0 + small)
+
+
+@reducing_inline
+def _curvature(rows, free, num_free, slopes, scaled, matrix):
+    """Set the lower triangle of matrix = W' diag(g (1 - g)) W over the free bits."""
+    num_pixels = slopes.size
+    for i in range(num_free):
+        for k in range(i + 1):
+            matrix[i, k] = 0.0
+    for first in range(0, num_pixels, _PIXELS):
+        last = min(first + _PIXELS, num_pixels)
+        width = last - first
+        for i in range(num_free):
+            row, part, out = rows[free[i]][first:last], slopes[first:last], scaled[i]
+            for j in range(width):
+                out[j] = row[j] * (part[j] * (1.0 - part[j]))
+        for i in range(0, num_free, 2):
+            a, b = scaled[i], scaled[min(i + 1, num_free - 1)]
+            for k in range(0, i + 2, 2):
+                c = rows[free[min(k, num_free - 1)]][first:last]
+                d = rows[free[min(k + 1, num_free - 1)]][first:last]
+                ac, ad, bc, bd = 0.0, 0.0, 0.0, 0.0
+                for j in range(width):
+                    ac += a[j] * c[j]
+                    ad += a[j] * d[j]
+                    bc += b[j] * c[j]
+                    bd += b[j] * d[j]
+                if k <= i:
+                    matrix[i, k] += ac
+                    if k + 1 <= i:
+                        matrix[i, k + 1] += ad
+                    if i + 1 < num_free:
+                        matrix[i + 1, k] += bc
+                        if k + 1 <= i + 1:
+                            matrix[i + 1, k + 1] += bd
+
+
+@reducing_inline
+def _factorise(matrix, size, root_v, factor):
+    """Set the lower triangle of the Cholesky factor of I + V^1/2 H V^1/2."""
+    for i in range(size):
+        for k in range(i + 1):
+            total = matrix[i, k] * root_v[i] * root_v[k]
+            if i == k:
+                total += 1.0
+            left, right = factor[i], factor[k]
+            for m in range(k):
+                total -= left[m] * right[m]
+            # at least 1 but for rounding
+            factor[i, k] = math.sqrt(max(total, 0.5)) if i == k else total / right[k]
+
+
+@reducing_inline
+def _step(matrix, factor, size, root_v, right, work, out):
+    """Set out = (I + H V)^-1 right = right - H V^1/2 (I + V^1/2 H V^1/2)^-1 V^1/2 right."""
+    for i in range(size):
+        total = right[i] * root_v[i]
+        for m in range(i):
+            total -= factor[i, m] * work[m]
+        work[i] = total / factor[i, i]
+    for i in range(size - 1, -1, -1):
+        value = work[i] / factor[i, i]
+        work[i] = value
+        for m in range(i):
+            work[m] -= factor[i, m] * value
+    for i in range(size):
+        work[i] *= root_v[i]
+        out[i] = right[i]
+    for i in range(size):
+        total = matrix[i, i] * work[i]
+        for m in range(i):
+            total += matrix[i, m] * work[m]
+            out[m] -= matrix[i, m] * work[i]
+        out[i] -= total
+
+
+@reducing_inline
+def _bound(base, rows, free, num_free, linear, constant, logits, q, slopes, fields):
+    """Return the bound U of the tangent at ``logits``, and U - F, how far it may be from the best one's."""
+    for k in range(num_free):
+        q[k] = _sigmoid(logits[k])
+    tangent, total = _slopes(base, rows, free, num_free, q, slopes)
+    _fields(rows, free, num_free, linear, slopes, fields)
+    upper = constant - tangent
+    value = constant - total
+    for k in range(num_free):
+        upper += _softplus(fields[k])
+        value += linear[free[k]] * q[k] + _softplus(logits[k]) - q[k] * logits[k]
+    return upper, upper - value
+
+
+@reducing_inline
+def _place(rows, bias, linear, constant, state, base, free):
+    """Set base = b + W fixed and the free bits; return their number and c + <t, fixed>."""
+    num_free = 0
+    for j in range(base.size):
+        base[j] = bias[j]
+    for i in range(state.size):
+        if state[i] < 0:
+            free[num_free] = i
+            num_free += 1
+        elif state[i] > 0:
+            row = rows[i]
+            constant += linear[i]
+            for j in range(base.size):
+                base[j] += row[j]
+    return num_free, constant
+
+
+@reducing_kernel
+def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, upper, children):
+    """Split subcubes: the bit of each, both children's bounds and the logits of their tangent points.
+
+    Parameters
+    ----------
+    rows : (f, D), W transposed
+    bias : (D,)
+    linear, constants : (N, f) and (N,), t(x) and c(x)
+    members : (n,), the datum of each subcube
+    states : (n, f) int8, -1 where a bit is free; one is at least
+    logits : (n, f), of the tangent points; those of fixed bits are not read
+    bits : (n,), set to the bit that is split
+    upper : (n, 2), set
+    children : (n, 2, f), set; 0 for fixed bits
+    """
+    num_bits, num_pixels = rows.shape
+    base, slopes = np.empty(num_pixels), np.empty(num_pixels)
+    scaled = np.empty((num_bits, min(_PIXELS, num_pixels)))
+    matrix, factor = np.empty((num_bits, num_bits)), np.empty((num_bits, num_bits))
+    free = np.empty(num_bits, np.int64)
+    q, l, fields, root_v, right, step, work, start, best = np.empty((9, num_bits))
+    for n in range(members.size):
+        t = linear[members[n]]
+        num_free, constant = _place(rows, bias, t, constants[members[n]], states[n], base, free)
+        for k in range(num_free):
+            l[k] = logits[n, free[k]]
+        _bound(base, rows, free, num_free, t, constant, l, q, slopes, fields)
+        # the bit whose value moves A most
+        split, most = 0, -1.0
+        for k in range(num_free):
+            row, total = rows[free[k]], 0.0
+            for j in range(num_pixels):
+                g = slopes[j]
+                total += (row[j] * row[j]) * (g * (1.0 - g))
+            score = q[k] * (1.0 - q[k]) * total
+            if score > most:
+                split, most = k, score
+        # it goes last: the factor of the others is a leading part
+        last = num_free - 1
+        free[split], free[last] = free[last], free[split]
+        l[split], l[last] = l[last], l[split]
+        q[split], q[last] = q[last], q[split]
+        fields[split], fields[last] = fields[last], fields[split]
+        _curvature(rows, free, num_free, slopes, scaled, matrix)
+        for k in range(last):
+            root_v[k] = math.sqrt(q[k] * (1.0 - q[k]))
+            start[k] = fields[k] - l[k]
+        _factorise(matrix, last, root_v, factor)
+        bit, q_bit = free[last], q[last]
+        bits[n] = bit
+        row = rows[bit]
+        for value in range(2):
+            for j in range(num_pixels):
+                base[j] += row[j] * value
+            inside = constant + t[bit] * value
+            for k in range(last):
+                right[k] = start[k] - matrix[last, k] * (value - q_bit)
+                l[k] = logits[n, free[k]]
+            lowest = math.inf
+            for turn in range(_STEPS):
+                _step(matrix, factor, last, root_v, right, work, step)
+                longest = 0.0
+                for k in range(last):
+                    longest = max(longest, abs(step[k]))
+                length = min(1.0, _LONGEST / longest) if longest > 0.0 else 1.0
+                for k in range(last):
+                    l[k] = min(max(l[k] + length * step[k], -_FARTHEST), _FARTHEST)
+                found, away = _bound(base, rows, free, last, t, inside, l, q, slopes, fields)
+                if found < lowest:
+                    lowest = found
+                    for k in range(last):
+                        best[k] = l[k]
+                if away < _CLOSE:
+                    break
+                for k in range(last):
+                    right[k] = fields[k] - l[k]
+            upper[n, value] = lowest
+            for k in range(num_bits):
+                children[n, value, k] = 0.0
+            for k in range(last):
+                children[n, value, free[k]] = best[k]
