@@ -31,8 +31,9 @@ from fastvi.kernels.scalar import exp_of_negative, log_fast
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
 _PIXELS = 256  # of a block of the matrix: its rows stay in the first-level cache
 _FARTHEST = 40.0  # largest |logit| of a tangent point
-_STEPS = 4  # of a child, at most
-_CLOSE = 0.02  # nats from the best tangent that a child may be
+# Of a child, at most. On digits under 24 latents 1, 2 and 4 steps leave 7,921, 8,001 and 7,698 bounds to take.
+_STEPS = 2
+_CLOSE = 0.1  # nats from the best tangent that a child may be
 _LONGEST = 6.0  # of a step, in the logit that moves most
 
 
@@ -197,16 +198,19 @@ def _place(rows, bias, linear, constant, state, base, free):
 
 
 @reducing_kernel
-def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, upper, children):
+def expand_nodes(
+    rows, bias, num_outer, linear, constants, members, states, logits, bits, upper, children
+):  # fmt: skip
     """Split subcubes: the bit of each, both children's bounds and the logits of their tangent points.
 
     Parameters
     ----------
     rows : (f, D), W transposed
     bias : (D,)
+    num_outer : bits that may be split, the first ones
     linear, constants : (N, f) and (N,), t(x) and c(x)
     members : (n,), the datum of each subcube
-    states : (n, f) int8, -1 where a bit is free; one is at least
+    states : (n, f) int8, -1 where a bit is free; one of the outer bits is at least
     logits : (n, f), of the tangent points; those of fixed bits are not read
     bits : (n,), set to the bit that is split
     upper : (n, 2), set
@@ -224,16 +228,18 @@ def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, u
         for k in range(num_free):
             l[k] = logits[n, free[k]]
         _bound(base, rows, free, num_free, t, constant, l, q, slopes, fields)
-        # the bit whose value moves A most
+        # The bit that bends A most. Times q (1 - q), which prefers bits that are in doubt, the search takes two
+        # to six times as many bounds (1,165 against 2,282, 3,630 against 7,112 for digits under 24 latents).
         split, most = 0, -1.0
         for k in range(num_free):
+            if free[k] >= num_outer:
+                break
             row, total = rows[free[k]], 0.0
             for j in range(num_pixels):
                 g = slopes[j]
                 total += (row[j] * row[j]) * (g * (1.0 - g))
-            score = q[k] * (1.0 - q[k]) * total
-            if score > most:
-                split, most = k, score
+            if total > most:
+                split, most = k, total
         # it goes last: the factor of the others is a leading part
         last = num_free - 1
         free[split], free[last] = free[last], free[split]
