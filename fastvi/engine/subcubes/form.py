@@ -54,6 +54,9 @@ class SubcubeForm(Protocol):
     def terms(self, x: Array) -> Terms:
         """Return t(x) and c(x)."""
 
+    def upper(self, terms: Terms) -> Array:
+        """Return the upper bounds (N,) of :meth:`roots` alone."""
+
     def roots(self, terms: Terms) -> Roots:
         """Return bounds of the whole cube, as tight as a tangent gives them."""
 

@@ -11,8 +11,9 @@ from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import BinaryData, Terms
-from fastvi.engine.subcubes.form import Children, Roots
 from fastvi.engine.states.softplus_form import plain_tables
+from fastvi.engine.subcubes.form import Children, Roots
+from fastvi.engine.subcubes.softplus_roots import softplus_lower, softplus_roots
 from fastvi.kernels.cpu.states.softplus_product import BITS_64, SoftplusTables
 from fastvi.kernels.cpu.subcubes.softplus_leaves import sum_leaves
 from fastvi.kernels.cpu.subcubes.softplus_nodes import expand_nodes
@@ -65,8 +66,13 @@ class SoftplusSubcubes:
     def terms(self, x: Array) -> Terms:
         return self._data.terms(x)
 
+    def upper(self, terms: Terms) -> Array:
+        return softplus_roots(self.weights, self.bias, terms.linear, terms.constant)[0]
+
     def roots(self, terms: Terms) -> Roots:
-        raise NotImplementedError
+        upper, logits = softplus_roots(self.weights, self.bias, terms.linear, terms.constant)
+        lower = softplus_lower(self.weights, self.bias, terms.linear, terms.constant, logits)
+        return Roots(lower, upper, logits)
 
     def expand(self, terms: Terms, members: Array, states: Array, logits: Array) -> Children:
         count, size = states.shape
@@ -98,9 +104,9 @@ class SoftplusSubcubes:
 
     def error(self, terms: Terms) -> Array:
         # sums of D or f terms, whose |values| have a sum below S; 4 S counts sums of logits, of slopes times
-        # logits, of fields and of the products of leaves
+        # logits, of fields and of the products of leaves. Entropies and softplus add log 2 a pixel and a bit
         size = np.abs(self.weights).sum() + np.abs(self.bias).sum() + np.abs(self.prior_logits).sum()
-        error = 4.0 * (sum(self.weights.shape) + 40) * 2.0**-52 * (size + 1.0)
+        error = 4.0 * (sum(self.weights.shape) + 40) * 2.0**-52 * (size + sum(self.weights.shape))
         return np.full(len(terms.constant), error)
 
 
