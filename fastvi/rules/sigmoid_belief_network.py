@@ -24,6 +24,7 @@ from fastvi.rules.questions import (
     ENUMERATED,
     EXACTLY_FITTED,
     LEARNED,
+    LOG_MARGINAL_BOUNDS,
     MISSING,
     ON_GPU,
     UPPER_BOUND,
@@ -44,7 +45,7 @@ class SigmoidBeliefNetworkRules(Rules):
         self.layers, self.is_deep = ((model.weights, model.bias),), model.is_deep
         self.questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED
         if not model.is_deep:
-            self.questions |= ON_GPU | {UPPER_BOUND}
+            self.questions |= ON_GPU | {UPPER_BOUND, LOG_MARGINAL_BOUNDS}
 
     @property
     def deep_prior(self) -> Rules | None:

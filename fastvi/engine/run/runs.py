@@ -161,6 +161,61 @@ class Run:
             raise
         return zero
 
+    def each(
+        self, kind: type[P], tasks: Sequence[T], work: Callable[..., P], states: Callable[[T], int]
+    ) -> Generator[P, None, None]:
+        """Results of independent tasks in order, tuples ``kind`` of arrays of any shape.
+
+        Without an executor ``work(task, begun, keep)`` gets what a checkpoint holds of a task that was under
+        way, arrays or None, and a function that saves such arrays when that is due, or at once where its
+        second argument says so. Executors get ``work(task)``.
+        """
+        checkpoint, first = self._checkpoint, self._number
+        self._number += len(tasks)
+        done = 0
+        while checkpoint is not None and done < len(tasks):
+            saved = checkpoint.kept(first + done)
+            if saved is None or saved.done < saved.tasks:
+                break
+            self.skip(states(tasks[done]))
+            yield kind(*saved.arrays)
+            done += 1
+        if self._executor is None:
+            parts = self._each_here(tasks[done:], work, first + done)
+        else:
+            parts = self._results(tasks[done:], work)
+        with contextlib.closing(parts):
+            for task, part in zip(tasks[done:], parts, strict=True):
+                if self._executor is not None and not isinstance(part, kind):
+                    raise TypeError(
+                        f"executor must return what its task does, {with_article(kind.__name__)}, got "
+                        f"{shown(part)}"
+                    )
+                if checkpoint is not None:
+                    checkpoint.finish(1, tuple(part))
+                    if checkpoint.due():
+                        checkpoint.flush()
+                self.skip(states(task))
+                yield part
+        if checkpoint is not None and done < len(tasks):
+            checkpoint.flush()
+
+    def _each_here(self, tasks: Sequence[T], work: Callable[..., P], first: int) -> Generator[P, None, None]:
+        for number, task in enumerate(tasks, first):
+            checkpoint = self._checkpoint
+            if checkpoint is None:
+                yield work(task, None, None)
+                continue
+            saved = checkpoint.kept(number)
+
+            def keep(
+                arrays: Sequence[Any], now: bool = False, number: int = number, to: Checkpoint = checkpoint
+            ) -> None:
+                if now or to.due():
+                    to.save(number, 0, 1, arrays)
+
+            yield work(task, None if saved is None else saved.arrays, keep)
+
     def skip(self, states: int) -> None:
         """Report work that turned out not to be needed."""
         if states and self._report is not None:

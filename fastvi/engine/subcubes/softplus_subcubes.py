@@ -95,8 +95,8 @@ class SoftplusSubcubes:
 
         def task(part: slice) -> None:
             sum_leaves(
-                tables, padded_rows, padded_columns, terms.linear, terms.constant, members[part], states[part],
-                BITS_64, out[part],
+                tables, padded_rows, padded_columns, terms.linear, terms.constant, members[part],
+                states[part], BITS_64, out[part],
             )  # fmt: skip
 
         parallel_map(task, slices(len(states), _LEAVES), float(out.size * self.bias.size << self.leaf_bits))
