@@ -100,8 +100,8 @@ class SigmoidBeliefNetworkRules(Rules):
         if self.is_deep:  # log p(z) is not concave in z
             return super().subcube_form(observed)
         m = self.model
-        seen = (np.ascontiguousarray(part[observed]) for part in (m.weights, m.bias))
-        return SoftplusSubcubes(*seen, m.prior_logits)
+        # a copy, as the other two are: kernels are compiled once more for arrays that are read-only
+        return SoftplusSubcubes(m.weights[observed], m.bias[observed], m.prior_logits.copy())
 
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"
