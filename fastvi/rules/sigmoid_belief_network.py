@@ -101,8 +101,8 @@ class SigmoidBeliefNetworkRules(Rules):
         if self.is_deep:  # log p(z) is not concave in z
             return super().subcube_form(observed)
         m = self.model
-        seen = (np.ascontiguousarray(part[observed]) for part in (m.weights, m.bias))
-        return softplus_subcubes(*seen, m.prior_logits)
+        # weights[:, order] and the like are copies: kernels are compiled once more for read-only arrays
+        return softplus_subcubes(m.weights[observed], m.bias[observed], m.prior_logits)
 
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"
