@@ -37,6 +37,8 @@ class Partial(Protocol):
 P = TypeVar("P", bound=Partial)
 T = TypeVar("T")
 F = TypeVar("F")
+R = TypeVar("R")
+A = TypeVar("A", bound=tuple[Any, ...])  # a NamedTuple of arrays
 
 
 def _window(executor: Executor) -> int:
@@ -50,7 +52,7 @@ def _compiled_as() -> tuple[str, Any]:
     return fastvi.__version__, CHOSEN
 
 
-def _work_alike(home: tuple[str, Any], work: Callable[[T], P], task: T) -> P:
+def _work_alike(home: tuple[str, Any], work: Callable[[T], R], task: T) -> R:
     """``work(task)`` in a worker.
 
     One whose register tiles are others would read beyond what the caller packed, one of another version would
@@ -162,8 +164,8 @@ class Run:
         return zero
 
     def each(
-        self, kind: type[P], tasks: Sequence[T], work: Callable[..., P], states: Callable[[T], int]
-    ) -> Generator[P, None, None]:
+        self, kind: type[A], tasks: Sequence[T], work: Callable[..., A], states: Callable[[T], int]
+    ) -> Generator[A, None, None]:
         """Results of independent tasks in order, tuples ``kind`` of arrays of any shape.
 
         Without an executor ``work(task, begun, keep)`` gets what a checkpoint holds of a task that was under
@@ -200,7 +202,7 @@ class Run:
         if checkpoint is not None and done < len(tasks):
             checkpoint.flush()
 
-    def _each_here(self, tasks: Sequence[T], work: Callable[..., P], first: int) -> Generator[P, None, None]:
+    def _each_here(self, tasks: Sequence[T], work: Callable[..., A], first: int) -> Generator[A, None, None]:
         for number, task in enumerate(tasks, first):
             checkpoint = self._checkpoint
             if checkpoint is None:
@@ -241,7 +243,7 @@ class Run:
         except OSError as failure:
             error.add_note(f"checkpoint {self._checkpoint.shown!r} could not be saved: {failure}")
 
-    def _results(self, tasks: Sequence[T], work: Callable[[T], P]) -> Generator[P, None, None]:
+    def _results(self, tasks: Sequence[T], work: Callable[[T], R]) -> Generator[R, None, None]:
         """``work(task)`` in order of ``tasks``, from the executor where there is one."""
         if self._executor is None:
             for task in tasks:
@@ -250,9 +252,9 @@ class Run:
         alike = functools.partial(_work_alike, _compiled_as(), work)
         sent = packed(self._executor, alike, name_of(CHOSEN))
         waiting = iter(tasks)
-        pending: deque[tuple[T, Future[P]]] = deque()
+        pending: deque[tuple[T, Future[R]]] = deque()
 
-        def submit(task: T, *, whole: bool) -> tuple[T, Future[P]]:
+        def submit(task: T, *, whole: bool) -> tuple[T, Future[R]]:
             assert self._executor is not None
             if sent is None:
                 return task, self._submitted(self._executor, alike, task)
@@ -282,7 +284,7 @@ class Run:
                 future.cancel()
 
     @staticmethod
-    def _submitted(executor: Executor, work: Callable[[T], P], task: T) -> Future[P]:
+    def _submitted(executor: Executor, work: Callable[[T], R], task: T) -> Future[R]:
         future = executor.submit(work, task)
         if not all(callable(getattr(future, name, None)) for name in ("result", "cancel")):
             raise TypeError(f"executor must return a Future for every task, got {shown(future)}")

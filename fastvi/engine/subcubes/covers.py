@@ -38,10 +38,9 @@ class Covers(NamedTuple):
         rows = [np.arange(self.first[n], self.first[n + 1]) for n in which]
         counts = [len(own) for own in rows]
         own = np.concatenate([np.empty(0, np.int64), *rows])
-        return Covers(
-            *(array[which] for array in self[:4]), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
-            *(array[own] for array in self[5:]),
-        )  # fmt: skip
+        first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        data, subcubes = (array[which] for array in self[:4]), (array[own] for array in self[5:])
+        return Covers._make([*data, first, *subcubes])
 
     def states(self, n: int, num_bits: int) -> Array:
         """Return the open subcubes (m, f) int8 of a datum."""
@@ -70,9 +69,7 @@ def joined(parts: Sequence[Covers]) -> Covers:
     """Return the covers of all parts' data, one after the other."""
     offsets = np.cumsum([0, *(len(part.bounds) for part in parts)])
     first = [part.first[1:] + offset for part, offset in zip(parts, offsets[:-1], strict=True)]
-    columns = list(zip(*parts, strict=True))
-    return Covers(
-        *(np.concatenate(column) for column in columns[:4]),
-        np.concatenate([[0], *first]),
-        *(np.concatenate(column) for column in columns[5:]),
-    )
+    columns = [
+        np.concatenate(column) for column in zip(*(part[:4] + part[5:] for part in parts), strict=True)
+    ]
+    return Covers._make([*columns[:4], np.concatenate([[0], *first]), *columns[4:]])

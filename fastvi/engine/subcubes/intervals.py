@@ -113,10 +113,10 @@ def intervals(form: SubcubeForm, x: Any, tolerance: float, max_bounds: int, run:
     try:
         for part in run.each(Covers, [terms.part(each) for each in parts], work, _num_data):
             found.append(part)
-    except (StoppedError, KeyboardInterrupt) as error:
+    except (StoppedError, KeyboardInterrupt) as stop:
         stopped = True
-        if isinstance(error, StoppedError):
-            found.append(error.found)
+        if isinstance(stop, StoppedError):
+            found.append(stop.found)
         rest = terms.part(slice(_TOGETHER * len(found), None))
         found.append(covers_of(start(form, rest, tolerance, max_bounds), form.num_latents))
     covers = joined([covers_of([], form.num_latents), *found])
