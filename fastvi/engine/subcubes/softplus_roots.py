@@ -16,8 +16,8 @@ from fastvi.kernels.host import COLUMNS
 
 _GAP = 1e-4  # nats that a bound may be from the best tangent's
 _TOGETHER = 16  # data under way in a thread
-_HOTTEST = 1e6
-_MILD = 10.0  # length of a row of W that Newton's steps bear; a unit of eta is then a small part of its range
+_MILD = 8.0  # length of a row of W that needs no temperature above 1
+_HOTTEST = 1e6  # weights that are larger make the same kinks
 
 
 def softplus_roots(weights: Array, bias: Array, linear: Array, constant: Array) -> tuple[Array, Array]:
@@ -33,8 +33,8 @@ def softplus_roots(weights: Array, bias: Array, linear: Array, constant: Array) 
     Returns
     -------
     upper : (N,)
-        Within 1e-4 nats of the best tangent's bound, unless weights are very large; inf where numbers
-        overflow. Rounding is not counted.
+        Within 1e-4 nats of the best tangent's bound where weights are below 10; of larger ones as near as
+        some hundred rounds come. Inf where numbers overflow. Rounding is not counted.
     logits : (N, f)
     """
     num_data, num_bits = linear.shape
