@@ -24,6 +24,7 @@ from fastvi.rules.questions import (
     ENUMERATED,
     EXACTLY_FITTED,
     LEARNED,
+    LOG_MARGINAL_BOUNDS,
     MISSING,
     ON_GPU,
     UPPER_BOUND,
@@ -44,7 +45,7 @@ class SigmoidBeliefNetworkRules(Rules):
         self.layers, self.is_deep = ((model.weights, model.bias),), model.is_deep
         self.questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED
         if not model.is_deep:
-            self.questions |= ON_GPU | {UPPER_BOUND}
+            self.questions |= ON_GPU | {UPPER_BOUND, LOG_MARGINAL_BOUNDS}
 
     @property
     def deep_prior(self) -> Rules | None:
@@ -95,13 +96,13 @@ class SigmoidBeliefNetworkRules(Rules):
         return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
 
     def subcube_form(self, observed: np.ndarray) -> Any:
-        from fastvi.engine.subcubes.softplus_subcubes import SoftplusSubcubes
+        from fastvi.engine.subcubes.softplus_subcubes import softplus_subcubes
 
         if self.is_deep:  # log p(z) is not concave in z
             return super().subcube_form(observed)
         m = self.model
-        # a copy, as the other two are: kernels are compiled once more for arrays that are read-only
-        return SoftplusSubcubes(m.weights[observed], m.bias[observed], m.prior_logits.copy())
+        # weights[:, order] and the like are copies: kernels are compiled once more for read-only arrays
+        return softplus_subcubes(m.weights[observed], m.bias[observed], m.prior_logits)
 
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"

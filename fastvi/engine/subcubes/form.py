@@ -48,6 +48,10 @@ class SubcubeForm(Protocol):
         """Return f."""
 
     @property
+    def order(self) -> Array:
+        """Return which of the free latents each bit is, (f,)."""
+
+    @property
     def leaf_bits(self) -> int:
         """Return how many free bits a subcube may have at most for :meth:`leaves`."""
 
