@@ -109,6 +109,10 @@ def _bounds(model, x, q=None):
     yield "kl to posterior", lambda: fastvi.kl_to_posterior(model, x, q)
     yield "kl from posterior", lambda: fastvi.kl_from_posterior(model, x, q)
     yield "chi-square bound", lambda: fastvi.chi_square_bound(model, x, q)
+    if "upper_bound" in fastvi.supported(model):
+        yield "upper bound", lambda: fastvi.upper_bound(model, x)
+    if "log_marginal_bounds" in fastvi.supported(model):
+        yield "interval", lambda: fastvi.log_marginal_bounds(model, x, max_bounds=200).upper
 
 
 def _estimates(model, x):

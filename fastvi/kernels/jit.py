@@ -67,3 +67,8 @@ def reducing_kernel(function: Any) -> Any:
 def inline(function: Any) -> Any:
     """Compile a function that only kernels call: no wrapper for calls from Python, no machine code."""
     return _compile(function, {"contract"}, InlineCompiler, no_cpython_wrapper=True)
+
+
+def reducing_inline(function: Any) -> Any:
+    """Compile a function that only reducing kernels call, whose own sums may be reassociated, too."""
+    return _compile(function, {"contract", "reassoc", "nsz"}, InlineCompiler, no_cpython_wrapper=True)

@@ -23,6 +23,7 @@ from fastvi.rules.questions import (
     KL_FROM_POSTERIOR,
     KL_TO_POSTERIOR,
     LOG_MARGINAL,
+    LOG_MARGINAL_BOUNDS,
     LOG_MARGINAL_GRADIENT,
     OBSERVED,
     SAMPLED_ELBO,
@@ -45,7 +46,7 @@ class JointTableRules(Rules):
     questions = frozenset({
         LOG_MARGINAL, OBSERVED, LOG_MARGINAL_GRADIENT, EXACT_POSTERIOR, ESTIMATE, ELBO, SAMPLED_ELBO,
         KL_TO_POSTERIOR, KL_FROM_POSTERIOR, CHI_SQUARE_BOUND, FIT_POSTERIOR, FIT_POSTERIOR_FORWARD, FIT_MODEL,
-        FIT_MODEL_EM,
+        FIT_MODEL_EM, LOG_MARGINAL_BOUNDS,
     })  # fmt: skip
     is_table = True
     num_pixels = 1

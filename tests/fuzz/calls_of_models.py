@@ -5,8 +5,22 @@ from __future__ import annotations
 import fastvi
 
 from . import things as t
-from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, exact_options, limits, model, q
-from .kinds import bits, count, device, flag, indices, mask, reals, rng, seed, word
+from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, exact_options, executor, limits, model, q
+from .kinds import (
+    bits,
+    count,
+    device,
+    flag,
+    indices,
+    mask,
+    number,
+    path,
+    progress,
+    reals,
+    rng,
+    seed,
+    word,
+)
 
 
 def exact() -> list[Call]:
@@ -120,6 +134,14 @@ def bounds() -> list[Call]:
         Call("kl_to_posterior", fastvi.kl_to_posterior, common),
         Call("kl_from_posterior", fastvi.kl_from_posterior, common),
         Call("chi_square_bound", fastvi.chi_square_bound, {**common, "normalized": flag(True)}),
+        Call("upper_bound", fastvi.upper_bound,
+             {"model": model(t.network, *ENUMERABLE), "x": bits(t.X, hidden=True), "observed": mask(t.SEEN)}),
+        Call("log_marginal_bounds", fastvi.log_marginal_bounds,
+             {"model": model(t.network, *ENUMERABLE), "x": bits(t.X, hidden=True), "observed": mask(t.SEEN),
+              "normalized": flag(True), "tolerance": number(1e-3, low=0.0), "max_bounds": count(100),
+              "executor": executor(), "checkpoint": path(None, optional=True), "progress": progress()}),
+        Call("log_marginal_bounds[table]", asked_of(fastvi.log_marginal_bounds, t.table),
+             {"x": indices([0, 1], 2, optional=True), "observed": mask(t.SEEN_ROWS)}),
         Call("kl_divergence", fastvi.kl_divergence, {"q": q(t.bernoulli, *Q[:4]), "p": q(t.uniform, *Q[:4])}),
         Call("kl_divergence[normal]", fastvi.kl_divergence,
              {"q": q(t.normal, *Q[:4]), "p": q(t.correlated, *Q[:4])}),

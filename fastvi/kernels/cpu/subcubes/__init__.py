@@ -1,0 +1,1 @@
+"""Bounds of subcubes: states of which some bits are fixed."""
