@@ -221,8 +221,7 @@ def _bounded(question: Question, tolerance: float, max_bounds: int, run: Run, no
             lower[some], upper[some] = exact - error, exact + error
             continue
         form = rules.subcube_form(group.observed)
-        # after Ctrl-C the roots' bounds alone
-        found = intervals(form, group.x, own, 1 if stopped else max_bounds, run)
+        found = intervals(form, group.x, own, max_bounds, None if stopped else run)
         stopped |= found.stopped
         lower[some], upper[some], num_bounds[some] = found.lower, found.upper, found.covers.num_bounds
         left.append(OpenSubcubes(some, group.observed, group.free[form.order], found.covers))

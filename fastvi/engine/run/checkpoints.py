@@ -223,6 +223,7 @@ class Checkpoint:
         self._target = target
         self._identity = identity
         self._saved = saved
+        self._unsaved = False  # whether something finished is in no file
         finished = [s for s in saved if s.done == s.tasks]
         contents = b"".join(_flat(array).data for s in finished for array in s.arrays)
         self._finished = [_layout(*s) for s in finished], contents
@@ -280,13 +281,17 @@ class Checkpoint:
         return self._saved[number] if number < len(self._saved) else None
 
     def finish(self, tasks: int, arrays: Sequence[Array]) -> None:
-        """Take a finished reduction in, which the next save writes."""
+        """Take a finished reduction in, which the next save or flush writes."""
+        self._unsaved = True
         self._finished = self._finished_with(tasks, arrays)
 
     def flush(self) -> None:
-        """Write what is finished."""
+        """Write what is finished and in no file yet."""
+        if not self._unsaved:
+            return
         layouts, contents = self._finished
         write_whole(self._target, lambda file: _write(file, self._identity, layouts, [contents]))
+        self._unsaved = False
         self._next = time.monotonic() + SAVE_SECONDS
 
     def due(self) -> bool:
@@ -303,6 +308,7 @@ class Checkpoint:
         layouts = [*layouts, _layout(tasks, done, arrays)]
         pieces = [contents, *(_flat(array).data for array in arrays)]
         write_whole(self._target, lambda file: _write(file, self._identity, layouts, pieces))
+        self._unsaved = False
         if done == tasks:
             self._finished = self._finished_with(tasks, arrays)
         now = time.monotonic()

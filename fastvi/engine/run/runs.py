@@ -186,21 +186,23 @@ class Run:
             parts = self._each_here(tasks[done:], work, first + done)
         else:
             parts = self._results(tasks[done:], work)
-        with contextlib.closing(parts):
-            for task, part in zip(tasks[done:], parts, strict=True):
-                if self._executor is not None and not isinstance(part, kind):
-                    raise TypeError(
-                        f"executor must return what its task does, {with_article(kind.__name__)}, got "
-                        f"{shown(part)}"
-                    )
-                if checkpoint is not None:
-                    checkpoint.finish(1, tuple(part))
-                    if checkpoint.due():
-                        checkpoint.flush()
-                self.skip(states(task))
-                yield part
-        if checkpoint is not None and done < len(tasks):
-            checkpoint.flush()
+        try:
+            with contextlib.closing(parts):
+                for task, part in zip(tasks[done:], parts, strict=True):
+                    if self._executor is not None and not isinstance(part, kind):
+                        raise TypeError(
+                            f"executor must return what its task does, {with_article(kind.__name__)}, got "
+                            f"{shown(part)}"
+                        )
+                    if checkpoint is not None:
+                        checkpoint.finish(1, tuple(part))
+                        if checkpoint.due():
+                            checkpoint.flush()
+                    self.skip(states(task))
+                    yield part
+        finally:  # after Ctrl-C, too
+            if checkpoint is not None:
+                checkpoint.flush()
 
     def _each_here(self, tasks: Sequence[T], work: Callable[..., A], first: int) -> Generator[A, None, None]:
         for number, task in enumerate(tasks, first):

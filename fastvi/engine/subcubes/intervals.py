@@ -103,20 +103,22 @@ class Found(NamedTuple):
     stopped: bool
 
 
-def intervals(form: SubcubeForm, x: Any, tolerance: float, max_bounds: int, run: Run) -> Found:
-    """Search for all data ``x``."""
+def intervals(form: SubcubeForm, x: Any, tolerance: float, max_bounds: int, run: Run | None) -> Found:
+    """Search for all data ``x``; without a run, which Ctrl-C has ended, their roots' bounds alone."""
     terms = form.terms(x)
     parts = list(slices(len(terms.constant), _TOGETHER))
     work = partial(_searched, _Search(form, tolerance, max_bounds))
     found: list[Covers] = []
-    stopped = False
-    try:
-        for part in run.each(Covers, [terms.part(each) for each in parts], work, _num_data):
-            found.append(part)
-    except (StoppedError, KeyboardInterrupt) as stop:
-        stopped = True
-        if isinstance(stop, StoppedError):
-            found.append(stop.found)
+    stopped = run is None
+    if run is not None:
+        try:
+            for part in run.each(Covers, [terms.part(each) for each in parts], work, _num_data):
+                found.append(part)
+        except (StoppedError, KeyboardInterrupt) as stop:
+            stopped = True
+            if isinstance(stop, StoppedError):
+                found.append(stop.found)
+    if stopped:
         rest = terms.part(slice(_TOGETHER * len(found), None))
         found.append(covers_of(start(form, rest, tolerance, max_bounds), form.num_latents))
     covers = joined([covers_of([], form.num_latents), *found])

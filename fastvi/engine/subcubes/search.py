@@ -59,7 +59,8 @@ class Tree:
             return np.empty(0, np.int64)
         order = np.argsort(-self.upper, kind="stable")
         # what is so small that all of it may stay open is not looked at again: the closed sum only grows
-        mass = np.exp(self.upper[order] - self.ceiling)
+        with np.errstate(invalid="ignore"):  # inf - inf, where numbers overflow
+            mass = np.exp(np.fmin(self.upper[order] - self.ceiling, 0.0))
         small = np.cumsum(mass[::-1])[::-1] <= 0.5 * self.tolerance * np.exp(self.closed - self.ceiling)
         head = int(np.argmax(small)) if small[-1] else order.size
         return order[: max(1, min(head, max(_FEWEST, order.size // _SHARE), left // 2))]
@@ -68,6 +69,7 @@ class Tree:
         """Put the children ``states`` and the sums ``closed`` in the place of the subcubes ``gone``."""
         kept = np.ones(self.upper.size, bool)
         kept[gone] = False
+        upper = np.where(np.isnan(upper), np.inf, upper)  # where numbers overflow
         possible = upper > -np.inf
         bounds = np.concatenate([self.upper[kept], upper[possible]])
         total = _log_sum([self.closed, *closed])
@@ -86,7 +88,7 @@ def _log_sum(values: Sequence[float]) -> float:
     """Log of the sum of exp, -inf of none."""
     array = np.asarray(values, float)
     largest = float(array.max(initial=-np.inf))
-    return largest if largest == -np.inf else largest + float(np.log(np.exp(array - largest).sum()))
+    return largest if not np.isfinite(largest) else largest + float(np.log(np.exp(array - largest).sum()))
 
 
 def start(form: SubcubeForm, terms: Terms, tolerance: float, max_bounds: int) -> list[Tree]:
