@@ -1,0 +1,271 @@
+"""Elimination by products of weights, for data that the guard passes.
+
+Small forests take COLUMNS data at a time. In large ones a datum's pieces come one after the other, the tasks
+of each on all threads. The first task of a piece is done before the others: it says by which powers of two
+the tables are scaled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fastvi.core.arrays import Array
+from fastvi.engine.elimination.order import EliminationPlan
+from fastvi.engine.elimination.pieces import Layout, Segment, make_piece
+from fastvi.engine.run.slices import slices
+from fastvi.engine.run.threads import parallel_map
+from fastvi.kernels.cpu.elimination.pieces import (
+    Piece,
+    Scratch,
+    add_moments,
+    fill_field_weights,
+    sum_tasks,
+)
+from fastvi.kernels.cpu.elimination.rows import BLOCK
+from fastvi.kernels.host import COLUMNS
+
+_TASK_SLICES = 16  # of the tasks of a piece: their moments are merged in order
+
+
+class EliminationMoments(NamedTuple):
+    """Findings for each datum."""
+
+    log_sums: Array  # (N,)
+    mean: Array  # (N, f)
+    pairs: Array  # (N, E) E[z_i z_j] of the pairs (i, j) of ``edges``
+    entropy: Array  # (N,)
+
+
+class _Work(NamedTuple):
+    """A piece, and what a thread needs to work on it."""
+
+    segment: Segment
+    piece: Piece
+    rows: int
+    children: int
+
+    def scratch(self, *, moments: bool) -> Scratch:
+        size = self.rows * COLUMNS
+        most = 1 << int(np.diff(self.piece.begin).max(initial=0))
+        return Scratch(
+            np.empty(size), np.empty(size if moments else 0), np.empty(2 * BLOCK * COLUMNS),
+            np.empty((max(1, self.children), BLOCK), np.int64), np.empty(most, np.int64),
+        )  # fmt: skip
+
+    def slices(self, *, moments: bool) -> list[slice]:
+        """Tasks that a thread takes together: those that add to the same numbers are in one slice."""
+        step = max(1, self.segment.num_tasks // _TASK_SLICES)
+        if moments and len(self.segment.outside):
+            absent = (self.piece.outer_stride[: len(self.segment.outside)] == 0).any(axis=0)
+            step = max(step, 1 << int(absent.sum()))
+        return list(slices(self.segment.num_tasks, step))
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """A machine's couplings as factors of pieces."""
+
+    plan: EliminationPlan
+    couplings: Array
+    edges: Array  # (E, 2) coupled pairs
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.plan)
+
+    @cached_property
+    def _finite(self) -> Array:
+        return np.where(np.isneginf(self.couplings), 0.0, self.couplings)
+
+    @cached_property
+    def _half_sums(self) -> Array:
+        return 0.5 * self._finite.sum(axis=1)
+
+    @cached_property
+    def _constant(self) -> float:
+        """What the factors of all pairs leave out of the logarithm."""
+        pairs = self._finite[self.edges[:, 0], self.edges[:, 1]]
+        return float((0.25 * (np.abs(pairs) - pairs)).sum())
+
+    @cached_property
+    def _unit(self) -> Array:
+        return np.array(self.plan.order, np.int64)
+
+    @cached_property
+    def _parents(self) -> Array:
+        return np.array(self.plan.parents, np.int64)
+
+    def _works(self, *, keep: bool) -> list[_Work]:
+        pairs = np.full(self.couplings.shape, -1)
+        pairs[self.edges[:, 0], self.edges[:, 1]] = np.arange(len(self.edges))
+        pairs = np.maximum(pairs, pairs.T)
+        layout = self.layout
+        return [
+            _Work(
+                segment, make_piece(layout, segment, self.couplings, pairs, keep=keep),
+                layout.rows(segment, keep=keep)[1], layout.entries(segment),
+            )
+            for segment in layout.segments
+        ]  # fmt: skip
+
+    @cached_property
+    def _sum_works(self) -> list[_Work]:
+        return self._works(keep=False)
+
+    @cached_property
+    def _moment_works(self) -> list[_Work]:
+        return self._works(keep=True)
+
+    def _weights(self, fields: Array) -> tuple[Array, Array, Array]:
+        """Weights of the fields of up to COLUMNS data, exponents not yet set, and logarithms left out."""
+        count = len(self._unit)
+        weights, logs = np.empty((count, 2, COLUMNS)), np.empty(len(fields))
+        fill_field_weights(fields, self._unit, self._half_sums, weights, logs)
+        return weights, np.zeros((count, COLUMNS), np.int64), logs
+
+    def _log_sums(self, logs: Array, exponents: Array, roots: Array) -> Array:
+        """Logarithms (lanes,) of the tables of the roots, with all that they are relative to."""
+        powers = exponents[self._parents >= 0].sum(axis=0)[: len(logs)]
+        total = np.zeros(len(logs))
+        for row in roots:
+            total += np.array([math.log(value) for value in row[: len(logs)]])
+        return logs + self._constant + (powers * math.log(2.0) + total)
+
+    def log_sums(self, fields: Array) -> Array:
+        out = np.empty(len(fields))
+        if not len(fields):
+            return out
+        if self.layout.side_by_side:
+            (work,) = self._sum_works
+
+            def task(part: slice) -> None:
+                out[part] = self._sum_data(work, fields[part], work.scratch(moments=False))[0]
+
+            parallel_map(task, slices(len(fields), COLUMNS), 8.0 * len(fields) * self.plan.operations)
+            return out
+        _, size = self.layout.store(keep=False)
+        store = np.empty(size)
+        for n in range(len(fields)):
+            out[n] = self._sum_pieces(self._sum_works, fields[n : n + 1], store)[0]
+        return out
+
+    def _sum_data(self, work: _Work, fields: Array, scratch: Scratch) -> tuple[Array, Array, Array]:
+        """Logarithms of sums of up to COLUMNS data, their weights and exponents."""
+        weights, exponents, logs = self._weights(fields)
+        sum_tasks(work.piece, weights, exponents, True, 0, 1, np.empty(0), scratch)
+        tables = scratch.tables.reshape(-1, COLUMNS)
+        roots = tables[work.piece.row[self._parents < 0]]
+        return self._log_sums(logs, exponents, roots), weights, exponents
+
+    def _sum_pieces(self, works: list[_Work], fields: Array, store: Array) -> tuple[float, Array, Array]:
+        """Logarithm of the sum of one datum, its weights and exponents."""
+        weights, exponents, logs = self._weights(fields)
+        roots = []
+        for work in works:
+            piece = work.piece
+            sum_tasks(piece, weights, exponents, True, 0, 1, store, work.scratch(moments=False))
+
+            def task(part: slice, work: _Work = work) -> None:
+                sum_tasks(
+                    work.piece, weights, exponents, False, max(1, part.start), part.stop, store,
+                    work.scratch(moments=False),
+                )  # fmt: skip
+
+            if work.segment.num_tasks > 1:
+                parts = work.slices(moments=False)
+                parallel_map(task, parts, float(work.segment.num_tasks * work.rows * COLUMNS))
+            if self.plan.parents[work.segment.buckets[-1]] < 0:
+                roots.append(store[piece.source[-1] : piece.source[-1] + 1].copy())
+        return float(self._log_sums(logs, exponents, np.array(roots))[0]), weights, exponents
+
+    def moments(self, fields: Array, *, entropy: bool) -> EliminationMoments:
+        num = len(fields)
+        found = EliminationMoments(
+            np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))),
+            np.empty(num if entropy else 0),
+        )  # fmt: skip
+        if not num:
+            return found
+        if self.layout.side_by_side:
+            parallel_map(
+                lambda part: self._moments_of_data(fields, part, found), slices(num, COLUMNS),
+                32.0 * num * self.plan.operations,
+            )  # fmt: skip
+            return found
+        _, size = self.layout.store(keep=True)
+        store, shares = np.empty(size), np.empty(size)
+        for n in range(num):
+            self._moments_of_datum(fields, n, store, shares, found)
+        return found
+
+    def _moments_of_data(self, fields: Array, part: slice, found: EliminationMoments) -> None:
+        (work,) = self._moment_works
+        scratch, own = work.scratch(moments=True), fields[part]
+        found.log_sums[part], weights, exponents = self._sum_data(work, own, scratch)
+        means, pairs, entropy = self._zeros()
+        nothing = np.empty(0)
+        add_moments(
+            work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, bool(len(found.entropy)), means,
+            pairs, entropy,
+        )  # fmt: skip
+        found.mean[part, self._unit] = means[:, : len(own)].T
+        found.pairs[part] = pairs.reshape(-1, COLUMNS)[:, : len(own)].T
+        if len(found.entropy):
+            found.entropy[part] = entropy[: len(own)]
+
+    def _zeros(self) -> tuple[Array, Array, Array]:
+        return (
+            np.zeros((len(self._unit), COLUMNS)), np.zeros(len(self.edges) * COLUMNS), np.zeros(COLUMNS)
+        )  # fmt: skip
+
+    def _moments_of_datum(
+        self, fields: Array, n: int, store: Array, shares: Array, found: EliminationMoments
+    ) -> None:
+        works = self._moment_works
+        found.log_sums[n], weights, exponents = self._sum_pieces(works, fields[n : n + 1], store)
+        shares[...] = 0.0
+        found.mean[n], found.pairs[n] = 0.0, 0.0
+        total = 0.0
+        for work in reversed(works):
+            piece, segment = work.piece, work.segment
+            if self.plan.parents[segment.buckets[-1]] < 0:
+                shares[piece.source[-1]] = 1.0
+            lanes = max(1, piece.num_lanes)
+
+            def task(part: slice, work: _Work = work) -> tuple[Array, Array, Array]:
+                sums = self._zeros()
+                add_moments(
+                    work.piece, weights, exponents, part.start, part.stop, store, shares,
+                    work.scratch(moments=True), bool(len(found.entropy)), *sums,
+                )  # fmt: skip
+                return sums
+
+            parts = work.slices(moments=True)
+            for means, pairs, entropy in parallel_map(
+                task, parts, 4.0 * segment.num_tasks * work.rows * COLUMNS
+            ):
+                found.mean[n, self._unit] += means[:, :lanes].sum(axis=1)
+                found.pairs[n] += pairs.reshape(-1, COLUMNS)[:, :lanes].sum(axis=1)
+                total += entropy[:lanes].sum()
+                for pair, bucket, on in self._lane_pairs(work):
+                    found.pairs[n, pair] += means[bucket, on].sum()
+        if len(found.entropy):
+            found.entropy[n] = total
+
+    def _lane_pairs(self, work: _Work) -> list[tuple[int, int, Array]]:
+        """Pairs of a bucket's unit and a unit of the lanes: their number, the bucket, lanes where that is on."""
+        pair = {(int(i), int(j)): k for k, (i, j) in enumerate(self.edges)}
+        found = []
+        for k in work.segment.buckets:
+            for b, other in enumerate(work.segment.lanes):
+                unit = self.plan.order[k]
+                number = pair.get((min(unit, other), max(unit, other)))
+                if number is not None:
+                    on = np.flatnonzero((np.arange(1 << len(work.segment.lanes)) >> b) & 1)
+                    found.append((number, k, on))
+        return found
