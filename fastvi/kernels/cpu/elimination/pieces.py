@@ -236,7 +236,8 @@ def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights,
         if own:
             bucket = piece.bucket[table]
             for c in range(COLUMNS):
-                exponents[bucket, c] = split_exponent(tables[piece.row[table] * COLUMNS + c])[1]
+                lane = c if piece.num_lanes == 0 else 0  # states side by side have one scale
+                exponents[bucket, c] = split_exponent(tables[piece.row[table] * COLUMNS + lane])[1]
 
 
 @inline
