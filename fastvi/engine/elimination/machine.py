@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.engine.elimination.guard import is_held
+from fastvi.engine.elimination.guard import Guard
 from fastvi.engine.elimination.order import EliminationPlan
 from fastvi.engine.elimination.products import EliminationMoments, Products
 from fastvi.engine.run.slices import slices
@@ -46,8 +46,9 @@ class EliminationForm:
     def _products(self) -> Products:
         return Products(self.plan, self.couplings, self.edges)
 
-    def _is_held(self, fields: Array) -> Array:
-        return is_held(self.plan, self.couplings, fields)
+    @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self.plan, self.couplings)
 
     @cached_property
     def _forest(self) -> Forest:
@@ -114,7 +115,7 @@ class EliminationForm:
 
     def log_sums(self, fields: Array) -> Array:
         """Logarithm of the sum over all states, (N,), for fields (N, f), finite or -inf."""
-        held = self._is_held(fields)
+        held = self._guard.passes(fields)
         out = np.empty(len(fields))
         out[held] = self._products.log_sums(fields[held])
         rest = np.flatnonzero(~held)
@@ -128,7 +129,7 @@ class EliminationForm:
     def moments(self, fields: Array, *, entropy: bool = True) -> EliminationMoments:
         """First moments, second moments of coupled pairs, and entropies (N,); (0,) where they are not asked for."""
         num, forest = len(fields), self._forest
-        held = self._is_held(fields)
+        held = self._guard.passes(fields)
         found = EliminationMoments(
             np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))),
             np.empty(num if entropy else 0),

@@ -174,11 +174,6 @@ class Layout:
         ends = [len(tables) if keep else at.get(self.plan.parents[k], len(tables)) for k in tables]
         return allocate(sizes, ends)
 
-    def entries(self, segment: Segment) -> int:
-        """Most children of a bucket."""
-        children = _children(self.plan)
-        return max((len(children[k]) for k in segment.buckets), default=0)
-
 
 def pair_factors(coupling: Array) -> Array:
     """Factors (..., off or on, state of the other unit) of a pair, relative to the largest."""

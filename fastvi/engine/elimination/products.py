@@ -8,6 +8,8 @@ the tables are scaled.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -47,15 +49,6 @@ class _Work(NamedTuple):
     segment: Segment
     piece: Piece
     rows: int
-    children: int
-
-    def scratch(self, *, moments: bool) -> Scratch:
-        size = self.rows * COLUMNS
-        most = 1 << int(np.diff(self.piece.begin).max(initial=0))
-        return Scratch(
-            np.empty(size), np.empty(size if moments else 0), np.empty(2 * BLOCK * COLUMNS),
-            np.empty((max(1, self.children), BLOCK), np.int64), np.empty(most, np.int64),
-        )  # fmt: skip
 
     def slices(self, *, moments: bool) -> list[slice]:
         """Tasks that a thread takes together: those that add to the same numbers are in one slice."""
@@ -64,6 +57,37 @@ class _Work(NamedTuple):
             absent = (self.piece.outer_stride[: len(self.segment.outside)] == 0).any(axis=0)
             step = max(step, 1 << int(absent.sum()))
         return list(slices(self.segment.num_tasks, step))
+
+
+class _Desk:
+    """Scratch for all pieces of ``works``, as many times as there are threads at work.
+
+    It is kept: what is new from the system costs a page fault for each 4 KiB, a fifth of a moment's time.
+    """
+
+    def __init__(self, works: list[_Work], *, moments: bool) -> None:
+        pieces = [work.piece for work in works]
+        size = max(work.rows for work in works) * COLUMNS
+        self._sizes = (
+            size, size if moments else 0, max(piece.child.size for piece in pieces),
+            max(piece.row.size for piece in pieces),
+            1 << max(int(np.diff(piece.begin).max(initial=0)) for piece in pieces),
+        )  # fmt: skip
+        self._spare: list[Scratch] = []
+
+    @contextmanager
+    def scratch(self) -> Iterator[Scratch]:
+        try:
+            found = self._spare.pop()
+        except IndexError:
+            tables, masses, children, buckets, offsets = self._sizes
+            found = Scratch(
+                np.empty(tables), np.empty(masses), np.empty(2 * BLOCK * COLUMNS),
+                np.empty((children, BLOCK), np.int64), np.empty((buckets, 2 * BLOCK)),
+                np.empty(offsets, np.int64),
+            )  # fmt: skip
+        yield found
+        self._spare.append(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +132,7 @@ class Products:
         return [
             _Work(
                 segment, make_piece(layout, segment, self.couplings, pairs, keep=keep),
-                layout.rows(segment, keep=keep)[1], layout.entries(segment),
+                layout.rows(segment, keep=keep)[1],
             )
             for segment in layout.segments
         ]  # fmt: skip
@@ -142,16 +166,18 @@ class Products:
             return out
         if self.layout.side_by_side:
             (work,) = self._sum_works
+            desk = _Desk([work], moments=False)
 
             def task(part: slice) -> None:
-                out[part] = self._sum_data(work, fields[part], work.scratch(moments=False))[0]
+                with desk.scratch() as scratch:
+                    out[part] = self._sum_data(work, fields[part], scratch)[0]
 
             parallel_map(task, slices(len(fields), COLUMNS), 8.0 * len(fields) * self.plan.operations)
             return out
         _, size = self.layout.store(keep=False)
-        store = np.empty(size)
+        store, desk = np.empty(size), _Desk(self._sum_works, moments=False)
         for n in range(len(fields)):
-            out[n] = self._sum_pieces(self._sum_works, fields[n : n + 1], store)[0]
+            out[n] = self._sum_pieces(self._sum_works, fields[n : n + 1], store, desk)[0]
         return out
 
     def _sum_data(self, work: _Work, fields: Array, scratch: Scratch) -> tuple[Array, Array, Array]:
@@ -162,19 +188,22 @@ class Products:
         roots = tables[work.piece.row[self._parents < 0]]
         return self._log_sums(logs, exponents, roots), weights, exponents
 
-    def _sum_pieces(self, works: list[_Work], fields: Array, store: Array) -> tuple[float, Array, Array]:
+    def _sum_pieces(
+        self, works: list[_Work], fields: Array, store: Array, desk: _Desk
+    ) -> tuple[float, Array, Array]:
         """Logarithm of the sum of one datum, its weights and exponents."""
         weights, exponents, logs = self._weights(fields)
         roots = []
         for work in works:
             piece = work.piece
-            sum_tasks(piece, weights, exponents, True, 0, 1, store, work.scratch(moments=False))
+            with desk.scratch() as scratch:
+                sum_tasks(piece, weights, exponents, True, 0, 1, store, scratch)
 
             def task(part: slice, work: _Work = work) -> None:
-                sum_tasks(
-                    work.piece, weights, exponents, False, max(1, part.start), part.stop, store,
-                    work.scratch(moments=False),
-                )  # fmt: skip
+                with desk.scratch() as scratch:
+                    sum_tasks(
+                        work.piece, weights, exponents, False, max(1, part.start), part.stop, store, scratch
+                    )  # fmt: skip
 
             if work.segment.num_tasks > 1:
                 parts = work.slices(moments=False)
@@ -192,27 +221,29 @@ class Products:
         if not num:
             return found
         if self.layout.side_by_side:
+            desk = _Desk(self._moment_works, moments=True)
             parallel_map(
-                lambda part: self._moments_of_data(fields, part, found), slices(num, COLUMNS),
+                lambda part: self._moments_of_data(fields, part, found, desk), slices(num, COLUMNS),
                 32.0 * num * self.plan.operations,
             )  # fmt: skip
             return found
         _, size = self.layout.store(keep=True)
         store, shares = np.empty(size), np.empty(size)
+        desk = _Desk(self._moment_works, moments=True)
         for n in range(num):
-            self._moments_of_datum(fields, n, store, shares, found)
+            self._moments_of_datum(fields, n, store, shares, found, desk)
         return found
 
-    def _moments_of_data(self, fields: Array, part: slice, found: EliminationMoments) -> None:
+    def _moments_of_data(self, fields: Array, part: slice, found: EliminationMoments, desk: _Desk) -> None:
         (work,) = self._moment_works
-        scratch, own = work.scratch(moments=True), fields[part]
-        found.log_sums[part], weights, exponents = self._sum_data(work, own, scratch)
+        own, nothing = fields[part], np.empty(0)
         means, pairs, entropy = self._zeros()
-        nothing = np.empty(0)
-        add_moments(
-            work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, bool(len(found.entropy)), means,
-            pairs, entropy,
-        )  # fmt: skip
+        with desk.scratch() as scratch:
+            found.log_sums[part], weights, exponents = self._sum_data(work, own, scratch)
+            add_moments(
+                work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, bool(len(found.entropy)),
+                means, pairs, entropy,
+            )  # fmt: skip
         found.mean[part, self._unit] = means[:, : len(own)].T
         found.pairs[part] = pairs.reshape(-1, COLUMNS)[:, : len(own)].T
         if len(found.entropy):
@@ -224,10 +255,10 @@ class Products:
         )  # fmt: skip
 
     def _moments_of_datum(
-        self, fields: Array, n: int, store: Array, shares: Array, found: EliminationMoments
+        self, fields: Array, n: int, store: Array, shares: Array, found: EliminationMoments, desk: _Desk
     ) -> None:
         works = self._moment_works
-        found.log_sums[n], weights, exponents = self._sum_pieces(works, fields[n : n + 1], store)
+        found.log_sums[n], weights, exponents = self._sum_pieces(works, fields[n : n + 1], store, desk)
         shares[...] = 0.0
         found.mean[n], found.pairs[n] = 0.0, 0.0
         total = 0.0
@@ -239,10 +270,11 @@ class Products:
 
             def task(part: slice, work: _Work = work) -> tuple[Array, Array, Array]:
                 sums = self._zeros()
-                add_moments(
-                    work.piece, weights, exponents, part.start, part.stop, store, shares,
-                    work.scratch(moments=True), bool(len(found.entropy)), *sums,
-                )  # fmt: skip
+                with desk.scratch() as scratch:
+                    add_moments(
+                        work.piece, weights, exponents, part.start, part.stop, store, shares, scratch,
+                        bool(len(found.entropy)), *sums,
+                    )  # fmt: skip
                 return sums
 
             parts = work.slices(moments=True)

@@ -25,6 +25,7 @@ from fastvi.kernels.cpu.elimination.rows import (
     BLOCK_BITS,
     bit_sum,
     row_additions,
+    row_copies,
     row_products,
     row_shares,
     row_sums,
@@ -63,7 +64,8 @@ class Scratch(NamedTuple):
     tables: np.ndarray
     masses: np.ndarray
     pairs: np.ndarray
-    entries: np.ndarray
+    entries: np.ndarray  # by child: the rows of it that belong to those of a block
+    low: np.ndarray  # by table: factors of the bits within a block
     offsets: np.ndarray
 
 
@@ -177,11 +179,10 @@ def _fill_factors(piece, table, block, count, low, factors):
 
 @inline
 def _fill_entries(piece, table, count, entries):
-    """Set entries[k] to the rows of child k that belong to the rows of a block."""
-    first = piece.first_child[table]
-    for k in range(first, piece.first_child[table + 1]):
+    """Set ``entries`` of the children to the rows that belong to the rows of a block."""
+    for k in range(piece.first_child[table], piece.first_child[table + 1]):
         child = piece.child[k]
-        own = entries[k - first]
+        own = entries[k]
         own[0] = 0
         begin = piece.begin[child]
         for i in range(1, count):
@@ -196,19 +197,32 @@ def _fill_entries(piece, table, count, entries):
 @inline
 def _fill_pairs(piece, table, block, count, tables, entries, pairs):
     """Set ``pairs`` to the products of the children's rows for a block."""
-    for i in range(count * COLUMNS):
-        pairs[i] = 1.0
-        pairs[BLOCK * COLUMNS + i] = 1.0
-    first = piece.first_child[table]
-    for k in range(first, piece.first_child[table + 1]):
+    first, last = piece.first_child[table], piece.first_child[table + 1]
+    if first == last:
+        for i in range(count * COLUMNS):
+            pairs[i] = 1.0
+            pairs[BLOCK * COLUMNS + i] = 1.0
+    for k in range(first, last):
         child = piece.child[k]
         half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
         row = piece.row[child] + _entry(piece, child, block)
-        row_products(pairs, tables, row, half, entries[k - first], count)
+        if k == first:
+            row_copies(pairs, tables, row, half, entries[k], count)
+        else:
+            row_products(pairs, tables, row, half, entries[k], count)
 
 
 @inline
-def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, low, factors, same):
+def _prepare(piece, scratch):
+    """Fill what all tasks have in common."""
+    for table in range(piece.num_outside, piece.row.size):
+        count = min(1 << (piece.begin[table + 1] - piece.begin[table]), BLOCK)
+        _fill_low(piece, table, scratch.low[table])
+        _fill_entries(piece, table, count, scratch.entries)
+
+
+@inline
+def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same):
     """Fill all tables of a task. With ``own`` set the exponents, too."""
     tables, entries, pairs = scratch.tables, scratch.entries, scratch.pairs
     for table in range(piece.row.size):
@@ -218,8 +232,7 @@ def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights,
         size = 1 << (piece.begin[table + 1] - piece.begin[table])
         count = min(size, BLOCK)
         _fill_weights(piece, table, field_weights, exponents, task, weights)
-        _fill_low(piece, table, low)
-        _fill_entries(piece, table, count, entries)
+        low = scratch.low[table]
         first = piece.first_child[table]
         alone = piece.first_child[table + 1] == first + 1
         for block in range(0, size, BLOCK):
@@ -229,7 +242,7 @@ def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights,
                 child = piece.child[first]
                 half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
                 row = piece.row[child] + _entry(piece, child, block)
-                row_sums(tables, to, tables, row, half, entries[0], factors, weights, count)
+                row_sums(tables, to, tables, row, half, entries[first], factors, weights, count)
             else:
                 _fill_pairs(piece, table, block, count, tables, entries, pairs)
                 row_sums(tables, to, pairs, 0, BLOCK, same, factors, weights, count)
@@ -256,11 +269,12 @@ def sum_tasks(piece, field_weights, exponents, own, first, last, store, scratch)
     ``field_weights`` (F, 2, COLUMNS) and ``exponents`` (F, COLUMNS) are by bucket of the forest. With ``own``
     the task sets the exponents of its buckets.
     """
-    weights, low, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK), np.empty(2 * BLOCK)
+    weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
     same, before = _identity(), begin_flushing()
+    _prepare(piece, scratch)
     end = piece.row.size - 1
     for task in range(first, last):
-        _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, low, factors, same)
+        _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same)
         if piece.source[end] >= 0:
             _write(piece, end, task, store, scratch.tables, scratch.offsets)
     end_flushing(before)
@@ -308,14 +322,16 @@ def add_moments(
     ``shares`` is a second store, of the probabilities of the states of scopes: that of the last table is read,
     those of tables from outside are added to. ``means`` is (F, COLUMNS), ``pair_sums`` flat.
     """
-    weights, low, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK), np.empty(2 * BLOCK)
+    weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
     same, before = _identity(), begin_flushing()
+    _prepare(piece, scratch)
     block_sums, logs = np.empty(COLUMNS), np.empty(BLOCK * COLUMNS)
     tables, masses, pairs, entries = scratch.tables, scratch.masses, scratch.pairs, scratch.entries
     end = piece.row.size - 1
+    rows = piece.row[end] + (1 << (piece.begin[end + 1] - piece.begin[end]))  # no table gives its place away
     for task in range(first, last):
-        _ascend(piece, field_weights, exponents, False, task, store, scratch, weights, low, factors, same)
-        for i in range(masses.size):
+        _ascend(piece, field_weights, exponents, False, task, store, scratch, weights, factors, same)
+        for i in range(rows * COLUMNS):
             masses[i] = 0.0
         for table in range(end, -1, -1):
             if table < piece.num_outside:
@@ -329,8 +345,7 @@ def add_moments(
             size = 1 << (piece.begin[table + 1] - piece.begin[table])
             count, bucket = min(size, BLOCK), piece.bucket[table]
             _fill_weights(piece, table, field_weights, exponents, task, weights)
-            _fill_low(piece, table, low)
-            _fill_entries(piece, table, count, entries)
+            low = scratch.low[table]
             for block in range(0, size, BLOCK):
                 _fill_factors(piece, table, block, count, low, factors)
                 _fill_pairs(piece, table, block, count, tables, entries, pairs)
@@ -353,7 +368,7 @@ def add_moments(
                     child = piece.child[k]
                     half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
                     at = piece.row[child] + _entry(piece, child, block)
-                    row_additions(masses, at, half, entries[k - first_child], pairs, count)
+                    row_additions(masses, at, half, entries[k], pairs, count)
     end_flushing(before)
 
 

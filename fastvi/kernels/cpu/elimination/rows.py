@@ -86,6 +86,16 @@ def _emit_sums(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _emit_copies(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    rows = _Rows(context, builder, signature, args)
+    pairs, table, entries = (rows.data(k) for k in (0, 1, 4))
+    with cgutils.for_range(builder, args[5]) as loop:
+        at, to = rows.add(args[2], rows.number(entries, loop.index)), loop.index
+        rows.store(rows.load(table, at), pairs, to)
+        rows.store(rows.load(table, rows.add(at, args[3])), pairs, rows.add(to, _I64(BLOCK)))
+    return context.get_dummy_value()
+
+
 def _emit_products(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     rows = _Rows(context, builder, signature, args)
     pairs, table, entries = (rows.data(k) for k in (0, 1, 4))
@@ -148,6 +158,15 @@ def row_sums_loops(out, out_row, table, row, half, entries, factors, weights, co
             out[(out_row + i) * COLUMNS + c] = table[at + half * COLUMNS + c] * on + first
 
 
+def row_copies_loops(pairs, table, row, half, entries, count):
+    """Set pairs of rows to those of a child."""
+    for i in range(count):
+        at = (row + entries[i]) * COLUMNS
+        for c in range(COLUMNS):
+            pairs[i * COLUMNS + c] = table[at + c]
+            pairs[(BLOCK + i) * COLUMNS + c] = table[at + half * COLUMNS + c]
+
+
 def row_products_loops(pairs, table, row, half, entries, count):
     """Multiply pairs of rows by those of a child."""
     for i in range(count):
@@ -197,6 +216,13 @@ def _row_sums_emitted(typing_context, out, out_row, table, row, half, entries, f
 
 
 @intrinsic
+def _row_copies_emitted(typing_context, pairs, table, row, half, entries, count):
+    """Run ``row_copies`` in registers."""
+    n = types.intp
+    return types.void(pairs, table, n, n, entries, n), _emit_copies
+
+
+@intrinsic
 def _row_products_emitted(typing_context, pairs, table, row, half, entries, count):
     """Run ``row_products`` in registers."""
     n = types.intp
@@ -225,6 +251,7 @@ def _bit_sum_emitted(typing_context, sums, row, pairs, bit, count):
 
 
 row_sums = row_sums_loops if JIT_DISABLED else _row_sums_emitted
+row_copies = row_copies_loops if JIT_DISABLED else _row_copies_emitted
 row_products = row_products_loops if JIT_DISABLED else _row_products_emitted
 row_shares = row_shares_loops if JIT_DISABLED else _row_shares_emitted
 row_additions = row_additions_loops if JIT_DISABLED else _row_additions_emitted
