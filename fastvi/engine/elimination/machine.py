@@ -126,27 +126,25 @@ class EliminationForm:
         parallel_map(task, rest, 64.0 * len(rest) * self.plan.operations)
         return out
 
-    def moments(self, fields: Array, *, entropy: bool = True) -> EliminationMoments:
-        """First moments, second moments of coupled pairs, and entropies (N,); (0,) where they are not asked for."""
+    def moments(self, fields: Array) -> EliminationMoments:
+        """First moments, second moments of coupled pairs, and entropies."""
         num, forest = len(fields), self._forest
         held = self._guard.passes(fields)
+        if held.all():
+            return self._products.moments(fields)
         found = EliminationMoments(
-            np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))),
-            np.empty(num if entropy else 0),
-        )  # fmt: skip
-        for into, of in zip(found, self._products.moments(fields[held], entropy=entropy), strict=True):
-            if len(into):
-                into[held] = of
+            np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))), np.empty(num)
+        )
+        for into, of in zip(found, self._products.moments(fields[held]), strict=True):
+            into[held] = of
         rest = np.flatnonzero(~held)
 
         def task(n: int) -> None:
             tables, pairs = self._tables(fields[n]), np.empty(len(forest.scope))
             found.log_sums[n] = self._whole(tables)
-            value = add_log_moments(
+            found.entropy[n] = add_log_moments(
                 forest, fields[n], tables, np.empty(tables.size), found.mean[n], pairs
             )
-            if entropy:
-                found.entropy[n] = value
             found.pairs[n] = pairs[self._edge_places]
 
         parallel_map(task, rest, 128.0 * len(rest) * self.plan.operations)

@@ -218,8 +218,10 @@ def _forest(masks: list[int], order: list[int]) -> EliminationPlan:
     place[-1] = -1
     # of the units of a scope each is an ancestor of the one before it: their order stays
     return EliminationPlan(
-        tuple(order[k] for k in again), tuple(scopes[k] for k in again), tuple(place[parents[k]] for k in again)
-    )  # fmt: skip
+        tuple(order[k] for k in again),
+        tuple(scopes[k] for k in again),
+        tuple(place[parents[k]] for k in again),
+    )
 
 
 def _children_first(scopes: list[tuple[int, ...]], parents: list[int]) -> list[int]:

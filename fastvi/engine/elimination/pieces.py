@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvi.core.arrays import Array
 from fastvi.engine.elimination.order import EliminationPlan
-from fastvi.kernels.cpu.elimination.pieces import Piece
+from fastvi.kernels.cpu.elimination.pieces import Piece, prepare
 from fastvi.kernels.cpu.elimination.rows import BLOCK
 from fastvi.kernels.host import COLUMNS
 
@@ -220,15 +220,15 @@ def make_piece(layout: Layout, segment: Segment, couplings: Array, pairs: Array,
     for b, u in enumerate(segment.lanes):
         lane_factor *= pair_factors(couplings[unit, u])[:, :, (lane >> b) & 1]
     fixed_outer = np.array(segment.outer, np.int64)
-    return Piece(
+    piece = Piece(
         len(segment.outside), 0 if layout.side_by_side else 1 << len(segment.lanes), begin, place,
         pair_factors(couplings[owner, flat]), pairs[owner, flat], stride,
         np.cumsum([0, *(len(some) for some in children)]),
         np.array([i for some in children for i in some], np.int64),
         np.array(layout.rows(segment, keep=keep)[0], np.int64), np.array(tables, np.int64), lane_factor,
         lane_offset, pair_factors(couplings[unit[:, None], fixed_outer]), pairs[unit[:, None], fixed_outer],
-        outer_stride, source,
+        outer_stride, source, np.zeros((sum(len(some) for some in children), BLOCK), np.int64),
+        np.ones((count, 2 * BLOCK)),
     )  # fmt: skip
-
-
-__all__ = ["BLOCK", "Layout", "Segment", "make_piece", "pair_factors"]
+    prepare(piece)
+    return piece

@@ -1,4 +1,4 @@
-"""Elimination by products: tables of weights, not of their logarithms, for COLUMNS data or states side by side.
+"""Elimination by products: tables of weights, not of their logarithms, COLUMNS of them side by side.
 
 A *piece* is some buckets of a forest, one below the other, and the tables that they take from outside. Units
 that are in all scopes of a piece can be fixed: for each state of theirs the rest is a smaller problem. Those
@@ -33,7 +33,6 @@ from fastvi.kernels.cpu.elimination.rows import (
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
 from fastvi.kernels.host import COLUMNS
 from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import log_fast
 
 
 class Piece(NamedTuple):
@@ -56,6 +55,8 @@ class Piece(NamedTuple):
     outer_pair: np.ndarray  # (T, outer bits)
     outer_stride: np.ndarray  # (T, outer bits)
     source: np.ndarray  # (T,) where each table begins in the store, -1 where it is not in there
+    entries: np.ndarray  # (children, BLOCK) the rows of a child that belong to those of a block
+    low: np.ndarray  # (T, 2 BLOCK) factors of the bits within a block, off and on
 
 
 class Scratch(NamedTuple):
@@ -64,8 +65,6 @@ class Scratch(NamedTuple):
     tables: np.ndarray
     masses: np.ndarray
     pairs: np.ndarray
-    entries: np.ndarray  # by child: the rows of it that belong to those of a block
-    low: np.ndarray  # by table: factors of the bits within a block
     offsets: np.ndarray
 
 
@@ -212,19 +211,19 @@ def _fill_pairs(piece, table, block, count, tables, entries, pairs):
             row_products(pairs, tables, row, half, entries[k], count)
 
 
-@inline
-def _prepare(piece, scratch):
-    """Fill what all tasks have in common."""
+@kernel
+def prepare(piece):
+    """Fill ``entries`` and ``low``."""
     for table in range(piece.num_outside, piece.row.size):
         count = min(1 << (piece.begin[table + 1] - piece.begin[table]), BLOCK)
-        _fill_low(piece, table, scratch.low[table])
-        _fill_entries(piece, table, count, scratch.entries)
+        _fill_low(piece, table, piece.low[table])
+        _fill_entries(piece, table, count, piece.entries)
 
 
 @inline
 def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same):
     """Fill all tables of a task. With ``own`` set the exponents, too."""
-    tables, entries, pairs = scratch.tables, scratch.entries, scratch.pairs
+    tables, entries, pairs = scratch.tables, piece.entries, scratch.pairs
     for table in range(piece.row.size):
         if table < piece.num_outside:
             _load(piece, table, task, store, tables, scratch.offsets)
@@ -232,7 +231,7 @@ def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights,
         size = 1 << (piece.begin[table + 1] - piece.begin[table])
         count = min(size, BLOCK)
         _fill_weights(piece, table, field_weights, exponents, task, weights)
-        low = scratch.low[table]
+        low = piece.low[table]
         first = piece.first_child[table]
         alone = piece.first_child[table + 1] == first + 1
         for block in range(0, size, BLOCK):
@@ -271,30 +270,12 @@ def sum_tasks(piece, field_weights, exponents, own, first, last, store, scratch)
     """
     weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
     same, before = _identity(), begin_flushing()
-    _prepare(piece, scratch)
     end = piece.row.size - 1
     for task in range(first, last):
         _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same)
         if piece.source[end] >= 0:
             _write(piece, end, task, store, scratch.tables, scratch.offsets)
     end_flushing(before)
-
-
-@inline
-def _add_entropy(pairs, count, logs, sums):
-    """Add to ``sums`` the entropy of the bucket's unit given its scope, each state times its mass."""
-    size, second = count * COLUMNS, BLOCK * COLUMNS
-    for i in range(size):
-        off, on = pairs[i], pairs[second + i]
-        mass = off + on
-        some = mass > 0.0
-        rest = off / mass if some else 1.0
-        share = on / mass if some else 1.0
-        # of what has no share 0 is left, not 0 * -inf
-        logs[i] = -(off * log_fast(rest if rest > 0.0 else 1.0) + on * log_fast(share if share > 0.0 else 1.0))
-    for i in range(0, size, COLUMNS):
-        for c in range(COLUMNS):
-            sums[c] += logs[i + c]
 
 
 @inline
@@ -314,8 +295,7 @@ def _add_pairs(piece, table, block, count, masses, pairs, pair_sums):
 
 @kernel
 def add_moments(
-    piece, field_weights, exponents, first, last, store, shares, scratch, with_entropy, means, pair_sums,
-    entropy,
+    piece, field_weights, exponents, first, last, store, shares, scratch, means, pair_sums
 ):  # fmt: skip
     """Add the moments that tasks ``first`` .. ``last`` - 1 of a piece make up, lane by lane.
 
@@ -324,9 +304,8 @@ def add_moments(
     """
     weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
     same, before = _identity(), begin_flushing()
-    _prepare(piece, scratch)
-    block_sums, logs = np.empty(COLUMNS), np.empty(BLOCK * COLUMNS)
-    tables, masses, pairs, entries = scratch.tables, scratch.masses, scratch.pairs, scratch.entries
+    block_sums = np.empty(COLUMNS)
+    tables, masses, pairs, entries = scratch.tables, scratch.masses, scratch.pairs, piece.entries
     end = piece.row.size - 1
     rows = piece.row[end] + (1 << (piece.begin[end + 1] - piece.begin[end]))  # no table gives its place away
     for task in range(first, last):
@@ -345,7 +324,7 @@ def add_moments(
             size = 1 << (piece.begin[table + 1] - piece.begin[table])
             count, bucket = min(size, BLOCK), piece.bucket[table]
             _fill_weights(piece, table, field_weights, exponents, task, weights)
-            low = scratch.low[table]
+            low = piece.low[table]
             for block in range(0, size, BLOCK):
                 _fill_factors(piece, table, block, count, low, factors)
                 _fill_pairs(piece, table, block, count, tables, entries, pairs)
@@ -353,8 +332,6 @@ def add_moments(
                     block_sums[c] = 0.0
                 row = piece.row[table] + block
                 row_shares(pairs, factors, weights, tables, masses, row, block_sums, count)
-                if with_entropy:
-                    _add_entropy(pairs, count, logs, entropy)
                 _add_pairs(piece, table, block, count, block_sums, pairs, pair_sums)
                 for c in range(COLUMNS):
                     means[bucket, c] += block_sums[c]
