@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class EliminationForm:
 
     couplings: Array  # (f, f) symmetric, diagonal 0, finite or -inf
     plan: EliminationPlan
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the tables that it keeps
+        return EliminationForm, (self.couplings, self.plan)
 
     @cached_property
     def edges(self) -> Array:

@@ -248,13 +248,11 @@ def _children_first(scopes: list[tuple[int, ...]], parents: list[int]) -> list[i
 
 
 def elimination_plan(couples: Array) -> EliminationPlan:
-    """Return the best of several orders for units of which couples[i, j] says whether they are coupled.
+    """Return the best of several orders for one or more units, couples[i, j] where two are coupled.
 
     The order is a function of ``couples`` alone.
     """
     masks = _masks(np.asarray(couples, bool))
-    if not masks:
-        return EliminationPlan((), (), ())
     orders: list[list[int]] = []
     best = 1 << 62  # terms
 
