@@ -53,37 +53,32 @@ def numbers(num_rows):
     return RNG.uniform(0.5, 1.5, num_rows * COLUMNS)
 
 
-def same(emitted, twin, written, *rest):
-    """The emitted loop writes what its twin does into the array ``written``, to a rounding a step."""
-    mine, plain = written.copy(), written.copy()
-    emitted(*(mine if argument is written else argument for argument in rest))
-    twin(*(plain if argument is written else argument for argument in rest))
-    np.testing.assert_allclose(mine, plain, rtol=8 * EPS)
-    assert (plain != written).any()
-    return mine
+def same(emitted, twin, written, *arguments):
+    """The emitted loop writes what its twin does into argument ``written``, to a rounding a step."""
+    results = []
+    for loop in (emitted, twin):
+        own = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
+        loop(*own)
+        results.append(own[written])
+    np.testing.assert_allclose(*results, rtol=8 * EPS)
+    assert (results[0] != arguments[written]).any()
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, BLOCK])
 def test_loops_and_their_twins(count):
-    table, out, pairs, masses = numbers(20), numbers(BLOCK + 3), numbers(2 * BLOCK), numbers(BLOCK + 2)
-    entries = RNG.integers(0, 8, BLOCK)
-    factors, weights, sums = RNG.random(2 * BLOCK), RNG.random(2 * COLUMNS), numbers(3)
-    same(
-        run_sums, rows.row_sums_loops, out, out, 3, table, 2, 9, entries, factors, weights, count
-    )  # fmt: skip
-    same(run_copies, rows.row_copies_loops, pairs, pairs, table, 2, 9, entries, count)
-    same(run_products, rows.row_products_loops, pairs, pairs, table, 2, 9, entries, count)
-    whole = numbers(BLOCK + 2)
-    same(
-        run_shares, rows.row_shares_loops, pairs, pairs, factors, weights, whole, masses, 2, sums.copy(), count
-    )  # fmt: skip
-    same(
-        run_shares, rows.row_shares_loops, sums, pairs.copy(), factors, weights, whole, masses, 2, sums, count
-    )  # fmt: skip
-    wide = numbers(20)
-    same(run_additions, rows.row_additions_loops, wide, wide, 2, 9, entries, pairs, count)
+    table, whole, pairs = numbers(20), numbers(BLOCK + 3), numbers(2 * BLOCK)
+    entries, masses, sums = RNG.integers(0, 8, BLOCK), numbers(BLOCK + 3), numbers(3)
+    factors, weights = RNG.random(2 * BLOCK), RNG.random(2 * COLUMNS)
+    same(run_sums, rows.row_sums_loops, 0, whole, 3, table, 2, 9, entries, factors, weights, count)
+    same(run_copies, rows.row_copies_loops, 0, pairs, table, 2, 9, entries, count)
+    same(run_products, rows.row_products_loops, 0, pairs, table, 2, 9, entries, count)
+    for written in (0, 6):
+        same(
+            run_shares, rows.row_shares_loops, written, pairs, factors, weights, whole, masses, 2, sums, count
+        )
+    same(run_additions, rows.row_additions_loops, 0, table, 2, 9, entries, pairs, count)
     for bit in range(count.bit_length() - 1):
-        same(run_bit_sum, rows.bit_sum_loops, sums, sums, 1, pairs, bit, count)
+        same(run_bit_sum, rows.bit_sum_loops, 0, sums, 1, pairs, bit, count)
 
 
 def test_sums_are_those_of_the_definition():
