@@ -27,15 +27,16 @@ from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.elimination.pieces import (
     Piece,
     Scratch,
-    add_moments,
     fill_field_weights,
-    sum_tasks,
+    run_tasks,
 )
 from fastvi.kernels.cpu.elimination.rows import BLOCK
 from fastvi.kernels.host import COLUMNS
 
 _TASK_SLICES = 16  # at most, of the tasks of a piece: their moments are merged in order
 _SLICE_ROWS = 1 << 14  # at least: a tenth of a millisecond
+_NOTHING = np.empty(0)
+_NO_MOMENTS = _NOTHING, np.empty((0, COLUMNS)), _NOTHING
 
 
 class EliminationMoments(NamedTuple):
@@ -194,7 +195,7 @@ class Products:
         """Both logarithms of up to COLUMNS data, their weights and exponents."""
         weights, exponents, logs = self._weights(fields)
         lost = np.zeros(COLUMNS if checked else 0)
-        sum_tasks(work.piece, weights, exponents, True, lost, 0, 1, np.empty(0), scratch)
+        run_tasks(work.piece, weights, exponents, True, lost, 0, 1, _NOTHING, scratch, *_NO_MOMENTS)
         tables = scratch.tables.reshape(-1, COLUMNS)
         roots = tables[work.piece.row[self._parents < 0]]
         found, core = self._log_sums(logs, exponents, roots, lost)
@@ -210,15 +211,15 @@ class Products:
         for work in works:
             piece = work.piece
             with desk.scratch() as scratch:
-                sum_tasks(piece, weights, exponents, True, lost[-1], 0, 1, store, scratch)
+                run_tasks(piece, weights, exponents, True, lost[-1], 0, 1, store, scratch, *_NO_MOMENTS)
 
             parts = work.slices(moments=False)
 
             def task(k: int, work: _Work = work, parts: list[slice] = parts) -> None:
                 with desk.scratch() as scratch:
-                    sum_tasks(
+                    run_tasks(
                         work.piece, weights, exponents, False, lost[k], max(1, parts[k].start), parts[k].stop,
-                        store, scratch,
+                        store, scratch, *_NO_MOMENTS,
                     )  # fmt: skip
 
             if work.segment.num_tasks > 1:
@@ -256,12 +257,13 @@ class Products:
         self, fields: Array, part: slice, core: Array, found: EliminationMoments, checked: bool
     ) -> None:
         (work,), desk = self._for_moments
-        own, nothing = fields[part], np.empty(0)
+        own = fields[part]
         means, pairs = self._zeros()
         with desk.scratch() as scratch:
             found.log_sums[part], core[part], weights, exponents = self._sum_data(work, own, scratch, checked)
-            add_moments(
-                work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, means, pairs
+            run_tasks(
+                work.piece, weights, exponents, False, _NOTHING, 0, 1, _NOTHING, scratch, _NOTHING, means,
+                pairs,
             )  # fmt: skip
         found.mean[part, self._unit] = means[:, : len(own)].T
         found.pairs[part] = pairs.reshape(-1, COLUMNS)[:, : len(own)].T
@@ -290,9 +292,10 @@ class Products:
             def task(part: slice, work: _Work = work) -> tuple[Array, Array]:
                 sums = self._zeros()
                 with desk.scratch() as scratch:
-                    add_moments(
-                        work.piece, weights, exponents, part.start, part.stop, store, shares, scratch, *sums
-                    )
+                    run_tasks(
+                        work.piece, weights, exponents, False, _NOTHING, part.start, part.stop, store,
+                        scratch, shares, *sums,
+                    )  # fmt: skip
                 return sums
 
             all_means, all_pairs = self._zeros()
