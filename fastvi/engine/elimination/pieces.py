@@ -21,7 +21,7 @@ _SMALL_BITS = 7  # scopes of which nothing is fixed
 # Products of children, and the powers of two that scale them, are between 2^-310 and 2^310. A factor of a
 # field and of couplings that is lost is below 2^-1022: it takes at most 2^-402 from a number above 2^-310
 _RANGE_BITS = 310
-_TOGETHER = 1 << 18  # numbers of tables up to which data stand side by side, and all buckets are one piece
+_TOGETHER = 1 << 16  # numbers of tables up to which data stand side by side, and all buckets are one piece
 
 
 @dataclass(frozen=True)
