@@ -129,7 +129,7 @@ class EliminationForm:
         for which, checked in ((held, False), (~held, True)):
             if which.any():
                 out[which] = self._products.log_sums(fields[which], checked=checked)
-        rest = np.flatnonzero(np.isnan(out))
+        rest = np.flatnonzero(np.isnan(out)).tolist()
 
         def task(n: int) -> None:
             out[n] = self._whole(self._tables(fields[n], brief=True), brief=True)
@@ -149,7 +149,7 @@ class EliminationForm:
         for which, checked in ((held, False), (~held, True)):
             for into, of in zip(found, self._products.moments(fields[which], checked=checked), strict=True):
                 into[which] = of
-        rest = np.flatnonzero(np.isnan(found.log_sums))
+        rest = np.flatnonzero(np.isnan(found.log_sums)).tolist()
 
         def task(n: int) -> None:
             tables, pairs = self._tables(fields[n]), np.empty(len(forest.scope))
