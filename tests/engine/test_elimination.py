@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import tracemalloc
 
 import naive_elimination
 import numpy as np
@@ -327,3 +328,22 @@ def test_no_data():
     assert [len(array) for array in found] == [0, 0, 0, 0]
     assert form.modes(np.zeros((0, 4)))[0].shape == (0, 4)
     assert form.all_pairs(np.zeros((0, 4))).shape == (0, 4, 4)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("couples", [grid(15, 15), grid(3, 60)], ids=["pieces", "together"])
+def test_memory_is_what_plans_say(set_threads, couples):
+    """NumPy reports its arrays to tracemalloc; what else there is takes less than 2 MiB."""
+    set_threads(2)
+    check(random_couplings(grid(2, 2)), np.zeros((1, 4)))  # compiled code is there
+    form = form_of(random_couplings(couples))
+    fields = np.zeros((1, len(couples)))
+    for ask, most in ((form.log_sums, form.plan.bytes), (form.moments, form.plan.moment_bytes)):
+        tracemalloc.start()
+        try:
+            ask(fields)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak <= most + (2 << 20)
+        assert most <= 4 * peak
