@@ -224,7 +224,7 @@ class Products:
             store, shares = np.empty(size), np.empty(size)
             for n in range(num):
                 self._moments_of_datum(fields, n, store, shares, core, found, checked)
-        if num:
+        with np.errstate(invalid="ignore", over="ignore"):  # of data that the check refuses
             found.entropy[:] = self._entropy(fields, core, found)
         return found
 
