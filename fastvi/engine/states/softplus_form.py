@@ -216,7 +216,7 @@ def softplus_form(
             centre = centre + prior_logits
     table = None if log_prior is None else prior_table(order, log_prior)
     data = BinaryData(weights, np.ascontiguousarray(bias), linear - centre, constant)
-    return _build(order, weights, bias, centre, data, -1.0, dtype, table)
+    return build_softplus(order, weights, bias, centre, data, -1.0, dtype, table)
 
 
 def softplus_sum_form(
@@ -244,7 +244,7 @@ def softplus_sum_form(
         linear[order] - centre,
         0.0,
     )
-    return _build(order, weights, bias, centre, data, 1.0, dtype, None)
+    return build_softplus(order, weights, bias, centre, data, 1.0, dtype, None)
 
 
 def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
@@ -256,10 +256,11 @@ def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
     return table
 
 
-def _build(
+def build_softplus(
     order: Array, weights: Array, bias: Array, centre: Array, data: BinaryData, sign: float, dtype: str,
     log_prior: Array | None,
 ) -> SoftplusForm:  # fmt: skip
+    """Build a form of ``weights`` (D, d), ``centre`` and ``data`` that are in its ``order`` already."""
     tiling = choose_tiling(order.size, COLUMNS)
     limit, block_limit = _RANGES[dtype]
     outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
@@ -286,6 +287,8 @@ def _build(
         # blocks of one length, where their range allows it
         longest_block=-(-num_pixels // max(1, -(-num_pixels // tiling.longest_block))),
         panel_rows=panel_rows,
+        pairs=_NO_SUMS,
+        pair_tile=_NOTHING,
     )
     layout = BITS_64 if dtype == "float64" else BITS_32
     return SoftplusForm(tiling, order, centre, data, tables, layout, dtype, weights, bias, sign, log_prior)
