@@ -1,0 +1,1 @@
+"""Sums over the states of sparse machines, unit after unit."""
