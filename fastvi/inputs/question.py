@@ -15,7 +15,7 @@ from fastvi.engine.run.checkpoints import Checkpoint, digest
 from fastvi.engine.run.hardware import caches
 from fastvi.engine.run.progress import reporter
 from fastvi.engine.run.runs import Run
-from fastvi.engine.run.slices import CHUNK_DATA, num_chunks
+from fastvi.engine.run.slices import CHUNK_DATA
 from fastvi.engine.states.form import WAVE_TILES, Form
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data
@@ -40,7 +40,7 @@ class Question(NamedTuple):
     def states(self) -> int:
         """States that all chunks of all groups go through once."""
         return sum(
-            num_chunks(len(group.members)) << group.free.size for group in self.groups if not group.closed
+            self.rules.num_states(group.x, group.observed) for group in self.groups if not group.closed
         )
 
     def run(self, name: str, states: int, *asked: Any) -> Run:
@@ -131,11 +131,11 @@ def check_size(
     rules: Rules, groups: Sequence[Group], asked: Asked, limits: Limits, converted: int = 0
 ) -> None:
     """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
-    summed = [group.free.size for group in groups if not group.closed]
+    summed = [rules.state_bits(group.observed) for group in groups if not group.closed]
     sizes = [("", max(summed), rules.num_pixels)] if summed else []
     partition = rules.partition_memory() if asked.normalized else None
     if partition is not None:
-        sizes.append(("log Z", partition.num_latents, rules.num_pixels))
+        sizes.append(("log Z", (partition.num_states - 1).bit_length(), rules.num_pixels))
     prior = rules.deep_prior
     while prior is not None:
         sizes.append(("its prior", prior.num_latents, prior.num_pixels))

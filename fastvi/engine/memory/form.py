@@ -30,6 +30,11 @@ class FormMemory(ABC):
         return sum(self.tiling[:3])
 
     @property
+    def num_states(self) -> int:
+        """States that a datum's sum goes through."""
+        return 1 << self.num_latents
+
+    @property
     @abstractmethod
     def operations(self) -> int:
         """Operations a state, as ``Form.operations`` will say."""

@@ -6,7 +6,9 @@ import numpy as np
 
 from fastvi.core.arrays import Array
 
-_SEARCHED = 64  # units up to which the largest set is looked for, beyond what taking small degrees first finds
+_SEARCHED = (
+    64  # units up to which the largest set is looked for, beyond what taking small degrees first finds
+)
 _MOST_NODES = 1000  # of that search: some milliseconds
 
 
