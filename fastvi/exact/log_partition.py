@@ -37,9 +37,9 @@ def log_partition(
     .. math:: \log Z = \log \sum_{z \in \{0,1\}^d} \exp\left(\tfrac12 z^T J z + h^T z\right)
 
     By enumeration a Boltzmann machine costs one multiply-add a state, as a matrix product: z is split in
-    three groups of bits, and every pair of bits lies in at most two of them. A restricted one sums over its smaller layer,
-    the other one is analytic: one addition and one multiplication a state and unit of the larger layer. The
-    result has the same bits for any number of threads or workers.
+    three groups of bits, and every pair of bits lies in at most two of them. A restricted one sums over its
+    smaller layer, the other one is analytic: one addition and one multiplication a state and unit of the
+    larger layer. The result has the same bits for any number of threads or workers.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,6 +148,15 @@ class Rules(ABC):
             kind = validation.type_name(self.model)
             raise ValueError(f"method must be 'auto' or 'enumeration' for {kind}, got {method!r}")
         return self
+
+    def ways_told(
+        self, masks: Sequence[np.ndarray], with_log_z: bool, duration: Callable[[float], str]
+    ) -> str:
+        """Return one line about the ways to sum what these masks leave free; nothing where there is one.
+
+        ``duration`` puts seconds into words.
+        """
+        return ""
 
     # ---- data ------------------------------------------------------------------------------------------
 

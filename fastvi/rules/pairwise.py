@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from fastvi.core.registry import restored_rules
 from fastvi.rules.base import Rules
 from fastvi.rules.questions import EXACT_POSTERIOR, LOG_MARGINAL_GRADIENT
-from fastvi.rules.ways import ALL_WAYS, ENUMERATION, WITH_MOMENTS, Way, all_ways, cheapest, enumeration
+from fastvi.rules.ways import ALL_WAYS, ENUMERATION, WITH_MOMENTS, Way, all_ways, cheapest, enumeration, told
 
 SMALL = 16  # free units up to which enumeration, of microseconds a datum, is not compared with anything
 _MOST_MASKS = 64  # whose ways are kept
@@ -99,6 +100,18 @@ class PairwiseRules(Rules):
     def way(self, observed: np.ndarray) -> Way:
         """Return the way that is taken."""
         return self._way(observed, self.methods)
+
+    def ways_told(
+        self, masks: Sequence[np.ndarray], with_log_z: bool, duration: Callable[[float], str]
+    ) -> str:
+        asked = [(self.way(observed), observed, "") for observed in masks]
+        if with_log_z:
+            of = "log Z by " if asked else ""
+            asked.append((self.partition_way, self._nothing, of))
+        if not asked:
+            return ""
+        taken, observed, of = max(asked, key=lambda one: one[0].seconds)
+        return of + told(self.ways(observed), taken, duration)
 
     def _way(self, observed: np.ndarray, methods: tuple[str, ...]) -> Way:
         num_free = observed.size - int(np.count_nonzero(observed))

@@ -119,5 +119,5 @@ def cheapest(ways: tuple[Way, ...], methods: tuple[str, ...]) -> Way:
 
 def told(ways: tuple[Way, ...], taken: Way, duration: Callable[[float], str]) -> str:
     """Return one line about what is taken, and the others."""
-    others = [way for way in ways if way is not taken]
+    others = sorted((way for way in ways if way.method != taken.method), key=lambda way: way.seconds)
     return "; ".join(f"{way.text}: {duration(way.seconds)}" for way in (taken, *others))
