@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.elimination.guard import Guard
 from fastvi.engine.elimination.order import EliminationPlan
+from fastvi.engine.elimination.products import EliminationMoments, Products
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.elimination.log_tables import (
@@ -29,15 +30,6 @@ _SMALL = 1 << 14  # entries of a table that one thread fills
 _DRAWS = 1 << 10  # that one thread draws
 
 
-class EliminationMoments(NamedTuple):
-    """Findings for each datum."""
-
-    log_sums: Array  # (N,)
-    mean: Array  # (N, f)
-    pairs: Array  # (N, E) E[z_i z_j] of the pairs (i, j) of ``edges``
-    entropy: Array  # (N,)
-
-
 @dataclass(frozen=True, eq=False)
 class EliminationForm:
     """Couplings of a machine, and the order in which its units are summed out."""
@@ -49,6 +41,14 @@ class EliminationForm:
     def edges(self) -> Array:
         """(E, 2) coupled pairs i < j, in ascending order."""
         return np.argwhere(np.triu(self.couplings, 1) != 0.0)
+
+    @cached_property
+    def _products(self) -> Products:
+        return Products(self.plan, self.couplings, self.edges)
+
+    @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self.plan, self.couplings)
 
     @cached_property
     def _forest(self) -> Forest:
@@ -115,20 +115,29 @@ class EliminationForm:
 
     def log_sums(self, fields: Array) -> Array:
         """Logarithm of the sum over all states, (N,), for fields (N, f), finite or -inf."""
+        held = self._guard.passes(fields)
         out = np.empty(len(fields))
+        out[held] = self._products.log_sums(fields[held])
+        rest = np.flatnonzero(~held)
 
         def task(n: int) -> None:
             out[n] = self._whole(self._tables(fields[n]))
 
-        parallel_map(task, range(len(fields)), 64.0 * len(fields) * self.plan.operations)
+        parallel_map(task, rest, 64.0 * len(rest) * self.plan.operations)
         return out
 
     def moments(self, fields: Array) -> EliminationMoments:
         """First moments, second moments of coupled pairs, and entropies."""
         num, forest = len(fields), self._forest
+        held = self._guard.passes(fields)
+        if held.all():
+            return self._products.moments(fields)
         found = EliminationMoments(
             np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))), np.empty(num)
         )
+        for into, of in zip(found, self._products.moments(fields[held]), strict=True):
+            into[held] = of
+        rest = np.flatnonzero(~held)
 
         def task(n: int) -> None:
             tables, pairs = self._tables(fields[n]), np.empty(len(forest.scope))
@@ -138,7 +147,7 @@ class EliminationForm:
             )
             found.pairs[n] = pairs[self._edge_places]
 
-        parallel_map(task, range(num), 128.0 * num * self.plan.operations)
+        parallel_map(task, rest, 128.0 * len(rest) * self.plan.operations)
         return found
 
     def modes(self, fields: Array) -> tuple[Array, Array]:

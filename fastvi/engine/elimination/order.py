@@ -213,7 +213,38 @@ def _forest(masks: list[int], order: list[int]) -> EliminationPlan:
         scopes.append(tuple(scope))
         parents.append(rank[scope[-1]] if scope else -1)
         _eliminate(unit, neighbours)
-    return EliminationPlan(tuple(order), tuple(scopes), tuple(parents))
+    again = _children_first(scopes, parents)
+    place = {k: to for to, k in enumerate(again)}
+    place[-1] = -1
+    # of the units of a scope each is an ancestor of the one before it: their order stays
+    return EliminationPlan(
+        tuple(order[k] for k in again),
+        tuple(scopes[k] for k in again),
+        tuple(place[parents[k]] for k in again),
+    )
+
+
+def _children_first(scopes: list[tuple[int, ...]], parents: list[int]) -> list[int]:
+    """The buckets, each right after those below it, the largest table first: fewer are held at a time."""
+    below: list[list[int]] = [[] for _ in scopes]
+    largest = [len(scope) for scope in scopes]
+    roots = []
+    for k, parent in enumerate(parents):  # ascending: those below k have been seen
+        if parent < 0:
+            roots.append(k)
+            continue
+        below[parent].append(k)
+        largest[parent] = max(largest[parent], largest[k])
+    found: list[int] = []
+    left = [(k, False) for k in reversed(roots)]
+    while left:
+        k, opened = left.pop()
+        if opened:
+            found.append(k)
+            continue
+        left.append((k, True))
+        left += [(c, False) for c in sorted(below[k], key=lambda c: (largest[c], -c))]
+    return found
 
 
 def elimination_plan(couples: Array) -> EliminationPlan:
