@@ -110,7 +110,7 @@ class PairwiseRules(Rules):
             asked.append((self.partition_way, self._nothing, of))
         if not asked:
             return ""
-        taken, observed, of = max(asked, key=lambda one: one[0].seconds)
+        taken, observed, of = max(asked, key=lambda one: one[0].num_states)
         return of + told(self.ways(observed), taken, duration)
 
     def _way(self, observed: np.ndarray, methods: tuple[str, ...]) -> Way:

@@ -22,9 +22,9 @@ WITH_MOMENTS = (ENUMERATION, ELIMINATION)  # those that give means, entropies an
 
 # seconds of a call, of a state, and of a state and unit; measured on two cores of a Zen 3 (threads count in
 # all of them alike)
-_CALL, _STATE = 3e-4, 6e-11
+_CALL, _STATE, _TILE_STATE = 5e-5, 6e-11, 1e-8
 _SET_CALL, _SET_STATE, _SET_UNIT = 4e-4, 2.2e-9, 6.5e-11
-_ELIMINATION_CALL, _TERM = 1e-4, 2e-9
+_ELIMINATION_CALL, _TERM = 2e-4, 1e-9
 # numbers in the tables of an order that is taken unasked: 2 GiB, and as much again for moments
 _MOST_NUMBERS = 1 << 28
 _MOST_COUPLED = 40  # units that are all coupled with so many others: no order has tables that small
@@ -50,7 +50,8 @@ class Way(NamedTuple):
 
 def enumeration(num_free: int) -> Way:
     """Return the way that goes through all states."""
-    seconds = _CALL + _STATE * 2.0 ** min(num_free, 1000)
+    tile = min(max(num_free - 8, 9), 17)  # as ``choose_pair_tiling`` cuts it with caches of 512 KiB
+    seconds = _CALL + _TILE_STATE * 2.0**tile + _STATE * 2.0 ** min(num_free, 1000)
     return Way(ENUMERATION, 1 << num_free, seconds, f"enumeration 2^{num_free}")
 
 
