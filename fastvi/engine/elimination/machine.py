@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class EliminationForm:
 
     couplings: Array  # (f, f) symmetric, diagonal 0, finite or -inf
     plan: EliminationPlan
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the tables that it keeps
+        return EliminationForm, (self.couplings, self.plan)
 
     @cached_property
     def edges(self) -> Array:
@@ -117,8 +121,10 @@ class EliminationForm:
         """Logarithm of the sum over all states, (N,), for fields (N, f), finite or -inf."""
         held = self._guard.passes(fields)
         out = np.empty(len(fields))
-        out[held] = self._products.log_sums(fields[held])
-        rest = np.flatnonzero(~held)
+        for which, checked in ((held, False), (~held, True)):
+            if which.any():
+                out[which] = self._products.log_sums(fields[which], checked=checked)
+        rest = np.flatnonzero(np.isnan(out))
 
         def task(n: int) -> None:
             out[n] = self._whole(self._tables(fields[n]))
@@ -131,13 +137,14 @@ class EliminationForm:
         num, forest = len(fields), self._forest
         held = self._guard.passes(fields)
         if held.all():
-            return self._products.moments(fields)
+            return self._products.moments(fields, checked=False)
         found = EliminationMoments(
             np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))), np.empty(num)
         )
-        for into, of in zip(found, self._products.moments(fields[held]), strict=True):
-            into[held] = of
-        rest = np.flatnonzero(~held)
+        for which, checked in ((held, False), (~held, True)):
+            for into, of in zip(found, self._products.moments(fields[which], checked=checked), strict=True):
+                into[which] = of
+        rest = np.flatnonzero(np.isnan(found.log_sums))
 
         def task(n: int) -> None:
             tables, pairs = self._tables(fields[n]), np.empty(len(forest.scope))

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastvi.core.arrays import Array
 
-_CHEAP = 1 << 14  # terms: what an order saves below is less than it takes to look for it
+_MANY = 1 << 24  # terms, from which on it pays to look for a better order: ten milliseconds
 _TRIES = 6  # with ties broken at random, by each of two rules
 _NUMBER = 8
 
@@ -248,13 +248,13 @@ def _children_first(scopes: list[tuple[int, ...]], parents: list[int]) -> list[i
 
 
 def elimination_plan(couples: Array) -> EliminationPlan:
-    """Return the best of several orders for units of which couples[i, j] says whether they are coupled.
+    """Return the best of several orders for one or more units, couples[i, j] where two are coupled.
 
     The order is a function of ``couples`` alone.
     """
     masks = _masks(np.asarray(couples, bool))
     orders: list[list[int]] = []
-    best = 1 << 62
+    best = 1 << 62  # terms
 
     def consider(order: list[int] | None) -> None:
         nonlocal best
@@ -263,13 +263,12 @@ def elimination_plan(couples: Array) -> EliminationPlan:
             if not orders or terms < best:
                 orders[:], best = [order], terms
 
-    consider(_greedy(masks, _fill, None, 1 << (len(masks) + 2)))
-    if best > _CHEAP * len(masks):
-        for end in _far_ends(masks):
-            consider(_sweep(masks, end))
-        consider(_greedy(masks, _degree, None, best))
-        for measure in _fill, _degree:  # what is far from the best is not worth more tries
-            if _greedy(masks, measure, None, 8 * best) is not None:
-                for seed in range(_TRIES):
-                    consider(_greedy(masks, measure, seed, best))
-    return _forest(masks, orders[0] if orders else [])
+    for end in _far_ends(masks):
+        consider(_sweep(masks, end))
+    for measure in _fill, _degree:
+        order = _greedy(masks, measure, None, 8 * best)
+        consider(order)
+        if order is not None:  # what is far from the best is not worth more tries
+            for seed in range(_TRIES if best > _MANY else 0):
+                consider(_greedy(masks, measure, seed, best))
+    return _forest(masks, orders[0])

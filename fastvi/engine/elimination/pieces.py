@@ -18,6 +18,9 @@ from fastvi.kernels.host import COLUMNS
 _LANE_BITS = COLUMNS.bit_length() - 1
 _ROW_BITS = 11  # of a task's largest table: 128 KiB, a quarter of the second-level cache
 _SMALL_BITS = 7  # scopes of which nothing is fixed
+# Products of children, and the powers of two that scale them, are between 2^-310 and 2^310. A factor of a
+# field and of couplings that is lost is below 2^-1022: it takes at most 2^-402 from a number above 2^-310
+_RANGE_BITS = 310
 _TOGETHER = 1 << 18  # numbers of tables up to which data stand side by side, and all buckets are one piece
 
 
@@ -187,6 +190,13 @@ def pair_factors(coupling: Array) -> Array:
     return out
 
 
+def _largest(plan: EliminationPlan, tables: Sequence[int]) -> Array:
+    """The largest number of each table, so that products of children and factors lose none that counts."""
+    siblings = np.bincount(np.array(plan.parents) + 1, minlength=len(plan.order) + 1)
+    siblings[0] = 1
+    return np.array([2.0 ** (_RANGE_BITS // siblings[plan.parents[k] + 1]) for k in tables])
+
+
 def make_piece(layout: Layout, segment: Segment, couplings: Array, pairs: Array, *, keep: bool) -> Piece:
     """Arrays of a piece; ``pairs`` (f, f) are the numbers of coupled pairs, -1 elsewhere."""
     plan, tables = layout.plan, layout.tables(segment)
@@ -227,8 +237,8 @@ def make_piece(layout: Layout, segment: Segment, couplings: Array, pairs: Array,
         np.array([i for some in children for i in some], np.int64),
         np.array(layout.rows(segment, keep=keep)[0], np.int64), np.array(tables, np.int64), lane_factor,
         lane_offset, pair_factors(couplings[unit[:, None], fixed_outer]), pairs[unit[:, None], fixed_outer],
-        outer_stride, source, np.zeros((sum(len(some) for some in children), BLOCK), np.int64),
-        np.ones((count, 2 * BLOCK)),
+        outer_stride, source, _largest(plan, tables),
+        np.zeros((sum(len(some) for some in children), BLOCK), np.int64), np.ones((count, 2 * BLOCK)),
     )  # fmt: skip
     prepare(piece)
     return piece

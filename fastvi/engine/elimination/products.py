@@ -1,4 +1,7 @@
-"""Elimination by products of weights, for data that the guard passes.
+"""Elimination by products of weights.
+
+For data that the guard passes no number can be lost. Of others the numbers are checked as they are made, and
+NaN is the logarithm of the sum where one of them has left its range.
 
 Small forests take COLUMNS data at a time. In large ones a datum's pieces come one after the other, the tasks
 of each on all threads. The first task of a piece is done before the others: it says by which powers of two
@@ -153,16 +156,21 @@ class Products:
         fill_field_weights(fields, self._unit, self._half_sums, weights, logs)
         return weights, np.zeros((count, COLUMNS), np.int64), logs
 
-    def _log_sums(self, logs: Array, exponents: Array, roots: Array) -> tuple[Array, Array]:
+    def _log_sums(self, logs: Array, exponents: Array, roots: Array, lost: Array) -> tuple[Array, Array]:
         """Logarithms (lanes,) of the sums, and of the sums relative to the largest factors."""
         powers = exponents[self._parents >= 0].sum(axis=0)[: len(logs)]
         total = np.zeros(len(logs))
-        for row in roots:
-            total += np.array([math.log(value) for value in row[: len(logs)]])
+        for n in range(len(logs)):
+            if lost.size and lost[n]:
+                total[n] = math.nan
+                continue
+            for row in roots:
+                total[n] += math.log(row[n])
         core = powers * math.log(2.0) + total
         return logs + self._constant + core, core
 
-    def log_sums(self, fields: Array) -> Array:
+    def log_sums(self, fields: Array, *, checked: bool) -> Array:
+        """Logarithms of the sums (N,)."""
         out = np.empty(len(fields))
         if not len(fields):
             return out
@@ -172,59 +180,66 @@ class Products:
 
             def task(part: slice) -> None:
                 with desk.scratch() as scratch:
-                    out[part] = self._sum_data(work, fields[part], scratch)[0]
+                    out[part] = self._sum_data(work, fields[part], scratch, checked)[0]
 
             parallel_map(task, slices(len(fields), COLUMNS), 8.0 * len(fields) * self.plan.operations)
             return out
         _, size = self.layout.store(keep=False)
         store = np.empty(size)
         for n in range(len(fields)):
-            out[n] = self._sum_pieces(works, fields[n : n + 1], store, desk)[0]
+            out[n] = self._sum_pieces(works, fields[n : n + 1], store, desk, checked)[0]
         return out
 
-    def _sum_data(self, work: _Work, fields: Array, scratch: Scratch) -> tuple[Array, ...]:
+    def _sum_data(self, work: _Work, fields: Array, scratch: Scratch, checked: bool) -> tuple[Array, ...]:
         """Both logarithms of up to COLUMNS data, their weights and exponents."""
         weights, exponents, logs = self._weights(fields)
-        sum_tasks(work.piece, weights, exponents, True, 0, 1, np.empty(0), scratch)
+        lost = np.zeros(COLUMNS if checked else 0)
+        sum_tasks(work.piece, weights, exponents, True, lost, 0, 1, np.empty(0), scratch)
         tables = scratch.tables.reshape(-1, COLUMNS)
         roots = tables[work.piece.row[self._parents < 0]]
-        return *self._log_sums(logs, exponents, roots), weights, exponents
+        found, core = self._log_sums(logs, exponents, roots, lost)
+        return found, core, weights, exponents
 
     def _sum_pieces(
-        self, works: list[_Work], fields: Array, store: Array, desk: _Desk
+        self, works: list[_Work], fields: Array, store: Array, desk: _Desk, checked: bool
     ) -> tuple[float, float, Array, Array]:
         """As ``_sum_data`` of one datum, piece after piece."""
         weights, exponents, logs = self._weights(fields)
-        roots = []
+        roots: list[Array] = []
+        lost = np.zeros((_TASK_SLICES + 1, COLUMNS if checked else 0))
         for work in works:
             piece = work.piece
             with desk.scratch() as scratch:
-                sum_tasks(piece, weights, exponents, True, 0, 1, store, scratch)
+                sum_tasks(piece, weights, exponents, True, lost[-1], 0, 1, store, scratch)
 
-            def task(part: slice, work: _Work = work) -> None:
+            parts = work.slices(moments=False)
+
+            def task(k: int, work: _Work = work, parts: list[slice] = parts) -> None:
                 with desk.scratch() as scratch:
                     sum_tasks(
-                        work.piece, weights, exponents, False, max(1, part.start), part.stop, store, scratch
+                        work.piece, weights, exponents, False, lost[k], max(1, parts[k].start), parts[k].stop,
+                        store, scratch,
                     )  # fmt: skip
 
             if work.segment.num_tasks > 1:
-                parts = work.slices(moments=False)
-                parallel_map(task, parts, float(work.segment.num_tasks * work.rows * COLUMNS))
+                parallel_map(task, range(len(parts)), float(work.segment.num_tasks * work.rows * COLUMNS))
             if self.plan.parents[work.segment.buckets[-1]] < 0:
                 roots.append(store[piece.source[-1] : piece.source[-1] + 1].copy())
-        found, core = self._log_sums(logs, exponents, np.array(roots))
+        any_lost = np.repeat(lost.max(), COLUMNS) if checked else lost[0]  # lanes are states of one datum
+        found, core = self._log_sums(logs, exponents, np.array(roots), any_lost)
         return float(found[0]), float(core[0]), weights, exponents
 
-    def moments(self, fields: Array) -> EliminationMoments:
+    def moments(self, fields: Array, *, checked: bool) -> EliminationMoments:
+        """Moments; meaningless where the logarithm of the sum is NaN."""
         num = len(fields)
         found = EliminationMoments(
-            np.empty(num), np.empty(fields.shape), np.zeros((num, len(self.edges))), np.empty(num)
+            np.empty(num), np.zeros(fields.shape), np.zeros((num, len(self.edges))), np.empty(num)
         )
         works, _ = self._for_moments
         core = np.empty(num)
         if self.layout.side_by_side and num:
             parallel_map(
-                lambda part: self._moments_of_data(fields, part, core, found), slices(num, COLUMNS),
+                lambda part: self._moments_of_data(fields, part, core, found, checked), slices(num, COLUMNS),
                 32.0 * num * self.plan.operations,
             )  # fmt: skip
         elif num:
@@ -232,16 +247,19 @@ class Products:
             store, shares = np.empty(size), np.empty(size)
             lane_pairs = [self._lane_pairs(work) for work in works]
             for n in range(num):
-                self._moments_of_datum(fields, n, store, shares, lane_pairs, core, found)
-        found.entropy[:] = self._entropy(fields, core, found)
+                self._moments_of_datum(fields, n, store, shares, lane_pairs, core, found, checked)
+        if num:
+            found.entropy[:] = self._entropy(fields, core, found)
         return found
 
-    def _moments_of_data(self, fields: Array, part: slice, core: Array, found: EliminationMoments) -> None:
+    def _moments_of_data(
+        self, fields: Array, part: slice, core: Array, found: EliminationMoments, checked: bool
+    ) -> None:
         (work,), desk = self._for_moments
         own, nothing = fields[part], np.empty(0)
         means, pairs = self._zeros()
         with desk.scratch() as scratch:
-            found.log_sums[part], core[part], weights, exponents = self._sum_data(work, own, scratch)
+            found.log_sums[part], core[part], weights, exponents = self._sum_data(work, own, scratch, checked)
             add_moments(
                 work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, means, pairs
             )  # fmt: skip
@@ -254,11 +272,14 @@ class Products:
     def _moments_of_datum(
         self, fields: Array, n: int, store: Array, shares: Array,
         lane_pairs: list[list[tuple[int, int, Array]]], core: Array, found: EliminationMoments,
+        checked: bool,
     ) -> None:  # fmt: skip
         works, desk = self._for_moments
         found.log_sums[n], core[n], weights, exponents = self._sum_pieces(
-            works, fields[n : n + 1], store, desk
+            works, fields[n : n + 1], store, desk, checked
         )
+        if math.isnan(core[n]):
+            return
         shares[...] = 0.0
         for number in range(len(works) - 1, -1, -1):
             work = works[number]

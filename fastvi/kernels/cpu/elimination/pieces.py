@@ -25,6 +25,7 @@ from fastvi.kernels.cpu.elimination.rows import (
     BLOCK_BITS,
     bit_sum,
     row_additions,
+    row_checks,
     row_copies,
     row_products,
     row_shares,
@@ -55,6 +56,7 @@ class Piece(NamedTuple):
     outer_pair: np.ndarray  # (T, outer bits)
     outer_stride: np.ndarray  # (T, outer bits)
     source: np.ndarray  # (T,) where each table begins in the store, -1 where it is not in there
+    largest: np.ndarray  # (T,) of a table's numbers, and of their inverses, where they are checked
     entries: np.ndarray  # (children, BLOCK) the rows of a child that belong to those of a block
     low: np.ndarray  # (T, 2 BLOCK) factors of the bits within a block, off and on
 
@@ -221,8 +223,8 @@ def prepare(piece):
 
 
 @inline
-def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same):
-    """Fill all tables of a task. With ``own`` set the exponents, too."""
+def _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, weights, factors, same):
+    """Fill all tables of a task. With ``own`` set the exponents, too; ``lost`` is empty or a row."""
     tables, entries, pairs = scratch.tables, piece.entries, scratch.pairs
     for table in range(piece.row.size):
         if table < piece.num_outside:
@@ -245,6 +247,9 @@ def _ascend(piece, field_weights, exponents, own, task, store, scratch, weights,
             else:
                 _fill_pairs(piece, table, block, count, tables, entries, pairs)
                 row_sums(tables, to, pairs, 0, BLOCK, same, factors, weights, count)
+        if lost.size > 0:
+            most = piece.largest[table]
+            row_checks(tables, piece.row[table], 1.0 / most, most, lost, size)
         if own:
             bucket = piece.bucket[table]
             for c in range(COLUMNS):
@@ -262,17 +267,18 @@ def _identity():
 
 
 @kernel
-def sum_tasks(piece, field_weights, exponents, own, first, last, store, scratch):
+def sum_tasks(piece, field_weights, exponents, own, lost, first, last, store, scratch):
     """Sum tasks ``first`` .. ``last`` - 1 of a piece, and write what they end with to the store.
 
     ``field_weights`` (F, 2, COLUMNS) and ``exponents`` (F, COLUMNS) are by bucket of the forest. With ``own``
-    the task sets the exponents of its buckets.
+    the task sets the exponents of its buckets. ``lost`` (COLUMNS,) becomes 1 in lanes whose numbers leave
+    their range; it is empty where nothing is checked.
     """
     weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
     same, before = _identity(), begin_flushing()
     end = piece.row.size - 1
     for task in range(first, last):
-        _ascend(piece, field_weights, exponents, own, task, store, scratch, weights, factors, same)
+        _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, weights, factors, same)
         if piece.source[end] >= 0:
             _write(piece, end, task, store, scratch.tables, scratch.offsets)
     end_flushing(before)
@@ -299,17 +305,17 @@ def add_moments(
 ):  # fmt: skip
     """Add the moments that tasks ``first`` .. ``last`` - 1 of a piece make up, lane by lane.
 
-    ``shares`` is a second store, of the probabilities of the states of scopes: that of the last table is read,
-    those of tables from outside are added to. ``means`` is (F, COLUMNS), ``pair_sums`` flat.
+    ``shares`` is a second store, of the probabilities of the states of scopes. That of the last table is
+    read, those of tables from outside are added to. ``means`` is (F, COLUMNS), ``pair_sums`` flat.
     """
     weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
-    same, before = _identity(), begin_flushing()
+    same, before, lost = _identity(), begin_flushing(), np.empty(0)
     block_sums = np.empty(COLUMNS)
     tables, masses, pairs, entries = scratch.tables, scratch.masses, scratch.pairs, piece.entries
     end = piece.row.size - 1
     rows = piece.row[end] + (1 << (piece.begin[end + 1] - piece.begin[end]))  # no table gives its place away
     for task in range(first, last):
-        _ascend(piece, field_weights, exponents, False, task, store, scratch, weights, factors, same)
+        _ascend(piece, field_weights, exponents, False, lost, task, store, scratch, weights, factors, same)
         for i in range(rows * COLUMNS):
             masses[i] = 0.0
         for table in range(end, -1, -1):
@@ -353,8 +359,8 @@ def add_moments(
 def fill_field_weights(fields, unit, half_sums, weights, logs):
     """Set weights[bucket, off or on, lane] of fields (lanes, f), each relative to the larger.
 
-    Lanes beyond the data repeat the last. ``half_sums`` (f,) are halves of the sums of each unit's finite couplings. ``logs`` are the sums of what
-    the weights are relative to, over all buckets.
+    Lanes beyond the data repeat the last. ``half_sums`` (f,) are halves of the sums of each unit's finite
+    couplings. ``logs`` are the sums of what the weights are relative to, over all buckets.
     """
     num = fields.shape[0]
     for c in range(COLUMNS):

@@ -27,6 +27,13 @@ _DOUBLE, _I32, _I64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
 _ROW = ir.VectorType(_DOUBLE, COLUMNS)
 
 
+def _splat(builder: Any, number: Any) -> Any:
+    """Put a number into all lanes."""
+    blank = ir.Constant(_ROW, ir.Undefined)
+    mask = ir.Constant(ir.VectorType(_I32, COLUMNS), [0] * COLUMNS)
+    return builder.shuffle_vector(builder.insert_element(blank, number, _I32(0)), blank, mask)
+
+
 class _Rows:
     """Loads and stores of rows."""
 
@@ -55,9 +62,7 @@ class _Rows:
 
     def splat(self, data: Any, at: Any) -> Any:
         """Load a number into all lanes."""
-        one = self.builder.insert_element(ir.Constant(_ROW, ir.Undefined), self.number(data, at), _I32(0))
-        mask = ir.Constant(ir.VectorType(_I32, COLUMNS), [0] * COLUMNS)
-        return self.builder.shuffle_vector(one, ir.Constant(_ROW, ir.Undefined), mask)
+        return _splat(self.builder, self.number(data, at))
 
     def add(self, left: Any, right: Any) -> Any:
         return self.builder.add(left, right)
@@ -148,6 +153,18 @@ def _emit_bit_sum(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _emit_checks(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    rows = _Rows(context, builder, signature, args)
+    table, lost = rows.data(0), rows.data(4)
+    low, high = (_splat(builder, args[k]) for k in (2, 3))
+    ones = ir.Constant(_ROW, [ir.Constant(_DOUBLE, 1.0)] * COLUMNS)
+    with cgutils.for_range(builder, args[5]) as loop:
+        value = rows.load(table, rows.add(args[1], loop.index))
+        held = builder.and_(builder.fcmp_ordered(">=", value, low), builder.fcmp_ordered("<=", value, high))
+        rows.store(builder.select(held, rows.load(lost, _I64(0)), ones), lost, _I64(0))
+    return context.get_dummy_value()
+
+
 def row_sums_loops(out, out_row, table, row, half, entries, factors, weights, count):
     """Set rows of ``out`` to the sums of a child's two rows, each times its factor and weights."""
     for i in range(count):
@@ -208,6 +225,14 @@ def bit_sum_loops(sums, row, pairs, bit, count):
                 sums[row * COLUMNS + c] += pairs[(BLOCK + i) * COLUMNS + c]
 
 
+def row_checks_loops(table, row, low, high, lost, count):
+    """Set ``lost`` to 1 in lanes that have a number below ``low``, above ``high``, or none."""
+    for i in range(count):
+        for c in range(COLUMNS):
+            if not low <= table[(row + i) * COLUMNS + c] <= high:
+                lost[c] = 1.0
+
+
 @intrinsic
 def _row_sums_emitted(typing_context, out, out_row, table, row, half, entries, factors, weights, count):
     """Run ``row_sums`` in registers."""
@@ -250,9 +275,17 @@ def _bit_sum_emitted(typing_context, sums, row, pairs, bit, count):
     return types.void(sums, n, pairs, n, n), _emit_bit_sum
 
 
+@intrinsic
+def _row_checks_emitted(typing_context, table, row, low, high, lost, count):
+    """Run ``row_checks`` in registers."""
+    n = types.intp
+    return types.void(table, n, types.float64, types.float64, lost, n), _emit_checks
+
+
 row_sums = row_sums_loops if JIT_DISABLED else _row_sums_emitted
 row_copies = row_copies_loops if JIT_DISABLED else _row_copies_emitted
 row_products = row_products_loops if JIT_DISABLED else _row_products_emitted
 row_shares = row_shares_loops if JIT_DISABLED else _row_shares_emitted
 row_additions = row_additions_loops if JIT_DISABLED else _row_additions_emitted
 bit_sum = bit_sum_loops if JIT_DISABLED else _bit_sum_emitted
+row_checks = row_checks_loops if JIT_DISABLED else _row_checks_emitted
