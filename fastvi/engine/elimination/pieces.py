@@ -11,8 +11,8 @@ import numpy as np
 
 from fastvi.core.arrays import Array
 from fastvi.engine.elimination.order import EliminationPlan
-from fastvi.kernels.cpu.elimination.pieces import Piece, prepare
-from fastvi.kernels.cpu.elimination.rows import BLOCK
+from fastvi.kernels.cpu.elimination.pieces import Piece
+from fastvi.kernels.cpu.elimination.rows import BLOCK, BLOCK_BITS
 from fastvi.kernels.host import COLUMNS
 
 _LANE_BITS = COLUMNS.bit_length() - 1
@@ -21,7 +21,7 @@ _SMALL_BITS = 7  # scopes of which nothing is fixed
 # Products of children, and the powers of two that scale them, are between 2^-310 and 2^310. A factor of a
 # field and of couplings that is lost is below 2^-1022: it takes at most 2^-402 from a number above 2^-310
 _RANGE_BITS = 310
-_TOGETHER = 1 << 18  # numbers of tables up to which data stand side by side, and all buckets are one piece
+_TOGETHER = 1 << 16  # numbers of tables up to which data stand side by side, and all buckets are one piece
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,28 @@ def _largest(plan: EliminationPlan, tables: Sequence[int]) -> Array:
     return np.array([2.0 ** (_RANGE_BITS // siblings[plan.parents[k] + 1]) for k in tables])
 
 
+def _block_entries(children: list[list[int]], begin: Array, place: Array) -> Array:
+    """Rows of each child that belong to the rows of its parent's block, but for the bits beyond the block."""
+    row, found = np.arange(BLOCK), []
+    for child in (i for some in children for i in some):
+        own = place[begin[child] : begin[child + 1] - 1]
+        bits = np.flatnonzero(own < BLOCK_BITS)
+        found.append(((row >> own[bits, None] & 1) << bits[:, None]).sum(axis=0))
+    return np.array(found, np.int64).reshape(-1, BLOCK)
+
+
+def _block_factors(factor: Array, begin: Array) -> Array:
+    """Products of the factors of a block's bits (T, off and on, BLOCK) flat, for each of its rows."""
+    out = np.ones((len(begin) - 1, 2, BLOCK))
+    for own, (first, last) in zip(out, pairwise(begin), strict=True):
+        for bit in range(min(BLOCK_BITS, last - first)):
+            half = 1 << bit
+            zero, one = factor[first + bit, :, :1], factor[first + bit, :, 1:]
+            own[:, half : 2 * half] = own[:, :half] * one
+            own[:, :half] *= zero
+    return out.reshape(len(out), -1)
+
+
 def make_piece(layout: Layout, segment: Segment, couplings: Array, pairs: Array, *, keep: bool) -> Piece:
     """Arrays of a piece; ``pairs`` (f, f) are the numbers of coupled pairs, -1 elsewhere."""
     plan, tables = layout.plan, layout.tables(segment)
@@ -229,16 +251,14 @@ def make_piece(layout: Layout, segment: Segment, couplings: Array, pairs: Array,
     lane_factor = np.ones((count, 2, COLUMNS))
     for b, u in enumerate(segment.lanes):
         lane_factor *= pair_factors(couplings[unit, u])[:, :, (lane >> b) & 1]
-    fixed_outer = np.array(segment.outer, np.int64)
-    piece = Piece(
+    fixed_outer, factor = np.array(segment.outer, np.int64), pair_factors(couplings[owner, flat])
+    return Piece(
         len(segment.outside), 0 if layout.side_by_side else 1 << len(segment.lanes), begin, place,
-        pair_factors(couplings[owner, flat]), pairs[owner, flat], stride,
+        factor, pairs[owner, flat], stride,
         np.cumsum([0, *(len(some) for some in children)]),
         np.array([i for some in children for i in some], np.int64),
         np.array(layout.rows(segment, keep=keep)[0], np.int64), np.array(tables, np.int64), lane_factor,
         lane_offset, pair_factors(couplings[unit[:, None], fixed_outer]), pairs[unit[:, None], fixed_outer],
-        outer_stride, source, _largest(plan, tables),
-        np.zeros((sum(len(some) for some in children), BLOCK), np.int64), np.ones((count, 2 * BLOCK)),
+        outer_stride, source, _largest(plan, tables), _block_entries(children, begin, place),
+        _block_factors(factor, begin),
     )  # fmt: skip
-    prepare(piece)
-    return piece

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,15 +27,16 @@ from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.elimination.pieces import (
     Piece,
     Scratch,
-    add_moments,
     fill_field_weights,
-    sum_tasks,
+    run_tasks,
 )
 from fastvi.kernels.cpu.elimination.rows import BLOCK
 from fastvi.kernels.host import COLUMNS
 
 _TASK_SLICES = 16  # at most, of the tasks of a piece: their moments are merged in order
 _SLICE_ROWS = 1 << 14  # at least: a tenth of a millisecond
+_NOTHING = np.empty(0)
+_NO_MOMENTS = _NOTHING, np.empty((0, COLUMNS)), _NOTHING
 
 
 class EliminationMoments(NamedTuple):
@@ -140,6 +141,37 @@ class Products:
         ]  # fmt: skip
 
     @cached_property
+    def _lanes(self) -> tuple[Array, Array, Array, Array]:
+        """Lanes that count of each bucket and of each pair; pairs of a bucket's unit with one of the lanes.
+
+        Of those there are the number and the bucket, and in the lanes of the first two where that unit is on.
+        """
+        number = np.full(self.couplings.shape, -1)
+        number[self.edges[:, 0], self.edges[:, 1]] = np.arange(len(self.edges))
+        number = np.maximum(number, number.T)
+        lanes = np.arange(COLUMNS)
+        of_bucket, of_pair = np.zeros((len(self._unit), COLUMNS)), np.zeros((len(self.edges), COLUMNS))
+        pairs, buckets = [], []
+        for segment in self.layout.segments:
+            count = 1 << len(segment.lanes)
+            for k in segment.buckets:
+                of_bucket[k] = lanes < count
+                own = number[self.plan.order[k], list(self.plan.scopes[k])]
+                of_pair[own[own >= 0]] = lanes < count
+                for b, other in enumerate(segment.lanes):
+                    pair = number[self.plan.order[k], other]
+                    if pair >= 0:
+                        of_pair[pair] = (lanes < count) & (lanes >> b & 1 > 0)
+                        pairs.append(pair)
+                        buckets.append(k)
+        return of_bucket, of_pair, np.array(pairs, np.int64), np.array(buckets, np.int64)
+
+    @cached_property
+    def _store_sizes(self) -> tuple[int, int]:
+        """Numbers of the store for sums, and for moments."""
+        return self.layout.store(keep=False)[1], self.layout.store(keep=True)[1]
+
+    @cached_property
     def _for_sums(self) -> tuple[list[_Work], _Desk]:
         works = self._works(keep=False)
         return works, _Desk(works, moments=False)
@@ -184,8 +216,7 @@ class Products:
 
             parallel_map(task, slices(len(fields), COLUMNS), 8.0 * len(fields) * self.plan.operations)
             return out
-        _, size = self.layout.store(keep=False)
-        store = np.empty(size)
+        store = np.empty(self._store_sizes[0])
         for n in range(len(fields)):
             out[n] = self._sum_pieces(works, fields[n : n + 1], store, desk, checked)[0]
         return out
@@ -194,7 +225,7 @@ class Products:
         """Both logarithms of up to COLUMNS data, their weights and exponents."""
         weights, exponents, logs = self._weights(fields)
         lost = np.zeros(COLUMNS if checked else 0)
-        sum_tasks(work.piece, weights, exponents, True, lost, 0, 1, np.empty(0), scratch)
+        run_tasks(work.piece, weights, exponents, True, lost, 0, 1, _NOTHING, scratch, *_NO_MOMENTS)
         tables = scratch.tables.reshape(-1, COLUMNS)
         roots = tables[work.piece.row[self._parents < 0]]
         found, core = self._log_sums(logs, exponents, roots, lost)
@@ -210,15 +241,15 @@ class Products:
         for work in works:
             piece = work.piece
             with desk.scratch() as scratch:
-                sum_tasks(piece, weights, exponents, True, lost[-1], 0, 1, store, scratch)
+                run_tasks(piece, weights, exponents, True, lost[-1], 0, 1, store, scratch, *_NO_MOMENTS)
 
             parts = work.slices(moments=False)
 
             def task(k: int, work: _Work = work, parts: list[slice] = parts) -> None:
                 with desk.scratch() as scratch:
-                    sum_tasks(
+                    run_tasks(
                         work.piece, weights, exponents, False, lost[k], max(1, parts[k].start), parts[k].stop,
-                        store, scratch,
+                        store, scratch, *_NO_MOMENTS,
                     )  # fmt: skip
 
             if work.segment.num_tasks > 1:
@@ -235,7 +266,6 @@ class Products:
         found = EliminationMoments(
             np.empty(num), np.zeros(fields.shape), np.zeros((num, len(self.edges))), np.empty(num)
         )
-        works, _ = self._for_moments
         core = np.empty(num)
         if self.layout.side_by_side and num:
             parallel_map(
@@ -243,11 +273,10 @@ class Products:
                 32.0 * num * self.plan.operations,
             )  # fmt: skip
         elif num:
-            _, size = self.layout.store(keep=True)
+            size = self._store_sizes[1]
             store, shares = np.empty(size), np.empty(size)
-            lane_pairs = [self._lane_pairs(work) for work in works]
             for n in range(num):
-                self._moments_of_datum(fields, n, store, shares, lane_pairs, core, found, checked)
+                self._moments_of_datum(fields, n, store, shares, core, found, checked)
         if num:
             found.entropy[:] = self._entropy(fields, core, found)
         return found
@@ -256,12 +285,13 @@ class Products:
         self, fields: Array, part: slice, core: Array, found: EliminationMoments, checked: bool
     ) -> None:
         (work,), desk = self._for_moments
-        own, nothing = fields[part], np.empty(0)
+        own = fields[part]
         means, pairs = self._zeros()
         with desk.scratch() as scratch:
             found.log_sums[part], core[part], weights, exponents = self._sum_data(work, own, scratch, checked)
-            add_moments(
-                work.piece, weights, exponents, 0, 1, nothing, nothing, scratch, means, pairs
+            run_tasks(
+                work.piece, weights, exponents, False, _NOTHING, 0, 1, _NOTHING, scratch, _NOTHING, means,
+                pairs,
             )  # fmt: skip
         found.mean[part, self._unit] = means[:, : len(own)].T
         found.pairs[part] = pairs.reshape(-1, COLUMNS)[:, : len(own)].T
@@ -271,7 +301,7 @@ class Products:
 
     def _moments_of_datum(
         self, fields: Array, n: int, store: Array, shares: Array,
-        lane_pairs: list[list[tuple[int, int, Array]]], core: Array, found: EliminationMoments,
+        core: Array, found: EliminationMoments,
         checked: bool,
     ) -> None:  # fmt: skip
         works, desk = self._for_moments
@@ -281,30 +311,33 @@ class Products:
         if math.isnan(core[n]):
             return
         shares[...] = 0.0
-        for number in range(len(works) - 1, -1, -1):
-            work = works[number]
+        all_means, all_pairs = self._zeros()
+        for work in reversed(works):
             piece, segment = work.piece, work.segment
             if self.plan.parents[segment.buckets[-1]] < 0:
                 shares[piece.source[-1]] = 1.0
+            parts = work.slices(moments=True)
+            alone = (all_means, all_pairs) if len(parts) == 1 else None
 
-            def task(part: slice, work: _Work = work) -> tuple[Array, Array]:
-                sums = self._zeros()
+            def task(part: slice, work: _Work = work, into: Any = alone) -> tuple[Array, Array]:
+                sums = into or self._zeros()
                 with desk.scratch() as scratch:
-                    add_moments(
-                        work.piece, weights, exponents, part.start, part.stop, store, shares, scratch, *sums
-                    )
+                    run_tasks(
+                        work.piece, weights, exponents, False, _NOTHING, part.start, part.stop, store,
+                        scratch, shares, *sums,
+                    )  # fmt: skip
                 return sums
 
-            all_means, all_pairs = self._zeros()
-            operations = 4.0 * segment.num_tasks * work.rows * COLUMNS
-            for means, pairs in parallel_map(task, work.slices(moments=True), operations):
-                all_means += means
-                all_pairs += pairs
-            buckets = list(segment.buckets)
-            found.mean[n, self._unit[buckets]] = all_means[buckets, : piece.num_lanes].sum(axis=1)
-            found.pairs[n] += all_pairs.reshape(-1, COLUMNS)[:, : piece.num_lanes].sum(axis=1)
-            for pair, bucket, on in lane_pairs[number]:
-                found.pairs[n, pair] += all_means[bucket, on].sum()
+            found_sums = parallel_map(task, parts, 4.0 * segment.num_tasks * work.rows * COLUMNS)
+            if not alone:
+                for means, pairs in found_sums:
+                    all_means += means
+                    all_pairs += pairs
+        of_bucket, of_pair, lane_pairs, lane_buckets = self._lanes
+        found.mean[n, self._unit] = (all_means * of_bucket).sum(axis=1)
+        by_lane = all_pairs.reshape(-1, COLUMNS)
+        by_lane[lane_pairs] = all_means[lane_buckets]
+        found.pairs[n] = (by_lane * of_pair).sum(axis=1)
 
     def _entropy(self, fields: Array, core: Array, found: EliminationMoments) -> Array:
         """The logarithm of the sum plus what a state loses against the largest factors, expected."""
@@ -315,16 +348,3 @@ class Products:
         unlike = found.mean[:, i] + found.mean[:, j] - 2.0 * found.pairs
         lost_pairs = 0.5 * np.abs(pairs) * np.where(pairs > 0.0, unlike, 1.0 - unlike)
         return np.asarray(np.maximum(core + lost.sum(axis=1) + lost_pairs.sum(axis=1), 0.0))
-
-    def _lane_pairs(self, work: _Work) -> list[tuple[int, int, Array]]:
-        """Pairs of a bucket's unit with one of the lanes: number, bucket, lanes where that unit is on."""
-        pair = {(int(i), int(j)): k for k, (i, j) in enumerate(self.edges)}
-        found = []
-        for k in work.segment.buckets:
-            for b, other in enumerate(work.segment.lanes):
-                unit = self.plan.order[k]
-                number = pair.get((min(unit, other), max(unit, other)))
-                if number is not None:
-                    on = np.flatnonzero((np.arange(1 << len(work.segment.lanes)) >> b) & 1)
-                    found.append((number, k, on))
-        return found

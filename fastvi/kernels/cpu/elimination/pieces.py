@@ -152,21 +152,6 @@ def _fill_weights(piece, table, field_weights, exponents, task, out):
 
 
 @inline
-def _fill_low(piece, table, low):
-    """Set ``low`` to the factors of the bits within a block, by doubling."""
-    begin = piece.begin[table]
-    bits = min(BLOCK_BITS, piece.begin[table + 1] - begin)
-    low[0], low[BLOCK] = 1.0, 1.0
-    for bit in range(bits):
-        for on in range(2):
-            zero, one = piece.factor[begin + bit, on, 0], piece.factor[begin + bit, on, 1]
-            at = on * BLOCK
-            for i in range(1 << bit):
-                low[at + (1 << bit) + i] = low[at + i] * one
-                low[at + i] *= zero
-
-
-@inline
 def _fill_factors(piece, table, block, count, low, factors):
     """Set ``factors`` of the rows of a block."""
     begin = piece.begin[table]
@@ -176,23 +161,6 @@ def _fill_factors(piece, table, block, count, low, factors):
             above *= piece.factor[begin + bit, on, (block >> bit) & 1]
         for i in range(count):
             factors[on * BLOCK + i] = low[on * BLOCK + i] * above
-
-
-@inline
-def _fill_entries(piece, table, count, entries):
-    """Set ``entries`` of the children to the rows that belong to the rows of a block."""
-    for k in range(piece.first_child[table], piece.first_child[table + 1]):
-        child = piece.child[k]
-        own = entries[k]
-        own[0] = 0
-        begin = piece.begin[child]
-        for i in range(1, count):
-            own[i] = 0
-        for bit in range(piece.begin[child + 1] - begin - 1):
-            place = piece.place[begin + bit]
-            if place < BLOCK_BITS:
-                for i in range(count):
-                    own[i] |= ((i >> place) & 1) << bit
 
 
 @inline
@@ -211,15 +179,6 @@ def _fill_pairs(piece, table, block, count, tables, entries, pairs):
             row_copies(pairs, tables, row, half, entries[k], count)
         else:
             row_products(pairs, tables, row, half, entries[k], count)
-
-
-@kernel
-def prepare(piece):
-    """Fill ``entries`` and ``low``."""
-    for table in range(piece.num_outside, piece.row.size):
-        count = min(1 << (piece.begin[table + 1] - piece.begin[table]), BLOCK)
-        _fill_low(piece, table, piece.low[table])
-        _fill_entries(piece, table, count, piece.entries)
 
 
 @inline
@@ -258,33 +217,6 @@ def _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, we
 
 
 @inline
-def _identity():
-    """Return the numbers of the rows of a block."""
-    same = np.empty(BLOCK, np.int64)
-    for i in range(BLOCK):
-        same[i] = i
-    return same
-
-
-@kernel
-def sum_tasks(piece, field_weights, exponents, own, lost, first, last, store, scratch):
-    """Sum tasks ``first`` .. ``last`` - 1 of a piece, and write what they end with to the store.
-
-    ``field_weights`` (F, 2, COLUMNS) and ``exponents`` (F, COLUMNS) are by bucket of the forest. With ``own``
-    the task sets the exponents of its buckets. ``lost`` (COLUMNS,) becomes 1 in lanes whose numbers leave
-    their range; it is empty where nothing is checked.
-    """
-    weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
-    same, before = _identity(), begin_flushing()
-    end = piece.row.size - 1
-    for task in range(first, last):
-        _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, weights, factors, same)
-        if piece.source[end] >= 0:
-            _write(piece, end, task, store, scratch.tables, scratch.offsets)
-    end_flushing(before)
-
-
-@inline
 def _add_pairs(piece, table, block, count, masses, pairs, pair_sums):
     """Add the masses of a block, with the unit on, to its pairs; ``masses`` are their sums."""
     begin = piece.begin[table]
@@ -299,59 +231,78 @@ def _add_pairs(piece, table, block, count, masses, pairs, pair_sums):
                 pair_sums[pair * COLUMNS + c] += masses[c]
 
 
-@kernel
-def add_moments(
-    piece, field_weights, exponents, first, last, store, shares, scratch, means, pair_sums
-):  # fmt: skip
-    """Add the moments that tasks ``first`` .. ``last`` - 1 of a piece make up, lane by lane.
-
-    ``shares`` is a second store, of the probabilities of the states of scopes. That of the last table is
-    read, those of tables from outside are added to. ``means`` is (F, COLUMNS), ``pair_sums`` flat.
-    """
-    weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
-    same, before, lost = _identity(), begin_flushing(), np.empty(0)
-    block_sums = np.empty(COLUMNS)
+@inline
+def _descend(piece, field_weights, exponents, task, shares, scratch, weights, factors, means, pair_sums):
+    """Share the masses of a task's tables out, from the last to those that come from outside."""
     tables, masses, pairs, entries = scratch.tables, scratch.masses, scratch.pairs, piece.entries
+    block_sums = np.empty(COLUMNS)
     end = piece.row.size - 1
     rows = piece.row[end] + (1 << (piece.begin[end + 1] - piece.begin[end]))  # no table gives its place away
+    for i in range(rows * COLUMNS):
+        masses[i] = 0.0
+    for table in range(end, -1, -1):
+        if table < piece.num_outside:
+            _add_to_store(piece, table, task, shares, masses, scratch.offsets)
+            continue
+        if piece.source[table] >= 0:
+            _load(piece, table, task, shares, masses, scratch.offsets)
+        elif piece.num_lanes == 0 and piece.begin[table + 1] == piece.begin[table]:
+            for c in range(COLUMNS):
+                masses[piece.row[table] * COLUMNS + c] = 1.0
+        size = 1 << (piece.begin[table + 1] - piece.begin[table])
+        count, bucket = min(size, BLOCK), piece.bucket[table]
+        _fill_weights(piece, table, field_weights, exponents, task, weights)
+        for block in range(0, size, BLOCK):
+            _fill_factors(piece, table, block, count, piece.low[table], factors)
+            _fill_pairs(piece, table, block, count, tables, entries, pairs)
+            for c in range(COLUMNS):
+                block_sums[c] = 0.0
+            row = piece.row[table] + block
+            row_shares(pairs, factors, weights, tables, masses, row, block_sums, count)
+            _add_pairs(piece, table, block, count, block_sums, pairs, pair_sums)
+            for c in range(COLUMNS):
+                means[bucket, c] += block_sums[c]
+            for j in range(piece.outer_pair.shape[1]):
+                pair = piece.outer_pair[table, j]
+                if pair >= 0 and (task >> j) & 1:
+                    for c in range(COLUMNS):
+                        pair_sums[pair * COLUMNS + c] += block_sums[c]
+            for k in range(piece.first_child[table], piece.first_child[table + 1]):
+                child = piece.child[k]
+                half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
+                at = piece.row[child] + _entry(piece, child, block)
+                row_additions(masses, at, half, entries[k], pairs, count)
+
+
+@kernel
+def run_tasks(
+    piece, field_weights, exponents, own, lost, first, last, store, scratch, shares, means, pair_sums
+):
+    """Sum tasks ``first`` .. ``last`` - 1 of a piece, and write what they end with to the store.
+
+    ``field_weights`` (F, 2, COLUMNS) and ``exponents`` (F, COLUMNS) are by bucket of the forest. With ``own``
+    the task sets the exponents of its buckets. ``lost`` (COLUMNS,) becomes 1 in lanes whose numbers leave
+    their range; it is empty where nothing is checked.
+
+    Where ``means`` (F, COLUMNS) is not empty the moments are added, lane by lane, and nothing is written:
+    to ``means`` and the flat ``pair_sums``. ``shares`` is a second store, of the probabilities of the states
+    of scopes. That of the last table is read, those of tables from outside are added to. (One kernel for
+    both: they have two thirds of their code in common, and so of the time that takes to compile.)
+    """
+    weights, factors = np.empty(2 * COLUMNS), np.empty(2 * BLOCK)
+    same = np.empty(BLOCK, np.int64)
+    for i in range(BLOCK):
+        same[i] = i
+    end = piece.row.size - 1
+    before = begin_flushing()
     for task in range(first, last):
-        _ascend(piece, field_weights, exponents, False, lost, task, store, scratch, weights, factors, same)
-        for i in range(rows * COLUMNS):
-            masses[i] = 0.0
-        for table in range(end, -1, -1):
-            if table < piece.num_outside:
-                _add_to_store(piece, table, task, shares, masses, scratch.offsets)
-                continue
-            if piece.source[table] >= 0:
-                _load(piece, table, task, shares, masses, scratch.offsets)
-            elif piece.num_lanes == 0 and piece.begin[table + 1] == piece.begin[table]:
-                for c in range(COLUMNS):
-                    masses[piece.row[table] * COLUMNS + c] = 1.0
-            size = 1 << (piece.begin[table + 1] - piece.begin[table])
-            count, bucket = min(size, BLOCK), piece.bucket[table]
-            _fill_weights(piece, table, field_weights, exponents, task, weights)
-            low = piece.low[table]
-            for block in range(0, size, BLOCK):
-                _fill_factors(piece, table, block, count, low, factors)
-                _fill_pairs(piece, table, block, count, tables, entries, pairs)
-                for c in range(COLUMNS):
-                    block_sums[c] = 0.0
-                row = piece.row[table] + block
-                row_shares(pairs, factors, weights, tables, masses, row, block_sums, count)
-                _add_pairs(piece, table, block, count, block_sums, pairs, pair_sums)
-                for c in range(COLUMNS):
-                    means[bucket, c] += block_sums[c]
-                for j in range(piece.outer_pair.shape[1]):
-                    pair = piece.outer_pair[table, j]
-                    if pair >= 0 and (task >> j) & 1:
-                        for c in range(COLUMNS):
-                            pair_sums[pair * COLUMNS + c] += block_sums[c]
-                first_child = piece.first_child[table]
-                for k in range(first_child, piece.first_child[table + 1]):
-                    child = piece.child[k]
-                    half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
-                    at = piece.row[child] + _entry(piece, child, block)
-                    row_additions(masses, at, half, entries[k], pairs, count)
+        _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, weights, factors, same)
+        if means.size > 0:
+            _descend(
+                piece, field_weights, exponents, task, shares, scratch, weights, factors, means, pair_sums
+            )
+        elif piece.source[end] >= 0:
+            _write(piece, end, task, store, scratch.tables, scratch.offsets)
     end_flushing(before)
 
 
