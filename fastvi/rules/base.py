@@ -191,7 +191,7 @@ class Rules(ABC):
         """Return :meth:`form`'s, which a small model makes once: see ``rules/kept.py``."""
         key = observed.tobytes(), dtype
         return kept(
-            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).tables
+            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).weight
         )
 
     @abstractmethod
@@ -242,7 +242,7 @@ class Rules(ABC):
 
         def num_bytes() -> int:
             memory = self.partition_memory()
-            return 0 if memory is None else memory.tables
+            return 0 if memory is None else memory.weight
 
         return kept(self, "partition", None, self.partition_form, num_bytes)
 

@@ -63,13 +63,15 @@ class BoltzmannMachineRules(PairwiseRules):
         return boltzmann_form(self.model.couplings, self.model.bias, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
-        return self._memory(self.way(observed), int(observed.sum()))
+        return self._memory(self.way(observed), observed)
 
-    def _memory(self, way: Way, seen: int) -> Any:
+    def _memory(self, way: Way, observed: np.ndarray) -> Any:
+        seen = int(observed.sum())
         if way.plan is not None:
             from fastvi.engine.memory.elimination import EliminationMemory
 
-            return EliminationMemory(way.plan, seen)
+            pairs = int(np.count_nonzero(self.graph[~observed][:, ~observed])) // 2
+            return EliminationMemory(way.plan, pairs, seen)
         if way.closed is not None:
             from fastvi.engine.memory.tiles import IndependentSetMemory
 
@@ -103,7 +105,7 @@ class BoltzmannMachineRules(PairwiseRules):
         return self._form(self.partition_way, self._nothing)
 
     def partition_memory(self) -> Any:
-        return self._memory(self.partition_way, 0)
+        return self._memory(self.partition_way, self._nothing)
 
     def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
         form = self.memory(observed)
@@ -189,7 +191,9 @@ class BoltzmannMachineRules(PairwiseRules):
 
     def _patterns(self, x: np.ndarray, observed: np.ndarray) -> list[np.ndarray] | None:
         """Data that share a form, where units summed in closed form are coupled with observed ones."""
-        closed = None if observed.all() else self.way(observed).closed
+        if self.methods == (ENUMERATION,):
+            return None
+        closed = self.way(observed).closed
         if closed is None:
             return None
         deciding = self.graph[closed][:, observed].any(axis=0)

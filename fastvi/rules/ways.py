@@ -8,6 +8,7 @@ bits of a result hang on it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Way(NamedTuple):
         return (self.num_states - 1).bit_length()
 
 
+@cache
 def enumeration(num_free: int) -> Way:
     """Return the way that goes through all states."""
     tile = min(max(num_free - 8, 9), 17)  # as ``choose_pair_tiling`` cuts it with caches of 512 KiB

@@ -45,6 +45,11 @@ class FormMemory(ABC):
         """Bytes that a form holds for as long as it lives."""
 
     @property
+    def weight(self) -> int:
+        """What speaks against keeping the form for the next question: the bytes of its tables."""
+        return self.tables
+
+    @property
     @abstractmethod
     def making(self) -> int:
         """Bytes that making it takes, its tables included."""
