@@ -43,6 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = (
         "exact",
         "pairwise",
+        "elimination",
         "posteriors",
         "fit_posterior",
         "learning",

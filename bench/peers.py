@@ -42,7 +42,7 @@ MACHINES = (
 )
 
 # funsor: numpyro needs it for its sums over states
-OPTIONAL = ("jax", "torch", "dimod", "numpyro", "funsor", "arviz_stats")
+OPTIONAL = ("jax", "torch", "dimod", "dwave", "numpyro", "funsor", "arviz_stats")
 
 
 def installed(package: str) -> bool:

@@ -51,6 +51,8 @@ class Size:
     large: Shape
     machines: tuple[int, ...]  # units of Boltzmann machines, one for each of peers.MACHINES
     large_machine: int
+    grid: int  # rows and columns of a sparse machine
+    regular: int  # units of a sparse machine that have three couplings each
     restricted: Shape  # without data
     program: Shape
     log_joint: Shape
@@ -82,6 +84,8 @@ SIZES = {
         large=Shape(26, 784, 100, tied=7),
         machines=(20, 24, 30),
         large_machine=36,
+        grid=20,
+        regular=120,
         restricted=Shape(20, 784, 0),
         program=Shape(12, 784, 10),
         log_joint=Shape(16, 64, 20),
@@ -110,6 +114,8 @@ SIZES = {
         large=Shape(9, 16, 5, tied=4),
         machines=(6, 7, 8),
         large_machine=12,
+        grid=4,
+        regular=12,
         restricted=Shape(6, 16, 0),
         program=Shape(4, 16, 5),
         log_joint=Shape(6, 8, 5),
@@ -181,6 +187,31 @@ def random_machine(num_units: int, blocks: int = 1) -> Machine:
         upper = np.triu(rng.standard_normal((len(part), len(part))), 1) / len(part) ** 0.5
         couplings[np.ix_(part, part)] = upper + upper.T
     return Machine(couplings, rng.standard_normal(num_units))
+
+
+def _sparse_machine(couples: np.ndarray) -> Machine:
+    rng = np.random.default_rng(len(couples))
+    upper = np.triu(couples, 1) * rng.standard_normal(couples.shape)
+    return Machine(upper + upper.T, rng.standard_normal(len(couples)))
+
+
+def grid_machine(size: int) -> Machine:
+    """Couplings ~ N(0, 1) along the lines of a square grid, biases ~ N(0, 1)."""
+    number = np.arange(size * size).reshape(size, size)
+    couples = np.zeros((size * size,) * 2, bool)
+    couples[number[:, :-1], number[:, 1:]] = couples[number[:-1], number[1:]] = True
+    return _sparse_machine(couples)
+
+
+def regular_machine(num_units: int) -> Machine:
+    """The same on a random graph in which every unit has three neighbours."""
+    rng = np.random.default_rng(num_units)
+    while True:
+        ends = rng.permutation(np.repeat(np.arange(num_units), 3)).reshape(-1, 2)
+        couples = np.zeros((num_units, num_units), bool)
+        couples[ends.min(axis=1), ends.max(axis=1)] = True
+        if couples.sum() == len(ends) and not couples.diagonal().any():
+            return _sparse_machine(couples)
 
 
 class Restricted(NamedTuple):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from strategies import EXCLUSIVE, INFINITE
 from tolerances import EPS, assert_frequencies, assert_moments
 
-from fastvi.engine.elimination import guard, pieces
+from fastvi.engine.elimination import guard, layout, pieces
+from fastvi.engine.elimination.layout import Layout, allocate
 from fastvi.engine.elimination.machine import EliminationForm
 from fastvi.engine.elimination.order import elimination_plan
-from fastvi.engine.elimination.pieces import Layout, allocate
 
 FIELDS = INFINITE.filter(lambda value: value < np.inf)
 WAYS = ["together", "pieces", "checked", "logs"]
@@ -25,9 +25,9 @@ WAYS = ["together", "pieces", "checked", "logs"]
 def set_way(patch, way):
     """Data side by side; a datum in pieces, of which the smallest have one unit; the same, checked; logs."""
     if way != "together":
-        patch.setattr(pieces, "_TOGETHER", 0)
-        patch.setattr(pieces, "_SMALL_BITS", 1)
-        patch.setattr(pieces, "_ROW_BITS", 1)
+        patch.setattr(layout, "_TOGETHER", 0)
+        patch.setattr(layout, "_SMALL_BITS", 1)
+        patch.setattr(layout, "_ROW_BITS", 1)
     if way in ("checked", "logs"):
         patch.setattr(guard, "_MOST", -1.0)
     if way == "logs":
@@ -147,7 +147,7 @@ def test_ways_agree_on_a_large_machine(monkeypatch):
     for way in WAYS[1:]:
         with pytest.MonkeyPatch.context() as patch:
             set_way(patch, way)
-            patch.setattr(pieces, "_ROW_BITS", 2)
+            patch.setattr(layout, "_ROW_BITS", 2)
             found = form_of(couplings).moments(fields)
         for mine, right in zip(found, first, strict=True):
             np.testing.assert_allclose(mine, right, rtol=0, atol=4 * tolerance)
@@ -157,7 +157,7 @@ def test_ways_agree_on_a_large_machine(monkeypatch):
 @pytest.mark.parametrize("way", WAYS)
 def test_same_bits_for_threads_and_batches(monkeypatch, same_bits, way):
     set_way(monkeypatch, way)
-    monkeypatch.setattr(pieces, "_ROW_BITS", 2)
+    monkeypatch.setattr(layout, "_ROW_BITS", 2)
     couplings = random_couplings(grid(5, 4))
     form = form_of(couplings)
     fields = np.random.default_rng(3).standard_normal((11, 20))
@@ -310,9 +310,8 @@ def test_pieces_fit_the_cache():
     """Tasks of large machines have tables of 2^11 rows at most, whatever the width; no bucket is left out."""
     for couples in (grid(16, 16), grid(9, 40)):
         plan = elimination_plan(couples)
-        layout = Layout(plan)
         seen = []
-        for segment in layout.segments:
+        for segment in Layout(plan).segments:
             fixed = {*segment.lanes, *segment.outer}
             for bucket in segment.buckets:
                 assert fixed <= set(plan.scopes[bucket])

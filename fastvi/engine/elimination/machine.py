@@ -71,7 +71,7 @@ class EliminationForm:
             unit, begin, scope, np.array(places, np.int64), self.couplings[owner, scope],
             np.cumsum([0, *(len(some) for some in children)]),
             np.array([k for some in children for k in some], np.int64),
-            np.cumsum([0, *(1 << len(scope) for scope in plan.scopes)]),
+            np.cumsum([0, *(1 << len(scope) for scope in plan.scopes)])[:-1],
         )  # fmt: skip
 
     @cached_property
@@ -83,22 +83,27 @@ class EliminationForm:
         where[owner, forest.scope] = where[forest.scope, owner] = np.arange(len(owner))
         return where[self.edges[:, 0], self.edges[:, 1]]
 
-    def _tables(self, fields: Array, *, largest: bool = False) -> Array:
+    @cached_property
+    def _brief(self) -> Forest:
+        """The forest with places that tables leave to others when their parents have them."""
+        return self._forest._replace(start=np.array(self.plan.log_places[0], np.int64))
+
+    def _tables(self, fields: Array, *, largest: bool = False, brief: bool = False) -> Array:
         """All tables of a datum, in log space."""
-        forest = self._forest
-        tables, sizes = np.empty(forest.start[-1]), np.diff(forest.start)
+        forest = self._brief if brief else self._forest
+        tables = np.empty(self.plan.log_places[1] if brief else self.plan.numbers)
+        sizes = [1 << len(scope) for scope in self.plan.scopes]
         first, count = 0, len(sizes)
         while first < count:
             last = first + 1
             if sizes[first] > _SMALL:
-                size = int(sizes[first])
 
                 def task(part: slice, first: int = first) -> None:
                     fill_log_tables(
                         forest, fields, first, first + 1, part.start, part.stop, largest, tables
                     )  # fmt: skip
 
-                parallel_map(task, slices(size, _SMALL), 64.0 * size)
+                parallel_map(task, slices(sizes[first], _SMALL), 64.0 * sizes[first])
             else:
                 while last < count and sizes[last] <= _SMALL:
                     last += 1
@@ -111,10 +116,10 @@ class EliminationForm:
         """Buckets whose tables are one number, the logarithm of their component's sum."""
         return np.flatnonzero(np.diff(self._forest.begin) == 0)
 
-    def _whole(self, tables: Array) -> float:
-        total = 0.0
+    def _whole(self, tables: Array, *, brief: bool = False) -> float:
+        forest, total = self._brief if brief else self._forest, 0.0
         for root in self._roots:
-            total += tables[self._forest.start[root]]
+            total += tables[forest.start[root]]
         return total
 
     def log_sums(self, fields: Array) -> Array:
@@ -124,10 +129,10 @@ class EliminationForm:
         for which, checked in ((held, False), (~held, True)):
             if which.any():
                 out[which] = self._products.log_sums(fields[which], checked=checked)
-        rest = np.flatnonzero(np.isnan(out))
+        rest = np.flatnonzero(np.isnan(out)).tolist()
 
         def task(n: int) -> None:
-            out[n] = self._whole(self._tables(fields[n]))
+            out[n] = self._whole(self._tables(fields[n], brief=True), brief=True)
 
         parallel_map(task, rest, 64.0 * len(rest) * self.plan.operations)
         return out
@@ -144,7 +149,7 @@ class EliminationForm:
         for which, checked in ((held, False), (~held, True)):
             for into, of in zip(found, self._products.moments(fields[which], checked=checked), strict=True):
                 into[which] = of
-        rest = np.flatnonzero(np.isnan(found.log_sums))
+        rest = np.flatnonzero(np.isnan(found.log_sums)).tolist()
 
         def task(n: int) -> None:
             tables, pairs = self._tables(fields[n]), np.empty(len(forest.scope))
@@ -192,22 +197,16 @@ class EliminationForm:
         return out.swapaxes(0, 1)
 
     def all_pairs(self, fields: Array) -> Array:
-        """E[z_i z_j] of all pairs, (N, f, f), with E[z_i] on the diagonal: with each unit on once.
+        """E[z_i z_j] of all pairs, (N, f, f), with E[z_i] on the diagonal.
 
-        Of a unit that cannot be on all pairs are 0.
+        What others are where a unit is on they are where it is off and its couplings belong to their fields:
+        f more problems a datum, with the same couplings.
         """
-        whole = self.moments(fields)
-        out = np.zeros((len(fields), fields.shape[1], fields.shape[1]))
-        for i in range(fields.shape[1]):
-            own = fields + np.where(np.arange(fields.shape[1]) == i, 0.0, self.couplings[i])
-            own[:, i] = np.where(np.isneginf(own[:, i]), -np.inf, 0.0)
-            with_unit = self._given(i, own)
-            out[:, i] = whole.mean[:, i, None] * with_unit
-            out[:, i, i] = whole.mean[:, i]
+        num, size = fields.shape
+        mean, out = self.moments(fields).mean, np.empty((num, size, size))
+        for n in range(num):
+            own = fields[n] + self.couplings
+            np.fill_diagonal(own, -np.inf)
+            out[n] = mean[n, :, None] * self.moments(own).mean
+            np.fill_diagonal(out[n], mean[n])
         return 0.5 * (out + out.swapaxes(1, 2))
-
-    def _given(self, unit: int, fields: Array) -> Array:
-        """Means where a unit is on; ``fields`` hold its couplings."""
-        free = self.couplings.copy()
-        free[unit], free[:, unit] = 0.0, 0.0
-        return EliminationForm(free, self.plan).moments(fields).mean

@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.elimination.layout import Layout, allocate
 
 _MANY = 1 << 24  # terms, from which on it pays to look for a better order: ten milliseconds
 _TRIES = 6  # with ties broken at random, by each of two rules
@@ -57,25 +58,31 @@ class EliminationPlan:
         return self.num_terms // 2
 
     @cached_property
+    def layout(self) -> Layout:
+        """The pieces that it is worked on in."""
+        return Layout(self)
+
+    @property
     def bytes(self) -> int:
-        """Bytes of the tables that are held at a time for log Z of one datum."""
-        held, most = 0, 0
-        sizes = [1 << len(scope) for scope in self.scopes]
-        children: list[int] = [0] * len(sizes)
-        for k, parent in enumerate(self.parents):
-            held += sizes[k]
-            most = max(most, held)
-            held -= children[k]
-            if parent >= 0:
-                children[parent] += sizes[k]
-            else:
-                held -= sizes[k]
-        return _NUMBER * most
+        """Bytes that log Z takes: by products of weights, or those of log space, whatever is more."""
+        return max(self.layout.bytes(moments=False), _NUMBER * self.log_places[1])
 
     @property
     def moment_bytes(self) -> int:
-        """Bytes of the tables that moments, modes and draws of one datum take."""
+        """Bytes that moments of one datum take by products of weights."""
+        return self.layout.bytes(moments=True)
+
+    @property
+    def log_moment_bytes(self) -> int:
+        """Bytes that moments of one datum take in log space; modes and draws take half of it."""
         return 2 * _NUMBER * self.numbers
+
+    @cached_property
+    def log_places(self) -> tuple[list[int], int]:
+        """Where tables stand in log space, each until its parent has taken it, and their whole size."""
+        sizes = [1 << len(scope) for scope in self.scopes]
+        ends = [parent if parent >= 0 else len(sizes) for parent in self.parents]
+        return allocate(sizes, ends)
 
 
 def _terms(scopes: tuple[tuple[int, ...], ...]) -> int:

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.engine.elimination.layout import Layout, Segment
 from fastvi.engine.elimination.order import EliminationPlan
-from fastvi.engine.elimination.pieces import Layout, Segment, make_piece
+from fastvi.engine.elimination.pieces import make_piece
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.kernels.cpu.elimination.pieces import (
@@ -101,9 +102,9 @@ class Products:
     couplings: Array
     edges: Array  # (E, 2) coupled pairs
 
-    @cached_property
+    @property
     def layout(self) -> Layout:
-        return Layout(self.plan)
+        return self.plan.layout
 
     @cached_property
     def _finite(self) -> Array:

@@ -33,11 +33,17 @@ class Forest(NamedTuple):
     coupling: np.ndarray  # (S,) float64 of the bucket's unit with each of them
     first_child: np.ndarray  # (K + 1,)
     child: np.ndarray  # buckets whose tables each one takes
-    start: np.ndarray  # (K + 1,) where each one's table begins
+    start: np.ndarray  # (K,) where each one's table begins
 
 
 @inline
-def child_entry(forest, child, state):
+def _size(forest, bucket):
+    """Return the number of entries of a table."""
+    return 1 << (forest.begin[bucket + 1] - forest.begin[bucket])
+
+
+@inline
+def _child_entry(forest, child, state):
     """Return the entry of a child's table, its last bit 0, that belongs to a state of the parent's scope."""
     entry, begin = 0, forest.begin[child]
     for bit in range(forest.begin[child + 1] - begin - 1):
@@ -61,11 +67,49 @@ def _terms(forest, fields, bucket, state, tables):
     off, on = 0.0, fields[forest.unit[bucket]] + _linear(forest, bucket, state)
     for k in range(forest.first_child[bucket], forest.first_child[bucket + 1]):
         child = forest.child[k]
-        size = forest.start[child + 1] - forest.start[child]
-        at = forest.start[child] + child_entry(forest, child, state)
+        at = forest.start[child] + _child_entry(forest, child, state)
         off += tables[at]
-        on += tables[at + size // 2]
+        on += tables[at + _size(forest, child) // 2]
     return off, on
+
+
+@inline
+def _fill_entries(forest, bucket, linear, entries):
+    """Set what the states of a block have in common with those of all others: couplings and entries."""
+    count = min(_size(forest, bucket), _BLOCK)
+    for i in range(count):
+        linear[i] = _linear(forest, bucket, i)
+    first = forest.first_child[bucket]
+    for k in range(first, forest.first_child[bucket + 1]):
+        for i in range(count):
+            entries[k - first, i] = _child_entry(forest, forest.child[k], i)
+
+
+@inline
+def _fill_terms(forest, fields, bucket, block, linear, entries, tables, off, on):
+    """Set t0 and t1 of the states of a block; return their number."""
+    count = min(_size(forest, bucket) - block, _BLOCK)
+    above = fields[forest.unit[bucket]] + _linear(forest, bucket, block)
+    for i in range(count):
+        off[i], on[i] = 0.0, above + linear[i]
+    first = forest.first_child[bucket]
+    for k in range(first, forest.first_child[bucket + 1]):
+        child = forest.child[k]
+        at = forest.start[child] + _child_entry(forest, child, block)
+        half = _size(forest, child) // 2
+        for i in range(count):
+            off[i] += tables[at + entries[k - first, i]]
+            on[i] += tables[at + half + entries[k - first, i]]
+    return count
+
+
+@inline
+def _most_children(forest):
+    """Return the largest number of children."""
+    most = 1
+    for bucket in range(forest.unit.size):
+        most = max(most, forest.first_child[bucket + 1] - forest.first_child[bucket])
+    return most
 
 
 @kernel
@@ -74,27 +118,12 @@ def fill_log_tables(forest, fields, first, last, low, high, largest, tables):
 
     ``low`` is a multiple of the block. With ``largest`` the larger term is taken for the sum.
     """
-    linear = np.empty(_BLOCK)
-    off, on = np.empty(_BLOCK), np.empty(_BLOCK)
-    entries = np.empty(_BLOCK, np.int64)
+    linear, off, on = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    entries = np.empty((_most_children(forest), _BLOCK), np.int64)
     for bucket in range(first, last):
-        size = forest.start[bucket + 1] - forest.start[bucket]
-        for i in range(min(size, _BLOCK)):
-            linear[i] = _linear(forest, bucket, i)
-        for block in range(low, min(high, size), _BLOCK):
-            count = min(_BLOCK, size - block)
-            above = fields[forest.unit[bucket]] + _linear(forest, bucket, block)
-            for i in range(count):
-                off[i], on[i] = 0.0, above + linear[i]
-            for k in range(forest.first_child[bucket], forest.first_child[bucket + 1]):
-                child = forest.child[k]
-                at = forest.start[child] + child_entry(forest, child, block)
-                half = (forest.start[child + 1] - forest.start[child]) // 2
-                for i in range(count):
-                    entries[i] = child_entry(forest, child, i)
-                for i in range(count):
-                    off[i] += tables[at + entries[i]]
-                    on[i] += tables[at + half + entries[i]]
+        _fill_entries(forest, bucket, linear, entries)
+        for block in range(low, min(high, _size(forest, bucket)), _BLOCK):
+            count = _fill_terms(forest, fields, bucket, block, linear, entries, tables, off, on)
             out = forest.start[bucket] + block
             if largest:
                 for i in range(count):
@@ -104,22 +133,16 @@ def fill_log_tables(forest, fields, first, last, low, high, largest, tables):
                     tables[out + i] = log_add_exp(off[i], on[i])
 
 
-@inline
-def _entropy(difference, share):
-    """Return the entropy of a bit that is 1 with probability share = sigmoid(difference)."""
-    size = abs(difference)
-    if size == math.inf:
-        return 0.0
-    return math.log1p(math.exp(-size)) + size * (share if difference < 0.0 else 1.0 - share)
-
-
 @kernel
 def add_log_moments(forest, fields, tables, marginals, means, pairs):
     """Set ``means`` (units) and ``pairs`` (S,) to the first and second moments; return the entropy.
 
-    pairs[i] is E[z_u z_v] of a bucket's unit u and the unit v that scope[i] names. ``marginals`` is scratch
-    of the size of ``tables``: the probability of each state of a scope, from the roots down.
+    pairs[i] is E[z_u z_v] of a bucket's unit u and the unit v that scope[i] names, where they are coupled.
+    ``marginals`` is scratch of the size of ``tables``: the probability of each state of a scope, from the
+    roots down.
     """
+    linear, off, on = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    entries = np.empty((_most_children(forest), _BLOCK), np.int64)
     entropy = 0.0
     for i in range(marginals.size):
         marginals[i] = 0.0
@@ -127,30 +150,38 @@ def add_log_moments(forest, fields, tables, marginals, means, pairs):
         pairs[i] = 0.0
     for bucket in range(forest.unit.size - 1, -1, -1):
         start, begin = forest.start[bucket], forest.begin[bucket]
-        size, num_bits = forest.start[bucket + 1] - start, forest.begin[bucket + 1] - begin
+        size, num_bits = _size(forest, bucket), forest.begin[bucket + 1] - begin
         if num_bits == 0:
             marginals[start] = 1.0
-        mean = 0.0
-        for state in range(size):
-            mass = marginals[start + state]
-            if mass == 0.0:
-                continue
-            off, on = _terms(forest, fields, bucket, state, tables)
-            whole = tables[start + state]
-            share = math.exp(min(on - whole, 0.0))
-            with_on, with_off = mass * share, mass * math.exp(min(off - whole, 0.0))
-            entropy += mass * _entropy(on - off, share)
-            mean += with_on
+        mean, first = 0.0, forest.first_child[bucket]
+        _fill_entries(forest, bucket, linear, entries)
+        for block in range(0, size, _BLOCK):
+            count = _fill_terms(forest, fields, bucket, block, linear, entries, tables, off, on)
+            for i in range(
+                count
+            ):  # the states' own shares of the sum, and their masses with the unit off, on
+                whole, mass = tables[start + block + i], marginals[start + block + i]
+                difference = off[i] - whole, on[i] - whole
+                share = math.exp(min(difference[0], 0.0)), math.exp(min(difference[1], 0.0))
+                off[i], on[i] = mass * share[0], mass * share[1]
+                # of what has no share 0 is left, not 0 * -inf
+                entropy -= off[i] * difference[0] if share[0] > 0.0 else 0.0
+                entropy -= on[i] * difference[1] if share[1] > 0.0 else 0.0
+                mean += on[i]
             for bit in range(num_bits):
-                if (state >> bit) & 1:
-                    pairs[begin + bit] += with_on
-            for k in range(forest.first_child[bucket], forest.first_child[bucket + 1]):
+                if forest.coupling[begin + bit] != 0.0:
+                    for i in range(count):
+                        if ((block + i) >> bit) & 1:
+                            pairs[begin + bit] += on[i]
+            for k in range(first, forest.first_child[bucket + 1]):
                 child = forest.child[k]
-                at = forest.start[child] + child_entry(forest, child, state)
-                marginals[at] += with_off
-                marginals[at + (forest.start[child + 1] - forest.start[child]) // 2] += with_on
+                at = forest.start[child] + _child_entry(forest, child, block)
+                half = _size(forest, child) // 2
+                for i in range(count):
+                    marginals[at + entries[k - first, i]] += off[i]
+                    marginals[at + half + entries[k - first, i]] += on[i]
         means[forest.unit[bucket]] = mean
-    return entropy
+    return max(entropy, 0.0)
 
 
 @inline
