@@ -119,7 +119,7 @@ class PairwiseRules(Rules):
             return enumeration(num_free)
         if ENUMERATION in methods and (num_free <= SMALL or self._is_complete):
             return enumeration(num_free)
-        return cheapest(self.ways(observed), methods)
+        return cheapest(self.ways(observed), methods, once=num_free == observed.size)
 
     @property
     def partition_way(self) -> Way:

@@ -29,6 +29,8 @@ _ELIMINATION_CALL, _TERM = 2e-4, 1e-9
 # numbers in the tables of an order that is taken unasked: 2 GiB, and as much again for moments
 _MOST_NUMBERS = 1 << 28
 _MOST_COUPLED = 40  # units that are all coupled with so many others: no order has tables that small
+# data that a choice is made for, however many there are: a datum has the same bits in any company
+_REFERENCE_DATA = 16
 # a form of its own for each pattern of what is observed pays where it leaves out so many more units
 _PATTERNS_PAY = 6
 
@@ -38,7 +40,8 @@ class Way(NamedTuple):
 
     method: str
     num_states: int  # that are gone through, or terms that are added up
-    seconds: float
+    seconds: float  # of one datum
+    each: float  # of each further one
     text: str
     closed: np.ndarray | None = None  # (d,) units of an independent set
     plan: EliminationPlan | None = None
@@ -53,8 +56,9 @@ class Way(NamedTuple):
 def enumeration(num_free: int) -> Way:
     """Return the way that goes through all states."""
     tile = min(max(num_free - 8, 9), 17)  # as ``choose_pair_tiling`` cuts it with caches of 512 KiB
-    seconds = _CALL + _TILE_STATE * 2.0**tile + _STATE * 2.0 ** min(num_free, 1000)
-    return Way(ENUMERATION, 1 << num_free, seconds, f"enumeration 2^{num_free}")
+    each = _STATE * 2.0 ** min(num_free, 1000)
+    seconds = _CALL + _TILE_STATE * 2.0**tile + each
+    return Way(ENUMERATION, 1 << num_free, seconds, each, f"enumeration 2^{num_free}")
 
 
 def by_independent_set(graph: np.ndarray, observed: np.ndarray) -> Way:
@@ -67,8 +71,10 @@ def by_independent_set(graph: np.ndarray, observed: np.ndarray) -> Way:
         if wider.sum() >= closed.sum() + _PATTERNS_PAY:
             closed = wider
     left = free.size - int(closed.sum())
-    seconds = _SET_CALL + (_SET_STATE + _SET_UNIT * int(closed.sum())) * 2.0 ** min(left, 1000)
-    return Way(INDEPENDENT_SET, 1 << left, seconds, f"independent set 2^{left}", closed=closed)
+    states = 2.0 ** min(left, 1000)
+    seconds = _SET_CALL + (_SET_STATE + _SET_UNIT * int(closed.sum())) * states
+    each = seconds if (closed & reached).any() else _STATE * states
+    return Way(INDEPENDENT_SET, 1 << left, seconds, each, f"independent set 2^{left}", closed=closed)
 
 
 def _closed(graph: np.ndarray, units: np.ndarray, num_free: int) -> np.ndarray:
@@ -85,9 +91,9 @@ def by_elimination(graph: np.ndarray, observed: np.ndarray) -> Way | None:
     if _core(inside) > _MOST_COUPLED:
         return None
     plan = elimination_plan(inside)
-    seconds = _ELIMINATION_CALL + _TERM * plan.num_terms
+    each = _TERM * plan.num_terms
     text = f"elimination, width {plan.width}"
-    return Way(ELIMINATION, max(1, plan.num_terms), seconds, text, plan=plan)
+    return Way(ELIMINATION, max(1, plan.num_terms), _ELIMINATION_CALL + each, each, text, plan=plan)
 
 
 def _core(graph: np.ndarray) -> int:
@@ -113,11 +119,15 @@ def all_ways(graph: np.ndarray, observed: np.ndarray) -> tuple[Way, ...]:
     return tuple(ways)
 
 
-def cheapest(ways: tuple[Way, ...], methods: tuple[str, ...]) -> Way:
-    """Return the cheapest way of some ``methods``; one alone is taken whatever it costs."""
+def cheapest(ways: tuple[Way, ...], methods: tuple[str, ...], *, once: bool) -> Way:
+    """Return the cheapest way of some ``methods``, of one datum (``once``) or of a few.
+
+    One alone is taken whatever it costs.
+    """
+    more = 0 if once else _REFERENCE_DATA - 1
     allowed = [way for way in ways if way.method in methods]
     fitting = [way for way in allowed if way.plan is None or way.plan.numbers <= _MOST_NUMBERS]
-    return min(fitting or allowed, key=lambda way: way.seconds)
+    return min(fitting or allowed, key=lambda way: way.seconds + more * way.each)
 
 
 def told(ways: tuple[Way, ...], taken: Way, duration: Callable[[float], str]) -> str:

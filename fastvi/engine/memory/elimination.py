@@ -68,7 +68,8 @@ class EliminationMemory(FormMemory):
 
     def sums(self, num_data: int) -> int:
         tasks = num_threads() * NUMBER * COLUMNS * 4 * self.num_latents
-        own = max(self.plan.layout.bytes(moments=False), self._in_logs(num_data, self.plan.bytes))
+        products = NUMBER * self.plan.layout.store(keep=False)[1]
+        own = max(products, self._in_logs(num_data, NUMBER * self.plan.log_places[1]))
         return 2 * self.terms(num_data) + self.merged(num_data, 5, 1) + tasks + own
 
     def _moments(self, num_data: int) -> int:
