@@ -23,6 +23,7 @@ from fastvi.inputs.memory import OTHER, Asked, predicted_bytes
 from fastvi.inputs.options import NO_LIMITS, Limits, Options
 from fastvi.kernels.host import MATMUL_64
 from fastvi.rules.base import NO_DATA, Rules
+from fastvi.rules.questions import LOG_PARTITION
 
 
 class Question(NamedTuple):
@@ -157,6 +158,8 @@ def always_summed(observed: np.ndarray) -> bool:
 
 def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -> float:
     """Log Z less the constant, refused where it is too large; 0 of a model that is normalised."""
+    if device == "cuda":  # which goes through states alone
+        rules = rules.by("enumeration", LOG_PARTITION)
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
     run, form = Run(place=forms_on(device)), rules.kept_partition_form()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tolerances import assert_frequencies, rounding
 
 import fastvi
+from fastvi.core.registry import rules_of
 from fastvi.engine.states.independent_set import independent_set
 from fastvi.engine.states.independent_set_form import independent_set_form
 
@@ -343,6 +344,16 @@ def test_the_limits_are_those_of_the_way_that_is_taken():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call(machine(5), random_bits(2, 5))
+
+
+def test_a_gpu_sums_neither_sets_nor_eliminations():
+    from fastvi.engine.cuda.place import UnsupportedError, cuda_form
+
+    rules = rules_of(grid(5)[0])
+    for method in ("independent_set", "elimination"):
+        with pytest.raises(UnsupportedError, match="device='cuda' sums"):
+            cuda_form(rules.by(method, "log_partition").partition_form())
+    assert type(rules.by("enumeration", "log_partition").partition_form()).__name__ == "PairForm"
 
 
 # ---- independent sets -------------------------------------------------------------------------------------
