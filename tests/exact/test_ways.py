@@ -199,6 +199,7 @@ def test_an_independent_set_with_several_tiles(scale):
     np.testing.assert_allclose(found[possible], (own + given_states)[possible], rtol=0, atol=rounding(model))
 
 
+@pytest.mark.slow_without_jit
 def test_a_restricted_machine_written_as_a_machine_costs_its_smaller_layer():
     layers = restricted(30, 12, 3)
     couplings = np.zeros((42, 42))
@@ -219,6 +220,7 @@ def test_a_restricted_machine_written_as_a_machine_costs_its_smaller_layer():
     assert "independent set 2^12" in fastvi.plan(model, question="log_partition").ways
 
 
+@pytest.mark.slow_without_jit
 def test_a_large_grid_with_default_arguments():
     model, expected = grid(10)
     assert abs(fastvi.log_partition(model) - expected) <= rounding(model)
@@ -236,6 +238,7 @@ def test_a_large_grid_with_default_arguments():
 # ---- which is taken ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_without_jit
 def test_plan_names_what_is_taken_and_the_others():
     model, _ = grid(10)
     found = fastvi.plan(model, question="log_partition")
