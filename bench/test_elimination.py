@@ -31,11 +31,17 @@ def _form(problem: Machine) -> EliminationForm:
     return EliminationForm(problem.couplings, elimination_plan(problem.couplings != 0.0))
 
 
-def _first_mean(problem: Machine) -> float:
-    """E[z_0] from log Z of the other units with unit 0 on."""
-    log_z = oracle.sparse_log_partition(*problem)
-    rest = oracle.sparse_log_partition(problem.couplings[1:, 1:], problem.bias[1:] + problem.couplings[0, 1:])
-    return float(np.exp(problem.bias[0] + rest - log_z))
+def _right(problem: Machine, form: EliminationForm) -> np.ndarray:
+    return np.array([oracle.sparse_log_partition(*problem, form.plan.order)])
+
+
+def _first_mean(problem: Machine, form: EliminationForm) -> np.ndarray:
+    """E[z_0], from log Z of the other units where unit 0 is on."""
+    rest = oracle.sparse_log_partition(
+        np.ascontiguousarray(problem.couplings[1:, 1:]), problem.bias[1:] + problem.couplings[0, 1:],
+        tuple(unit - 1 for unit in form.plan.order if unit),
+    )  # fmt: skip
+    return np.exp(problem.bias[0] + rest - _right(problem, form))
 
 
 @pytest.mark.parametrize("name", ["grid", "regular"])
@@ -45,7 +51,7 @@ def test_log_partition(record: Any, size: Size, name: str) -> None:
     record.describe(_title(name, size, form, "log Z"), "fastvi", 1)
     record.arithmetic_limit(multiply_adds=form.plan.num_terms)
     value = record.run(lambda: form.log_sums(problem.bias[None]), size.rounds)
-    record.check(value, np.array([oracle.sparse_log_partition(*problem)]))
+    record.check(value, _right(problem, form))
 
 
 @pytest.mark.parametrize("name", ["grid", "regular"])
@@ -54,8 +60,8 @@ def test_moments(record: Any, size: Size, name: str) -> None:
     form = _form(problem)
     record.describe(_title(name, size, form, "log Z and moments"), "fastvi", 1)
     found = record.run(lambda: form.moments(problem.bias[None]), min(size.rounds, 3))
-    record.check(found.log_sums, np.array([oracle.sparse_log_partition(*problem)]))
-    record.check(found.mean[0, :1], np.array([_first_mean(problem)]))
+    record.check(found.log_sums, _right(problem, form))
+    record.check(found.mean[0, :1], _first_mean(problem, form))
 
 
 @pytest.mark.parametrize("name", ["grid", "regular"])
@@ -77,6 +83,6 @@ def test_peer(record: Any, size: Size, name: str, marginals: bool) -> None:
     what = "log Z and moments" if marginals else "log Z"
     record.describe(_title(name, size, form, what), "dwave-samplers, TreeDecomposition", 1)
     log_z, means = record.run(lambda: baseline.sums(*problem, form.plan.order, marginals=marginals), 1)
-    record.check(np.array(log_z), np.array(oracle.sparse_log_partition(*problem)))
+    record.check(np.array([log_z]), _right(problem, form))
     if marginals:
-        record.check(means[:1], np.array([_first_mean(problem)]))
+        record.check(means[:1], _first_mean(problem, form))

@@ -139,10 +139,15 @@ class EliminationForm:
 
     def moments(self, fields: Array) -> EliminationMoments:
         """First moments, second moments of coupled pairs, and entropies."""
-        num, forest = len(fields), self._forest
         held = self._guard.passes(fields)
-        if held.all():
-            return self._products.moments(fields, checked=False)
+        found = self._products.moments(fields, checked=False) if held.all() else self._mixed(fields, held)
+        for moments in (found.mean, found.pairs):  # sums of rounded probabilities
+            np.minimum(moments, 1.0, out=moments)
+        return found
+
+    def _mixed(self, fields: Array, held: Array) -> EliminationMoments:
+        """Moments of data of which some are to be checked."""
+        num, forest = len(fields), self._forest
         found = EliminationMoments(
             np.empty(num), np.empty(fields.shape), np.empty((num, len(self.edges))), np.empty(num)
         )

@@ -21,7 +21,9 @@ from fastvi.core.arrays import Array
 from fastvi.engine.elimination.layout import Layout, allocate
 
 _MANY = 1 << 24  # terms, from which on it pays to look for a better order: ten milliseconds
+_MOST = 1 << 41  # terms of what is not worth a search: it would not end
 _TRIES = 6  # with ties broken at random, by each of two rules
+_FIRST_STEPS, _MORE_STEPS = 1 << 18, 1 << 18  # of a rule, of all further tries: a tenth of a second
 _NUMBER = 8
 
 
@@ -109,14 +111,15 @@ def _members(mask: int) -> list[int]:
     return found
 
 
-def _degree(unit: int, neighbours: list[int]) -> int:
-    return neighbours[unit].bit_count()
+def _degree(unit: int, neighbours: list[int]) -> tuple[int, int]:
+    """Neighbours of a unit; and how many steps it took to count them."""
+    return neighbours[unit].bit_count(), 1
 
 
-def _fill(unit: int, neighbours: list[int]) -> int:
-    """Pairs of neighbours that are not coupled with each other, twice."""
+def _fill(unit: int, neighbours: list[int]) -> tuple[int, int]:
+    """Pairs of neighbours that are not coupled with each other, twice; and the steps."""
     own = neighbours[unit]
-    return sum((own & ~neighbours[i]).bit_count() - 1 for i in _members(own))
+    return sum((own & ~neighbours[i]).bit_count() - 1 for i in _members(own)), own.bit_count() + 1
 
 
 def _eliminate(unit: int, neighbours: list[int]) -> None:
@@ -125,21 +128,35 @@ def _eliminate(unit: int, neighbours: list[int]) -> None:
         neighbours[i] = (neighbours[i] | own) & ~(1 << i | 1 << unit)
 
 
-def _greedy(
-    masks: list[int], measure: Callable[[int, list[int]], int], seed: int | None, limit: int
-) -> list[int] | None:
-    """The order that takes the unit of the smallest measure next, or None where it has ``limit`` terms.
+class _Budget:
+    """Steps that the search for an order may still take; counted, not timed, so that orders are the same."""
 
-    Of equal ones it takes the first, or with a seed any.
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+
+def _greedy(
+    masks: list[int], measure: Callable[[int, list[int]], tuple[int, int]], seed: int | None, limit: int,
+    budget: _Budget,
+) -> list[int] | None:  # fmt: skip
+    """The order that takes the unit of the smallest measure next.
+
+    Of equal ones it takes the first, or with a seed any. None where it has ``limit`` terms or more, or the
+    budget is spent.
     """
     neighbours, rng = list(masks), random.Random(seed)
+    current: dict[int, tuple[int, float, int]] = {}
+    heap: list[tuple[int, float, int]] = []
 
-    def key(unit: int) -> tuple[int, float, int]:
-        return measure(unit, neighbours), 0.0 if seed is None else rng.random(), unit
+    def look_at(unit: int) -> None:
+        value, steps = measure(unit, neighbours)
+        budget.steps -= steps
+        if unit not in current or value != current[unit][0]:
+            current[unit] = value, 0.0 if seed is None else rng.random(), unit
+            heapq.heappush(heap, current[unit])
 
-    current = {unit: key(unit) for unit in range(len(masks))}
-    heap = list(current.values())
-    heapq.heapify(heap)
+    for unit in range(len(masks)):
+        look_at(unit)
     order, terms = [], 0
     while heap:
         top = heapq.heappop(heap)
@@ -150,46 +167,41 @@ def _greedy(
         order.append(unit)
         own = neighbours[unit]
         terms += 2 << own.bit_count()
-        if terms >= limit:
+        if terms >= limit or budget.steps < 0:
             return None
         _eliminate(unit, neighbours)
         touched = own
-        if measure is _fill:  # the couplings of neighbours of neighbours may have become complete
+        if measure is _fill and top[0]:  # where couplings are new, neighbours of neighbours may count others
             for i in _members(own):
                 touched |= neighbours[i]
         for i in _members(touched):
-            now = measure(i, neighbours)
-            if now != current[i][0]:
-                current[i] = (now, *key(i)[1:]) if seed is not None else (now, 0.0, i)
-                heapq.heappush(heap, current[i])
+            look_at(i)
     return order
 
 
-def _sweep(masks: list[int], start: int) -> list[int]:
-    """An order that sweeps over the graph from one end: next is who adds the fewest units to the front."""
-    neighbours, order, left = list(masks), [], (1 << len(masks)) - 1
-    front = 0
-    unit = start
+def _sweep(masks: list[int], start: int, limit: int) -> list[int] | None:
+    """An order that sweeps over the graph from one end, or None where it has ``limit`` terms.
+
+    Next is who adds the fewest units to the front, of equal ones who has been in it longest.
+    """
+    neighbours, left = list(masks), (1 << len(masks)) - 1
+    ages = [len(masks)] * len(masks)
+    order: list[int] = []
+    front, unit, terms = 0, start, 0
     while True:
+        for i in _members(masks[unit]):
+            ages[i] = min(ages[i], len(order))
         order.append(unit)
         left &= ~(1 << unit)
         own = neighbours[unit]
+        terms += 2 << own.bit_count()
+        if terms >= limit:
+            return None
         _eliminate(unit, neighbours)
         if not left:
             return order
         front = (front | own) & left
-        candidates = front or left
-        unit = min(
-            _members(candidates), key=lambda i: ((neighbours[i] & ~front).bit_count(), _age(i, order, masks))
-        )
-
-
-def _age(unit: int, order: list[int], masks: list[int]) -> int:
-    """When the first neighbour of a unit was summed out: the oldest of the front goes first."""
-    for k, other in enumerate(order):
-        if masks[other] >> unit & 1:
-            return k
-    return len(order)
+        unit = min(_members(front or left), key=lambda i: ((neighbours[i] & ~front).bit_count(), ages[i]))
 
 
 def _far_ends(masks: list[int]) -> list[int]:
@@ -260,22 +272,24 @@ def elimination_plan(couples: Array) -> EliminationPlan:
     The order is a function of ``couples`` alone.
     """
     masks = _masks(np.asarray(couples, bool))
-    orders: list[list[int]] = []
-    best = 1 << 62  # terms
+    best: list[int] = []
+    least = _MOST
 
     def consider(order: list[int] | None) -> None:
-        nonlocal best
+        nonlocal best, least
         if order is not None:
             terms = _forest(masks, order).num_terms
-            if not orders or terms < best:
-                orders[:], best = [order], terms
+            if not best or terms < least:
+                best, least = order, terms
 
     for end in _far_ends(masks):
-        consider(_sweep(masks, end))
-    for measure in _fill, _degree:
-        order = _greedy(masks, measure, None, 8 * best)
-        consider(order)
-        if order is not None:  # what is far from the best is not worth more tries
-            for seed in range(_TRIES if best > _MANY else 0):
-                consider(_greedy(masks, measure, seed, best))
-    return _forest(masks, orders[0])
+        consider(_sweep(masks, end, least))
+    consider(_greedy(masks, _fill, None, least, _Budget(_FIRST_STEPS)))
+    consider(_greedy(masks, _degree, None, least, _Budget(_FIRST_STEPS)))
+    budget = _Budget(_MORE_STEPS)
+    for seed in range(_TRIES if _MANY < least < _MOST else 0):
+        for measure in _fill, _degree:
+            consider(_greedy(masks, measure, seed, least, budget))
+    if not best:
+        best = _greedy(masks, _degree, None, 1 << (len(masks) + 2), _Budget(1 << 60)) or []
+    return _forest(masks, best)

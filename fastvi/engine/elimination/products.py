@@ -11,8 +11,6 @@ the tables are scaled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,22 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core.arrays import Array
-from fastvi.engine.elimination.layout import Layout, Segment
+from fastvi.engine.elimination.layout import Layout
 from fastvi.engine.elimination.order import EliminationPlan
 from fastvi.engine.elimination.pieces import make_piece
+from fastvi.engine.elimination.work import MOST_SLICES, Desk, Work
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
-from fastvi.kernels.cpu.elimination.pieces import (
-    Piece,
-    Scratch,
-    fill_field_weights,
-    run_tasks,
-)
-from fastvi.kernels.cpu.elimination.rows import BLOCK
+from fastvi.kernels.cpu.elimination.pieces import Scratch, fill_field_weights, run_tasks
 from fastvi.kernels.host import COLUMNS
 
-_TASK_SLICES = 16  # at most, of the tasks of a piece: their moments are merged in order
-_SLICE_ROWS = 1 << 14  # at least: a tenth of a millisecond
 _NOTHING = np.empty(0)
 _NO_MOMENTS = _NOTHING, np.empty((0, COLUMNS)), _NOTHING
 
@@ -47,51 +38,6 @@ class EliminationMoments(NamedTuple):
     mean: Array  # (N, f)
     pairs: Array  # (N, E) E[z_i z_j] of the pairs (i, j) of ``edges``
     entropy: Array  # (N,)
-
-
-class _Work(NamedTuple):
-    """A piece, and what a thread needs to work on it."""
-
-    segment: Segment
-    piece: Piece
-    rows: int
-
-    def slices(self, *, moments: bool) -> list[slice]:
-        """Tasks that a thread takes together: those that add to the same numbers are in one slice."""
-        step = max(1, self.segment.num_tasks // _TASK_SLICES, _SLICE_ROWS // self.rows)
-        if moments and len(self.segment.outside):
-            absent = (self.piece.outer_stride[: len(self.segment.outside)] == 0).any(axis=0)
-            step = max(step, 1 << int(absent.sum()))
-        return list(slices(self.segment.num_tasks, step))
-
-
-class _Desk:
-    """Scratch for all pieces of ``works``, as many times as there are threads at work.
-
-    It is kept: what is new from the system costs a page fault for each 4 KiB. For moments of a grid of 10 x
-    10 units that was three quarters of the time (Zen 3, a virtual machine).
-    """
-
-    def __init__(self, works: list[_Work], *, moments: bool) -> None:
-        pieces = [work.piece for work in works]
-        size = max(work.rows for work in works) * COLUMNS
-        self._sizes = (
-            size, size if moments else 0,
-            1 << max(int(np.diff(piece.begin).max(initial=0)) for piece in pieces),
-        )  # fmt: skip
-        self._spare: list[Scratch] = []
-
-    @contextmanager
-    def scratch(self) -> Iterator[Scratch]:
-        try:
-            found = self._spare.pop()
-        except IndexError:
-            tables, masses, offsets = self._sizes
-            found = Scratch(
-                np.empty(tables), np.empty(masses), np.empty(2 * BLOCK * COLUMNS), np.empty(offsets, np.int64)
-            )
-        yield found
-        self._spare.append(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +74,13 @@ class Products:
     def _parents(self) -> Array:
         return np.array(self.plan.parents, np.int64)
 
-    def _works(self, *, keep: bool) -> list[_Work]:
+    def _works(self, *, keep: bool) -> list[Work]:
         pairs = np.full(self.couplings.shape, -1)
         pairs[self.edges[:, 0], self.edges[:, 1]] = np.arange(len(self.edges))
         pairs = np.maximum(pairs, pairs.T)
         layout = self.layout
         return [
-            _Work(
+            Work(
                 segment, make_piece(layout, segment, self.couplings, pairs, keep=keep),
                 layout.rows(segment, keep=keep)[1],
             )
@@ -173,14 +119,14 @@ class Products:
         return self.layout.store(keep=False)[1], self.layout.store(keep=True)[1]
 
     @cached_property
-    def _for_sums(self) -> tuple[list[_Work], _Desk]:
+    def _for_sums(self) -> tuple[list[Work], Desk]:
         works = self._works(keep=False)
-        return works, _Desk(works, moments=False)
+        return works, Desk(works, moments=False)
 
     @cached_property
-    def _for_moments(self) -> tuple[list[_Work], _Desk]:
+    def _for_moments(self) -> tuple[list[Work], Desk]:
         works = self._works(keep=True)
-        return works, _Desk(works, moments=True)
+        return works, Desk(works, moments=True)
 
     def _weights(self, fields: Array) -> tuple[Array, Array, Array]:
         """Weights of the fields of up to COLUMNS data, exponents not yet set, and logarithms left out."""
@@ -222,7 +168,7 @@ class Products:
             out[n] = self._sum_pieces(works, fields[n : n + 1], store, desk, checked)[0]
         return out
 
-    def _sum_data(self, work: _Work, fields: Array, scratch: Scratch, checked: bool) -> tuple[Array, ...]:
+    def _sum_data(self, work: Work, fields: Array, scratch: Scratch, checked: bool) -> tuple[Array, ...]:
         """Both logarithms of up to COLUMNS data, their weights and exponents."""
         weights, exponents, logs = self._weights(fields)
         lost = np.zeros(COLUMNS if checked else 0)
@@ -233,12 +179,12 @@ class Products:
         return found, core, weights, exponents
 
     def _sum_pieces(
-        self, works: list[_Work], fields: Array, store: Array, desk: _Desk, checked: bool
+        self, works: list[Work], fields: Array, store: Array, desk: Desk, checked: bool
     ) -> tuple[float, float, Array, Array]:
         """As ``_sum_data`` of one datum, piece after piece."""
         weights, exponents, logs = self._weights(fields)
         roots: list[Array] = []
-        lost = np.zeros((_TASK_SLICES + 1, COLUMNS if checked else 0))
+        lost = np.zeros((MOST_SLICES + 1, COLUMNS if checked else 0))
         for work in works:
             piece = work.piece
             with desk.scratch() as scratch:
@@ -246,7 +192,7 @@ class Products:
 
             parts = work.slices(moments=False)
 
-            def task(k: int, work: _Work = work, parts: list[slice] = parts) -> None:
+            def task(k: int, work: Work = work, parts: list[slice] = parts) -> None:
                 with desk.scratch() as scratch:
                     run_tasks(
                         work.piece, weights, exponents, False, lost[k], max(1, parts[k].start), parts[k].stop,
@@ -278,7 +224,7 @@ class Products:
             store, shares = np.empty(size), np.empty(size)
             for n in range(num):
                 self._moments_of_datum(fields, n, store, shares, core, found, checked)
-        if num:
+        with np.errstate(invalid="ignore", over="ignore"):  # of data that the check refuses
             found.entropy[:] = self._entropy(fields, core, found)
         return found
 
@@ -320,7 +266,7 @@ class Products:
             parts = work.slices(moments=True)
             alone = (all_means, all_pairs) if len(parts) == 1 else None
 
-            def task(part: slice, work: _Work = work, into: Any = alone) -> tuple[Array, Array]:
+            def task(part: slice, work: Work = work, into: Any = alone) -> tuple[Array, Array]:
                 sums = into or self._zeros()
                 with desk.scratch() as scratch:
                     run_tasks(

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvi.kernels.cpu.simd.logarithms import log1p_fast
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.philox import WORD, philox
-from fastvi.kernels.scalar import log_add_exp
+from fastvi.kernels.scalar import exp_of_negative
 
 _BLOCK_BITS = 8  # entries whose places in children's tables are looked up, not computed
 _BLOCK = 1 << _BLOCK_BITS
@@ -130,7 +131,9 @@ def fill_log_tables(forest, fields, first, last, low, high, largest, tables):
                     tables[out + i] = max(off[i], on[i])
             else:
                 for i in range(count):
-                    tables[out + i] = log_add_exp(off[i], on[i])
+                    larger = off[i] if off[i] > on[i] else on[i]  # finite: that of all units off is
+                    smaller = on[i] if off[i] > on[i] else off[i]
+                    tables[out + i] = larger + log1p_fast(exp_of_negative(smaller - larger))
 
 
 @kernel
@@ -162,7 +165,7 @@ def add_log_moments(forest, fields, tables, marginals, means, pairs):
             ):  # the states' own shares of the sum, and their masses with the unit off, on
                 whole, mass = tables[start + block + i], marginals[start + block + i]
                 difference = off[i] - whole, on[i] - whole
-                share = math.exp(min(difference[0], 0.0)), math.exp(min(difference[1], 0.0))
+                share = exp_of_negative(min(difference[0], 0.0)), exp_of_negative(min(difference[1], 0.0))
                 off[i], on[i] = mass * share[0], mass * share[1]
                 # of what has no share 0 is left, not 0 * -inf
                 entropy -= off[i] * difference[0] if share[0] > 0.0 else 0.0
