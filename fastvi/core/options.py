@@ -17,6 +17,7 @@ Proposal = Literal["uniform", "prior"]
 
 # public functions
 Decomposition = Literal["reconstruction", "joint", "log_ratio"]
+Method = Literal["auto", "enumeration", "independent_set", "elimination"]
 Question = Literal["log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient"]
 ModelObjective = Literal["exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep"]
 PosteriorObjective = Literal["reverse_kl", "forward_kl", "importance_weighted"]
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
 PROPOSALS: tuple[Proposal, ...] = get_args(Proposal)
 DECOMPOSITIONS: tuple[Decomposition, ...] = get_args(Decomposition)
+METHODS: tuple[Method, ...] = get_args(Method)
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 MODEL_OBJECTIVES: tuple[ModelObjective, ...] = get_args(ModelObjective)
 POSTERIOR_OBJECTIVES: tuple[PosteriorObjective, ...] = get_args(PosteriorObjective)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
-from fastvi.core.options import Device
+from fastvi.core.options import Device, Method
 from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum, draws_dataset, package
 from fastvi.core.seeds import takes_rng
@@ -26,12 +26,14 @@ from fastvi.engine.run.slices import slices
 from fastvi.exact.table_posterior import TablePosterior, posterior_of_table
 from fastvi.inputs.data import Group
 from fastvi.inputs.memory import PAIR_DATA, Asked
+from fastvi.inputs.method import rules_by
 from fastvi.inputs.options import Options
 from fastvi.inputs.question import Question, always_summed, ask
 from fastvi.models.base import LatentVariableModel
 from fastvi.models.joint_table import JointTable
 from fastvi.rules.base import NO_DATA, Rules, log_probabilities
 from fastvi.rules.joint_table import JointTableRules
+from fastvi.rules.questions import EXACT_POSTERIOR
 
 if TYPE_CHECKING:
     from fastvi.engine.states.form import Form
@@ -358,6 +360,7 @@ def exact_posterior(
     top_k: int = 0,
     pairwise: bool = False,
     normalized: bool = True,
+    method: Method = "auto",
     device: Device = "cpu",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -414,6 +417,9 @@ def exact_posterior(
     normalized
         False leaves - log Z out of ``log_marginal``, as in :func:`~fastvi.log_marginal`: where Z is out of
         reach, for the posterior does not need it.
+    method
+        As in :func:`~fastvi.log_marginal`, without "independent_set". "elimination" gives the mode, not more
+        of the most probable states: ``top_k`` is then 0 or 1.
     device, executor, checkpoint, progress, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -441,8 +447,8 @@ def exact_posterior(
     array([[0.25, 0.75],
            [1.  , 0.  ]])
     """
-    rules = rules_of(model, tables=True)
     top_k = validation.positive_int(top_k, "top_k", 0)
+    rules = rules_by(rules_of(model, tables=True), method, EXACT_POSTERIOR, device, top_k=top_k, x=x)
     pairwise = validation.flag(pairwise, "pairwise")
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
@@ -456,7 +462,7 @@ def exact_posterior(
         raise ValueError(f"top_k must be at most 2^{fewest}, the number of states, got {top_k}")
     passes = 2 if top_k or pairwise else 1
     partition = rules.kept_partition_form() if normalized else None
-    states = passes * question.states() + (0 if partition is None else 1 << partition.num_latents)
+    states = passes * question.states() + (0 if partition is None else partition.num_states)
     run = question.run("exact_posterior", states, top_k, pairwise, normalized)
     evidence, mean = np.empty(num_data), np.empty((num_data, num_latents))
     parts = tuple(_first_pass(question, group, run, evidence, mean) for group in question.groups)

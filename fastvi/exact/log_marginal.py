@@ -12,17 +12,19 @@ from numpy.typing import ArrayLike
 from fastvi.core import validation
 from fastvi.core.accuracy import reported, working_on
 from fastvi.core.limits import MAX_STATES
-from fastvi.core.options import Device, DType
+from fastvi.core.options import Device, DType, Method
 from fastvi.core.registry import rules_of
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
 from fastvi.inputs.data import on_device_of
 from fastvi.inputs.memory import Asked
+from fastvi.inputs.method import rules_by
 from fastvi.inputs.options import Options
 from fastvi.inputs.question import ask
 from fastvi.models.base import Model
 from fastvi.rules.base import NO_DATA, log_marginal_of, log_probabilities
 from fastvi.rules.joint_table import JointTableRules
+from fastvi.rules.questions import LOG_MARGINAL
 
 
 @reported
@@ -32,6 +34,7 @@ def log_marginal(
     *,
     observed: ArrayLike | None = None,
     normalized: bool = True,
+    method: Method = "auto",
     device: Device = "cpu",
     dtype: DType = "float64",
     executor: Executor | None = None,
@@ -62,6 +65,11 @@ def log_marginal(
     normalized
         False leaves out - log Z of a Boltzmann machine or a restricted one, for when Z is out of reach; other
         models are normalised as they stand.
+    method
+        Of a Boltzmann machine the way by which states are summed, those of log Z too: "enumeration",
+        "independent_set", "elimination", or "auto", the cheapest by what is coupled and observed; see
+        :func:`~fastvi.log_partition`. Other models take "auto" or "enumeration". On a GPU states are
+        enumerated. By elimination a task of an ``executor``, and a step of a ``checkpoint``, is all data.
     device
         "cpu"; "cuda" for a GPU (the extra ``cuda``), which sums networks of one layer of latents, Boltzmann
         machines, sparse coding and scalar log joints; "auto" picks a GPU where there is one that can, and
@@ -88,7 +96,7 @@ def log_marginal(
         Bytes; a run predicted to need more beyond its arguments, results included, is refused before it
         begins (:func:`~fastvi.plan` says how much that is). Workers of an ``executor`` take theirs beside it.
     max_states
-        Largest 2^d to be enumerated; the default, 2^40, is weeks of work.
+        Most states, or terms of an elimination, to be gone through; the default, 2^40, is weeks of work.
 
     Returns
     -------
@@ -138,7 +146,7 @@ def log_marginal(
     >>> fastvi.log_marginal(model, [[1, 0]], observed=[True, False]).round(6)
     array([-0.370486])
     """
-    rules = rules_of(model, tables=True)
+    rules = rules_by(rules_of(model, tables=True), method, LOG_MARGINAL, device, x=x)
     normalized = validation.flag(normalized, "normalized")
     options = Options(device, dtype, executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(rules, JointTableRules):
@@ -150,7 +158,7 @@ def log_marginal(
     asked = Asked("log_marginal", dtype, normalized=normalized)
     question = ask(rules, x, observed, options, rules.is_closed, asked, cuda=True)
     partition = rules.kept_partition_form() if normalized else None
-    log_z_states = 0 if partition is None else 1 << partition.num_latents
+    log_z_states = 0 if partition is None else partition.num_states
     run = question.run("log_marginal", question.states() + log_z_states, normalized)
     result = np.empty(question.num_data)
     for group in question.groups:

@@ -10,15 +10,17 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.limits import MAX_STATES
-from fastvi.core.options import Device
+from fastvi.core.options import Device, Method
 from fastvi.core.registry import rules_of
 from fastvi.engine.run.progress import Progress
 from fastvi.inputs.memory import Asked
+from fastvi.inputs.method import rules_by
 from fastvi.inputs.options import Options
 from fastvi.inputs.question import ask
 from fastvi.models.base import Model
 from fastvi.rules.base import without_partition
 from fastvi.rules.joint_table import JointTableRules
+from fastvi.rules.questions import LOG_MARGINAL_GRADIENT
 
 
 def log_marginal_gradient(
@@ -27,6 +29,7 @@ def log_marginal_gradient(
     *,
     data_weights: ArrayLike | None = None,
     observed: ArrayLike | None = None,
+    method: Method = "auto",
     device: Device = "cpu",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -51,6 +54,8 @@ def log_marginal_gradient(
         As in :func:`~fastvi.log_marginal`.
     data_weights : array_like, (N,), optional
         w_n, any finite numbers; 1 where not given.
+    method
+        As in :func:`~fastvi.log_marginal`, without "independent_set".
     observed, device, executor, checkpoint, progress, memory_limit, max_states
         As in :func:`~fastvi.log_marginal`.
 
@@ -79,7 +84,7 @@ def log_marginal_gradient(
     >>> gradient["prior_logits"].round(6)
     array([0.243877])
     """
-    rules = rules_of(model, tables=True)
+    rules = rules_by(rules_of(model, tables=True), method, LOG_MARGINAL_GRADIENT, device, x=x)
     options = Options(device, "float64", executor, checkpoint, progress, memory_limit, max_states)
     if isinstance(rules, JointTableRules):
         limits = options.checked_for_table()
@@ -93,7 +98,7 @@ def log_marginal_gradient(
     question = ask(rules, x, observed, options, rules.has_closed_gradient, asked)
     weights = _weights(data_weights, question.num_data)
     partition = rules.partition_memory()
-    states = 2 * (question.states() + (0 if partition is None else 1 << partition.num_latents))
+    states = 2 * (question.states() + (0 if partition is None else partition.num_states))
     states += rules.states_above() * sum(len(group.members) > 0 for group in question.groups)
     run = question.run("log_marginal_gradient", states, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.options import QUESTIONS, DType, Question
+from fastvi.core.options import QUESTIONS, DType, Method, Question
 from fastvi.core.registry import rules_of
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
 from fastvi.inputs.data import Group, by_mask
 from fastvi.inputs.memory import Asked, all_states, predicted_bytes
+from fastvi.inputs.method import rules_by
 from fastvi.inputs.options import check_dtype
 from fastvi.models.base import LatentVariableModel
 from fastvi.rules.base import Rules
@@ -41,6 +42,9 @@ class Plan:
         Tasks that an ``executor`` gets, one after which a ``checkpoint`` may be written.
     predicted_seconds : float
         On all threads of this process, extrapolated from a short run.
+    ways : str
+        Of a model whose sums have several ways, what is taken, then the others, with seconds by fixed rates
+        for one datum: those that ``method="auto"`` compares. Of many masks the one that takes longest.
     """
 
     question: str
@@ -50,9 +54,10 @@ class Plan:
     bytes: int
     shards: int
     predicted_seconds: float
+    ways: str = ""
 
     def __str__(self) -> str:
-        rows = (
+        rows: tuple[tuple[str, str], ...] = (
             ("question", self.question),
             ("data", f"{self.num_data:,}"),
             ("states", f"{self.states:,}" + (f" (2^{math.log2(self.states):.4g})" if self.states else "")),
@@ -61,6 +66,8 @@ class Plan:
             ("shards", f"{self.shards:,}"),
             ("predicted time", duration(self.predicted_seconds)),
         )
+        if self.ways:
+            rows += (("ways", self.ways),)
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -82,6 +89,7 @@ def plan(
     normalized: bool = True,
     top_k: int = 0,
     pairwise: bool = False,
+    method: Method = "auto",
     dtype: DType = "float64",
 ) -> Plan:
     """States, operations, memory, shards and seconds of an exact question, from a short run on this machine.
@@ -106,7 +114,7 @@ def plan(
         As in :func:`~fastvi.log_marginal`: whether log Z is summed, too, of a model that has one.
     top_k, pairwise
         As in :func:`~fastvi.exact_posterior`.
-    dtype
+    method, dtype
         As in :func:`~fastvi.log_marginal`.
 
     Returns
@@ -132,6 +140,7 @@ def plan(
         question, check_dtype(dtype), validation.positive_int(top_k, "top_k", 0),
         validation.flag(pairwise, "pairwise"), validation.flag(normalized, "normalized"),
     )  # fmt: skip
+    rules = rules_by(rules, method, question, top_k=asked.top_k)
     for name, given in (("top_k", asked.top_k), ("pairwise", asked.pairwise)):
         if given and question != "exact_posterior":
             raise ValueError(f"{name} must be left out where question is {question!r}, got {given}")
@@ -178,7 +187,8 @@ def _planned(rules: Rules, num_data: int, groups: Sequence[Group], asked: Asked)
     if asked.normalized and rules.partition_memory() is not None:
         total = total.plus(cost_of_log_z(rules, gradient=asked.question == "log_marginal_gradient"))
     return Plan(
-        asked.question, num_data, total.states, total.operations, need, total.shards, total.seconds
+        asked.question, num_data, total.states, total.operations, need, total.shards, total.seconds,
+        rules.ways_told([group.observed for group in groups if not group.closed], asked.normalized, duration),
     )  # fmt: skip
 
 
@@ -224,6 +234,6 @@ def _costs(rules: Rules, groups: Sequence[Group], asked: Asked) -> list[Cost]:
         line = lines[nearest]
         if nearest != size and not size[0]:
             form = rules.memory(alike[0].observed, asked.dtype)
-            line = line.scaled(1 << form.num_latents, form.operations)
+            line = line.scaled(form.num_states, form.operations)
         costs += [line.cost(group.num_data) for group in alike]
     return costs

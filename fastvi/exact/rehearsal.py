@@ -154,7 +154,7 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
     chunk = _gradient_chunk(form) if gradient else None
     reductions = [*run.reductions[:1], *(part._replace(chunk=chunk) for part in run.reductions[1:])]
     return Line(
-        making, first, slope + checking / few, tuple(reductions), 1 << form.num_latents, form.operations,
+        making, first, slope + checking / few, tuple(reductions), form.num_states, form.operations,
         _PRODUCTS.get(asked.question, 1),
     )  # fmt: skip
 
@@ -194,7 +194,7 @@ def cost_of_log_z(rules: Rules, *, gradient: bool) -> Cost:
     first, _, run = _line(ask, NO_DATA, making if gradient else 0.0)
     products = _PRODUCTS["log_marginal_gradient"] if gradient else 1
     line = Line(
-        _timed(rules.partition_form)[1], first, 0.0, tuple(run.reductions), 1 << form.num_latents,
+        _timed(rules.partition_form)[1], first, 0.0, tuple(run.reductions), form.num_states,
         form.operations, products,
     )  # fmt: skip
     return line.cost(1)

@@ -21,6 +21,7 @@ from fastvi.inputs.memory import Asked
 from fastvi.inputs.options import NO_LIMITS
 from fastvi.inputs.question import check_size
 from fastvi.rules.base import log_marginal_of, log_probabilities, without_partition
+from fastvi.rules.questions import LOG_MARGINAL, LOG_MARGINAL_GRADIENT
 
 Gradient = dict[str, np.ndarray]
 Question = Literal["log_marginal", "gradient", "states"]  # the last sums states whatever the model
@@ -62,6 +63,8 @@ def check_data(model: Any, x: Any, name: str, observed: Any = None) -> tuple[np.
 def check_states(model: Any, num_data: int, question: Question, observed: np.ndarray | None = None) -> None:
     """Refuse sums over more states than a call may take; ``observed`` None: every pixel is seen."""
     rules = rules_of(model)
+    if question != "states":
+        rules = rules.by("auto", LOG_MARGINAL if question == "log_marginal" else LOG_MARGINAL_GRADIENT)
     closed = {"log_marginal": rules.is_closed, "gradient": rules.has_closed_gradient}.get(question)
     groups = [
         Group(mask, members, None, rules.free_latents(mask), closed is not None and closed(mask))
@@ -87,7 +90,7 @@ def parameter_names(model: Any, *, exactly: bool) -> list[str]:
 @reported
 def exact_log_marginal(model: Any, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
     """Log p(x_n), (N,): the bits of :func:`~fastvi.log_marginal`."""
-    rules, found = rules_of(model), np.empty(len(x))
+    rules, found = rules_of(model).by("auto", LOG_MARGINAL), np.empty(len(x))
     for group in groups_of(rules, x, observed):
         working_on(group.members)
         found[group.members] = log_marginal_of(rules, group.x, group.observed, Run())
@@ -98,7 +101,7 @@ def exact_gradient(
     model: Any, x: np.ndarray, weights: np.ndarray, observed: np.ndarray | None = None
 ) -> Gradient:
     """Gradient of sum_n weights_n log p(x_n): the bits of :func:`~fastvi.log_marginal_gradient`."""
-    rules, run, found = rules_of(model), Run(), Gradient()
+    rules, run, found = rules_of(model).by("auto", LOG_MARGINAL_GRADIENT), Run(), Gradient()
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
         for group in groups_of(rules, x, observed):
             part = rules.gradient(group.x, weights[group.members], group.observed, run)

@@ -15,7 +15,7 @@ from fastvi.engine.run.checkpoints import Checkpoint, digest
 from fastvi.engine.run.hardware import caches
 from fastvi.engine.run.progress import reporter
 from fastvi.engine.run.runs import Run
-from fastvi.engine.run.slices import CHUNK_DATA, num_chunks
+from fastvi.engine.run.slices import CHUNK_DATA
 from fastvi.engine.states.form import WAVE_TILES, Form
 from fastvi.engine.states.remote_data import refuse_pixels
 from fastvi.inputs.data import NO_SUM, Group, groups_of, read_data
@@ -23,6 +23,7 @@ from fastvi.inputs.memory import OTHER, Asked, predicted_bytes
 from fastvi.inputs.options import NO_LIMITS, Limits, Options
 from fastvi.kernels.host import MATMUL_64
 from fastvi.rules.base import NO_DATA, Rules
+from fastvi.rules.questions import LOG_PARTITION
 
 
 class Question(NamedTuple):
@@ -40,7 +41,7 @@ class Question(NamedTuple):
     def states(self) -> int:
         """States that all chunks of all groups go through once."""
         return sum(
-            num_chunks(len(group.members)) << group.free.size for group in self.groups if not group.closed
+            self.rules.num_states(group.x, group.observed) for group in self.groups if not group.closed
         )
 
     def run(self, name: str, states: int, *asked: Any, unit: str = "states") -> Run:
@@ -131,11 +132,11 @@ def check_size(
     rules: Rules, groups: Sequence[Group], asked: Asked, limits: Limits, converted: int = 0
 ) -> None:
     """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
-    summed = [group.free.size for group in groups if not group.closed]
+    summed = [rules.state_bits(group.observed) for group in groups if not group.closed]
     sizes = [("", max(summed), rules.num_pixels)] if summed else []
     partition = rules.partition_memory() if asked.normalized else None
     if partition is not None:
-        sizes.append(("log Z", partition.num_latents, rules.num_pixels))
+        sizes.append(("log Z", (partition.num_states - 1).bit_length(), rules.num_pixels))
     prior = rules.deep_prior
     while prior is not None:
         sizes.append(("its prior", prior.num_latents, prior.num_pixels))
@@ -157,6 +158,8 @@ def always_summed(observed: np.ndarray) -> bool:
 
 def exact_log_z(rules: Rules, device: str = "cpu", limits: Limits = NO_LIMITS) -> float:
     """Log Z less the constant, refused where it is too large; 0 of a model that is normalised."""
+    if device == "cuda":  # which goes through states alone
+        rules = rules.by("enumeration", LOG_PARTITION)
     if rules.partition_memory() is not None:
         check_size(rules, [], Asked("log_partition"), limits)
     run, form = Run(place=forms_on(device)), rules.kept_partition_form()

@@ -20,6 +20,7 @@ from fastvi.inputs.options import Options
 from fastvi.inputs.question import Question, ask
 from fastvi.rules.base import Gradient, Rules, log_marginal_of, log_probabilities, without_partition
 from fastvi.rules.joint_table import JointTableRules
+from fastvi.rules.questions import LOG_MARGINAL_GRADIENT
 
 
 def parameters(model: Any) -> dict[str, np.ndarray]:
@@ -80,7 +81,7 @@ def log_marginal_forward(model: Any, x: Any, observed: Any = None) -> tuple[np.n
 
     Binary pixels may be relaxed to numbers in [0, 1], where log p(x, z) is linear in them.
     """
-    rules = rules_of(model, tables=True)
+    rules = _rules_of(model)
     if isinstance(rules, JointTableRules):
         value = log_marginal(model, x, observed=observed)
         return value, np.empty((len(value), 0))
@@ -105,7 +106,7 @@ def log_marginal_forward(model: Any, x: Any, observed: Any = None) -> tuple[np.n
 @reported
 def log_marginal_value(model: Any, x: Any, observed: Any = None) -> np.ndarray:
     """Return the values of :func:`log_marginal_forward` where no gradient follows."""
-    rules = rules_of(model, tables=True)
+    rules = _rules_of(model)
     if isinstance(rules, JointTableRules):
         return log_marginal(model, x, observed=observed)
     question = _question(rules, x, observed)
@@ -156,7 +157,7 @@ def log_marginal_backward(
     Of a restricted machine log p(x) = b . x + sum softplus(c + W^T x) - log Z, which is smooth between bits:
     the gradient in x is b + W E[h | x]. Where some pixels were not observed, its x must be 0 or 1.
     """
-    rules = rules_of(model, tables=True)
+    rules = _rules_of(model)
     if isinstance(rules, JointTableRules):
         if x_gradient:
             raise TypeError("x must not need a gradient for a JointTable, whose x are numbers of rows")
@@ -189,7 +190,7 @@ def log_marginal_backward(
 
 def check_question(model: Any, x: Any, observed: Any = None) -> None:
     """Refuse in one line what the other functions here refuse of their arguments."""
-    rules = rules_of(model, tables=True)
+    rules = _rules_of(model)
     if isinstance(rules, JointTableRules):
         rules.rows(x, observed)
     else:
@@ -261,3 +262,7 @@ def importance_weighted_bound_backward(
     out = np.zeros((num_data, num))
     out[:, : blocks * num_samples] = log_mean_exp_backward(used, each).reshape(num_data, -1)
     return out
+
+
+def _rules_of(model: Any) -> Rules:
+    return rules_of(model, tables=True).by("auto", LOG_MARGINAL_GRADIENT)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.blocks import BLOCK, in_blocks
-from fastvi.core.limits import check_draws
+from fastvi.core.limits import MAX_STATES, check_draws
 from fastvi.core.registry import rules_of
 from fastvi.core.seeds import takes_rng
 from fastvi.formats.quadratic import Quadratic, bqm_log_weight, bqm_of, ising_log_weight
@@ -261,14 +261,20 @@ class BoltzmannMachine(LatentVariableModel):
 
     def check_draws(self) -> None:
         """Refuse to draw where that takes too many states."""
-        check_draws(self, self.num_units, (
+        bits = self.num_units
+        if 1 << bits > MAX_STATES:  # few couplings may take fewer terms
+            bits = min(bits, rules_of(self).draw_bits)
+        check_draws(self, bits, (
             "draw approximately, by Gibbs sampling, or give some units to exact_posterior as observed: its "
             "sample draws the others"
         ))  # fmt: skip
 
     @takes_rng
     def sample(self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None) -> Pairs:
-        """Draw states exactly, by enumeration of all 2^d, at most 2^40.
+        """Draw states exactly.
+
+        Where few couplings make elimination cheaper than to go through all 2^d states, units are drawn one
+        after the other. What takes more than 2^40 states or terms is refused.
 
         Parameters
         ----------

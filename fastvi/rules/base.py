@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from fastvi.core import validation
 from fastvi.core.registry import restored_rules
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import num_chunks
 from fastvi.rules.kept import MOST_BYTES, kept
 
 if TYPE_CHECKING:
@@ -142,6 +143,22 @@ class Rules(ABC):
         """The mask (D,) of data that see all pixels; nobody writes to it."""
         return np.ones(self.num_pixels, bool)
 
+    def by(self, method: str, question: str, top_k: int = 0) -> Rules:
+        """Return the rules that answer a question by a ``method``, where a model's sums have several."""
+        if method not in ("auto", "enumeration"):
+            kind = validation.type_name(self.model)
+            raise ValueError(f"method must be 'auto' or 'enumeration' for {kind}, got {method!r}")
+        return self
+
+    def ways_told(
+        self, masks: Sequence[np.ndarray], with_log_z: bool, duration: Callable[[float], str]
+    ) -> str:
+        """Return one line about the ways to sum what these masks leave free; nothing where there is one.
+
+        ``duration`` puts seconds into words.
+        """
+        return ""
+
     # ---- data ------------------------------------------------------------------------------------------
 
     def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:
@@ -175,7 +192,7 @@ class Rules(ABC):
         """Return :meth:`form`'s, which a small model makes once: see ``rules/kept.py``."""
         key = observed.tobytes(), dtype
         return kept(
-            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).tables
+            self, "form", key, lambda: self.form(observed, dtype), lambda: self.memory(observed, dtype).weight
         )
 
     @abstractmethod
@@ -209,14 +226,31 @@ class Rules(ABC):
         """Return the bytes that :meth:`partition_form` takes."""
         return None
 
+    def sums(self, x: np.ndarray, observed: np.ndarray, run: Run, *, dtype: str = "float64") -> np.ndarray:
+        """Return log p(x) (N,), up to log Z, of data whose states are summed."""
+        return log_sums(self.kept_form(observed, dtype), x, run)
+
+    def state_bits(self, observed: np.ndarray) -> int:
+        """Return the logarithm to base 2, rounded up, of the states that are summed."""
+        return int(self.free_latents(observed).size)
+
+    def num_states(self, x: np.ndarray, observed: np.ndarray) -> int:
+        """Return how many states :meth:`sums` goes through."""
+        return num_chunks(len(x)) << self.state_bits(observed)
+
     def kept_partition_form(self) -> Any:
         """Return :meth:`partition_form`'s, made once as :meth:`kept_form`'s is."""
 
         def num_bytes() -> int:
             memory = self.partition_memory()
-            return 0 if memory is None else memory.tables
+            return 0 if memory is None else memory.weight
 
         return kept(self, "partition", None, self.partition_form, num_bytes)
+
+    @property
+    def draw_bits(self) -> int:
+        """Logarithm to base 2 of the states that :meth:`sample_partition` goes through."""
+        return self.num_latents
 
     def sample_partition(self, num: int, seed: int) -> np.ndarray:
         """Draw states (num, d) of :meth:`partition_form` exactly."""
@@ -453,7 +487,7 @@ def log_marginal_of(
     if rules.is_closed(observed):
         found = rules.closed_form(x, observed)
     else:
-        found = log_sums(rules.kept_form(observed, dtype), x, run)
+        found = rules.sums(x, observed, run, dtype=dtype)
     return log_probabilities(found) if rules.is_probability else found
 
 

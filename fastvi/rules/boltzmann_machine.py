@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvi.engine.run.runs import Run
+from fastvi.engine.run.slices import num_chunks
 from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
 from fastvi.models.boltzmann_machine import BoltzmannMachine
-from fastvi.rules.base import NO_DATA, Gradient, Rules
+from fastvi.rules.base import NO_DATA, Gradient
+from fastvi.rules.pairwise import SMALL, PairwiseRules
 from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.ways import ENUMERATION, WITH_MOMENTS, Way
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
     from fastvi.engine.posterior.state_moments import FirstPass
 
 
-class BoltzmannMachineRules(Rules):
+class BoltzmannMachineRules(PairwiseRules):
     """Rules of :class:`~fastvi.BoltzmannMachine`."""
 
     model: BoltzmannMachine
@@ -41,13 +44,41 @@ class BoltzmannMachineRules(Rules):
     def free_latents(self, observed: np.ndarray) -> np.ndarray:
         return np.flatnonzero(~observed)
 
+    @cached_property
+    def graph(self) -> np.ndarray:
+        return self.model.couplings != 0.0
+
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        return self._form(self.way(observed), observed)
+
+    def _form(self, way: Way, observed: np.ndarray, states: np.ndarray | None = None) -> Any:
+        if way.plan is not None:
+            from fastvi.engine.elimination.form import eliminated_machine
+
+            return eliminated_machine(self.model.couplings, self.model.bias, observed, way.plan)
+        if way.closed is not None:
+            from fastvi.engine.states.independent_set_form import independent_set_form
+
+            return independent_set_form(self.model.couplings, self.model.bias, observed, way.closed, states)
         return boltzmann_form(self.model.couplings, self.model.bias, observed)
 
     def memory(self, observed: np.ndarray, dtype: str = "float64") -> Any:
+        return self._memory(self.way(observed), observed)
+
+    def _memory(self, way: Way, observed: np.ndarray) -> Any:
+        seen = int(observed.sum())
+        if way.plan is not None:
+            from fastvi.engine.memory.elimination import EliminationMemory
+
+            pairs = int(np.count_nonzero(self.graph[~observed][:, ~observed])) // 2
+            return EliminationMemory(way.plan, pairs, seen)
+        if way.closed is not None:
+            from fastvi.engine.memory.tiles import IndependentSetMemory
+
+            closed = int(way.closed.sum())
+            return IndependentSetMemory.of(self.num_latents - seen - closed, closed, seen)
         from fastvi.engine.memory.pairs import PairMemory
 
-        seen = int(observed.sum())
         return PairMemory.of(self.num_latents - seen, seen, 1)
 
     def sampling_target(self, observed: np.ndarray, num_states: int, *, with_prior: bool = True) -> Any:
@@ -71,10 +102,10 @@ class BoltzmannMachineRules(Rules):
         return np.asarray(self.kept_form(observed).data.terms(x).constant)
 
     def partition_form(self) -> Any:
-        return self.form(np.zeros(self.num_latents, bool))
+        return self._form(self.partition_way, self._nothing)
 
     def partition_memory(self) -> Any:
-        return self.memory(np.zeros(self.num_latents, bool))
+        return self._memory(self.partition_way, self._nothing)
 
     def closed_bytes(self, num_data: int, observed: np.ndarray) -> int:
         form = self.memory(observed)
@@ -139,15 +170,64 @@ class BoltzmannMachineRules(Rules):
         log_w = pair_log_weights(self.model.couplings, self.model.bias, schedule)
         return log_w + independent if schedule.states is None else log_w - independent
 
+    def sums(self, x: np.ndarray, observed: np.ndarray, run: Run, *, dtype: str = "float64") -> np.ndarray:
+        patterns = self._patterns(x, observed)
+        if patterns is None:
+            return super().sums(x, observed, run, dtype=dtype)
+        from fastvi.engine.posterior.log_sum import log_sums
+
+        way, out = self.way(observed), np.empty(len(x))
+        for members in patterns:
+            states = np.zeros(self.num_latents, np.uint8)
+            states[observed] = x[members[0]]
+            out[members] = log_sums(self._form(way, observed, states), x[members], run)
+        return out
+
+    def num_states(self, x: np.ndarray, observed: np.ndarray) -> int:
+        patterns = self._patterns(x, observed)
+        if patterns is None:
+            return num_chunks(len(x)) * self.way(observed).num_states
+        return sum(num_chunks(len(members)) for members in patterns) * self.way(observed).num_states
+
+    def _patterns(self, x: np.ndarray, observed: np.ndarray) -> list[np.ndarray] | None:
+        """Data that share a form, where units summed in closed form are coupled with observed ones."""
+        if self.methods == (ENUMERATION,):
+            return None
+        closed = self.way(observed).closed
+        if closed is None:
+            return None
+        deciding = self.graph[closed][:, observed].any(axis=0)
+        if not deciding.any():
+            return None
+        _, pattern = np.unique(x[:, deciding], axis=0, return_inverse=True)
+        pattern = pattern.reshape(-1)
+        return [np.flatnonzero(pattern == number) for number in range(int(pattern.max(initial=-1)) + 1)]
+
+    def _with_moments(self) -> BoltzmannMachineRules:
+        """Rules by which log Z can be differentiated."""
+        if self.num_latents <= SMALL:
+            return self
+        methods = tuple(way for way in self.partition_methods if way in WITH_MOMENTS) or (ENUMERATION,)
+        return self.among(methods, methods)
+
+    @property
+    def draw_bits(self) -> int:
+        return self._with_moments().partition_way.bits
+
+    def sample_partition(self, num: int, seed: int) -> np.ndarray:
+        from fastvi.engine.posterior.samples import sample_form
+
+        return sample_form(self._with_moments().kept_partition_form(), num, seed)
+
     @cached_property
     def partition_pass(self) -> FirstPass:
         from fastvi.engine.posterior.state_moments import first_pass
 
-        return first_pass(self.kept_partition_form(), NO_DATA, Run())
+        return first_pass(self._with_moments().kept_partition_form(), NO_DATA, Run())
 
     def partition_gradient(self, run: Run, first: FirstPass | None = None) -> Gradient:
         passed = None if first is None else first.packed(self.num_latents)
-        return self.gradient(NO_DATA, np.ones(1), np.zeros(self.num_latents, bool), run, passed)
+        return self._with_moments().gradient(NO_DATA, np.ones(1), self._nothing, run, passed)
 
 
 make_rules = BoltzmannMachineRules

@@ -309,7 +309,7 @@ class SigmoidBeliefNetworkRules(Rules):
         everything = np.ones(self.num_latents, bool)
         free, partition = prior.free_latents(everything).size, prior.partition_form()
         states = 2 * num_chunks(1 << self.num_latents) << free if free else 0
-        return states + prior.states_above() + (0 if partition is None else 2 << partition.num_latents)
+        return states + prior.states_above() + (0 if partition is None else 2 * partition.num_states)
 
 
 make_rules = SigmoidBeliefNetworkRules

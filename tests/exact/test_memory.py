@@ -114,6 +114,56 @@ def test_peak_is_what_was_planned(name, monkeypatch):
         ask(question, model, x, arguments, memory_limit=planned - 1)
 
 
+def sparse(num_apart, num_others):
+    """A machine some of whose units are coupled with the others alone."""
+    couplings = 0.2 * RNG.normal(size=(num_apart + num_others, num_apart + num_others))
+    couplings[:num_apart, :num_apart] = 0.0
+    return fastvi.BoltzmannMachine(cases.symmetric(couplings), RNG.normal(size=num_apart + num_others))
+
+
+def grid(size, scale=1.0):
+    unit = np.arange(size * size).reshape(size, size)
+    couplings = np.zeros((size * size, size * size))
+    couplings[unit[:, :-1], unit[:, 1:]] = scale * RNG.normal(size=(size, size - 1))
+    couplings[unit[:-1], unit[1:]] = scale * RNG.normal(size=(size - 1, size))
+    return fastvi.BoltzmannMachine(cases.symmetric(couplings), scale * RNG.normal(size=size * size))
+
+
+OTHER_WAYS = {
+    "log Z": ("log_partition", lambda: grid(16), 0, "elimination", {}),
+    "log p": ("log_marginal", lambda: grid(6), 4000, "elimination", {}),
+    "means": ("exact_posterior", lambda: grid(6), 4000, "elimination", {}),
+    "modes": ("exact_posterior", lambda: grid(12), 2, "elimination", {"top_k": 1}),
+    "modes in log space": ("exact_posterior", lambda: grid(12, 500.0), 2, "elimination", {"top_k": 1}),
+    "pairs": ("exact_posterior", lambda: grid(8), 40, "elimination", {"pairwise": True}),
+    "gradient": ("log_marginal_gradient", lambda: grid(8), 40, "elimination", {}),
+    "log Z by a set": ("log_partition", lambda: sparse(200, 14), 0, "independent_set", {}),
+    "log p by a set": ("log_marginal", lambda: sparse(40, 14), 5_000, "independent_set", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_WAYS)
+def test_peaks_of_other_ways_are_within_the_plan(name, monkeypatch):
+    """Plans count log space, and waves of tiles, where most data take neither: up to four times the peak."""
+    monkeypatch.setenv("FASTVI_NUM_THREADS", "1")
+    question, build, num_data, method, arguments = OTHER_WAYS[name]
+    x = random_bits(num_data, build().num_units) if num_data else None
+    if num_data:
+        arguments = {**arguments, "observed": np.arange(x.shape[1]) < 3}
+    ask(question, build(), None if x is None else x[:2], arguments, method=method)
+    model = build()  # of which nothing is kept
+    planned = fastvi.plan(model, max(1, num_data), question=question, method=method, **arguments).bytes
+    gc.collect()
+    tracemalloc.start()
+    try:
+        answer = ask(question, model, x, arguments, method=method, memory_limit=planned)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    del answer
+    assert peak <= planned <= 4 * peak, f"{peak:,} bytes measured, {planned:,} planned"
+
+
 def test_log_z_of_many_states_takes_no_more_than_a_tile_and_its_tables():
     """2^34 states, of which a wave has as many as 2^30 have."""
     most = fastvi.plan(machine(30), question="log_partition").bytes

@@ -63,8 +63,8 @@ def limits() -> dict[str, Argument]:
 def exact_options(*, dtype: bool = False) -> dict[str, Argument]:
     words = {"dtype": word("float64", "float64", "float32")} if dtype else {}
     return {
-        "device": device(), **words, "executor": executor(), "checkpoint": path(None, optional=True),
-        "progress": progress(), **limits(),
+        "method": word("auto", "auto", "enumeration"), "device": device(), **words,
+        "executor": executor(), "checkpoint": path(None, optional=True), "progress": progress(), **limits(),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fastvi
+from fastvi.core.options import METHODS
 
 from . import things as t
 from .calls import ANY_MODEL, ENUMERABLE, Call, Q, asked_of, exact_options, executor, limits, model, q
@@ -70,13 +71,20 @@ def exact() -> list[Call]:
              {**x, "top_k": count(2, 0), "pairwise": flag(), "normalized": flag(True), **exact_options()}),
         Call("log_partition", fastvi.log_partition,
              {"model": model(t.machine, fastvi.BoltzmannMachine, fastvi.RestrictedBoltzmannMachine),
-              **exact_options(dtype=True)}),
+              **exact_options(dtype=True), "method": word("auto", *METHODS)}),
+        Call("log_marginal[machine, method]", asked_of(fastvi.log_marginal, t.machine),
+             {"x": bits(t.X), "method": word("auto", *METHODS)}),
+        Call("exact_posterior[machine, method]", asked_of(fastvi.exact_posterior, t.machine),
+             {"x": bits(t.X), "top_k": count(1, 0), "method": word("auto", "auto", "elimination")}),
+        Call("log_marginal_gradient[machine, method]", asked_of(fastvi.log_marginal_gradient, t.machine),
+             {"x": bits(t.X), "method": word("auto", "auto", "elimination")}),
         Call("log_partition[restricted]", asked_of(fastvi.log_partition, t.restricted), limits()),
         Call("plan", fastvi.plan,
              {"model": model(t.network, *ENUMERABLE), "num_data": count(2, 0),
               "question": word("log_marginal", "log_marginal", "log_partition", "exact_posterior",
                                "log_marginal_gradient"),
-              "observed": mask(t.SEEN[0]), "dtype": word("float64", "float64", "float32"),
+              "observed": mask(t.SEEN[0]), "method": word("auto", "auto", "enumeration"),
+              "dtype": word("float64", "float64", "float32"),
               "top_k": count(0, 0), "pairwise": flag(), "normalized": flag(True)}),
         Call("plan[posterior]", asked_of(fastvi.plan, t.network),
              {"num_data": count(2, 0), "question": word("exact_posterior", "exact_posterior"),

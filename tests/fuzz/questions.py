@@ -11,6 +11,7 @@ import naive_log_weights
 import numpy as np
 
 import fastvi
+from fastvi.core.options import METHODS
 
 from .problems import Parameters, Problem
 
@@ -63,9 +64,14 @@ def log_marginal(p: Problem, rng: np.random.Generator) -> list[Check]:
         free = fastvi.log_marginal(p.model, p.x, observed=p.observed, normalized=False)
         want = [naive.log_sum_exp(p.table(n)) for n in range(p.num_data)]
         checks.append(Check("log_marginal, not normalized", free, want, p.tolerance))
-        checks.append(
-            Check("log_partition", fastvi.log_partition(p.model), p.log_z(p.parameters), p.tolerance)
-        )
+        log_z = p.log_z(p.parameters)
+        checks.append(Check("log_partition", fastvi.log_partition(p.model), log_z, p.tolerance))
+    if p.kind == "machine":
+        for way in METHODS[1:]:
+            found = fastvi.log_partition(p.model, method=way)
+            checks.append(Check(f"log_partition by {way}", found, log_z, p.tolerance))
+            found = fastvi.log_marginal(p.model, p.x, observed=p.observed, method=way)
+            checks.append(Check(f"log_marginal by {way}", found, _log_marginals(p), p.tolerance))
     return checks
 
 

@@ -114,7 +114,7 @@ def test_a_table_has_no_checkpoint(function, tmp_path):
 
 
 def _out_of_reach():
-    machine = fastvi.BoltzmannMachine(np.zeros((60, 60)), np.zeros(60))
+    machine = fastvi.BoltzmannMachine(1.0 - np.eye(60), np.zeros(60))
     restricted = fastvi.RestrictedBoltzmannMachine(np.zeros((64, 64)), np.zeros(64), np.zeros(64))
     deep = fastvi.SigmoidBeliefNetwork(np.zeros((2, 60)), np.zeros(2), prior=machine)
     deeper = fastvi.SigmoidBeliefNetwork(np.zeros((2, 2)), np.zeros(2), prior=deep)

@@ -8,6 +8,7 @@ from functools import partial, singledispatch
 
 from fastvi.engine.decoder.direct_form import DirectForm
 from fastvi.engine.states.form import SummedForm
+from fastvi.engine.states.independent_set_form import IndependentSetForm
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.softplus_form import SoftplusForm
 from fastvi.engine.states.user_form import UserForm
@@ -45,6 +46,11 @@ def _(form: SoftplusForm) -> Callable[..., SummedForm]:
     from fastvi.engine.cuda.softplus_form import cuda_softplus_form
 
     return cuda_softplus_form if form.log_prior is None else _mover.dispatch(object)(form)
+
+
+@_mover.register
+def _(form: IndependentSetForm) -> Callable[..., SummedForm]:
+    return _mover.dispatch(object)(form)  # a softplus form there has no pairs
 
 
 @_mover.register

@@ -30,6 +30,11 @@ class FormMemory(ABC):
         return sum(self.tiling[:3])
 
     @property
+    def num_states(self) -> int:
+        """States that a datum's sum goes through."""
+        return 1 << self.num_latents
+
+    @property
     @abstractmethod
     def operations(self) -> int:
         """Operations a state, as ``Form.operations`` will say."""
@@ -38,6 +43,11 @@ class FormMemory(ABC):
     @abstractmethod
     def tables(self) -> int:
         """Bytes that a form holds for as long as it lives."""
+
+    @property
+    def weight(self) -> int:
+        """What speaks against keeping the form for the next question: the bytes of its tables."""
+        return self.tables
 
     @property
     @abstractmethod

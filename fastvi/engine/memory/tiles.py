@@ -139,3 +139,22 @@ class TileMemory(FormMemory):
             2 * self.terms(num_data) + 4 * NUMBER * num_data + self._packed(num_data) + self._tiles()
             + flipped + shares + max(own, self._filling()) + (tasks + 4) * slopes + states
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IndependentSetMemory(TileMemory):
+    """A softplus form with pairs: engine/states/independent_set_form.py."""
+
+    @property
+    def operations(self) -> int:
+        return super().operations + 2
+
+    @property
+    def tables(self) -> int:
+        # a tile of pairs and its logarithms; couplings of all states' units and of the data
+        pairs = 2 * self._tile + 2 * self.num_latents**2 + self.num_seen**2
+        return super().tables + NUMBER * pairs
+
+    @property
+    def making(self) -> int:
+        return self.tables + NUMBER * (self._tile + 4 * (self.num_pixels + self.num_latents) ** 2)

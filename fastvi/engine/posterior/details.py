@@ -42,6 +42,9 @@ def details(
 
     Latents are in the form's order. The pairs are those of the upper triangle or of the lower one.
     """
+    own: Details | None = form.details(x, evidence, top_k, run, pairwise=pairwise)
+    if own is not None:
+        return own
     if num_chunks(len(x)) == 1:
         return _of_chunk(form, form.data.terms(x), evidence, mean, top_k, run, pairwise=pairwise)
     result = Details.zero(len(x), form.num_latents, top_k, pairwise=pairwise)

@@ -26,7 +26,7 @@ class Details(NamedTuple):
     pairs: Array  # (N, d, d) or (0, d, d)
     entropy: Array  # (N,)
     log_probs: Array  # (N, k) descending
-    states: Array  # (N, k) int64
+    states: Array  # (N, k) int64, or (N, k, d) uint8 where no integers hold them
 
     @classmethod
     def zero(cls, num_data: int, num_latents: int, top_k: int, *, pairwise: bool) -> Details:
@@ -45,7 +45,9 @@ class Details(NamedTuple):
 
 
 def unpack_states(form: Form, states: Array) -> Array:
-    """Integers, bit i the form's i-th latent, to (..., d) uint8 in the model's order."""
+    """Integers, bit i the form's i-th latent, to (..., d) uint8 in the model's order; bits in it stay."""
+    if states.dtype == np.uint8:
+        return states
     return bits_of(states, form.order)
 
 
@@ -76,6 +78,9 @@ def second_moments(pairs: Array) -> Array:
 
 def sample(form: Form, x: Array, evidence: Array, members: Array, num: int, seed: int) -> Array:
     """Exact draws (N, num, d); draw k of datum members[n] is keyed by (seed, members[n], k)."""
+    own = form.samples(x, members, num, seed)
+    if own is not None:
+        return own
     num_data = len(x)
     uniforms, key = np.empty((num_data, num)), split_seed(seed)
     for n in range(num_data):

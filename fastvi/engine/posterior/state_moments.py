@@ -18,6 +18,7 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import chunks
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.batch import Batch
+from fastvi.engine.states.form import Form
 from fastvi.engine.states.pair_batch import PairBatch
 from fastvi.engine.states.pair_form import PairForm
 from fastvi.engine.states.softplus_form import SoftplusForm
@@ -78,7 +79,7 @@ class StateMoments(NamedTuple):
     order: Array
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     """Weight and evidence of each datum; data that products cannot hold apart."""
 
     evidence: Array
@@ -88,13 +89,13 @@ class _Weights(NamedTuple):
 
 
 @singledispatch
-def second_wave(batch: Batch, weights: _Weights, first: int) -> Total:
+def second_wave(batch: Batch, weights: Weights, first: int) -> Total:
     """One wave of the second pass, by the kind of batch."""
     raise TypeError(f"no gradient comes from sums over the states of {type(batch).__name__}")
 
 
 @second_wave.register
-def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
+def slopes_wave(batch: TileBatch, weights: Weights, first: int) -> Total:
     """One wave of a softplus form."""
     form: Any = batch.form
     outer, row_bits, column_bits, _ = form.tiling
@@ -106,7 +107,7 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
     logs = None
     if weights.uncertain.size:
         logs, _ = form.fill_wave(first, most=form.wave_tiles, in_log_space=True)
-    found = _zero(form)
+    found = zero_total(form)
     tables = form.tables
     group = max(1, len(tiles) // NUM_TASKS)  # whatever the number of threads: sums of tasks are rounded
     # all rows that are passed over hold less than 2^-60 of the sum of weights
@@ -147,16 +148,16 @@ def slopes_wave(batch: TileBatch, weights: _Weights, first: int) -> Total:
 
 
 @second_wave.register
-def pairs_wave(batch: PairBatch, weights: _Weights, first: int) -> Total:
+def pairs_wave(batch: PairBatch, weights: Weights, first: int) -> Total:
     """One wave of a pair form."""
-    found = _zero(batch.form)
+    found = zero_total(batch.form)
     batch.add_pairs(first, weights.evidence, weights.in_products, found.values)
     if weights.uncertain.size:
         _add_log_pairs(batch, weights, first, found.values)
     return found
 
 
-def _add_log_pairs(batch: PairBatch, weights: _Weights, first: int, values: Array) -> None:
+def _add_log_pairs(batch: PairBatch, weights: Weights, first: int, values: Array) -> None:
     form, who = batch.form, weights.uncertain
     outer, row_bits, column_bits, _ = form.tiling
     linear = np.ascontiguousarray(batch.terms.linear[who])
@@ -172,12 +173,12 @@ def _add_log_pairs(batch: PairBatch, weights: _Weights, first: int, values: Arra
 
 
 @singledispatch
-def _zero(form: SoftplusForm | PairForm) -> Total:
+def zero_total(form: Form) -> Total:
     """Nothing yet, in the shapes of the form."""
     return Total(np.zeros((form.num_latents, form.num_latents)), np.zeros(0))
 
 
-@_zero.register
+@zero_total.register
 def _(form: SoftplusForm) -> Total:
     states = 0 if form.log_prior is None else 1 << form.num_latents
     return Total(np.zeros((form.bias.size, form.num_latents + 1)), np.zeros(states))
@@ -209,7 +210,7 @@ def state_moments(
 ) -> StateMoments:
     """Evidence and means of each datum, and the weighted sums over data that the form's gradient needs."""
     evidence, mean = np.empty(len(x)), np.empty((len(x), form.num_latents))
-    total = _zero(form)
+    total = zero_total(form)
     for data in chunks(len(x)):
         batch = form.batch(form.data.terms(x[data]))  # of both passes: its tables are made once
         if first is None:
@@ -220,18 +221,18 @@ def state_moments(
         evidence[data], mean[data] = found, np.where(data_weights[data][:, None] == 0.0, 0.0, means)
         weights = _weights(found, data_weights[data], again)
         work = partial(second_wave, batch, weights)
-        total.merge(run.reduce(_zero(form), form.wave_starts(), work, form.wave_states))
+        total.merge(run.reduce(zero_total(form), form.wave_starts(), work, form.wave_states))
     values = _in_order(form, total.values)
     return StateMoments(evidence, mean[:, np.argsort(form.order)], values, total.states, form.order)
 
 
-def _weights(evidence: Array, data_weights: Array, again: Array) -> _Weights:
+def _weights(evidence: Array, data_weights: Array, again: Array) -> Weights:
     """Weights of the data of one chunk, ``again`` those that products cannot hold apart."""
     in_products = data_weights.copy()
     in_products[again] = 0.0
     # of an impossible one every state is: any finite evidence leaves each with nothing
     possible = np.where(np.isneginf(evidence), 0.0, evidence)
-    return _Weights(possible, in_products, again, data_weights[again])
+    return Weights(possible, in_products, again, data_weights[again])
 
 
 def states_of(moments: StateMoments) -> tuple[Array, Array]:
@@ -239,6 +240,6 @@ def states_of(moments: StateMoments) -> tuple[Array, Array]:
     return bits_of(np.arange(moments.states.size), moments.order), moments.states
 
 
-def in_products(evidence: Array, data_weights: Array) -> _Weights:
+def in_products(evidence: Array, data_weights: Array) -> Weights:
     """Weights of data all of which products hold."""
-    return _Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))
+    return Weights(evidence, data_weights, np.empty(0, np.int64), np.empty(0))

@@ -59,6 +59,11 @@ class SummedForm(ABC):
         return self.order.size
 
     @property
+    def num_states(self) -> int:
+        """States that a datum's sum goes through."""
+        return 1 << self.num_latents
+
+    @property
     def padded_rows(self) -> int:
         return 1 << self.tiling.row_bits
 
@@ -144,6 +149,14 @@ class Form(SummedForm):
 
         Log p(z | x_n) = shift[n] + log p(x_n, z), and ``sums`` are the kernel's own arrays.
         """
+
+    def details(self, x: Array, evidence: Array, top_k: int, run: Any, *, pairwise: bool) -> Any:
+        """Return ``Details`` of the data; None of a form whose states are visited."""
+        return None
+
+    def samples(self, x: Array, numbers: Array, num: int, seed: int) -> Array | None:
+        """Return draws (N, num, d) keyed by the data's ``numbers``; None where states are visited."""
+        return None
 
     def check_posterior(self, evidence: Array) -> None:
         """ValueError where p(z | x) of data of this log p(x) (N,) would be lost to rounding."""

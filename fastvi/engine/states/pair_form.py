@@ -124,23 +124,27 @@ class PairForm(TileForm):
                 scales[t] = exponentiate(tiles[t], 1 << row_bits, self.padded_rows, 1 << column_bits)
 
     def log_joint(self, x: Array, z: Array) -> Array:
-        # -inf couplings count where both bits are set, and nowhere else (0 * inf is nan)
-        blocked = np.isneginf(self.couplings)
-        finite = np.where(blocked, 0.0, self.couplings)
-        terms = self.data.terms(x)
-        out = np.empty(z.shape[:-1])
-        for n in range(len(x)):
-            bits = z[n].astype(np.float64)
-            linear = terms.linear[n] + self.centre
-            barred = np.isneginf(linear)
-            pairs = 0.5 * np.einsum("...i,ij,...j->...", bits, finite, bits)
-            value = pairs + (bits * np.where(barred, 0.0, linear)).sum(axis=-1) + terms.constant[n]
-            bad = np.einsum("...i,ij,...j->...", bits, blocked.astype(np.float64), bits) > 0
-            out[n] = np.where(bad | (bits * barred).any(axis=-1), -np.inf, value)
-        return out
+        return log_joint_of_pairs(self.couplings, self.centre, self.data.terms(x), z)
 
     def batch(self, terms: Terms) -> PairBatch:
         return PairBatch(self, terms)
+
+
+def log_joint_of_pairs(couplings: Array, centre: Array, terms: Terms, z: Array) -> Array:
+    """Log p(x_n, z) (N, ...) of states z (N, ..., d), by the definition."""
+    # -inf couplings count where both bits are set, and nowhere else (0 * inf is nan)
+    blocked = np.isneginf(couplings)
+    finite = np.where(blocked, 0.0, couplings)
+    out = np.empty(z.shape[:-1])
+    for n in range(len(z)):
+        bits = z[n].astype(np.float64)
+        linear = terms.linear[n] + centre
+        barred = np.isneginf(linear)
+        pairs = 0.5 * np.einsum("...i,ij,...j->...", bits, finite, bits)
+        value = pairs + (bits * np.where(barred, 0.0, linear)).sum(axis=-1) + terms.constant[n]
+        bad = np.einsum("...i,ij,...j->...", bits, blocked.astype(np.float64), bits) > 0
+        out[n] = np.where(bad | (bits * barred).any(axis=-1), -np.inf, value)
+    return out
 
 
 @dataclass(frozen=True, eq=False)

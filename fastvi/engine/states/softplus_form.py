@@ -216,7 +216,7 @@ def softplus_form(
             centre = centre + prior_logits
     table = None if log_prior is None else prior_table(order, log_prior)
     data = BinaryData(weights, np.ascontiguousarray(bias), linear - centre, constant)
-    return _build(order, weights, bias, centre, data, -1.0, dtype, table)
+    return build_softplus(order, weights, bias, centre, data, -1.0, dtype, table)
 
 
 def softplus_sum_form(
@@ -244,7 +244,7 @@ def softplus_sum_form(
         linear[order] - centre,
         0.0,
     )
-    return _build(order, weights, bias, centre, data, 1.0, dtype, None)
+    return build_softplus(order, weights, bias, centre, data, 1.0, dtype, None)
 
 
 def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
@@ -256,10 +256,11 @@ def prior_table(order: Array, log_prior: Callable[[Array], Array]) -> Array:
     return table
 
 
-def _build(
+def build_softplus(
     order: Array, weights: Array, bias: Array, centre: Array, data: BinaryData, sign: float, dtype: str,
     log_prior: Array | None,
 ) -> SoftplusForm:  # fmt: skip
+    """Build a form of ``weights`` (D, d), ``centre`` and ``data`` that are in its ``order`` already."""
     tiling = choose_tiling(order.size, COLUMNS)
     signed = -sign * centre  # kernels keep linear parts with the sign of A
     outer_bits, row_bits, _, longest_block = tiling
@@ -302,6 +303,8 @@ def _tables(
         # blocks of one length, where their range allows it
         longest_block=-(-num_pixels // max(1, -(-num_pixels // longest_block))),
         panel_rows=panel_rows,
+        pairs=_NO_SUMS,
+        pair_tile=_NOTHING,
     )
 
 

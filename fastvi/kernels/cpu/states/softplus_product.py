@@ -65,6 +65,10 @@ class SoftplusTables(NamedTuple):
     block_limit: float  # largest |log| of a running product
     longest_block: int  # pixels whose right panel fits in the first-level cache
     panel_rows: int  # rows of the register tile
+    # what is quadratic in z, added to A: (outer bits, d) couplings of the outer bits, (0, 0) without any, and
+    # a packed tile of the exponentials of those of the inner bits, the largest 1; (0,) without any
+    pairs: Any
+    pair_tile: Any
 
 
 class Bits(NamedTuple):
@@ -138,6 +142,14 @@ def plan_tile(tables, outer, kinds, middles, blocks, row_linear, column_linear):
     for i in range(outer_bits):
         if (outer >> i) & 1:
             constant += tables.linear[i]
+            if tables.pairs.size > 0:
+                for k in range(i):
+                    if (outer >> k) & 1:
+                        constant += tables.pairs[k, i]
+                for k in range(row_bits):
+                    row_linear[k] += tables.pairs[i, outer_bits + k]
+                for k in range(column_linear.size):
+                    column_linear[k] += tables.pairs[i, outer_bits + row_bits + k]
     num_blocks, first, high, low, direct = 0, 0, LOG_TWO, 0.0, 0
     for j in range(num_pixels):
         left_middle, spread = tables.ranges[1, j], tables.ranges[2, j]

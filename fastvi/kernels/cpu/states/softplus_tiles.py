@@ -9,8 +9,11 @@ steps.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from fastvi.kernels.bits import power_of_two
 from fastvi.kernels.cpu.simd.denormals import begin_flushing, end_flushing
 from fastvi.kernels.cpu.simd.product_tiles import inverse_weight_block, product_block, weight_block
 from fastvi.kernels.cpu.states.softplus_product import (
@@ -46,6 +49,27 @@ def _differ(a, b):
     for i in range(a.size):
         found |= a[i] != b[i]
     return found
+
+
+@inline
+def _multiply_by_pairs(pair_tile, peak, tile, lanes):
+    """Multiply a tile by the pairs' own, with powers of two taken out of it first, which are returned.
+
+    No number of either is then above 1, so that what a product drops is as far below its tile's scale as what
+    a tile drops. ``lanes`` become sums of the new numbers.
+    """
+    largest = 0.0
+    for c in range(COLUMNS):
+        largest = max(largest, peak[c])
+        lanes[c] = 0.0
+    power = max(math.ceil(math.log2(largest)), 0)
+    factor = power_of_two(-power)
+    for i in range(0, tile.size, COLUMNS):
+        for c in range(COLUMNS):
+            value = tile[i + c] * factor * pair_tile[i + c]
+            tile[i + c] = value
+            lanes[c] += value
+    return power
 
 
 @kernel
@@ -131,9 +155,12 @@ def softplus_tiles(
                         row_scale, row_power, row, column_scale, column_power, column_panel * COLUMNS, power,
                         tile, at, peak, lanes_of_tile,
                     )  # fmt: skip
-        totals[t] = 0.0
         for c in range(COLUMNS):
             plain[t] &= peak[c] <= _OUT_OF_SCALE
+        if plain[t] and tables.pair_tile.size > 0:
+            scales[t] += _multiply_by_pairs(tables.pair_tile, peak, tile, lanes_of_tile) * LOG_TWO
+        totals[t] = 0.0
+        for c in range(COLUMNS):
             totals[t] += lanes_of_tile[c]
         if plain[t] and num_panels > 0:
             mode = begin_flushing()
