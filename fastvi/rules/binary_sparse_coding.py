@@ -54,6 +54,11 @@ class BinarySparseCodingRules(Rules):
 
         return PairMemory.of(self.num_latents, int(observed.sum()), 8)
 
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.quadratic_subcubes import QuadraticSubcubes
+
+        return QuadraticSubcubes.of(self.parts(observed))
+
     def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
         # residuals, these weighted, predictions, and what is left, once more weighted; means in two orders
         return 8 * num_data * (5 * int(observed.sum()) + 3 * self.num_latents)

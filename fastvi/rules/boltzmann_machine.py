@@ -55,6 +55,14 @@ class BoltzmannMachineRules(Rules):
 
         return PairTarget(boltzmann_parts(self.model.couplings, self.model.bias, observed))
 
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.quadratic_subcubes import QuadraticSubcubes
+
+        return QuadraticSubcubes.of(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def subcube_partition_form(self) -> Any:
+        return self.subcube_form(np.zeros(self.num_latents, bool))
+
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
         from fastvi.engine.expectation.elbo_gradient import expected_log_joint
 
