@@ -12,13 +12,15 @@ from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import BinaryData, Data, Terms
 from fastvi.engine.states.pair_form import PairParts
-from fastvi.engine.subcubes.form import Children, Roots
+from fastvi.engine.subcubes.form import FREE, Children, Roots
 from fastvi.kernels.cpu.subcubes.quadratic_leaves import leaf_sums
-from fastvi.kernels.cpu.subcubes.quadratic_nodes import bound_pairs, expand_pairs, start_directions
+from fastvi.kernels.cpu.subcubes.quadratic_nodes import bound_pairs, factorised_bounds, start_directions
 from fastvi.kernels.cpu.subcubes.quadratic_shifts import RANK
 
 _NODES = 4  # that a thread takes at a time
 _START_SWEEPS = 50
+_HALF = 1, 6, 6, 0.02  # rounds, sweeps of the shifts, steps of Newton, and nats from the best tangent
+_ROOT = 5, 20, 40, 1e-7
 # 2^18 states take 110 microseconds on a Zen 3 core, a split of 30 free bits 80
 _LEAF_BITS = 18
 
@@ -73,12 +75,17 @@ class QuadraticSubcubes:
     def roots(self, terms: Terms) -> Roots:
         count, size = terms.linear.shape
         found = Roots(np.empty(count), np.empty(count), np.empty((count, size)))
+        members, states, start = np.arange(count), np.full((count, size), FREE, np.int8), np.zeros((count, size))
 
         def task(part: slice) -> None:
             bound_pairs(
-                self.couplings, self._directions, terms.linear[part], terms.constant[part],
-                found.upper[part], found.logits[part], found.lower[part],
+                self.couplings, self._directions, terms.linear, terms.constant, members[part], states[part],
+                start[part], *_ROOT, np.empty(count, np.int64), found.upper[part, None],
+                found.logits[part, None],
             )  # fmt: skip
+            factorised_bounds(
+                self.couplings, terms.linear[part], terms.constant[part], found.logits[part], found.lower[part]
+            )
 
         parallel_map(task, slices(count, _NODES), 1e3 * count * size * (size + 1))
         return found
@@ -88,9 +95,9 @@ class QuadraticSubcubes:
         found = Children(np.empty(count, np.int64), np.empty((count, 2)), np.empty((count, 2, size)))
 
         def task(part: slice) -> None:
-            expand_pairs(
+            bound_pairs(
                 self.couplings, self._directions, terms.linear, terms.constant, members[part], states[part],
-                logits[part], *(array[part] for array in found),
+                logits[part], *_HALF, *(array[part] for array in found),
             )  # fmt: skip
 
         parallel_map(task, slices(count, _NODES), 200.0 * count * size * (size + 1))
@@ -108,11 +115,13 @@ class QuadraticSubcubes:
         return out
 
     def error(self, terms: Terms) -> Array:
-        # Every number is a sum of c, t, J, shifts D_i <= sum_j |J_ij| and what is made of them by tangent
-        # points in [0, 1]: sizes that add up to less than 6 S, S those of c, t and all that they and J are
-        # added from, and a log 2 for each bit. No chain of additions is longer than 4 f + D + 64.
+        # Every number is a sum of c, t, J, A A', D and what is made of them by tangent points in [0, 1], and a
+        # log 2 for each bit. The entries of A A' add up to at most 8 f^2, D to at most 4 times those of J - A A'
+        # (``quadratic_shifts.py``), and each enters less than 6 times. With S the size of c, t and all that these
+        # and J are added from, that is below 6 (5 S + 48 f^2). No chain of additions is longer than 4 f + D + 64.
         size = np.abs(np.where(np.isfinite(terms.linear), terms.linear, 0.0)).sum(axis=1)
         size += np.abs(np.where(np.isfinite(terms.constant), terms.constant, 0.0)) + self.reach
+        size = 5.0 * size + 48.0 * self.num_latents**2
         length = 4 * self.num_latents + len(self.data.bias) + 64
         states = 2.0 ** (2 * -(-self.leaf_bits // 3))  # terms that a leaf's sum adds, relative to each other
-        return 2.0**-53 * (6.0 * length * (size + self.num_latents) + 2.0 * states)
+        return 2.0**-53 * (6.0 * length * size + 2.0 * states)

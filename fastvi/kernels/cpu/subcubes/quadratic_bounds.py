@@ -24,6 +24,7 @@ from fastvi.kernels.jit import inline
 from fastvi.kernels.scalar import exp_of_negative, log_fast
 
 _FARTHEST = 40.0  # largest |logit| of a tangent point
+_HALVINGS = 5  # of a step that leads nowhere
 _LONGEST = 8.0  # of a step, in the logit that moves most
 
 
@@ -152,41 +153,40 @@ def tangent_bound(pairs, shifts, parts, rank, linear, size, most_steps, close, l
     """
     q, product, field, step, root, new = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     for i in range(size):
-        logits[i] = min(max(logits[i], -_FARTHEST), _FARTHEST)
-        q[i] = _sigmoid(logits[i])
-    square = _products(pairs, shifts, size, q, product)
-    upper, value = _values(linear, shifts, size, logits, q, product, square, field)
-    for _ in range(most_steps):
-        if not upper - value > close:
-            break
+        step[i] = 0.0
+    upper, value, gap, scale = 0.0, -math.inf, math.inf, 0.0
+    steps, halvings, last = 0, 0, False
+    while True:  # one place that values are found at: compiled once
         for i in range(size):
-            field[i] -= logits[i]
-        _newton_step(pairs, shifts, size, q, field, root, factor, step)
-        longest = 0.0
-        for i in range(size):
-            longest = max(longest, abs(step[i]))
-        if not longest < math.inf:
+            new[i] = min(max(logits[i] + scale * step[i], -_FARTHEST), _FARTHEST)
+            q[i] = _sigmoid(new[i])
+        square = _products(pairs, shifts, size, q, product)
+        upper, trial = _values(linear, shifts, size, new, q, product, square, field)
+        if last:
             break
-        scale, before, moved = min(1.0, _LONGEST / max(longest, 1e-300)), upper - value, False
-        for _halving in range(6):
+        if steps == 0 or trial > value or upper - trial < gap:
+            value, gap, halvings = trial, upper - trial, 0
             for i in range(size):
-                new[i] = min(max(logits[i] + scale * step[i], -_FARTHEST), _FARTHEST)
-                q[i] = _sigmoid(new[i])
-            square = _products(pairs, shifts, size, q, product)
-            upper, trial = _values(linear, shifts, size, new, q, product, square, field)
-            if trial > value or upper - trial < before:
-                moved = True
+                logits[i] = new[i]
+            if not gap > close or steps >= most_steps:
                 break
+            steps += 1
+            for i in range(size):
+                field[i] -= logits[i]
+            _newton_step(pairs, shifts, size, q, field, root, factor, step)
+            longest = 0.0
+            for i in range(size):
+                longest = max(longest, abs(step[i]))
+            scale = min(1.0, _LONGEST / max(longest, 1e-300))
+            last = not longest < math.inf
+        else:
             scale *= 0.5
-        if not moved:
-            break
-        value = trial
-        for i in range(size):
-            logits[i] = new[i]
-    for i in range(size):
-        q[i] = _sigmoid(logits[i])
-    square = _products(pairs, shifts, size, q, product)
-    upper, value = _values(linear, shifts, size, logits, q, product, square, field)
+            halvings += 1
+            last = halvings > _HALVINGS
+        if last:  # back to the best point
+            scale = 0.0
+            for i in range(size):
+                step[i] = 0.0
     if rank > 0:
         upper += _noise_term(parts, rank, size, q, field, factor, new, step)
     return upper

@@ -20,7 +20,7 @@ from fastvi.kernels.scalar import exp_of_negative, log_fast
 FREE = -1
 _LOW = -40.0  # logit of a bit that cannot be 1
 _SWEEPS = 6  # of the vectors
-_STEPS, _CLOSE = 4, 0.02  # of Newton, and nats from the best tangent
+_STEPS, _CLOSE = 6, 0.02  # of Newton, and nats from the best tangent
 _ROOT_ROUNDS, _ROOT_SWEEPS, _ROOT_STEPS, _ROOT_CLOSE = 5, 20, 40, 1e-7
 _EXCLUDES = -8.0  # a coupling that may be left out
 _MEAN_FIELD_SWEEPS, _MEAN_FIELD_CLOSE = 200, 1e-9
@@ -75,21 +75,23 @@ def _spread(logits, size, spread, variation):
 @inline
 def _bound(pairs, shifts, parts, rank, linear, size, most_steps, close, logits, rows, factor):
     """Return ``tangent_bound``'s, and where that is infinite one with shifts in the place of A."""
-    found = tangent_bound(
-        pairs, shifts, parts, rank, linear, size, most_steps, close, logits, rows, factor
-    )
-    if found < math.inf or rank == 0:
-        return found
-    total = 0.0
-    for i in range(size):
-        square = 0.0
-        for k in range(rank):
-            square += parts[k, i] * parts[k, i]
-        rows[0, i] = math.sqrt(square)
-        total += rows[0, i]
-    for i in range(size):  # sum over j of |(A A')_ij| <= |a_i| sum_j |a_j|
-        shifts[i] += rows[0, i] * total * (1.0 + 1e-12)
-    return tangent_bound(pairs, shifts, parts, 0, linear, size, most_steps, close, logits, rows, factor)
+    columns = rank
+    while True:
+        found = tangent_bound(
+            pairs, shifts, parts, columns, linear, size, most_steps, close, logits, rows, factor
+        )
+        if found < math.inf or columns == 0:
+            return found
+        total, lengths = 0.0, rows[0]
+        for i in range(size):
+            square = 0.0
+            for k in range(rank):
+                square += parts[k, i] * parts[k, i]
+            lengths[i] = math.sqrt(square)
+            total += lengths[i]
+        for i in range(size):  # sum over j of |(A A')_ij| <= |a_i| sum_j |a_j|
+            shifts[i] += lengths[i] * total * (1.0 + 1e-12)
+        columns = 0
 
 
 @inline
@@ -119,123 +121,104 @@ def _bit_to_split(couplings, pairs, free, size, spread, logits):
 
 
 @reducing_kernel
-def expand_pairs(
-    couplings, directions, linear, constant, members, states, logits, bits, upper, child_logits
-):
-    """Split subcubes (n, d) of ``states``; see ``engine/subcubes/quadratic_form.py``."""
+def bound_pairs(
+    couplings, directions, linear, constant, members, states, logits, rounds, sweeps, most_steps, close, bits,
+    upper, found_logits,
+):  # fmt: skip
+    """Bound the halves of subcubes (n, d) of ``states``, or these themselves where ``upper`` has one column.
+
+    Writes ``bits`` (n,), which bit is split, ``upper`` (n, 2) and ``found_logits`` (n, 2, d). Where subcubes
+    are bounded themselves, the best of ``rounds`` tangent points counts.
+    """
     num_latents = couplings.shape[0]
     fields, indices = np.empty(num_latents), np.empty((3, num_latents), np.int64)
-    free, child_free, source = indices[0], indices[1], indices[2]
+    free, own_free, source = indices[0], indices[1], indices[2]
     matrices, vectors = np.empty((5, num_latents, num_latents)), np.empty((num_latents, RANK))
     pairs, parts, factor = matrices[0], matrices[1], matrices[2]
     rows, scratch = np.empty((8, num_latents)), np.empty((6, num_latents))
     spread, variation, reach, shifts = rows[0], rows[1], rows[2], rows[3]
-    trial, some, target, kept = rows[4], rows[5], rows[6], rows[7]
+    own_linear, some, target, kept = rows[4], rows[5], rows[6], rows[7]
+    num_values = upper.shape[1]
     for n in range(states.shape[0]):
         m, state = members[n], states[n]
         total = fold_fixed(couplings, linear[m], constant[m], state, fields)
-        size, first = 0, -1
+        size, bit = 0, -1
         for i in range(num_latents):
             if state[i] == FREE:
-                if first < 0:
-                    first = i
+                if bit < 0:
+                    bit = i
                 if fields[i] > -math.inf:
                     free[size] = i
                     some[size] = logits[n, i]
                     size += 1
-        bit, rank = first, 0
-        if size > 0:
+        if num_values == 2 and size > 0:
             _spread(some, size, spread, variation)
-            _gather(couplings, fields, free, size, pairs, target, reach)
+            _gather(couplings, fields, free, size, pairs, own_linear, reach)
             k = _bit_to_split(couplings, pairs, free, size, spread, some)
             bit = free[k]
             size -= 1
             for i in range(k, size):  # without it
-                free[i], some[i], spread[i], variation[i] = free[i + 1], some[i + 1], spread[i + 1], variation[i + 1]
-            _gather(couplings, fields, free, size, pairs, target, reach)
-            _start_vectors(directions, free, size, spread, vectors)
+                free[i], some[i] = free[i + 1], some[i + 1]
+        bits[n] = bit
+        for value in range(num_values):
+            upper[n, value] = math.inf
+            for i in range(num_latents):
+                found_logits[n, value, i] = 0.0
+        for step in range(rounds):
+            _spread(some, size, spread, variation)
+            _gather(couplings, fields, free, size, pairs, own_linear, reach)
+            if step == 0:
+                _start_vectors(directions, free, size, spread, vectors)
             rank = choose_shifts(
-                pairs, size, spread, variation, _SWEEPS, vectors, reach, kept, parts, scratch, matrices[3],
+                pairs, size, spread, variation, sweeps, vectors, reach, kept, parts, scratch, matrices[3],
                 matrices[4], factor,
             )  # fmt: skip
-        bits[n] = bit
-        for value in range(2):
-            base = total
-            child_size = 0
-            if value == 1:
-                base += fields[bit]
-            for k in range(size):
-                i = free[k]
-                field = fields[i] + couplings[bit, i] if value == 1 else fields[i]
-                if field > -math.inf:  # couplings and shifts as they were certified; in place, as none moves up
-                    source[child_size] = k
-                    child_free[child_size] = i
-                    trial[child_size] = field
-                    target[child_size] = some[k]
-                    shifts[child_size] = kept[k]
-                    child_size += 1
-            if child_size < size:  # of the second value only
-                for k in range(child_size):
-                    row, out_row = pairs[source[k]], pairs[k]
-                    for j in range(child_size):
-                        out_row[j] = row[source[j]]
-                for r in range(rank):
-                    for k in range(child_size):
-                        parts[r, k] = parts[r, source[k]]
-            out = child_logits[n, value]
-            for i in range(num_latents):
-                out[i] = 0.0 if i == bit or state[i] != FREE else _LOW
-            upper[n, value] = base
-            if base > -math.inf and child_size > 0:
-                found = _bound(
-                    pairs, shifts, parts, rank, trial, child_size, _STEPS, _CLOSE, target, scratch, factor
-                )
-                upper[n, value] = base + found
-                for k in range(child_size):
-                    out[child_free[k]] = target[k]
-            if upper[n, value] != upper[n, value]:
-                upper[n, value] = math.inf
+            for value in range(num_values):
+                base, own_size = total, 0
+                if value == 1:
+                    base += fields[bit]
+                for k in range(size):
+                    i = free[k]
+                    field = fields[i] + couplings[bit, i] if value == 1 else fields[i]
+                    if field > -math.inf:
+                        source[own_size] = k
+                        own_free[own_size] = i
+                        own_linear[own_size] = field
+                        target[own_size] = some[k]
+                        shifts[own_size] = kept[k]
+                        own_size += 1
+                if own_size < size:  # of the last value only: in place, couplings as they were certified
+                    for k in range(own_size):
+                        row, own_row = pairs[source[k]], pairs[k]
+                        for j in range(own_size):
+                            own_row[j] = row[source[j]]
+                    for r in range(rank):
+                        for k in range(own_size):
+                            parts[r, k] = parts[r, source[k]]
+                found = base
+                if base > -math.inf and own_size > 0:
+                    found += _bound(
+                        pairs, shifts, parts, rank, own_linear, own_size, most_steps, close, target, scratch,
+                        factor,
+                    )  # fmt: skip
+                if found < upper[n, value]:  # which nan is not
+                    upper[n, value] = found
+                    out = found_logits[n, value]
+                    for i in range(num_latents):
+                        out[i] = 0.0 if (num_values == 2 and i == bit) or state[i] != FREE else _LOW
+                    for k in range(own_size):
+                        out[own_free[k]] = target[k]
+                if num_values == 1:
+                    for k in range(own_size):
+                        some[k] = target[k]
 
 
-@reducing_kernel
-def bound_pairs(couplings, directions, linear, constant, upper, logits, lower):
-    """Bound data's sums over all states from both sides; see ``engine/subcubes/quadratic_form.py``."""
-    num_latents = couplings.shape[0]
-    free = np.empty(num_latents, np.int64)
-    matrices, vectors = np.empty((5, num_latents, num_latents)), np.empty((num_latents, RANK))
-    pairs, parts, factor = matrices[0], matrices[1], matrices[2]
-    rows, scratch = np.empty((6, num_latents)), np.empty((6, num_latents))
-    spread, variation, reach, shifts = rows[0], rows[1], rows[2], rows[3]
-    some, fields = rows[4], rows[5]
+@kernel
+def factorised_bounds(couplings, linear, constant, logits, lower):
+    """Set ELBOs (N,) of factorised q that coordinate ascent finds from tangent points (N, d)."""
+    rows = np.empty((1, couplings.shape[0]))
     for n in range(linear.shape[0]):
-        size = 0
-        for i in range(num_latents):
-            logits[n, i] = _LOW
-            if linear[n, i] > -math.inf:
-                free[size] = i
-                some[size] = 0.0
-                size += 1
-        least = math.inf if size > 0 else 0.0
-        _gather(couplings, linear[n], free, size, pairs, fields, reach)
-        _spread(some, size, spread, variation)
-        _start_vectors(directions, free, size, spread, vectors)
-        for _ in range(_ROOT_ROUNDS if size > 0 else 0):
-            rank = choose_shifts(
-                pairs, size, spread, variation, _ROOT_SWEEPS, vectors, reach, shifts, parts, scratch,
-                matrices[3], matrices[4], factor,
-            )  # fmt: skip
-            found = _bound(
-                pairs, shifts, parts, rank, fields, size, _ROOT_STEPS, _ROOT_CLOSE, some, scratch, factor
-            )
-            if found < least:
-                least = found
-                for i in range(size):
-                    logits[n, free[i]] = some[i]
-            _spread(some, size, spread, variation)
-        upper[n] = constant[n] + least
-        if upper[n] != upper[n]:
-            upper[n] = math.inf
-        lower[n] = constant[n] + _factorised_bound(couplings, linear[n], logits[n], scratch)
+        lower[n] = constant[n] + _factorised_bound(couplings, linear[n], logits[n], rows)
 
 
 @inline

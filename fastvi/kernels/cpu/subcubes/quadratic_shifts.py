@@ -22,16 +22,18 @@ from fastvi.kernels.cpu.subcubes.symmetric_spectrum import spectrum
 from fastvi.kernels.jit import inline
 
 RANK = 8  # numbers of a vector x_i
-_SMALLEST_SPREAD = 1e-4  # v_i, as far as the vectors look at it
+# v_i / K_i, as far as the vectors look at it: a shift moves a decided bit's own tangent point, too
+_LEAST_WEIGHT = 0.3
 _LARGEST_PART = 0.8  # eigenvalue of A' K A: the bits of a child may vary more than its parent's
 _HALVINGS = 30
+LARGEST_TRACE, LARGEST_SHIFT = 8.0, 4.0  # of A A' for each bit; of D beside what a row of J - A A' adds up to
 _CLIMB_EXCESS, _SPECTRUM_EXCESS = 0.004, 1e-9  # what D is made larger by first
 _ATTEMPTS = 8
 
 
 @inline
-def climb_vectors(pairs, size, spread, sweeps, vectors, lengths):
-    """Move vectors (size, RANK) of squared lengths ``spread`` towards the largest <J, X>.
+def climb_vectors(pairs, size, weights, sweeps, vectors, lengths):
+    """Move vectors (size, RANK) of squared lengths ``weights`` towards the largest <J, X>.
 
     ``lengths`` becomes |g_i|. ``pairs`` is J.
     """
@@ -53,7 +55,7 @@ def climb_vectors(pairs, size, spread, sweeps, vectors, lengths):
             length = math.sqrt(square)
             lengths[i] = length
             if length > 0.0 and length < math.inf:
-                scale = math.sqrt(max(spread[i], _SMALLEST_SPREAD)) / length
+                scale = math.sqrt(weights[i]) / length
                 own[0], own[1], own[2], own[3] = g0 * scale, g1 * scale, g2 * scale, g3 * scale
                 own[4], own[5], own[6], own[7] = g4 * scale, g5 * scale, g6 * scale, g7 * scale
 
@@ -101,14 +103,17 @@ def _split_spectrum(pairs, size, spread, variation, roots, work, values, off, tu
             low = middle
         else:
             high = middle
-    rank = 0
+    rank, trace = 0, 0.0
     for k in range(size):
         part = values[k] + low
         if part > 0.0:
             scale = math.sqrt(part)
             for i in range(size):
                 parts[rank, i] = turned[k, i] * scale / roots[i]
+                trace += parts[rank, i] * parts[rank, i]
             rank += 1
+    if not trace <= LARGEST_TRACE * size:  # its roundings would count
+        return -largest, 0
     return low, rank
 
 
@@ -119,14 +124,16 @@ def choose_shifts(
     """Set D and A (rows of ``parts``, its columns); return their number, the rank.
 
     ``spread`` and ``variation`` are v and K, ``reach`` holds sums over j of |J_ij|, ``vectors`` the start of
-    the climb. ``rows`` (4, size), ``work``, ``turned`` and ``factor`` (size, size) are scratch.
+    the climb. ``rows`` (5, size), ``work``, ``turned`` and ``factor`` (size, size) are scratch.
     """
-    roots, values, lengths, own = rows[0], rows[1], rows[2], rows[3]
+    roots, values, lengths, own, limits = rows[0], rows[1], rows[2], rows[3], rows[4]
     shift, rank = _split_spectrum(
         pairs, size, spread, variation, roots, work, values, lengths, turned, parts
     )  # fmt: skip
     # what is left of J; its diagonal, -|a_i|^2, is kept apart
     most, trace = 0.0, 0.0
+    for i in range(size):
+        limits[i] = 0.01
     for i in range(size):
         most = max(most, reach[i])
         for j in range(i + 1):
@@ -138,13 +145,17 @@ def choose_shifts(
                 trace += total
                 work[i, i] = 0.0
             else:
-                work[i, j] = pairs[i, j] - total
-                work[j, i] = work[i, j]
-    climb_vectors(work, size, spread, sweeps, vectors, lengths)
+                left = pairs[i, j] - total
+                work[i, j], work[j, i] = left, left
+                limits[i] += LARGEST_SHIFT * abs(left)
+                limits[j] += LARGEST_SHIFT * abs(left)
+    for i in range(size):
+        roots[i] = max(spread[i], _LEAST_WEIGHT * variation[i])
+    climb_vectors(work, size, roots, sweeps, vectors, lengths)
     by_spectrum, by_climb = 0.0, 0.0
     for i in range(size):
         by_spectrum -= spread[i] * shift / variation[i]
-        shifts[i] = lengths[i] / math.sqrt(max(spread[i], _SMALLEST_SPREAD))
+        shifts[i] = lengths[i] / math.sqrt(roots[i])
         by_climb += spread[i] * (1.02 * shifts[i] - own[i])
     excess = _CLIMB_EXCESS
     if not by_climb < by_spectrum:
@@ -154,7 +165,7 @@ def choose_shifts(
     for _attempt in range(_ATTEMPTS):
         total = 0.0
         for i in range(size):
-            values[i] = shifts[i] + excess * (abs(shifts[i]) + 0.1 * reach[i] + 1e-3)
+            values[i] = min(shifts[i] + excess * (abs(shifts[i]) + 0.1 * reach[i] + 1e-3), limits[i])
             total += values[i]
         if _is_positive(work, values, size, factor):
             # A factorisation that ends is that of a matrix nearer than g / (1 - g) trace in the spectral norm,
