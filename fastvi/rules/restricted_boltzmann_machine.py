@@ -62,6 +62,24 @@ class RestrictedBoltzmannMachineRules(Rules):
         weights, bias = self.model.weights[~observed], self.model.visible_bias[~observed]
         return ProductTarget(weights, bias, 1.0, data, None, None, num_states, dtype)
 
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.machine_subcubes import MachineSubcubes
+
+        m = self.model
+        seen = BinaryData(
+            np.ascontiguousarray(m.weights[observed]), m.visible_bias[observed], m.hidden_bias, 0.0
+        )
+        return MachineSubcubes(np.ascontiguousarray(m.weights[~observed]), m.visible_bias[~observed], seen)
+
+    def subcube_partition_form(self) -> Any:
+        from fastvi.engine.subcubes.machine_subcubes import MachineSubcubes
+
+        m = self.model
+        if self._sums_hidden:
+            return self.subcube_form(np.zeros(self.num_pixels, bool))
+        nothing = BinaryData(np.empty((0, self.num_pixels)), np.empty(0), m.visible_bias, 0.0)
+        return MachineSubcubes(np.ascontiguousarray(m.weights.T), m.hidden_bias, nothing)
+
     def is_closed(self, observed: np.ndarray) -> bool:
         # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d
         unseen = int((~observed).sum())

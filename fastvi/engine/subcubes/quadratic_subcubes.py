@@ -15,7 +15,7 @@ from fastvi.engine.states.pair_form import PairParts
 from fastvi.engine.subcubes.form import FREE, Children, Roots
 from fastvi.kernels.cpu.subcubes.quadratic_leaves import leaf_sums
 from fastvi.kernels.cpu.subcubes.quadratic_nodes import bound_pairs, factorised_bounds, start_directions
-from fastvi.kernels.cpu.subcubes.quadratic_shifts import RANK
+from fastvi.kernels.cpu.subcubes.quadratic_shifts import start_vectors
 
 _NODES = 4  # that a thread takes at a time
 _START_SWEEPS = 50
@@ -59,10 +59,8 @@ class QuadraticSubcubes:
 
     @cached_property
     def _directions(self) -> Array:
-        """Unit vectors (f, RANK) from which each subcube's shifts are sought."""
-        numbers = np.arange(1.0, self.num_latents * RANK + 1.0).reshape(-1, RANK)
-        found = (numbers * numbers * 0.6180339887498949) % 1.0 - 0.5  # spread out
-        found /= np.sqrt(np.square(found).sum(axis=1, keepdims=True))
+        """Unit vectors (f, rank) from which each subcube's shifts are sought."""
+        found = start_vectors(self.num_latents)
         start_directions(self.couplings, _START_SWEEPS, found)
         return found
 
@@ -75,7 +73,11 @@ class QuadraticSubcubes:
     def roots(self, terms: Terms) -> Roots:
         count, size = terms.linear.shape
         found = Roots(np.empty(count), np.empty(count), np.empty((count, size)))
-        members, states, start = np.arange(count), np.full((count, size), FREE, np.int8), np.zeros((count, size))
+        members, states, start = (
+            np.arange(count),
+            np.full((count, size), FREE, np.int8),
+            np.zeros((count, size)),
+        )
 
         def task(part: slice) -> None:
             bound_pairs(
@@ -84,7 +86,11 @@ class QuadraticSubcubes:
                 found.logits[part, None],
             )  # fmt: skip
             factorised_bounds(
-                self.couplings, terms.linear[part], terms.constant[part], found.logits[part], found.lower[part]
+                self.couplings,
+                terms.linear[part],
+                terms.constant[part],
+                found.logits[part],
+                found.lower[part],
             )
 
         parallel_map(task, slices(count, _NODES), 1e3 * count * size * (size + 1))

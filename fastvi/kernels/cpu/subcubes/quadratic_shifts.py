@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fastvi.kernels.cpu.subcubes.symmetric_spectrum import spectrum
 from fastvi.kernels.jit import inline
 
@@ -29,6 +31,13 @@ _HALVINGS = 30
 LARGEST_TRACE, LARGEST_SHIFT = 8.0, 4.0  # of A A' for each bit; of D beside what a row of J - A A' adds up to
 _CLIMB_EXCESS, _SPECTRUM_EXCESS = 0.004, 1e-9  # what D is made larger by first
 _ATTEMPTS = 8
+
+
+def start_vectors(size):
+    """Return unit vectors (size, RANK), spread out, from which the climb may start."""
+    numbers = np.arange(1.0, size * RANK + 1.0).reshape(-1, RANK)
+    found = (numbers * numbers * 0.6180339887498949) % 1.0 - 0.5
+    return found / np.sqrt(np.square(found).sum(axis=1, keepdims=True))
 
 
 @inline
