@@ -82,8 +82,9 @@ def test_bounds_of_machines_of_every_scale_are_true():
 def test_gap_of_weakly_coupled_units_is_of_second_order():
     """Shifts of the diagonal alone leave a gap of first order, some 0.1 nats here.
 
-    Log Z less the ELBO of the best factorised q is sum_{i<j} J_ij^2 v_i v_j / 2 to second order, v_i near 1/4; the
-    bound adds at most sum_i (v_i lambda)^2 / 4, lambda the norm of J. Terms of third order are some hundredths.
+    Log Z less the ELBO of the best factorised q is sum_{i<j} J_ij^2 v_i v_j / 2 to second order, v_i near
+    1/4; the bound adds at most sum_i (v_i lambda)^2 / 4, lambda the norm of J. Terms of third order are some
+    hundredths.
     """
     rng = np.random.default_rng(1)
     couplings, bias = machine(rng, 10, 0.02, 0.0)

@@ -66,8 +66,8 @@ class MachineSubcubes:
             total = tangent_quadratic(self._rows, self.bias, linear, constant, state, logits, pairs, terms[0])
             found = np.empty((1, 1, size))
             bound_pairs(
-                pairs, self._directions, terms, np.array([total]), member, state[None], logits[None], *_ROUNDS,
-                bit, upper, found,
+                pairs, self._directions, terms, np.array([total]), member, state[None], logits[None],
+                *_ROUNDS, bit, upper, found,
             )  # fmt: skip
             logits = found[0, 0]
             if not upper[0, 0] < best - 1e-3:
@@ -133,8 +133,8 @@ class MachineSubcubes:
         return out
 
     def error(self, terms: Terms) -> Array:
-        # As of ``QuadraticSubcubes``, J made of the products K W W, each at most a quarter of those of |W|, which
-        # tangents multiply by q and add up D at a time. Leaves change |b| + |W| one bit at a time, 32 times
+        # As of ``QuadraticSubcubes``, with J made of products K W W, each at most a quarter of |W W|; slopes,
+        # curvatures and leaves are made of |b| + |W|, leaves by up to 32 changes of one bit
         rows = np.abs(self.weights).sum(axis=1)
         size = 0.25 * np.square(rows).sum() + 40.0 * (rows.sum() + np.abs(self.bias).sum() + self.bias.size)
         size += (

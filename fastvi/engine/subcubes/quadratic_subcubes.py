@@ -20,7 +20,7 @@ from fastvi.kernels.cpu.subcubes.quadratic_shifts import start_vectors
 _NODES = 4  # that a thread takes at a time
 _START_SWEEPS = 50
 _HALF = 1, 6, 6, 0.02  # rounds, sweeps of the shifts, steps of Newton, and nats from the best tangent
-_ROOT = 5, 20, 40, 1e-7
+_ROOT = 8, 20, 40, 1e-7
 # 2^18 states take 110 microseconds on a Zen 3 core, a split of 30 free bits 80
 _LEAF_BITS = 18
 
@@ -121,10 +121,11 @@ class QuadraticSubcubes:
         return out
 
     def error(self, terms: Terms) -> Array:
-        # Every number is a sum of c, t, J, A A', D and what is made of them by tangent points in [0, 1], and a
-        # log 2 for each bit. The entries of A A' add up to at most 8 f^2, D to at most 4 times those of J - A A'
-        # (``quadratic_shifts.py``), and each enters less than 6 times. With S the size of c, t and all that these
-        # and J are added from, that is below 6 (5 S + 48 f^2). No chain of additions is longer than 4 f + D + 64.
+        # Every number is a sum of c, t, J, A A', D and what is made of them by tangent points in [0, 1], and
+        # a log 2 for each bit. The entries of A A' add up to at most 8 f^2, D to at most 4 times those of
+        # J - A A' (``quadratic_shifts.py``), and each enters less than 6 times. With S the size of c, t and
+        # all that these and J are added from, that is below 6 (5 S + 48 f^2). No chain of additions is longer
+        # than 4 f + D + 64.
         size = np.abs(np.where(np.isfinite(terms.linear), terms.linear, 0.0)).sum(axis=1)
         size += np.abs(np.where(np.isfinite(terms.constant), terms.constant, 0.0)) + self.reach
         size = 5.0 * size + 48.0 * self.num_latents**2

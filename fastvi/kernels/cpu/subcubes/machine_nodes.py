@@ -1,8 +1,8 @@
 """Subcubes of log w(h) = <t, h> + sum_j log(1 + exp(b_j + W_j h)): a restricted machine's hidden units.
 
-For every r, log(1 + exp(e + r)) <= log(1 + exp e) + s r + K(e) r^2 / 2, s = sigmoid(e) and K(e) = tanh(e / 2) / (2 e)
-(Jaakkola and Jordan 2000). With e = b + W q and r = W (h - q) the exponent is at most quadratic in h, J = W' K W,
-and ``quadratic_nodes.py`` bounds that.
+For every r, log(1 + exp(e + r)) <= log(1 + exp e) + s r + K(e) r^2 / 2, with s = sigmoid(e) and K(e) = tanh(e
+/ 2) / (2 e) (Jaakkola and Jordan 2000). With e = b + W q and r = W (h - q) the exponent is at most quadratic
+in h, J = W' K W, and ``quadratic_nodes.py`` bounds that.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def sum_machine_leaves(rows, bias, linear, constant, members, states, out):
                 num_free += 1
         found = -math.inf
         for step in range(1 << num_free):
-            if step > 0:  # a Gray code: one bit changes
+            if step > 0:  # the next state by the change of one bit
                 k = 0
                 while (step >> k) & 1 == 0:
                     k += 1
@@ -124,8 +124,8 @@ def sum_machine_leaves(rows, bias, linear, constant, members, states, out):
 def factorised_machine_bounds(rows, bias, linear, constant, logits, lower):
     """Set lower bounds (N,) of the log sums over all bits, by factorised q of means q.
 
-    log(1 + exp) is convex: its mean is at least its value at the mean, so that the ELBO is at least <t, q> + sum_j
-    log(1 + exp(b + W q)_j) + H(q). Coordinate by coordinate q moves to where the slope of that is 0.
+    log(1 + exp) is convex: its mean is at least its value at the mean, so that the ELBO is at least <t, q> +
+    sum_j log(1 + exp(b + W q)_j) + H(q). Coordinate by coordinate q moves to where the slope of that is 0.
     """
     size, num_pixels = rows.shape
     q, e = np.empty(size), np.empty(num_pixels)

@@ -5,13 +5,14 @@ tangent point q in [0, 1]^n, with S = D - J and h = t + D / 2,
 
     <t, z> + z' J z / 2 = <h, z> - z' S z / 2 <= <h - S q, z> + q' S q / 2 + |A' (z - q)|^2 / 2.
 
-Under independent bits with logits f = h - S q and probabilities p = sigmoid(f), exp(|A' (z - q)|^2 / 2) is the
-mean over normal noise g of exp(<A g, z - q>), and log(1 + exp(f + e)) <= log(1 + exp f) + p e + K(f) e^2 / 2, K(f) =
-tanh(f / 2) / (2 f), for every e (Jaakkola and Jordan 2000, "Bayesian parameter estimation via variational
-methods"). So the sum is at most exp of
+Bits are then independent, of logits f = h - S q and probabilities p = sigmoid(f), but for exp(|A' (z - q)|^2
+/ 2), the mean over normal noise g of exp(<A g, z - q>). And log(1 + exp(f + e)) <= log(1 + exp f) + p e +
+K(f) e^2 / 2, K(f) = tanh(f / 2) / (2 f), for every e (Jaakkola and Jordan 2000, "Bayesian parameter
+estimation via variational methods"). So the sum is at most exp of
 
-    U(q) = q' S q / 2 + sum_i log(1 + exp f_i) - log det(B) / 2 + y' B^-1 y / 2,   B = 1 - A' K A,   y = A' (p - q).
+    U(q) = q' S q / 2 + sum_i log(1 + exp f_i) - log det(B) / 2 + y' B^-1 y / 2,
 
+with B = 1 - A' K A and y = A' (p - q).
 Where p = q the slope of the other terms is 0. In the logits l of q, Newton's step there solves (I + S V) dl =
 f - l, V = diag(q (1 - q)).
 """
@@ -64,7 +65,7 @@ def _products(pairs, shifts, size, q, out):
 
 @inline
 def _values(linear, shifts, size, logits, q, product, square, field):
-    """Set f = h - S q; return U(q) without its last terms, and what equals it where p = q and is less elsewhere."""
+    """Set f = h - S q; return U(q) less its last terms, and what it is where p = q and above elsewhere."""
     upper, value = 0.0, 0.0
     for i in range(size):
         h = linear[i] + 0.5 * shifts[i]
@@ -105,15 +106,17 @@ def _noise_term(parts, rank, size, q, field, factor, moved, weights):
 
     ``factor``, ``moved`` and ``weights`` are scratch.
     """
-    # B is made smaller by more than rounding may have made it larger: trace(1 + A' K A) < 2 rank, sums of size
-    # terms, and the factorisation's own (rank + 1) 2^-53 of the trace
+    # B is made smaller by more than rounding may have made it larger: trace(1 + A' K A) < 2 rank, sums of
+    # size terms, and the factorisation's own (rank + 1) 2^-53 of the trace
     less = 8.0 * (rank + size + 8.0) * rank * 2.0**-52
     for i in range(size):
         weights[i] = _sigmoid(field[i]) - q[i]
+    trace = 0.0
     for k in range(rank):
         row, total = parts[k], 0.0
         for i in range(size):
             total += row[i] * weights[i]
+            trace += row[i] * row[i]
         moved[k] = total
     for i in range(size):
         weights[i] = variation_of(field[i])
@@ -142,7 +145,11 @@ def _noise_term(parts, rank, size, q, field, factor, moved, weights):
             total -= factor[k, m] * moved[m]
         moved[k] = total / factor[k, k]
         square += moved[k] * moved[k]
-    return 0.5 * (square - logarithm)
+    # y is off by d, |d|^2 below (n + 4)^2 n 2^-106 trace(A A'); (y + d)' B^-1 (y + d) <= (1 + w) y' B^-1 y +
+    # (1 + 1 / w) d' B^-1 d for every w; and no eigenvalue of B exceeds 1, so that the least is at least the
+    # determinant
+    off = (size + 4.0) * (size + 4.0) * size * 2.0**-104 * trace * math.exp(-logarithm)
+    return 0.5 * (square * (1.0 + 1e-9) + 1.1e9 * off - logarithm)
 
 
 @inline

@@ -46,16 +46,23 @@ def fold_fixed(couplings, linear, constant, state, fields):
 
 
 @inline
-def _gather(couplings, fields, free, size, pairs, linear, reach):
-    """Set J and t of some bits, less the couplings that are left out, and sums of |J_ij|."""
+def _gather(couplings, fields, free, size, pairs, linear, gains, reach):
+    """Set J and t of some bits, less the couplings that are left out, and sums of |J_ij|.
+
+    ``gains`` becomes the most that a bit may add.
+    """
     for i in range(size):
         linear[i] = fields[free[i]]
+        row, total = couplings[free[i]], linear[i]
+        for j in range(size):
+            total += max(row[free[j]], 0.0)
+        gains[i] = total
     for i in range(size):
         row, out, total = couplings[free[i]], pairs[i], 0.0
         for j in range(size):
             value = row[free[j]]
             if value < _EXCLUDES and (
-                value == -math.inf or max(0.0, min(linear[i], linear[j])) < -0.125 * value
+                value == -math.inf or max(0.0, min(gains[i], gains[j])) < -0.125 * value
             ):
                 value = 0.0
             out[j] = value
@@ -153,7 +160,7 @@ def bound_pairs(
                     size += 1
         if num_values == 2 and size > 0:
             _spread(some, size, spread, variation)
-            _gather(couplings, fields, free, size, pairs, own_linear, reach)
+            _gather(couplings, fields, free, size, pairs, own_linear, target, reach)
             k = _bit_to_split(couplings, pairs, free, size, spread, some)
             bit = free[k]
             size -= 1
@@ -165,8 +172,13 @@ def bound_pairs(
             for i in range(num_latents):
                 found_logits[n, value, i] = 0.0
         for step in range(rounds):
-            _spread(some, size, spread, variation)
-            _gather(couplings, fields, free, size, pairs, own_linear, reach)
+            # the mean of all rounds: shifts that answer the last one alone swing
+            _spread(some, size, own_linear, target)
+            for i in range(size):
+                new = 1.0 / (step + 1.0)
+                spread[i] = own_linear[i] if step == 0 else spread[i] + new * (own_linear[i] - spread[i])
+                variation[i] = target[i] if step == 0 else variation[i] + new * (target[i] - variation[i])
+            _gather(couplings, fields, free, size, pairs, own_linear, target, reach)
             if step == 0:
                 _start_vectors(directions, free, size, spread, vectors)
             rank = choose_shifts(

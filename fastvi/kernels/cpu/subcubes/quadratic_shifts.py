@@ -1,15 +1,15 @@
 """Shifts D and factors A, for which D + A A' - J is positive semidefinite, whatever rounding did.
 
-What they cost in a bound (``quadratic_bounds.py``) is about sum_i v_i D_i / 2 - log det(1 - A' K A) / 2, v = q (1
-- q) and K, the most that bits vary in the exponent, just above v. Two ways are tried:
+What they cost in a bound (``quadratic_bounds.py``) is about sum_i v_i D_i / 2 - log det(1 - A' K A) / 2, with
+v = q (1 - q), and K just above it. Two ways are tried:
 
-- By the spectrum. With K^1/2 J K^1/2 = sum_k lambda_k u_k u_k', D = -s / K and A the part of J + s / K that is
-  positive; s is where the cost is least. Where bits are weakly coupled the cost is of second order in J.
+- By the spectrum. With K^1/2 J K^1/2 = sum_k lambda_k u_k u_k', D = -s / K and A the part of J + s / K that
+  is positive; s is where the cost is least. Where bits are weakly coupled the cost is of second order in J.
 - By what is left, J - A A', alone: the least sum_i v_i D_i is a semidefinite program, whose dual is the
-  maximum of <J - A A', X> over X >= 0 with X_ii = v_i. Vectors x_i of a few numbers, X_ij = <x_i, x_j>, climb it
-  coordinate by coordinate, x_i <- sqrt(v_i) g_i / |g_i| with g_i = sum_j (J - A A')_ij x_j, and D_i = |g_i| /
-  sqrt(v_i) at the optimum (Wang, Chang and Kolter 2017, "The mixing method"). Where couplings are strong that
-  is better.
+  maximum of <J - A A', X> over X >= 0 with X_ii = v_i. Vectors x_i of a few numbers, X_ij = <x_i, x_j>, climb
+  it coordinate by coordinate, x_i <- sqrt(v_i) g_i / |g_i| with g_i = sum_j (J - A A')_ij x_j, and D_i =
+  |g_i| / sqrt(v_i) at the optimum (Wang, Chang and Kolter 2017, "The mixing method"). Where couplings are
+  strong that is better.
 
 Either is made larger until the Cholesky factorisation says that it serves.
 """
@@ -90,7 +90,7 @@ def _is_positive(pairs, shifts, size, factor):
 
 @inline
 def _split_spectrum(pairs, size, spread, variation, roots, work, values, off, turned, parts):
-    """Set A (by its columns, rows of ``parts``) from the positive part of J + s / K; return s and its rank."""
+    """Set A (rows of ``parts``, its columns) from the positive part of J + s / K; return s and the rank."""
     for i in range(size):
         roots[i] = math.sqrt(variation[i])
     for i in range(size):
@@ -174,13 +174,15 @@ def choose_shifts(
     for _attempt in range(_ATTEMPTS):
         total = 0.0
         for i in range(size):
-            values[i] = min(shifts[i] + excess * (abs(shifts[i]) + 0.1 * reach[i] + 1e-3), limits[i])
+            more = excess * (abs(shifts[i]) + 0.1 * reach[i] + 1e-3)
+            values[i] = min(shifts[i] + more, limits[i])
             total += values[i]
         if _is_positive(work, values, size, factor):
-            # A factorisation that ends is that of a matrix nearer than g / (1 - g) trace in the spectral norm,
-            # g = (n + 1) 2^-53 / (1 - (n + 1) 2^-53) (Rump 2006, "Verification of positive definiteness", by
-            # Higham 2002, theorem 10.3). The sums A A' are off by less than (rank + 1) 2^-53 of their trace,
-            # and the differences by 2^-53 of the largest row sum: together less than half of this
+            # A factorisation that ends is that of a matrix nearer than g / (1 - g) trace in the spectral
+            # norm, g = (n + 1) 2^-53 / (1 - (n + 1) 2^-53) (Rump 2006, "Verification of positive
+            # definiteness", by Higham 2002, theorem 10.3). The sums A A' are off by less than (rank + 1)
+            # 2^-53 of their trace, and the differences by 2^-53 of the largest row sum: together less than
+            # half of this
             margin = (size + rank + 4.0) * 2.0**-51 * (total + trace + most) + 1e-300
             for i in range(size):
                 shifts[i] = (values[i] + margin) - own[i]
