@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "learning",
         "interop_torch",
         "sampled_bound",
+        "upper_bound",
         "decoder",
         "programs",
         "estimators",

@@ -63,6 +63,7 @@ class Size:
     num_samples: int
     log_weights: tuple[int, int]
     bound: Shape  # sampled, with gradients
+    roots: tuple[Shape, Shape, Shape]  # upper bounds
     dgemm: int
     loop: int  # turns of the loops that measure multiplications
     read_bytes: int
@@ -94,6 +95,7 @@ SIZES = {
         num_samples=1000,
         log_weights=(1000, 10_000),
         bound=Shape(200, 784, 100, num_samples=50),
+        roots=(Shape(24, 784, 1000), Shape(50, 784, 1000), Shape(200, 784, 1000)),
         dgemm=2000,
         loop=3_000_000,
         read_bytes=80_000_000,
@@ -122,6 +124,7 @@ SIZES = {
         num_samples=200,
         log_weights=(7, 50),
         bound=Shape(40, 16, 5, num_samples=6),
+        roots=(Shape(4, 16, 5), Shape(9, 16, 5), Shape(40, 16, 5)),
         dgemm=200,
         loop=10_000,
         read_bytes=800_000,

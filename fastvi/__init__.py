@@ -67,6 +67,9 @@ _HOME = {
     "kl_to_posterior": "fastvi.bounds.kl_to_posterior",
     "kl_from_posterior": "fastvi.bounds.kl_from_posterior",
     "chi_square_bound": "fastvi.bounds.chi_square_bound",
+    "upper_bound": "fastvi.bounds.upper_bound",
+    "Bounds": "fastvi.bounds.log_marginal_bounds",
+    "log_marginal_bounds": "fastvi.bounds.log_marginal_bounds",
     "fit_encoder": "fastvi.fitting.fit_encoder",
     "fit_model": "fastvi.fitting.fit_model",
     "fit_posterior": "fastvi.fitting.fit_posterior",
@@ -104,6 +107,9 @@ if TYPE_CHECKING:
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
     from fastvi.bounds.kl_from_posterior import kl_from_posterior as kl_from_posterior
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
+    from fastvi.bounds.log_marginal_bounds import Bounds as Bounds
+    from fastvi.bounds.log_marginal_bounds import log_marginal_bounds as log_marginal_bounds
+    from fastvi.bounds.upper_bound import upper_bound as upper_bound
     from fastvi.core.accuracy import AccuracyWarning as AccuracyWarning
     from fastvi.core.registry import register as register
     from fastvi.core.storage import load as load

@@ -100,6 +100,8 @@ def _bounds(model, x):
     yield "kl to posterior", lambda: fastvi.kl_to_posterior(model, x, q)
     yield "kl from posterior", lambda: fastvi.kl_from_posterior(model, x, q)
     yield "chi-square bound", lambda: fastvi.chi_square_bound(model, x, q)
+    if "upper_bound" in fastvi.supported(model):
+        yield "upper bound", lambda: fastvi.upper_bound(model, x)
 
 
 def _estimates(model, x):

@@ -43,8 +43,8 @@ class Question(NamedTuple):
             num_chunks(len(group.members)) << group.free.size for group in self.groups if not group.closed
         )
 
-    def run(self, name: str, states: int, *asked: Any) -> Run:
-        """A run of ``states`` states in all, whose checkpoint belongs to this question alone."""
+    def run(self, name: str, states: int, *asked: Any, unit: str = "states") -> Run:
+        """A run of ``states`` states in all, or other units; its checkpoint is this question's alone."""
         checkpoint = None
         if self.options.checkpoint is not None:
             for group in self.groups:
@@ -57,7 +57,7 @@ class Question(NamedTuple):
             identity = digest(name, self.rules.digest(), data, self.options.dtype, asked, tiles(), where)
             checkpoint = Checkpoint.open(self.options.checkpoint, identity)
         options = self.options
-        report = reporter(options.progress, states)
+        report = reporter(options.progress, states, unit)
         place = forms_on(options.device, options.dtype, options.memory_limit, automatic=options.automatic)
         return Run(executor=options.executor, checkpoint=checkpoint, report=report, place=place)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastvi.engine.memory.form import FormMemory
     from fastvi.engine.posterior.state_moments import FirstPass
     from fastvi.engine.states.form import Form
+    from fastvi.engine.subcubes.form import SubcubeForm
 
 NO_DATA = np.empty((1, 0), np.uint8)  # what is seen of nothing
 
@@ -235,6 +236,19 @@ class Rules(ABC):
     def log_prior(self) -> LogPrior:
         """Normalised log p of states, for a model whose prior this one is."""
         return LogPrior(self)
+
+    # ---- certified intervals ---------------------------------------------------------------------------
+
+    def subcube_form(self, observed: np.ndarray) -> SubcubeForm:
+        """Return what bounds log p(x), not normalised, from above where some latents are fixed."""
+        raise TypeError(
+            "model must be one whose log p(x) can be bounded by tangents, as a SigmoidBeliefNetwork with "
+            f"prior_logits, got {self.model!r}"
+        )
+
+    def subcube_partition_form(self) -> SubcubeForm | None:
+        """Return the same for log Z; None of a model that is normalised."""
+        return None
 
     # ---- posteriors ------------------------------------------------------------------------------------
 

@@ -19,7 +19,16 @@ from fastvi.engine.states.softplus_form import softplus_form
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.rules.base import Gradient, LogPrior, Rules, gradient_of, relaxed_bits
 from fastvi.rules.kept import kept
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, EXACTLY_FITTED, LEARNED, MISSING, ON_GPU
+from fastvi.rules.questions import (
+    BY_SAMPLES,
+    ENUMERATED,
+    EXACTLY_FITTED,
+    LEARNED,
+    LOG_MARGINAL_BOUNDS,
+    MISSING,
+    ON_GPU,
+    UPPER_BOUND,
+)
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
@@ -36,7 +45,7 @@ class SigmoidBeliefNetworkRules(Rules):
         self.layers, self.is_deep = ((model.weights, model.bias),), model.is_deep
         self.questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED
         if not model.is_deep:
-            self.questions |= ON_GPU
+            self.questions |= ON_GPU | {UPPER_BOUND, LOG_MARGINAL_BOUNDS}
 
     @property
     def deep_prior(self) -> Rules | None:
@@ -85,6 +94,15 @@ class SigmoidBeliefNetworkRules(Rules):
 
         seen = int(observed.sum())
         return TileMemory.of(self.num_latents, seen, seen, dtype, deep=self.is_deep)
+
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.softplus_subcubes import softplus_subcubes
+
+        if self.is_deep:  # log p(z) is not concave in z
+            return super().subcube_form(observed)
+        m = self.model
+        # weights[:, order] and the like are copies: kernels are compiled once more for read-only arrays
+        return softplus_subcubes(m.weights[observed], m.bias[observed], m.prior_logits)
 
     def sampling_target(
         self, observed: np.ndarray, num_states: int, *, with_prior: bool = True, dtype: str = "float64"

@@ -110,6 +110,8 @@ def bounds() -> list[Call]:
         Call("kl_to_posterior", fastvi.kl_to_posterior, common),
         Call("kl_from_posterior", fastvi.kl_from_posterior, common),
         Call("chi_square_bound", fastvi.chi_square_bound, {**common, "normalized": flag(True)}),
+        Call("upper_bound", fastvi.upper_bound,
+             {"model": model(t.network, *ENUMERABLE), "x": bits(t.X, hidden=True), "observed": mask(t.SEEN)}),
         Call("kl_divergence", fastvi.kl_divergence, {"q": q(t.bernoulli, *Q[:4]), "p": q(t.uniform, *Q[:4])}),
         Call("kl_divergence[normal]", fastvi.kl_divergence,
              {"q": q(t.normal, *Q[:4]), "p": q(t.correlated, *Q[:4])}),

@@ -127,6 +127,8 @@ def bounds(model, x, rows, observed=None):
             out.append(fastvi.kl_from_posterior(model, x, own, observed=observed))
         if not rules_of(model).real_latents:
             out.append(fastvi.chi_square_bound(model, x, own, observed=observed))
+    if "upper_bound" in fastvi.supported(model):
+        out.append(fastvi.upper_bound(model, x, observed=observed))
     return out
 
 

@@ -90,6 +90,7 @@ ASK = {
     "kl_to_posterior": lambda m, x: fastvi.kl_to_posterior(m, x, q_of(m)),
     "kl_from_posterior": lambda m, x: fastvi.kl_from_posterior(m, x, q_of(m)),
     "chi_square_bound": lambda m, x: fastvi.chi_square_bound(m, x, q_of(m)),
+    "upper_bound": fastvi.upper_bound,
     "fit_posterior": fastvi.fit_posterior,
     "fit_posterior(objective='forward_kl')": lambda m, x: fastvi.fit_posterior(m, x, objective="forward_kl"),
     "fit_posterior(num_samples=...)": lambda m, x: fastvi.fit_posterior(m, x, num_samples=4),

@@ -275,6 +275,20 @@ class Checkpoint:
             array[...] = kept
         return saved.done
 
+    def kept(self, number: int) -> Saved | None:
+        """What is saved of reduction ``number``, of whatever shape; None where there is nothing."""
+        return self._saved[number] if number < len(self._saved) else None
+
+    def finish(self, tasks: int, arrays: Sequence[Array]) -> None:
+        """Take a finished reduction in, which the next save writes."""
+        self._finished = self._finished_with(tasks, arrays)
+
+    def flush(self) -> None:
+        """Write what is finished."""
+        layouts, contents = self._finished
+        write_whole(self._target, lambda file: _write(file, self._identity, layouts, [contents]))
+        self._next = time.monotonic() + SAVE_SECONDS
+
     def due(self) -> bool:
         """Whether the last save is long enough ago."""
         return time.monotonic() >= self._next

@@ -37,6 +37,8 @@ class Partial(Protocol):
 P = TypeVar("P", bound=Partial)
 T = TypeVar("T")
 F = TypeVar("F")
+R = TypeVar("R")
+A = TypeVar("A", bound=tuple[Any, ...])  # a NamedTuple of arrays
 
 
 def _window(executor: Executor) -> int:
@@ -50,7 +52,7 @@ def _compiled_as() -> tuple[str, Any]:
     return fastvi.__version__, CHOSEN
 
 
-def _work_alike(home: tuple[str, Any], work: Callable[[T], P], task: T) -> P:
+def _work_alike(home: tuple[str, Any], work: Callable[[T], R], task: T) -> R:
     """``work(task)`` in a worker.
 
     One whose register tiles are others would read beyond what the caller packed, one of another version would
@@ -161,6 +163,61 @@ class Run:
             raise
         return zero
 
+    def each(
+        self, kind: type[A], tasks: Sequence[T], work: Callable[..., A], states: Callable[[T], int]
+    ) -> Generator[A, None, None]:
+        """Results of independent tasks in order, tuples ``kind`` of arrays of any shape.
+
+        Without an executor ``work(task, begun, keep)`` gets what a checkpoint holds of a task that was under
+        way, arrays or None, and a function that saves such arrays when that is due, or at once where its
+        second argument says so. Executors get ``work(task)``.
+        """
+        checkpoint, first = self._checkpoint, self._number
+        self._number += len(tasks)
+        done = 0
+        while checkpoint is not None and done < len(tasks):
+            saved = checkpoint.kept(first + done)
+            if saved is None or saved.done < saved.tasks:
+                break
+            self.skip(states(tasks[done]))
+            yield kind(*saved.arrays)
+            done += 1
+        if self._executor is None:
+            parts = self._each_here(tasks[done:], work, first + done)
+        else:
+            parts = self._results(tasks[done:], work)
+        with contextlib.closing(parts):
+            for task, part in zip(tasks[done:], parts, strict=True):
+                if self._executor is not None and not isinstance(part, kind):
+                    raise TypeError(
+                        f"executor must return what its task does, {with_article(kind.__name__)}, got "
+                        f"{shown(part)}"
+                    )
+                if checkpoint is not None:
+                    checkpoint.finish(1, tuple(part))
+                    if checkpoint.due():
+                        checkpoint.flush()
+                self.skip(states(task))
+                yield part
+        if checkpoint is not None and done < len(tasks):
+            checkpoint.flush()
+
+    def _each_here(self, tasks: Sequence[T], work: Callable[..., A], first: int) -> Generator[A, None, None]:
+        for number, task in enumerate(tasks, first):
+            checkpoint = self._checkpoint
+            if checkpoint is None:
+                yield work(task, None, None)
+                continue
+            saved = checkpoint.kept(number)
+
+            def keep(
+                arrays: Sequence[Any], now: bool = False, number: int = number, to: Checkpoint = checkpoint
+            ) -> None:
+                if now or to.due():
+                    to.save(number, 0, 1, arrays)
+
+            yield work(task, None if saved is None else saved.arrays, keep)
+
     def skip(self, states: int) -> None:
         """Report work that turned out not to be needed."""
         if states and self._report is not None:
@@ -186,7 +243,7 @@ class Run:
         except OSError as failure:
             error.add_note(f"checkpoint {self._checkpoint.shown!r} could not be saved: {failure}")
 
-    def _results(self, tasks: Sequence[T], work: Callable[[T], P]) -> Generator[P, None, None]:
+    def _results(self, tasks: Sequence[T], work: Callable[[T], R]) -> Generator[R, None, None]:
         """``work(task)`` in order of ``tasks``, from the executor where there is one."""
         if self._executor is None:
             for task in tasks:
@@ -195,9 +252,9 @@ class Run:
         alike = functools.partial(_work_alike, _compiled_as(), work)
         sent = packed(self._executor, alike, name_of(CHOSEN))
         waiting = iter(tasks)
-        pending: deque[tuple[T, Future[P]]] = deque()
+        pending: deque[tuple[T, Future[R]]] = deque()
 
-        def submit(task: T, *, whole: bool) -> tuple[T, Future[P]]:
+        def submit(task: T, *, whole: bool) -> tuple[T, Future[R]]:
             assert self._executor is not None
             if sent is None:
                 return task, self._submitted(self._executor, alike, task)
@@ -227,7 +284,7 @@ class Run:
                 future.cancel()
 
     @staticmethod
-    def _submitted(executor: Executor, work: Callable[[T], P], task: T) -> Future[P]:
+    def _submitted(executor: Executor, work: Callable[[T], R], task: T) -> Future[R]:
         future = executor.submit(work, task)
         if not all(callable(getattr(future, name, None)) for name in ("result", "cancel")):
             raise TypeError(f"executor must return a Future for every task, got {shown(future)}")

@@ -261,34 +261,48 @@ def _build(
     log_prior: Array | None,
 ) -> SoftplusForm:  # fmt: skip
     tiling = choose_tiling(order.size, COLUMNS)
+    signed = -sign * centre  # kernels keep linear parts with the sign of A
+    outer_bits, row_bits, _, longest_block = tiling
+    tables = _tables(weights, bias, signed, outer_bits, row_bits, longest_block, dtype)
+    layout = BITS_64 if dtype == "float64" else BITS_32
+    bias = np.ascontiguousarray(bias)
+    return SoftplusForm(tiling, order, centre, data, tables, layout, dtype, weights, bias, sign, log_prior)
+
+
+def plain_tables(weights: Array, bias: Array, outer_bits: int, row_bits: int) -> SoftplusTables:
+    """Tables of A alone, nothing linear in it, for tiles of all bits but the ``outer_bits`` first ones."""
+    none = np.zeros(weights.shape[1])
+    return _tables(weights, bias, none, outer_bits, row_bits, choose_tiling(1, COLUMNS).longest_block)
+
+
+def _tables(
+    weights: Array, bias: Array, linear: Array, outer_bits: int, row_bits: int, longest_block: int,
+    dtype: str = "float64",
+) -> SoftplusTables:  # fmt: skip
     limit, block_limit = _RANGES[dtype]
-    outer, row = tiling.outer_bits, tiling.outer_bits + tiling.row_bits
-    groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer, row], axis=1)]
+    row = outer_bits + row_bits
+    groups = [np.ascontiguousarray(part) for part in np.split(weights, [outer_bits, row], axis=1)]
     num_pixels, panel_rows = bias.size, product_tile(np.dtype(dtype).itemsize).rows
     ranges = np.empty((5, num_pixels))
     ranges[0] = bias
-    left = np.empty(_padded(1 << tiling.row_bits, panel_rows) * num_pixels)
-    right = np.empty(_padded(1 << tiling.column_bits, COLUMNS) * num_pixels, dtype)
+    left = np.empty(_padded(1 << row_bits, panel_rows) * num_pixels)
+    right = np.empty(_padded(1 << groups[2].shape[1], COLUMNS) * num_pixels, dtype)
     pack_exponentials(groups[1], 1.0, limit, panel_rows, 0.0, ranges[1], ranges[2], left)
     pack_exponentials(groups[2], -1.0, limit, COLUMNS, 1.0, ranges[3], ranges[4], right)
-    bias = np.ascontiguousarray(bias)
-    signed = -sign * centre  # kernels keep linear parts with the sign of A
-    tables = SoftplusTables(
+    return SoftplusTables(
         left=left,
         right=right,
         ranges=ranges,
         outer_weights=groups[0],
         row_weights=groups[1],
         column_weights=groups[2],
-        linear=signed,
+        linear=linear,
         limit=limit,
         block_limit=block_limit,
         # blocks of one length, where their range allows it
-        longest_block=-(-num_pixels // max(1, -(-num_pixels // tiling.longest_block))),
+        longest_block=-(-num_pixels // max(1, -(-num_pixels // longest_block))),
         panel_rows=panel_rows,
     )
-    layout = BITS_64 if dtype == "float64" else BITS_32
-    return SoftplusForm(tiling, order, centre, data, tables, layout, dtype, weights, bias, sign, log_prior)
 
 
 def _padded(size: int, width: int) -> int:

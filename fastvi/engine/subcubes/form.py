@@ -48,11 +48,18 @@ class SubcubeForm(Protocol):
         """Return f."""
 
     @property
+    def order(self) -> Array:
+        """Return which of the free latents each bit is, (f,)."""
+
+    @property
     def leaf_bits(self) -> int:
         """Return how many free bits a subcube may have at most for :meth:`leaves`."""
 
     def terms(self, x: Array) -> Terms:
         """Return t(x) and c(x)."""
+
+    def upper(self, terms: Terms) -> Array:
+        """Return the upper bounds (N,) of :meth:`roots` alone."""
 
     def roots(self, terms: Terms) -> Roots:
         """Return bounds of the whole cube, as tight as a tangent gives them."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,9 +25,13 @@ from fastvi.engine.subcubes.form import FREE, SubcubeForm
 _FEWEST, _SHARE = 32, 8
 
 
-class Cover(NamedTuple):
-    """What a search has found of one datum; the open subcubes, and the closed sum beside them.
+@dataclass
+class Tree:
+    """A search of one datum, under way.
 
+    member : which datum
+    tolerance : nats between both ends at which it has converged
+    max_bounds : subcubes that may be bounded or summed
     floor : ELBO, a lower bound that needs no subcube
     closed : log sum of the states that were summed exactly, -inf of none
     ceiling : the least upper bound that was found
@@ -37,19 +40,6 @@ class Cover(NamedTuple):
     upper : (m,), bounds of their log sums
     logits : (m, f) float32, of their tangent points
     """
-
-    floor: float
-    closed: float
-    ceiling: float
-    num_bounds: int
-    states: Array
-    upper: Array
-    logits: Array
-
-
-@dataclass
-class _Tree:
-    """A search of one datum, under way."""
 
     member: int
     tolerance: float
@@ -62,16 +52,10 @@ class _Tree:
     upper: Array
     logits: Array
 
-    @property
-    def cover(self) -> Cover:
-        return Cover(
-            self.floor, self.closed, self.ceiling, self.num_bounds, self.states, self.upper, self.logits
-        )  # fmt: skip
-
     def choose(self) -> Array:
         """Indices of the open subcubes of the next round, of the largest bounds first; none at the end."""
         left = self.max_bounds - self.num_bounds
-        if self.ceiling - max(self.floor, self.closed) <= self.tolerance or left < 1 or not self.upper.size:
+        if self.ceiling - max(self.floor, self.closed) <= self.tolerance or left < 2 or not self.upper.size:
             return np.empty(0, np.int64)
         order = np.argsort(-self.upper, kind="stable")
         # what is so small that all of it may stay open is not looked at again: the closed sum only grows
@@ -85,12 +69,17 @@ class _Tree:
         kept = np.ones(self.upper.size, bool)
         kept[gone] = False
         possible = upper > -np.inf
-        self.states = np.concatenate([self.states[kept], states[possible]])
-        self.upper = np.concatenate([self.upper[kept], upper[possible]])
-        self.logits = np.concatenate([self.logits[kept], logits[possible].astype(np.float32)])
-        self.closed = _log_sum([self.closed, *closed])
-        self.ceiling = min(self.ceiling, _log_sum([self.closed, *self.upper]))
-        self.num_bounds += upper.size + closed.size
+        bounds = np.concatenate([self.upper[kept], upper[possible]])
+        total = _log_sum([self.closed, *closed])
+        # in one step, so that Ctrl-C leaves a tree whole
+        vars(self).update(
+            states=np.concatenate([self.states[kept], states[possible]]),
+            upper=bounds,
+            logits=np.concatenate([self.logits[kept], logits[possible].astype(np.float32)]),
+            closed=total,
+            ceiling=min(self.ceiling, _log_sum([total, *bounds])),
+            num_bounds=self.num_bounds + upper.size + closed.size,
+        )
 
 
 def _log_sum(values: Sequence[float]) -> float:
@@ -100,24 +89,25 @@ def _log_sum(values: Sequence[float]) -> float:
     return largest if largest == -np.inf else largest + float(np.log(np.exp(array - largest).sum()))
 
 
-def start(form: SubcubeForm, terms: Terms, tolerance: Array, max_bounds: int) -> list[_Tree]:
+def start(form: SubcubeForm, terms: Terms, tolerance: float, max_bounds: int) -> list[Tree]:
     """Trees of the whole cube."""
     roots, size = form.roots(terms), form.num_latents
     return [
-        _Tree(
-            n, float(tolerance[n]), max_bounds, float(roots.lower[n]), -np.inf, float(roots.upper[n]), 1,
-            np.full((1, size), FREE, np.int8), roots.upper[n : n + 1], roots.logits[n : n + 1].astype(np.float32),
+        Tree(
+            n, tolerance, max_bounds, float(roots.lower[n]), -np.inf, float(roots.upper[n]), 1,
+            np.full((1, size), FREE, np.int8), roots.upper[n : n + 1],
+            roots.logits[n : n + 1].astype(np.float32),
         )
         for n in range(len(terms.constant))
     ]  # fmt: skip
 
 
 def grow(
-    form: SubcubeForm, terms: Terms, trees: Sequence[_Tree], after_round: Callable[[], None] | None = None
+    form: SubcubeForm, terms: Terms, trees: Sequence[Tree], after_round: Callable[[], None] | None = None
 ) -> None:
     """Search on in ``trees`` until each has converged or has used up its bounds.
 
-    A KeyboardInterrupt comes out between two rounds: the trees are then whole.
+    Ctrl-C leaves each tree whole, after one of its rounds.
     """
     while True:
         chosen = [(tree, tree.choose()) for tree in trees]
@@ -129,7 +119,7 @@ def grow(
             after_round()
 
 
-def _round(form: SubcubeForm, terms: Terms, chosen: Sequence[tuple[_Tree, Array]]) -> None:
+def _round(form: SubcubeForm, terms: Terms, chosen: Sequence[tuple[Tree, Array]]) -> None:
     members = np.concatenate([np.full(which.size, tree.member) for tree, which in chosen])
     states = np.concatenate([tree.states[which] for tree, which in chosen])
     logits = np.concatenate([tree.logits[which] for tree, which in chosen]).astype(float)

@@ -11,34 +11,52 @@ from fastvi.core.arrays import Array
 from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import BinaryData, Terms
-from fastvi.engine.subcubes.form import FREE, Children, Roots
-from fastvi.kernels.cpu.simd.product_tiles import product_tile
-from fastvi.kernels.cpu.states.softplus_product import BITS_64
+from fastvi.engine.states.softplus_form import plain_tables
+from fastvi.engine.subcubes.form import Children, Roots
+from fastvi.engine.subcubes.softplus_roots import softplus_lower, softplus_roots
+from fastvi.kernels.cpu.states.softplus_product import BITS_64, SoftplusTables
 from fastvi.kernels.cpu.subcubes.softplus_leaves import sum_leaves
 from fastvi.kernels.cpu.subcubes.softplus_nodes import expand_nodes
+from fastvi.kernels.host import COLUMNS
 
-_NODES = 4  # that a thread takes at a time
-_LIMIT, _BLOCK_LIMIT = 340.0, 700.0  # as of the tiles of ``softplus_form``
-_LONGEST_BLOCK = 448
+_LEAF_BITS = 12
+_NODES, _LEAVES = 4, 1  # that a thread takes at a time
 
 
 @dataclass(frozen=True, eq=False)
 class SoftplusSubcubes:
-    """Bounds for a network's data; weights (D, f), bias (D,) of the pixels that were seen."""
+    """Bounds for a network's data.
 
+    Bits are in the order of their influence on A, the least last: those are never split, so that all leaves
+    are tiles of the same tables.
+
+    order : (f,), which latent each bit is
+    weights : (D, f), in this order, of the pixels that were seen
+    bias : (D,)
+    prior_logits : (f,)
+    """
+
+    order: Array
     weights: Array
     bias: Array
     prior_logits: Array
 
-    leaf_bits = 10
-
     @property
     def num_latents(self) -> int:
-        return self.prior_logits.size
+        return self.order.size
+
+    @property
+    def leaf_bits(self) -> int:
+        return min(_LEAF_BITS, self.num_latents)
 
     @cached_property
     def _rows(self) -> Array:
         return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def _tables(self) -> SoftplusTables:
+        row_bits = self.leaf_bits // 2
+        return plain_tables(self.weights, self.bias, self.num_latents - self.leaf_bits, row_bits)
 
     @cached_property
     def _data(self) -> BinaryData:
@@ -48,8 +66,13 @@ class SoftplusSubcubes:
     def terms(self, x: Array) -> Terms:
         return self._data.terms(x)
 
+    def upper(self, terms: Terms) -> Array:
+        return softplus_roots(self.weights, self.bias, terms.linear, terms.constant)[0]
+
     def roots(self, terms: Terms) -> Roots:
-        raise NotImplementedError
+        upper, logits = softplus_roots(self.weights, self.bias, terms.linear, terms.constant)
+        lower = softplus_lower(self.weights, self.bias, terms.linear, terms.constant, logits)
+        return Roots(lower, upper, logits)
 
     def expand(self, terms: Terms, members: Array, states: Array, logits: Array) -> Children:
         count, size = states.shape
@@ -57,37 +80,40 @@ class SoftplusSubcubes:
 
         def task(part: slice) -> None:
             expand_nodes(
-                self._rows, self.bias, terms.linear, terms.constant, members[part], states[part], logits[part],
-                *(array[part] for array in found),
+                self._rows, self.bias, size - self.leaf_bits, terms.linear, terms.constant, members[part],
+                states[part], logits[part], *(array[part] for array in found),
             )  # fmt: skip
 
         parallel_map(task, slices(count, _NODES), 40.0 * count * size * self.bias.size)
         return found
 
     def leaves(self, terms: Terms, members: Array, states: Array) -> Array:
-        num_free = (states == FREE).sum(axis=1)
-        out = np.empty(len(states))
-        for size in np.unique(num_free):
-            which = np.flatnonzero(num_free == size)
-            out[which] = self._leaves(terms, members[which], states[which])
-        return out
-
-    def _leaves(self, terms: Terms, members: Array, states: Array) -> Array:
-        """Of subcubes with as many free bits each."""
-        out = np.empty(len(states))
+        tables, out = self._tables, np.empty(len(states))
+        row_bits, column_bits = tables.row_weights.shape[1], tables.column_weights.shape[1]
+        padded_rows = -(-(1 << row_bits) // tables.panel_rows) * tables.panel_rows
+        padded_columns = -(-(1 << column_bits) // COLUMNS) * COLUMNS
 
         def task(part: slice) -> None:
             sum_leaves(
-                self.weights, self.bias, terms.linear, terms.constant, members[part], states[part], _LIMIT,
-                _BLOCK_LIMIT, _LONGEST_BLOCK, product_tile(8).rows, BITS_64, out[part],
+                tables, padded_rows, padded_columns, terms.linear, terms.constant, members[part],
+                states[part], BITS_64, out[part],
             )  # fmt: skip
 
-        parallel_map(task, slices(len(states), _NODES), 1e3 * out.size * self.bias.size)
+        parallel_map(task, slices(len(states), _LEAVES), float(out.size * self.bias.size << self.leaf_bits))
         return out
 
     def error(self, terms: Terms) -> Array:
         # sums of D or f terms, whose |values| have a sum below S; 4 S counts sums of logits, of slopes times
-        # logits, of fields and of the products of leaves
+        # logits, of fields and of the products of leaves. Entropies and softplus add log 2 a pixel and a bit
         size = np.abs(self.weights).sum() + np.abs(self.bias).sum() + np.abs(self.prior_logits).sum()
-        error = 4.0 * (sum(self.weights.shape) + 40) * 2.0**-52 * (size + 1.0)
+        error = 4.0 * (sum(self.weights.shape) + 40) * 2.0**-52 * (size + sum(self.weights.shape))
         return np.full(len(terms.constant), error)
+
+
+def softplus_subcubes(weights: Array, bias: Array, prior_logits: Array) -> SoftplusSubcubes:
+    """Return the form of a network with ``weights`` (D, d), ``bias`` (D,) and ``prior_logits`` (d,)."""
+    order = np.argsort(-np.abs(weights).sum(axis=0), kind="stable")
+    return SoftplusSubcubes(
+        order, np.ascontiguousarray(weights[:, order]), np.ascontiguousarray(bias),
+        np.ascontiguousarray(prior_logits[order]),
+    )  # fmt: skip

@@ -12,7 +12,7 @@ intractable networks"). With g_j = sigmoid(base_j + (W q)_j) that is the tangent
     F(q) = c + <t, fixed + q> + H(q) - A(fixed + q),
 
 which is concave; there U = F, and at any other q, U >= F tells how far away it is. In the logits l of q,
-Newton's step solves (I + H V) dl = W-slope: r = t - W' g - l, H = W' diag(g (1 - g)) W, V = diag(q (1 - q)).
+Newton's step solves (I + H V) dl = r = t - W' g - l, H = W' diag(g (1 - g)) W, V = diag(q (1 - q)).
 
 Two children fix one bit more. They start where the linear response of the parent's optimum to that bit puts
 them, and take further steps with the parent's matrix: a step then costs two products with W and one
@@ -31,8 +31,9 @@ from fastvi.kernels.scalar import exp_of_negative, log_fast
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
 _PIXELS = 256  # of a block of the matrix: its rows stay in the first-level cache
 _FARTHEST = 40.0  # largest |logit| of a tangent point
-_STEPS = 4  # of a child, at most
-_CLOSE = 0.02  # nats from the best tangent that a child may be
+# Of a child, at most. Digits under 24 latents take 7,921, 8,001 and 7,698 bounds with 1, 2 and 4 steps.
+_STEPS = 2
+_CLOSE = 0.1  # nats from the best tangent that a child may be
 _LONGEST = 6.0  # of a step, in the logit that moves most
 
 
@@ -51,7 +52,7 @@ def _slopes(base, rows, free, num_free, q, slopes):
             slopes[j] += value * row[j]
     total, tangent = 0.0, 0.0
     for first in range(0, num_pixels, _FACTORS):
-        # parts, and a comparison in place of max: loops over an index that does not begin at 0 do not vectorise
+        # Parts, and a comparison in place of max: a loop whose index begins elsewhere does not vectorise.
         part, below = slopes[first : first + _FACTORS], base[first : first + _FACTORS]
         product, above, linear = 1.0, 0.0, 0.0
         for j in range(part.size):
@@ -197,16 +198,19 @@ def _place(rows, bias, linear, constant, state, base, free):
 
 
 @reducing_kernel
-def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, upper, children):
+def expand_nodes(
+    rows, bias, num_outer, linear, constants, members, states, logits, bits, upper, children
+):  # fmt: skip
     """Split subcubes: the bit of each, both children's bounds and the logits of their tangent points.
 
     Parameters
     ----------
     rows : (f, D), W transposed
     bias : (D,)
+    num_outer : bits that may be split, the first ones
     linear, constants : (N, f) and (N,), t(x) and c(x)
     members : (n,), the datum of each subcube
-    states : (n, f) int8, -1 where a bit is free; one is at least
+    states : (n, f) int8, -1 where a bit is free; one of the outer bits is at least
     logits : (n, f), of the tangent points; those of fixed bits are not read
     bits : (n,), set to the bit that is split
     upper : (n, 2), set
@@ -217,33 +221,35 @@ def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, u
     scaled = np.empty((num_bits, min(_PIXELS, num_pixels)))
     matrix, factor = np.empty((num_bits, num_bits)), np.empty((num_bits, num_bits))
     free = np.empty(num_bits, np.int64)
-    q, l, fields, root_v, right, step, work, start, best = np.empty((9, num_bits))
+    q, place, fields, root_v, right, step, work, start, best = np.empty((9, num_bits))
     for n in range(members.size):
         t = linear[members[n]]
         num_free, constant = _place(rows, bias, t, constants[members[n]], states[n], base, free)
         for k in range(num_free):
-            l[k] = logits[n, free[k]]
-        _bound(base, rows, free, num_free, t, constant, l, q, slopes, fields)
-        # the bit whose value moves A most
+            place[k] = logits[n, free[k]]
+        _bound(base, rows, free, num_free, t, constant, place, q, slopes, fields)
+        # The bit that bends A most. Times q (1 - q), which prefers bits that are in doubt, the search takes
+        # twice as many bounds (1,165 against 2,282, 3,630 against 7,112 for digits under 24 latents).
         split, most = 0, -1.0
         for k in range(num_free):
+            if free[k] >= num_outer:
+                break
             row, total = rows[free[k]], 0.0
             for j in range(num_pixels):
                 g = slopes[j]
                 total += (row[j] * row[j]) * (g * (1.0 - g))
-            score = q[k] * (1.0 - q[k]) * total
-            if score > most:
-                split, most = k, score
+            if total > most:
+                split, most = k, total
         # it goes last: the factor of the others is a leading part
         last = num_free - 1
         free[split], free[last] = free[last], free[split]
-        l[split], l[last] = l[last], l[split]
+        place[split], place[last] = place[last], place[split]
         q[split], q[last] = q[last], q[split]
         fields[split], fields[last] = fields[last], fields[split]
         _curvature(rows, free, num_free, slopes, scaled, matrix)
         for k in range(last):
             root_v[k] = math.sqrt(q[k] * (1.0 - q[k]))
-            start[k] = fields[k] - l[k]
+            start[k] = fields[k] - place[k]
         _factorise(matrix, last, root_v, factor)
         bit, q_bit = free[last], q[last]
         bits[n] = bit
@@ -254,25 +260,25 @@ def expand_nodes(rows, bias, linear, constants, members, states, logits, bits, u
             inside = constant + t[bit] * value
             for k in range(last):
                 right[k] = start[k] - matrix[last, k] * (value - q_bit)
-                l[k] = logits[n, free[k]]
+                place[k] = logits[n, free[k]]
             lowest = math.inf
-            for turn in range(_STEPS):
+            for _ in range(_STEPS):
                 _step(matrix, factor, last, root_v, right, work, step)
                 longest = 0.0
                 for k in range(last):
                     longest = max(longest, abs(step[k]))
                 length = min(1.0, _LONGEST / longest) if longest > 0.0 else 1.0
                 for k in range(last):
-                    l[k] = min(max(l[k] + length * step[k], -_FARTHEST), _FARTHEST)
-                found, away = _bound(base, rows, free, last, t, inside, l, q, slopes, fields)
+                    place[k] = min(max(place[k] + length * step[k], -_FARTHEST), _FARTHEST)
+                found, away = _bound(base, rows, free, last, t, inside, place, q, slopes, fields)
                 if found < lowest:
                     lowest = found
                     for k in range(last):
-                        best[k] = l[k]
+                        best[k] = place[k]
                 if away < _CLOSE:
                     break
                 for k in range(last):
-                    right[k] = fields[k] - l[k]
+                    right[k] = fields[k] - place[k]
             upper[n, value] = lowest
             for k in range(num_bits):
                 children[n, value, k] = 0.0
