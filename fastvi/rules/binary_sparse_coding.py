@@ -20,8 +20,10 @@ from fastvi.rules.questions import (
     EXACTLY_FITTED,
     FIT_MODEL_EM,
     LEARNED,
+    LOG_MARGINAL_BOUNDS,
     MISSING,
     ON_GPU,
+    UPPER_BOUND,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class BinarySparseCodingRules(Rules):
     """Rules of :class:`~fastvi.BinarySparseCoding`."""
 
     model: BinarySparseCoding
-    questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED | {FIT_MODEL_EM} | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED | ON_GPU
+    questions |= {FIT_MODEL_EM, UPPER_BOUND, LOG_MARGINAL_BOUNDS}
     pixel_bytes = 8
     closed_expectations = True
     reads_device_data = True

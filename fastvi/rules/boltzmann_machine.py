@@ -11,7 +11,7 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.rules.base import NO_DATA, Gradient, Rules
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, LOG_MARGINAL_BOUNDS, MISSING, ON_GPU, UNNORMALISED
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
@@ -22,7 +22,7 @@ class BoltzmannMachineRules(Rules):
     """Rules of :class:`~fastvi.BoltzmannMachine`."""
 
     model: BoltzmannMachine
-    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU | {LOG_MARGINAL_BOUNDS}
     closed_expectations = True
     data_optional = True
     reads_device_data = True

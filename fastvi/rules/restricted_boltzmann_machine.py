@@ -17,7 +17,7 @@ from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_sum_form
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine, free_energies
 from fastvi.rules.base import NO_DATA, Gradient, Rules, relaxed_bits
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, LOG_MARGINAL_BOUNDS, MISSING, ON_GPU, UNNORMALISED
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
@@ -28,7 +28,7 @@ class RestrictedBoltzmannMachineRules(Rules):
     """Rules of :class:`~fastvi.RestrictedBoltzmannMachine`."""
 
     model: RestrictedBoltzmannMachine
-    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU | {LOG_MARGINAL_BOUNDS}
     reads_device_data = True
     samples_in_float32 = True
     anneals_in_float32 = True

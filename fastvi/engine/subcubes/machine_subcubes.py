@@ -44,6 +44,10 @@ class MachineSubcubes:
     def num_latents(self) -> int:
         return self.data.offset.size
 
+    @property
+    def order(self) -> Array:
+        return np.arange(self.num_latents)
+
     @cached_property
     def _rows(self) -> Array:
         return np.ascontiguousarray(self.weights.T)
@@ -75,23 +79,35 @@ class MachineSubcubes:
             best, best_logits = float(upper[0, 0]), logits
         return min(best, float(upper[0, 0])), best_logits
 
+    def upper(self, terms: Terms) -> Array:
+        return self._upper(terms)[0]
+
     def roots(self, terms: Terms) -> Roots:
-        count, size = terms.linear.shape
-        found = Roots(np.empty(count), np.empty(count), np.empty((count, size)))
-        free = np.full(size, FREE, np.int8)
+        upper, logits = self._upper(terms)
+        lower = np.empty(len(upper))
 
         def task(n: int) -> None:
-            start = np.zeros(size)
-            linear, constant = terms.linear[n], float(terms.constant[n])
-            found.upper[n], found.logits[n] = self._bound(linear, constant, free, start, _ROOT_TANGENTS)
             own = slice(n, n + 1)
             factorised_machine_bounds(
-                self._rows, self.bias, terms.linear[own], terms.constant[own], found.logits[own],
-                found.lower[own],
-            )  # fmt: skip
+                self._rows, self.bias, terms.linear[own], terms.constant[own], logits[own], lower[own]
+            )
+
+        parallel_map(task, range(lower.size))
+        return Roots(lower, upper, logits)
+
+    def _upper(self, terms: Terms) -> tuple[Array, Array]:
+        """Return the whole cubes' bounds (N,), and logits (N, f) of their tangent points."""
+        count, size = terms.linear.shape
+        upper, logits = np.empty(count), np.empty((count, size))
+        free, start = np.full(size, FREE, np.int8), np.zeros(size)
+
+        def task(n: int) -> None:
+            upper[n], logits[n] = self._bound(
+                terms.linear[n], float(terms.constant[n]), free, start, _ROOT_TANGENTS
+            )
 
         parallel_map(task, range(count))
-        return found
+        return upper, logits
 
     def expand(self, terms: Terms, members: Array, states: Array, logits: Array) -> Children:
         count, size = states.shape

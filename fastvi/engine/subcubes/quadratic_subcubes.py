@@ -30,13 +30,13 @@ class QuadraticSubcubes:
     """Bounds for a machine's or for sparse coding's data.
 
     couplings : (f, f), J: symmetric, its diagonal 0; -inf where two bits exclude each other
-    centre, order, data : as of ``PairParts``, of which it is made
+    centre, data_order, data : as of ``PairParts``, of which it is made; bits are in the model's order
     reach : sizes of all that terms and couplings are added from
     """
 
     couplings: Array
     centre: Array
-    order: Array
+    data_order: Array
     data: Data
     reach: float
     leaf_bits: int = _LEAF_BITS
@@ -55,7 +55,11 @@ class QuadraticSubcubes:
 
     @property
     def num_latents(self) -> int:
-        return self.order.size
+        return self.data_order.size
+
+    @property
+    def order(self) -> Array:
+        return np.arange(self.num_latents)
 
     @cached_property
     def _directions(self) -> Array:
@@ -67,34 +71,39 @@ class QuadraticSubcubes:
     def terms(self, x: Array) -> Terms:
         found = self.data.terms(x)
         linear = np.empty_like(found.linear)
-        linear[:, self.order] = found.linear + self.centre
+        linear[:, self.data_order] = found.linear + self.centre
         return Terms(linear, found.constant)
 
+    def upper(self, terms: Terms) -> Array:
+        return self._upper(terms)[0]
+
     def roots(self, terms: Terms) -> Roots:
+        upper, logits = self._upper(terms)
+        lower = np.empty(len(upper))
+
+        def task(part: slice) -> None:
+            factorised_bounds(
+                self.couplings, terms.linear[part], terms.constant[part], logits[part], lower[part]
+            )
+
+        parallel_map(task, slices(lower.size, _NODES), 1e2 * logits.size * self.num_latents)
+        return Roots(lower, upper, logits)
+
+    def _upper(self, terms: Terms) -> tuple[Array, Array]:
+        """Return the whole cubes' bounds (N,), and logits (N, f) of their tangent points."""
         count, size = terms.linear.shape
-        found = Roots(np.empty(count), np.empty(count), np.empty((count, size)))
-        members, states, start = (
-            np.arange(count),
-            np.full((count, size), FREE, np.int8),
-            np.zeros((count, size)),
-        )
+        upper, logits = np.empty((count, 1)), np.empty((count, 1, size))
+        members, bits = np.arange(count), np.empty(count, np.int64)
+        states, start = np.full((count, size), FREE, np.int8), np.zeros((count, size))
 
         def task(part: slice) -> None:
             bound_pairs(
                 self.couplings, self._directions, terms.linear, terms.constant, members[part], states[part],
-                start[part], *_ROOT, np.empty(count, np.int64), found.upper[part, None],
-                found.logits[part, None],
+                start[part], *_ROOT, bits[part], upper[part], logits[part],
             )  # fmt: skip
-            factorised_bounds(
-                self.couplings,
-                terms.linear[part],
-                terms.constant[part],
-                found.logits[part],
-                found.lower[part],
-            )
 
         parallel_map(task, slices(count, _NODES), 1e3 * count * size * (size + 1))
-        return found
+        return upper[:, 0].copy(), logits[:, 0].copy()
 
     def expand(self, terms: Terms, members: Array, states: Array, logits: Array) -> Children:
         count, size = states.shape
