@@ -5,6 +5,8 @@ import pytest
 
 import fastvi
 
+pytestmark = pytest.mark.slow_without_jit
+
 
 def check(model, x, observed=None):
     exact = fastvi.log_marginal(model, x, observed=observed)

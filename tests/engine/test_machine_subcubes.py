@@ -26,6 +26,7 @@ def log_weights(weights, bias, linear):
     return states @ linear + np.logaddexp(0.0, states @ weights.T + bias).sum(axis=1)
 
 
+@pytest.mark.slow_without_jit
 def test_bounds_of_machines_of_every_scale_are_true():
     rng = np.random.default_rng(0)
     for trial in range(40):
