@@ -376,6 +376,7 @@ def exact_posterior(
     top_k: int = 0,
     pairwise: bool = False,
     normalized: bool = True,
+    method: Method = "auto",
     device: Device = "cpu",
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,

@@ -13,7 +13,14 @@ from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.rules.base import NO_DATA, Gradient
 from fastvi.rules.pairwise import SMALL, PairwiseRules
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.questions import (
+    BY_SAMPLES,
+    ENUMERATED,
+    LOG_MARGINAL_BOUNDS,
+    MISSING,
+    ON_GPU,
+    UNNORMALISED,
+)
 from fastvi.rules.ways import ENUMERATION, WITH_MOMENTS, Way
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ class BoltzmannMachineRules(PairwiseRules):
     """Rules of :class:`~fastvi.BoltzmannMachine`."""
 
     model: BoltzmannMachine
-    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU | {LOG_MARGINAL_BOUNDS}
     closed_expectations = True
     data_optional = True
     reads_device_data = True
@@ -85,6 +92,14 @@ class BoltzmannMachineRules(PairwiseRules):
         from fastvi.engine.importance.pair_target import PairTarget
 
         return PairTarget(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.quadratic_subcubes import QuadraticSubcubes
+
+        return QuadraticSubcubes.of(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def subcube_partition_form(self) -> Any:
+        return self.subcube_form(np.zeros(self.num_latents, bool))
 
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
         from fastvi.engine.expectation.elbo_gradient import expected_log_joint

@@ -444,7 +444,8 @@ def test_a_table_is_known():
     table = fastvi.JointTable([[0.5, 0.25], [0.25, 0.0]])
     bounds = fastvi.log_marginal_bounds(table, [0, 1])
     exact = np.log([0.75, 0.25])
-    assert (bounds.lower < exact).all() and (exact < bounds.upper).all()
+    assert (bounds.lower < exact).all()
+    assert (exact < bounds.upper).all()
     assert (bounds.gap < 32 * np.spacing(2.0)).all()  # a few units in the last place each way
     assert bounds.converged.all()
 
