@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastvi.core import validation
 from fastvi.core.registry import rules_of
 from fastvi.core.results import PerDatum
+from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
 from fastvi.engine.subcubes.covers import Covers
@@ -27,6 +28,7 @@ from fastvi.rules.joint_table import JointTableRules
 from fastvi.rules.questions import LOG_MARGINAL_BOUNDS
 
 _LOG = logging.getLogger("fastvi")
+_FEW_STATES = 1 << 28  # of log Z, which are summed at once: 0.1 s
 
 
 class OpenSubcubes(NamedTuple):
@@ -136,7 +138,8 @@ def log_marginal_bounds(
         :class:`~fastvi.BoltzmannMachine`, :class:`~fastvi.RestrictedBoltzmannMachine`; a
         :class:`~fastvi.JointTable`, whose interval is a point.
     x, observed, normalized
-        As in :func:`~fastvi.log_marginal`. Of a machine log Z is bounded, too, once.
+        As in :func:`~fastvi.log_marginal`. Of a machine log Z is summed exactly where that takes at most 2^28
+        states, and bounded like a datum elsewhere, once for all data.
     tolerance
         Nats, above 0: a datum's search ends where its interval is at most so wide.
     max_bounds
@@ -209,7 +212,11 @@ def _bounded(question: Question, tolerance: float, max_bounds: int, run: Run, no
     partition = rules.subcube_partition_form() if normalized else None
     lower, upper, num_bounds = np.empty(num_data), np.empty(num_data), np.zeros(num_data, np.int64)
     left, stopped, own, log_z = [], False, tolerance, (0.0, 0.0)
-    if partition is not None:
+    exact_form = None if partition is None else rules.kept_partition_form()
+    if exact_form is not None and exact_form.num_states <= _FEW_STATES:
+        summed, error = float(log_sums(exact_form, NO_DATA, Run())[0]), _closed_error(rules)
+        log_z = summed - error, summed + error
+    elif partition is not None:
         own = 0.5 * tolerance  # each of the two sums has one half
         found = intervals(partition, NO_DATA, own, max_bounds, run)
         log_z, stopped = (float(found.lower[0]), float(found.upper[0])), found.stopped
