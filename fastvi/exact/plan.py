@@ -13,6 +13,7 @@ from fastvi.core import validation
 from fastvi.core.options import QUESTIONS, DType, Method, Question
 from fastvi.core.registry import rules_of
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
+from fastvi.exact.search_plan import plan_search
 from fastvi.inputs.data import Group, by_mask
 from fastvi.inputs.memory import Asked, all_states, predicted_bytes
 from fastvi.inputs.method import rules_by
@@ -41,10 +42,13 @@ class Plan:
     shards : int
         Tasks that an ``executor`` gets, one after which a ``checkpoint`` may be written.
     predicted_seconds : float
-        On all threads of this process, extrapolated from a short run.
+        On all threads of this process, extrapolated from a short run. inf for "log_marginal_bounds" where a
+        search of 1,000 bounds did not come to 1e-3 nats.
     ways : str
         Of a model whose sums have several ways, what is taken, then the others, with seconds by fixed rates
-        for one datum: those that ``method="auto"`` compares. Of many masks the one that takes longest.
+        for one datum: those that ``method="auto"`` compares. Of many masks the one that takes longest. For
+        "log_marginal_bounds" how far a short search came, for a datum that the model drew (for log Z, of a
+        model that has one), and what enumeration takes.
     """
 
     question: str
@@ -74,6 +78,8 @@ class Plan:
 
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them."""
+    if seconds == math.inf:
+        return "unknown"
     for unit, size in (("years", 31557600.0), ("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.3g} {unit}"
@@ -107,7 +113,7 @@ def plan(
         N, at least 0.
     question
         "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior"
-        (evidence and means) or "log_marginal_gradient".
+        (evidence and means), "log_marginal_gradient" or "log_marginal_bounds".
     observed : array_like of bool, (D,) or (N, D), optional
         Which pixels would be seen; all where not given, none of a Boltzmann machine.
     normalized
@@ -148,10 +154,29 @@ def plan(
         if rules.partition_memory() is None:
             raise TypeError(f"model must have a log Z, got {validation.shown(model)}")
         return _planned(rules, num_data, [], asked._replace(normalized=True))
+    if question == "log_marginal_bounds":
+        return _plan_of_search(rules, num_data, observed, asked)
     if question == "log_marginal_gradient":
         rules.zero_gradient()  # refuses what has no parameters
         asked = asked._replace(normalized=True)
     return _planned(rules, num_data, _groups(rules, num_data, question, observed), asked)
+
+
+def _plan_of_search(rules: Rules, num_data: int, observed: ArrayLike | None, asked: Asked) -> Plan:
+    """Of a search, beside the enumeration of the same data."""
+    enumerated = asked._replace(question="log_marginal")
+    groups = _groups(rules, num_data, enumerated.question, observed)
+    seen = groups[0].observed if groups else rules.everything
+    found = plan_search(rules, seen)
+    exact = _planned(rules, num_data, groups, enumerated)
+    ways = (
+        f"bounds: {found.first_gap:.2g} nats wide at first, {found.gap:.2g} after {found.num_bounds} subcubes "
+        f"({duration(found.seconds)} a datum); enumeration: {duration(exact.predicted_seconds)} for all data"
+    )
+    return Plan(
+        asked.question, num_data, 0, 0, found.bytes(num_data), found.tasks(num_data),
+        num_data * found.predicted_seconds if num_data else 0.0, ways,
+    )  # fmt: skip
 
 
 def _groups(rules: Rules, num_data: int, question: str, observed: ArrayLike | None) -> list[Group]:
