@@ -35,6 +35,9 @@ _FARTHEST = 40.0  # largest |logit| of a tangent point
 _STEPS = 2
 _CLOSE = 0.1  # nats from the best tangent that a child may be
 _LONGEST = 6.0  # of a step, in the logit that moves most
+# Of a subcube that is bounded again from afar.
+_MATRICES, _HALVINGS = 12, 6
+_NEAR = 1e-3  # nats from the best tangent, where it ends
 
 
 @reducing_inline
@@ -284,3 +287,60 @@ def expand_nodes(
                 children[n, value, k] = 0.0
             for k in range(last):
                 children[n, value, free[k]] = best[k]
+
+
+@reducing_kernel
+def bound_nodes(rows, bias, linear, constants, members, states, logits, upper, fields):
+    """Bound subcubes by tangents near the best ones, from any ``logits``.
+
+    Arguments are those of ``expand_nodes``, but for
+
+    logits : (N, f), where all subcubes of a datum begin
+    upper : (n,), set
+    fields : (n, f), set to t - W' g of the tangent: what is summed under it is a product of coins that have
+        these logits. -inf and inf where a bit is fixed to 0 and to 1
+    """
+    num_bits, num_pixels = rows.shape
+    base, slopes = np.empty(num_pixels), np.empty(num_pixels)
+    scaled = np.empty((num_bits, min(_PIXELS, num_pixels)))
+    matrix, factor = np.empty((num_bits, num_bits)), np.empty((num_bits, num_bits))
+    free = np.empty(num_bits, np.int64)
+    q, place, field, root_v, right, step, work, best = np.empty((8, num_bits))
+    for n in range(members.size):
+        t = linear[members[n]]
+        num_free, constant = _place(rows, bias, t, constants[members[n]], states[n], base, free)
+        for i in range(num_bits):
+            fields[n, i] = 0.0 if states[n, i] < 0 else math.inf if states[n, i] > 0 else -math.inf
+        for k in range(num_free):
+            start = logits[members[n], free[k]]
+            best[k] = place[k] = min(max(start, -_FARTHEST), _FARTHEST)
+            step[k] = 0.0
+        upper[n] = math.inf
+        value, length, tries, matrices = -math.inf, 1.0, 0, 0
+        while True:
+            found, away = _bound(base, rows, free, num_free, t, constant, place, q, slopes, field)
+            if found < upper[n]:
+                upper[n] = found
+                for k in range(num_free):
+                    fields[n, free[k]] = field[k]
+            if found - away > value:
+                if away < _NEAR or matrices == _MATRICES:
+                    break
+                value, length, tries, matrices = found - away, 1.0, 0, matrices + 1
+                longest = 0.0
+                _curvature(rows, free, num_free, slopes, scaled, matrix)
+                for k in range(num_free):
+                    best[k], right[k] = place[k], field[k] - place[k]
+                    root_v[k] = math.sqrt(q[k] * (1.0 - q[k]))
+                _factorise(matrix, num_free, root_v, factor)
+                _step(matrix, factor, num_free, root_v, right, work, step)
+                for k in range(num_free):
+                    longest = max(longest, abs(step[k]))
+                if longest > _LONGEST:
+                    length = _LONGEST / longest
+            else:  # F did not grow
+                length, tries = 0.5 * length, tries + 1
+                if tries > _HALVINGS:
+                    break
+            for k in range(num_free):
+                place[k] = min(max(best[k] + length * step[k], -_FARTHEST), _FARTHEST)
