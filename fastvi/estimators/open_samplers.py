@@ -15,7 +15,7 @@ from fastvi.engine.subcubes.open_subcubes import OpenTarget, open_mixtures, wher
 from fastvi.estimators.sampling_run import Part, certain
 from fastvi.exact.bounds import Bounds, OpenSubcubes, marks_of
 from fastvi.inputs.data import Group, groups_of, read_data
-from fastvi.rules.base import Rules
+from fastvi.rules.base import Rules, log_probabilities
 from fastvi.rules.questions import LOG_MARGINAL_BOUNDS
 
 _ROUNDING = 1e-8  # relative, of numbers by which data are known again, on whatever machine
@@ -38,15 +38,20 @@ def open_samplers(
     left = {group.observed.tobytes(): group for group in bounds._open}  # noqa: SLF001 (no public name)
     samplers: list[Iterator[Sampler]] = []
     closed: list[Part] = []
+
+    def add(members: np.ndarray, values: np.ndarray) -> None:
+        known = log_probabilities(values) if rules.is_probability else values
+        closed.append(certain(members, known, num_samples))
+
     for group in groups_of(rules, data, mask):
         if group.free.size == 0 or rules.is_closed(group.observed):
-            closed.append(certain(group.members, rules.closed_form(group.x, group.observed), num_samples))
+            add(group.members, rules.closed_form(group.x, group.observed))
             continue
         form = rules.subcube_form(group.observed)
         own = _own(form, group, left.get(group.observed.tobytes()), bounds)
         covers, is_open = where_open(own.covers)
         known = np.flatnonzero(~is_open)
-        closed.append(certain(group.members[known], own.covers.closed[known], num_samples))
+        add(group.members[known], own.covers.closed[known])
         some = np.flatnonzero(is_open)
         if some.size:
             part = group._replace(members=group.members[some], x=np.ascontiguousarray(group.x[some]))
