@@ -47,7 +47,7 @@ def open_samplers(
         if group.free.size == 0 or rules.is_closed(group.observed):
             add(group.members, rules.closed_form(group.x, group.observed))
             continue
-        form = rules.subcube_form(group.observed)
+        form: Any = rules.subcube_form(group.observed)  # a TangentForm
         own = _own(form, group, left.get(group.observed.tobytes()), bounds)
         covers, is_open = where_open(own.covers)
         known = np.flatnonzero(~is_open)

@@ -12,7 +12,7 @@ Random numbers: u of a subcube is that of a mixture's component, bits are those 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -125,8 +125,8 @@ def _mixture(
 class OpenTarget(Target):
     """log(C + p(x, z) / (pi_s q_s(z))) of states from open subcubes; ``build`` makes that of p(x, z)."""
 
-    def __init__(self, build: Callable[[], BinaryTarget]) -> None:
-        self._joint = build()
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._joint: BinaryTarget = build()
 
     def bind(self, x: Array, numbers: Array, proposal: OpenMixture, seed: int, part: str) -> _OpenFiller:
         return _OpenFiller(self._joint, x, numbers, proposal, seed)
