@@ -8,7 +8,7 @@ import pytest
 
 from fastvi.engine.states.data_terms import Terms
 from fastvi.engine.subcubes.softplus_roots import softplus_lower, softplus_roots
-from fastvi.engine.subcubes.softplus_subcubes import SoftplusSubcubes
+from fastvi.engine.subcubes.softplus_subcubes import softplus_subcubes
 
 EPS = 2.0**-52
 
@@ -20,7 +20,7 @@ def draw(rng, num_data=2, largest=8):
     weights = scale * rng.normal(size=(num_pixels, num_bits))
     weights[rng.random(weights.shape) < rng.choice([0.0, 0.5, 0.9])] = 0.0
     bias = scale * rng.choice([0.0, 1.0, 5.0]) * rng.normal(size=num_pixels)
-    form = SoftplusSubcubes(weights, bias, rng.choice([0.0, 1.0, 30.0, 1000.0]) * rng.normal(size=num_bits))
+    form = softplus_subcubes(weights, bias, rng.choice([0.0, 1.0, 30.0, 1000.0]) * rng.normal(size=num_bits))
     x = (rng.random((num_data, num_pixels)) < 0.5).astype(np.uint8)
     return form, form.terms(x)
 
@@ -64,7 +64,7 @@ def test_bounds_hold_beyond_the_rounding():
     rng = np.random.default_rng(2)
     for num_pixels, num_bits, scale in ((1, 1, 1.0), (9, 4, 1e3), (0, 3, 1e3), (40, 5, 3.0)):
         bias, prior = scale * rng.normal(size=num_pixels), scale * rng.normal(size=num_bits)
-        form = SoftplusSubcubes(np.zeros((num_pixels, num_bits)), bias, prior)
+        form = softplus_subcubes(np.zeros((num_pixels, num_bits)), bias, prior)
         x = (rng.random((3, num_pixels)) < 0.5).astype(np.uint8)
         terms = form.terms(x)
         found, error = form.roots(terms), form.error(terms)
@@ -83,7 +83,7 @@ def trained_like(num_pixels, num_bits, num_data=5, scale=1.0, seed=3):
     """Weights of the size that learning gives them, and data of the network itself."""
     rng = np.random.default_rng(seed)
     weights = scale * rng.normal(size=(num_pixels, num_bits)) / np.sqrt(num_bits)
-    form = SoftplusSubcubes(weights, rng.normal(size=num_pixels) - 1.0, 0.3 * rng.normal(size=num_bits))
+    form = softplus_subcubes(weights, rng.normal(size=num_pixels) - 1.0, 0.3 * rng.normal(size=num_bits))
     z = rng.random((num_data, num_bits)) < 0.5
     x = rng.random((num_data, num_pixels)) < 1.0 / (1.0 + np.exp(-(z @ weights.T + form.bias)))
     return form, form.terms(x.astype(np.uint8))
@@ -122,7 +122,7 @@ def test_the_lower_bound_is_nearly_the_best_elbo():
 
 def test_one_uncertain_state_is_its_own_bound():
     """Saturated weights leave one state, whose log joint is the sum."""
-    form = SoftplusSubcubes(1e3 * np.eye(4), np.full(4, -500.0), np.array([1e4, -1e4, 1e4, -1e4]))
+    form = softplus_subcubes(1e3 * np.eye(4), np.full(4, -500.0), np.array([1e4, -1e4, 1e4, -1e4]))
     terms = form.terms(np.array([[1, 0, 1, 0], [0, 0, 0, 0]], np.uint8))
     found = form.roots(terms)
     # z = (1, 0, 1, 0): every logit is +-500, and the second datum has two pixels wrong

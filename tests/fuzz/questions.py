@@ -221,6 +221,13 @@ def bounds(p: Problem, rng: np.random.Generator) -> list[Check]:
     ]
 
 
+def upper_bound(p: Problem, rng: np.random.Generator) -> list[Check]:
+    if "upper_bound" not in fastvi.supported(p.model):
+        return []
+    found, want = fastvi.upper_bound(p.model, p.x, observed=p.observed), _log_marginals(p)
+    return [Check("upper_bound", np.minimum(found, want), want, p.tolerance)]
+
+
 def _mean(logs: list[float], values: list[float]) -> float:
     """Of values under exp(logs); what has no mass does not count."""
     return math.fsum(naive.times(math.exp(t), v) for t, v in zip(logs, values, strict=True))
@@ -337,5 +344,5 @@ def weights(p: Problem, rng: np.random.Generator) -> list[Check]:
 
 
 QUESTIONS: tuple[Callable[[Problem, np.random.Generator], list[Check]], ...] = (
-    log_marginal, log_joint, exact_posterior, gradient, bounds, estimate, fit, weights,
+    log_marginal, log_joint, exact_posterior, gradient, bounds, upper_bound, estimate, fit, weights,
 )  # fmt: skip

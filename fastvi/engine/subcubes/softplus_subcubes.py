@@ -16,7 +16,8 @@ from fastvi.engine.subcubes.form import Children, Roots, Tangents
 from fastvi.engine.subcubes.softplus_roots import softplus_lower, softplus_roots
 from fastvi.kernels.cpu.states.softplus_product import BITS_64, SoftplusTables
 from fastvi.kernels.cpu.subcubes.softplus_leaves import sum_leaves
-from fastvi.kernels.cpu.subcubes.softplus_nodes import bound_nodes, expand_nodes
+from fastvi.kernels.cpu.subcubes.softplus_nodes import expand_nodes
+from fastvi.kernels.cpu.subcubes.softplus_tangents import bound_nodes
 from fastvi.kernels.host import COLUMNS
 
 _LEAF_BITS = 12
