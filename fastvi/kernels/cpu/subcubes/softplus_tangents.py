@@ -20,7 +20,7 @@ from fastvi.kernels.cpu.subcubes.softplus_nodes import (
 from fastvi.kernels.jit import reducing_kernel
 
 _NEAR = 1e-3  # nats from the best tangent, where it ends
-# From the whole cube's tangent point three or four matrices are enough for digits under 24 to 50 latents.
+# From the whole cube's tangent point, digits under 24 to 50 latents take two to five matrices, mostly three.
 _MATRICES, _HALVINGS = 12, 6
 
 
