@@ -162,11 +162,11 @@ def _bounded(question: Question, tolerance: float, max_bounds: int, run: Run, no
         lower, upper = lower + add, upper + add
     else:
         lower, upper = lower - log_z[1], upper - log_z[0]
+    impossible = upper == -np.inf
     lower, upper = np.nextafter(lower, -np.inf), np.nextafter(upper, np.inf)
+    lower[impossible] = upper[impossible] = -np.inf
     if rules.is_probability:
         upper = log_probabilities(upper)
-    impossible = upper == -np.inf
-    lower[impossible] = -np.inf
     bounds = Bounds(lower, upper, num_bounds, np.zeros(num_data, bool), tuple(left))
     return replace(bounds, converged=bounds.gap <= tolerance)
 

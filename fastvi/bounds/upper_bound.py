@@ -31,7 +31,8 @@ def upper_bound(model: LatentVariableModel, x: ArrayLike, *, observed: ArrayLike
     Parameters
     ----------
     model
-        A :class:`~fastvi.SigmoidBeliefNetwork` with ``prior_logits``, of any size.
+        A :class:`~fastvi.SigmoidBeliefNetwork` with ``prior_logits`` or a
+        :class:`~fastvi.BinarySparseCoding`, of any size.
     x : array_like
         (N, D), as for :func:`~fastvi.log_marginal`.
     observed : array_like of bool, optional

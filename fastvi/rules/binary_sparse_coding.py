@@ -20,8 +20,10 @@ from fastvi.rules.questions import (
     EXACTLY_FITTED,
     FIT_MODEL_EM,
     LEARNED,
+    LOG_MARGINAL_BOUNDS,
     MISSING,
     ON_GPU,
+    UPPER_BOUND,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class BinarySparseCodingRules(Rules):
     """Rules of :class:`~fastvi.BinarySparseCoding`."""
 
     model: BinarySparseCoding
-    questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED | {FIT_MODEL_EM} | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | LEARNED | EXACTLY_FITTED | ON_GPU
+    questions |= {FIT_MODEL_EM, UPPER_BOUND, LOG_MARGINAL_BOUNDS}
     pixel_bytes = 8
     closed_expectations = True
     reads_device_data = True
@@ -53,6 +56,11 @@ class BinarySparseCodingRules(Rules):
         from fastvi.engine.memory.pairs import PairMemory
 
         return PairMemory.of(self.num_latents, int(observed.sum()), 8)
+
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.quadratic_subcubes import QuadraticSubcubes
+
+        return QuadraticSubcubes.of(self.parts(observed))
 
     def gradient_bytes(self, num_data: int, observed: np.ndarray) -> int:
         # residuals, these weighted, predictions, and what is left, once more weighted; means in two orders

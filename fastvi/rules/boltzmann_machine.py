@@ -11,7 +11,7 @@ from fastvi.engine.run.runs import Run
 from fastvi.engine.states.pair_form import boltzmann_form, boltzmann_parts
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.rules.base import NO_DATA, Gradient, Rules
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, LOG_MARGINAL_BOUNDS, MISSING, ON_GPU, UNNORMALISED
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
@@ -22,7 +22,7 @@ class BoltzmannMachineRules(Rules):
     """Rules of :class:`~fastvi.BoltzmannMachine`."""
 
     model: BoltzmannMachine
-    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU | {LOG_MARGINAL_BOUNDS}
     closed_expectations = True
     data_optional = True
     reads_device_data = True
@@ -54,6 +54,14 @@ class BoltzmannMachineRules(Rules):
         from fastvi.engine.importance.pair_target import PairTarget
 
         return PairTarget(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.quadratic_subcubes import QuadraticSubcubes
+
+        return QuadraticSubcubes.of(boltzmann_parts(self.model.couplings, self.model.bias, observed))
+
+    def subcube_partition_form(self) -> Any:
+        return self.subcube_form(np.zeros(self.num_latents, bool))
 
     def expected_joint(self, x: np.ndarray, observed: np.ndarray, logits: np.ndarray) -> np.ndarray:
         from fastvi.engine.expectation.elbo_gradient import expected_log_joint

@@ -17,7 +17,7 @@ from fastvi.engine.states.data_terms import BinaryData
 from fastvi.engine.states.softplus_form import softplus_sum_form
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine, free_energies
 from fastvi.rules.base import NO_DATA, Gradient, Rules, relaxed_bits
-from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, MISSING, ON_GPU, UNNORMALISED
+from fastvi.rules.questions import BY_SAMPLES, ENUMERATED, LOG_MARGINAL_BOUNDS, MISSING, ON_GPU, UNNORMALISED
 
 if TYPE_CHECKING:
     from fastvi.engine.annealing.chains import Schedule
@@ -28,7 +28,7 @@ class RestrictedBoltzmannMachineRules(Rules):
     """Rules of :class:`~fastvi.RestrictedBoltzmannMachine`."""
 
     model: RestrictedBoltzmannMachine
-    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU
+    questions = ENUMERATED | MISSING | BY_SAMPLES | UNNORMALISED | ON_GPU | {LOG_MARGINAL_BOUNDS}
     reads_device_data = True
     samples_in_float32 = True
     anneals_in_float32 = True
@@ -61,6 +61,24 @@ class RestrictedBoltzmannMachineRules(Rules):
         )
         weights, bias = self.model.weights[~observed], self.model.visible_bias[~observed]
         return ProductTarget(weights, bias, 1.0, data, None, None, num_states, dtype)
+
+    def subcube_form(self, observed: np.ndarray) -> Any:
+        from fastvi.engine.subcubes.machine_subcubes import MachineSubcubes
+
+        m = self.model
+        seen = BinaryData(
+            np.ascontiguousarray(m.weights[observed]), m.visible_bias[observed], m.hidden_bias, 0.0
+        )
+        return MachineSubcubes(np.ascontiguousarray(m.weights[~observed]), m.visible_bias[~observed], seen)
+
+    def subcube_partition_form(self) -> Any:
+        from fastvi.engine.subcubes.machine_subcubes import MachineSubcubes
+
+        m = self.model
+        if self._sums_hidden:
+            return self.subcube_form(np.zeros(self.num_pixels, bool))
+        nothing = BinaryData(np.empty((0, self.num_pixels)), np.empty(0), m.visible_bias, 0.0)
+        return MachineSubcubes(np.ascontiguousarray(m.weights.T), m.hidden_bias, nothing)
 
     def is_closed(self, observed: np.ndarray) -> bool:
         # a sum over the unseen visible units costs each datum 2^unseen d terms, over the hidden ones 2^d

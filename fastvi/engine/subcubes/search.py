@@ -55,11 +55,13 @@ class Tree:
     def choose(self) -> Array:
         """Indices of the open subcubes of the next round, of the largest bounds first; none at the end."""
         left = self.max_bounds - self.num_bounds
-        if self.ceiling - max(self.floor, self.closed) <= self.tolerance or left < 2 or not self.upper.size:
+        if self.ceiling == -np.inf or left < 2 or not self.upper.size:
+            return np.empty(0, np.int64)
+        if self.ceiling - max(self.floor, self.closed) <= self.tolerance:
             return np.empty(0, np.int64)
         order = np.argsort(-self.upper, kind="stable")
         # what is so small that all of it may stay open is not looked at again: the closed sum only grows
-        mass = np.exp(self.upper[order] - self.ceiling)
+        mass = np.exp(np.minimum(self.upper[order] - self.ceiling, 0.0))
         small = np.cumsum(mass[::-1])[::-1] <= 0.5 * self.tolerance * np.exp(self.closed - self.ceiling)
         head = int(np.argmax(small)) if small[-1] else order.size
         return order[: max(1, min(head, max(_FEWEST, order.size // _SHARE), left // 2))]
