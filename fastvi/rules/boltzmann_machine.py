@@ -26,6 +26,7 @@ class BoltzmannMachineRules(Rules):
     closed_expectations = True
     data_optional = True
     reads_device_data = True
+    samples_open_subcubes = True
 
     @property
     def constant(self) -> float:  # type: ignore[override]
