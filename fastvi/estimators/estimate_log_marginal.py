@@ -80,8 +80,10 @@ def estimate_log_marginal(
         Or the :class:`~fastvi.Bounds` that :func:`~fastvi.log_marginal_bounds` found for the same
         ``SigmoidBeliefNetwork``, ``x`` and ``observed``. Then what it summed is taken as it is, and only the
         subcubes that it left open are sampled: each in proportion to its bound, its states from the coins
-        under its tangent. No state is missing, and no weight is much above exp(upper), so that the error can
-        be trusted. Where nothing is open, the answer is exact.
+        under its tangent. No state is missing, and no weight is much above exp(upper), unless logits of
+        pixels are in the tens. So the error can be trusted where K is some multiple of exp(upper - log p(x));
+        with fewer samples what counts may not have been met, and the estimate may lie below ``lower``. Where
+        nothing is open, the answer is exact.
     num_samples
         K, at least 1; with a target, the most samples of a datum.
     seed

@@ -77,6 +77,19 @@ def test_it_is_unbiased_and_no_weight_exceeds_the_bound(num_latents, scale, max_
         assert found.std_error[n] <= 1.5 * np.sqrt(np.expm1(most - truth[n] + NEAR) / 2000) + 1e-12
 
 
+@pytest.mark.parametrize("scale", [30.0, 300.0])
+def test_halves_have_no_larger_bounds_than_the_whole(scale):
+    """Where logits are so large that tangents of halves may be worse by hundreds of nats."""
+    model, x = case(10, 4, scale, 20)
+    for max_bounds in (9, 50):
+        bounds = fastvi.log_marginal_bounds(model, x, max_bounds=max_bounds)
+        whole = fastvi.log_marginal_bounds(model, x, max_bounds=1).upper
+        (left,) = bounds._open
+        for n in range(len(x)):
+            own = left.covers.bounds[left.covers.first[n] : left.covers.first[n + 1]]
+            assert (own <= whole[n]).all()
+
+
 @pytest.mark.slow_without_jit
 def test_more_bounds_leave_less_to_sample():
     model, x = case()
