@@ -77,13 +77,14 @@ def estimate_log_marginal(
         which makes one of x; a :class:`~fastvi.Mixture` of these. The prior of a deep network is drawn from
         its top layer down and cannot be mixed with others. For a table "uniform" or "prior".
 
-        Or the :class:`~fastvi.Bounds` that :func:`~fastvi.log_marginal_bounds` found for the same
-        ``SigmoidBeliefNetwork``, ``x`` and ``observed``. Then what it summed is taken as it is, and only the
-        subcubes that it left open are sampled: each in proportion to its bound, its states from the coins
-        under its tangent. No state is missing, and no weight is much above exp(upper), unless logits of
-        pixels are in the tens. So the error can be trusted where K is some multiple of exp(upper - log p(x));
-        with fewer samples what counts may not have been met, and the estimate may lie below ``lower``. Where
-        nothing is open, the answer is exact.
+        Or the :class:`~fastvi.Bounds` that :func:`~fastvi.log_marginal_bounds` found for the same model,
+        ``x`` and ``observed``: of a ``SigmoidBeliefNetwork``, ``BinarySparseCoding`` or ``BoltzmannMachine``.
+        Then what it summed is taken as it is, and only the subcubes that it left open are sampled: each in
+        proportion to its bound, its states from the coins under its tangent. No state is missing. No weight
+        of a network is much above exp(upper), unless logits of pixels are in the tens; of the others some
+        exceed it by a few nats. So the error can be trusted where K is some multiple of exp(upper - log
+        p(x)); with fewer samples what counts may not have been met, and the estimate may lie below
+        ``lower``. Where nothing is open, the answer is exact.
     num_samples
         K, at least 1; with a target, the most samples of a datum.
     seed

@@ -29,8 +29,8 @@ def open_samplers(
         rules.subcube_form(rules.everything)  # which says why not
     if not rules.samples_open_subcubes:
         raise TypeError(
-            "proposal must be a distribution where model is not a SigmoidBeliefNetwork, got "
-            f"{validation.shown(bounds)} of a {type(rules.model).__name__}"
+            "proposal must be a distribution where model is no network, sparse coding or Boltzmann machine, "
+            f"got {validation.shown(bounds)} of a {type(rules.model).__name__}"
         )
     data, mask = read_data(rules, x, observed)
     if len(bounds.lower) != len(data):

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import network, states
+from cases import network, states, symmetric
 from scipy.optimize import minimize
 
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.engine.sampling import run_jobs
-from fastvi.engine.subcubes import open_subcubes, softplus_subcubes
+from fastvi.engine.subcubes import open_subcubes, quadratic_subcubes, softplus_subcubes
 from fastvi.kernels.cpu.subcubes.open_weights import weigh_open
 
 # of F at which a tangent's Newton steps end, and roundings
@@ -154,6 +154,25 @@ def test_weights_of_states():
         assert np.allclose(found, np.logaddexp(closed, joint - log_q), rtol=1e-14, atol=1e-12)
 
 
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("max_bounds", [1, 9, 60])
+def test_quadratic_models(monkeypatch, max_bounds):
+    """Their bounds hold for more than a product of coins, so that a weight may exceed them."""
+    of = quadratic_subcubes.QuadraticSubcubes.of
+    monkeypatch.setattr(quadratic_subcubes.QuadraticSubcubes, "of", lambda parts: of(parts, 3))
+    rng = np.random.default_rng(4)
+    coding = fastvi.BinarySparseCoding(rng.normal(size=(6, 9)), np.zeros(6), 0.7, -np.ones(9))
+    pairs = symmetric(rng.normal(size=(9, 9)))
+    pairs[0, 5] = pairs[5, 0] = -np.inf
+    machine, seen = fastvi.BoltzmannMachine(pairs, rng.normal(size=9)), np.arange(9) < 2
+    units = np.array([[1, 0] + [0] * 7, [0, 1] + [0] * 7])
+    for model, x, observed in ((coding, coding.sample(2, 1).x, None), (machine, units, seen)):
+        bounds = fastvi.log_marginal_bounds(model, x, observed=observed, max_bounds=max_bounds)
+        found = fastvi.estimate_log_marginal(model, x, proposal=bounds, observed=observed, num_samples=2000)
+        truth = fastvi.log_marginal(model, x, observed=observed)
+        assert (np.abs(found.log_marginal - truth) <= 4.5 * found.std_error + 1e-10).all()
+
+
 def test_missing_pixels():
     model, x = case()
     seen = np.random.default_rng(2).random(x.shape) < 0.7
@@ -216,7 +235,10 @@ def test_impossible_states_and_large_logits():
 MODEL, X = case(5, 2)
 BOUNDS = fastvi.log_marginal_bounds(MODEL, X, max_bounds=1)
 OTHERS = network(9, 5, seed=99)
-SMALL, SPARSE = network(9, 4), fastvi.BinarySparseCoding(np.ones((9, 5)), np.zeros(9), 1.0, np.zeros(5))
+SMALL, RESTRICTED = (
+    network(9, 4),
+    fastvi.RestrictedBoltzmannMachine(np.ones((9, 5)), np.zeros(9), np.zeros(5)),
+)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +255,7 @@ SMALL, SPARSE = network(9, 4), fastvi.BinarySparseCoding(np.ones((9, 5)), np.zer
         ({"model": SMALL}, ValueError, "proposal must be bounds of this model and of these data"),
         ({"observed": np.arange(9) < 5}, ValueError, "proposal must be bounds of this model and of these"),
         ({"proposal": BOUNDS.lower}, TypeError, "proposal must be 'uniform', 'prior', a Bernoulli"),
-        ({"model": SPARSE}, TypeError, "(proposal|model) must be"),
+        ({"model": RESTRICTED}, TypeError, "(proposal|model) must be"),
         (
             {"device": "cuda"},
             RuntimeError,
