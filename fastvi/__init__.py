@@ -69,7 +69,7 @@ _HOME = {
     "kl_from_posterior": "fastvi.bounds.kl_from_posterior",
     "chi_square_bound": "fastvi.bounds.chi_square_bound",
     "upper_bound": "fastvi.bounds.upper_bound",
-    "Bounds": "fastvi.bounds.log_marginal_bounds",
+    "Bounds": "fastvi.exact.bounds",
     "log_marginal_bounds": "fastvi.bounds.log_marginal_bounds",
     "fit_encoder": "fastvi.fitting.fit_encoder",
     "fit_model": "fastvi.fitting.fit_model",
@@ -108,7 +108,6 @@ if TYPE_CHECKING:
     from fastvi.bounds.kl_divergence import kl_divergence as kl_divergence
     from fastvi.bounds.kl_from_posterior import kl_from_posterior as kl_from_posterior
     from fastvi.bounds.kl_to_posterior import kl_to_posterior as kl_to_posterior
-    from fastvi.bounds.log_marginal_bounds import Bounds as Bounds
     from fastvi.bounds.log_marginal_bounds import log_marginal_bounds as log_marginal_bounds
     from fastvi.bounds.upper_bound import upper_bound as upper_bound
     from fastvi.core.accuracy import AccuracyWarning as AccuracyWarning
@@ -133,6 +132,7 @@ if TYPE_CHECKING:
     from fastvi.estimators.calibration import Calibration as Calibration
     from fastvi.estimators.calibration import CalibrationEntry as CalibrationEntry
     from fastvi.estimators.estimate_log_marginal import estimate_log_marginal as estimate_log_marginal
+    from fastvi.exact.bounds import Bounds as Bounds
     from fastvi.exact.exact_posterior import ExactPosterior as ExactPosterior
     from fastvi.exact.exact_posterior import exact_posterior as exact_posterior
     from fastvi.exact.log_marginal import log_marginal as log_marginal

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastvi.core import validation
 from fastvi.core.registry import rules_of
-from fastvi.core.results import PerDatum
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
 from fastvi.engine.run.runs import Run
-from fastvi.engine.subcubes.covers import Covers
 from fastvi.engine.subcubes.intervals import intervals
+from fastvi.exact.bounds import Bounds, OpenSubcubes, marks_of
 from fastvi.inputs.data import groups_of, read_data
 from fastvi.inputs.options import Options
 from fastvi.inputs.question import Question
@@ -29,77 +27,6 @@ from fastvi.rules.questions import LOG_MARGINAL_BOUNDS
 
 _LOG = logging.getLogger("fastvi")
 _FEW_STATES = 1 << 28  # of log Z, which are summed at once: 0.1 s
-
-
-class OpenSubcubes(NamedTuple):
-    """What a search left open of some data that see the same pixels.
-
-    members : which data
-    observed : (D,), the pixels that they see
-    latents : (f,), which latent each bit of a subcube is
-    covers : of these data, in order
-    """
-
-    members: np.ndarray
-    observed: np.ndarray
-    latents: np.ndarray
-    covers: Covers
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Bounds(PerDatum):
-    """Intervals that hold log p(x) for certain, each (N,), in nats.
-
-    Attributes
-    ----------
-    lower, upper
-        lower <= log p(x) <= upper, roundings counted. Both are -inf where x is impossible.
-    num_bounds
-        Subcubes that were bounded or summed, without those of log Z.
-    converged
-        Whether the gap is at most the tolerance.
-    """
-
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    num_bounds: NDArray[np.int64]
-    converged: NDArray[np.bool_]
-    # for ``estimate_log_marginal(proposal=bounds)``
-    _open: tuple[OpenSubcubes, ...] = field(default=(), repr=False)
-
-    @property
-    def gap(self) -> NDArray[np.float64]:
-        """``upper - lower``, (N,); 0 where both are -inf."""
-        with np.errstate(invalid="ignore"):
-            return np.where(self.upper == self.lower, 0.0, self.upper - self.lower)
-
-    def _columns(self) -> dict[str, Any]:
-        return {
-            "lower": self.lower, "upper": self.upper, "gap": self.gap, "num_bounds": self.num_bounds,
-            "converged": self.converged,
-        }  # fmt: skip
-
-    def _some(self, which: Any) -> Self:
-        numbers = np.arange(len(self.lower))[which]
-        place = {int(n): k for k, n in enumerate(numbers)}
-        own = []
-        for group in self._open:
-            kept = [k for k, n in enumerate(group.members) if int(n) in place]
-            if kept:
-                members = np.array([place[int(group.members[k])] for k in kept], np.int64)
-                own.append(group._replace(members=members, covers=group.covers.take(kept)))
-        arrays = {name: getattr(self, name)[which] for name in ("lower", "upper", "num_bounds", "converged")}
-        return replace(self, **arrays, _open=tuple(own))
-
-    def __repr__(self) -> str:
-        num = len(self.lower)
-        if num == 0:
-            return "Bounds(num_data=0)"
-        return (
-            f"Bounds(num_data={num}, converged={int(self.converged.sum())}, "
-            f"median gap={np.median(self.gap):.3g}, largest gap={self.gap.max():.3g}, "
-            f"num_bounds={self.num_bounds.sum()})"
-        )
 
 
 def log_marginal_bounds(
@@ -231,7 +158,8 @@ def _bounded(question: Question, tolerance: float, max_bounds: int, run: Run, no
         found = intervals(form, group.x, own, max_bounds, None if stopped else run)
         stopped |= found.stopped
         lower[some], upper[some], num_bounds[some] = found.lower, found.upper, found.covers.num_bounds
-        left.append(OpenSubcubes(some, group.observed, group.free[form.order], found.covers))
+        marks = marks_of(form.terms(group.x))
+        left.append(OpenSubcubes(some, group.observed, group.free[form.order], marks, found.covers))
     if stopped:
         _LOG.warning(
             "log_marginal_bounds was interrupted: the intervals are certain, but wider than asked for"

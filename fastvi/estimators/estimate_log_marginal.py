@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -22,7 +23,9 @@ from fastvi.engine.run.progress import Progress, reporter
 from fastvi.engine.run.runs import Run
 from fastvi.engine.sampling.run_jobs import sampler_where_it_can
 from fastvi.engine.states.remote_data import refuse_pixels
+from fastvi.estimators.open_samplers import open_samplers
 from fastvi.estimators.sampling_run import Part, Stop, certain, gathered, run_samplers
+from fastvi.exact.bounds import Bounds
 from fastvi.inputs.data import NO_SUM, groups_of, read_data
 from fastvi.inputs.options import check_device, check_dtype, check_executor, check_progress
 from fastvi.inputs.question import exact_log_z
@@ -38,7 +41,7 @@ def estimate_log_marginal(
     model: Model,
     x: ArrayLike | None = None,
     *,
-    proposal: Proposal | Distribution | Encoder | Categorical = "uniform",
+    proposal: Proposal | Distribution | Encoder | Categorical | Bounds = "uniform",
     num_samples: int = 1000,
     seed: int = 0,
     rng: np.random.Generator | None = None,
@@ -75,6 +78,15 @@ def estimate_log_marginal(
         its top layer down and cannot be mixed with others. For a table "uniform", "prior" or a
         :class:`~fastvi.Categorical` with logits (num_z,) or (N, num_z); the posterior itself gives log p(x)
         from one draw.
+
+        Or the :class:`~fastvi.Bounds` that :func:`~fastvi.log_marginal_bounds` found for the same model,
+        ``x`` and ``observed``: of a ``SigmoidBeliefNetwork``, ``BinarySparseCoding`` or ``BoltzmannMachine``.
+        Then what it summed is taken as it is, and only the subcubes that it left open are sampled: each in
+        proportion to its bound, its states from the coins under its tangent. No state is missing. No weight
+        of a network is much above exp(upper), unless logits of pixels are in the tens; of the others some
+        exceed it by a few nats. So the error can be trusted where K is some multiple of exp(upper - log
+        p(x)); with fewer samples what counts may not have been met, and the estimate may lie below
+        ``lower``. Where nothing is open, the answer is exact.
     num_samples
         K, at least 1; with a target, the most samples of a datum.
     seed
@@ -136,6 +148,9 @@ def estimate_log_marginal(
     ----------
     Kahn and Marshall (1953), Methods of reducing sample size in Monte Carlo computations.
 
+    Jaakkola and Jordan (1996), Computing upper and lower bounds on likelihoods in intractable networks, UAI
+    (the tangents).
+
     Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions,
     Technometrics 37.
 
@@ -152,20 +167,24 @@ def estimate_log_marginal(
     """
     rules = rules_of(model, tables=True)
     rules.check_sampling_dtype(check_dtype(dtype))
-    where = check_device(device, cuda=not rules.is_table, why="a table is sampled on the CPU")
+    of_bounds = isinstance(proposal, Bounds)
+    why = "open subcubes are sampled on the CPU" if of_bounds else "a table is sampled on the CPU"
+    where = check_device(device, cuda=not rules.is_table and not of_bounds, why=why)
     num_samples = validation.positive_int(num_samples, "num_samples")
     seed = validation.seed(seed)
     normalized = validation.flag(normalized, "normalized")
     stop = Stop.checked(target_std_error, target_ess)
     executor = check_executor(executor)
     progress = check_progress(progress)
-    num_data, samplers, closed = (
-        _table_sampler(rules, x, observed, proposal, seed, num_samples)
-        if isinstance(rules, JointTableRules)
-        else _samplers(rules, x, observed, proposal, seed, num_samples, where, dtype)
-    )
-    if device == "auto":
-        samplers = [sampler_where_it_can(sampler) for sampler in samplers]
+    samplers: Iterable[Sampler]
+    if isinstance(rules, JointTableRules):
+        num_data, samplers, closed = _table_sampler(rules, x, observed, proposal, seed, num_samples)
+    elif isinstance(proposal, Bounds):
+        num_data, samplers, closed = open_samplers(rules, x, observed, proposal, seed, num_samples, dtype)
+    else:
+        num_data, samplers, closed = _samplers(rules, x, observed, proposal, seed, num_samples, where, dtype)
+        if device == "auto":
+            samplers = [sampler_where_it_can(sampler) for sampler in samplers]
     log_z = exact_log_z(rules, where) if normalized and not rules.is_table else 0.0 - rules.constant
     run = Run(executor=executor, report=reporter(progress, num_data * num_samples, "samples"))
     parts = [*run_samplers(samplers, num_samples, stop, run), *closed]

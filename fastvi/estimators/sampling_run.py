@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -75,7 +75,7 @@ def _size(job: Job) -> int:
 
 
 def run_samplers(
-    samplers: Sequence[Sampler], num_samples: int, stop: Stop | None, run: Run
+    samplers: Iterable[Sampler], num_samples: int, stop: Stop | None, run: Run
 ) -> Iterator[Part]:
     """Estimates of all data of all samplers, in parts."""
     tail_size = max(5, int(_tail_length(num_samples)))

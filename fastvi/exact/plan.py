@@ -170,8 +170,8 @@ def _plan_of_search(rules: Rules, num_data: int, observed: ArrayLike | None, ask
     found = plan_search(rules, seen)
     exact = _planned(rules, num_data, groups, enumerated)
     ways = (
-        f"bounds: {found.first_gap:.2g} nats wide at first, {found.gap:.2g} after {found.num_bounds} subcubes "
-        f"({duration(found.seconds)} a datum); enumeration: {duration(exact.predicted_seconds)} for all data"
+        f"bounds: {found.first_gap:.2g} nats wide at first, {found.gap:.2g} after {found.num_bounds} "
+        f"subcubes ({duration(found.seconds)} a datum); enumeration: {duration(exact.predicted_seconds)} for all data"
     )
     return Plan(
         asked.question, num_data, 0, 0, found.bytes(num_data), found.tasks(num_data),

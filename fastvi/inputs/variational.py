@@ -139,8 +139,8 @@ def _component(rules: Rules, proposal: Any, x: Any, observed: np.ndarray | None)
     proposal = _at_data(proposal, "proposal", x, observed)
     if not isinstance(proposal, Bernoulli | Normal):
         raise TypeError(
-            "proposal must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder or a Mixture, got "
-            f"{validation.shown(proposal)}"
+            "proposal must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder, a Mixture or Bounds, "
+            f"got {validation.shown(proposal)}"
         )
     return proposal
 

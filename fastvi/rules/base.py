@@ -98,6 +98,8 @@ class Rules(ABC):
     samples_in_float32 : bool
         Whether :meth:`sampling_target`, and :meth:`sampled_joint` where there is one, take a ``dtype``: that
         of products over pixels.
+    samples_open_subcubes : bool
+        Whether :meth:`subcube_form` gives a ``TangentForm``.
     has_normal_posterior : bool
         Whether :meth:`normal_posterior` gives p(z | x).
     anneals_in_float32 : bool
@@ -121,6 +123,7 @@ class Rules(ABC):
     whole_data: bool = False
     reads_device_data: bool = False
     samples_in_float32: bool = False
+    samples_open_subcubes: bool = False
     has_normal_posterior: bool = False
     anneals_in_float32: bool = False
     constant: float = 0.0

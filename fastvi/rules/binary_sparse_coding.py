@@ -40,6 +40,7 @@ class BinarySparseCodingRules(Rules):
     pixel_bytes = 8
     closed_expectations = True
     reads_device_data = True
+    samples_open_subcubes = True
 
     def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:
         return validation.observed_real_data(x, observed, self.num_pixels, name)

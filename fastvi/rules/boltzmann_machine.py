@@ -36,6 +36,7 @@ class BoltzmannMachineRules(PairwiseRules):
     closed_expectations = True
     data_optional = True
     reads_device_data = True
+    samples_open_subcubes = True
 
     @property
     def constant(self) -> float:  # type: ignore[override]

@@ -58,6 +58,7 @@ class SigmoidBeliefNetworkRules(Rules):
 
     reads_device_data = True
     samples_in_float32 = True
+    samples_open_subcubes = True
     is_probability = True
 
     def form(self, observed: np.ndarray, dtype: str = "float64") -> Any:

@@ -75,6 +75,7 @@ categorical = fastvi.Categorical(LOGITS)
 encoder = fastvi.Encoder([(_eighths(3, 4), C)], "tanh")
 normal_encoder = fastvi.Encoder([(_eighths(4, 4), B)], "tanh", "normal")
 mixture = fastvi.Mixture([shared, "uniform"], [3.0, 1.0])
+bounds = fastvi.log_marginal_bounds(network, X, max_bounds=1)
 
 MODELS: dict[str, Any] = {
     "a network": network, "a deep network": deep, "a machine": machine, "a restricted machine": restricted,

@@ -273,7 +273,7 @@ ESTIMATES = [
     ("num_samples of 1.5", lambda: fastvi.estimate_log_marginal(NETWORK, X, num_samples=1.5), TypeError, r"^num_samples must be an int >= 1, got 1.5"),
     ("seed of -1", lambda: fastvi.estimate_log_marginal(NETWORK, X, seed=-1), ValueError, r"^seed must be"),
     ("unknown proposal", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal="q"), ValueError, r"^proposal must be one of 'uniform', 'prior', got 'q'"),
-    ("proposal an array", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=np.zeros(3)), TypeError, r"^proposal must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder or a Mixture, got an array"),
+    ("proposal an array", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=np.zeros(3)), TypeError, r"^proposal must be 'uniform', 'prior', a Bernoulli, a Normal, an Encoder, a Mixture or Bounds, got an array"),
     ("proposal of other data", lambda: fastvi.estimate_log_marginal(NETWORK, X[:1], proposal=Q), ValueError, r"^proposal must have logits of shape \(3,\) or \(1, 3\), got shape \(2, 3\)"),
     ("proposal of other latents", lambda: fastvi.estimate_log_marginal(NETWORK, X, proposal=fastvi.Uniform(4)), ValueError, r"^proposal must have logits of shape \(3,\)"),
     ("no CUDA", lambda: fastvi.estimate_log_marginal(NETWORK, X, device="cuda"), RuntimeError, r"^device='cuda' is not available"),

@@ -36,6 +36,17 @@ class Children(NamedTuple):
     logits: Array
 
 
+class Tangents(NamedTuple):
+    """Tangents of subcubes, near the best ones.
+
+    upper : (n,), the bounds
+    fields : (n, f), logits of the product of coins that p(x, z) is bounded by; infinite for fixed bits
+    """
+
+    upper: Array
+    fields: Array
+
+
 class SubcubeForm(Protocol):
     """log p(x, z) = c(x) + <t(x), z> - A(z) over f free bits, and bounds of its sum over a subcube.
 
@@ -72,3 +83,10 @@ class SubcubeForm(Protocol):
 
     def error(self, terms: Terms) -> Array:
         """Return by how much roundings may move any of these numbers, (N,) nats."""
+
+
+class TangentForm(SubcubeForm, Protocol):
+    """A form whose open subcubes can be sampled."""
+
+    def tangents(self, terms: Terms, members: Array, states: Array) -> Tangents:
+        """Bound subcubes (n, f) again, of which nothing but the fixed bits was kept."""

@@ -12,7 +12,7 @@ from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import BinaryData, Data, Terms
 from fastvi.engine.states.pair_form import PairParts
-from fastvi.engine.subcubes.form import FREE, Children, Roots
+from fastvi.engine.subcubes.form import FREE, Children, Roots, Tangents
 from fastvi.kernels.cpu.subcubes.quadratic_leaves import leaf_sums
 from fastvi.kernels.cpu.subcubes.quadratic_nodes import bound_pairs, factorised_bounds, start_directions
 from fastvi.kernels.cpu.subcubes.quadratic_shifts import start_vectors
@@ -89,12 +89,21 @@ class QuadraticSubcubes:
         parallel_map(task, slices(lower.size, _NODES), 1e2 * logits.size * self.num_latents)
         return Roots(lower, upper, logits)
 
+    def tangents(self, terms: Terms, members: Array, states: Array) -> Tangents:
+        upper, logits = self._bounds(terms, members, states)
+        fixed = np.where(states == 1, np.inf, -np.inf)
+        return Tangents(upper, np.where(states == FREE, logits, fixed))
+
     def _upper(self, terms: Terms) -> tuple[Array, Array]:
         """Return the whole cubes' bounds (N,), and logits (N, f) of their tangent points."""
         count, size = terms.linear.shape
+        return self._bounds(terms, np.arange(count), np.full((count, size), FREE, np.int8))
+
+    def _bounds(self, terms: Terms, members: Array, states: Array) -> tuple[Array, Array]:
+        """Return bounds (n,) of subcubes, and logits (n, f) of their tangent points."""
+        count, size = states.shape
         upper, logits = np.empty((count, 1)), np.empty((count, 1, size))
-        members, bits = np.arange(count), np.empty(count, np.int64)
-        states, start = np.full((count, size), FREE, np.int8), np.zeros((count, size))
+        bits, start = np.empty(count, np.int64), np.zeros((count, size))
 
         def task(part: slice) -> None:
             bound_pairs(

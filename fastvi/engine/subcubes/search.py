@@ -139,8 +139,10 @@ def _round(form: SubcubeForm, terms: Terms, chosen: Sequence[tuple[Tree, Array]]
         mine = leaf[num_sums + num_split : num_sums + num_split + which.size]
         a, b = num_sums + int(mine.sum()), num_split + int((~mine).sum())
         part = slice(num_split, b)
+        # a half has no larger sum than the whole; its own bound may be worse than the whole's
+        upper = np.minimum(below.upper[part], tree.upper[which[~mine]][:, None])
         tree.replace(
-            which, halves[part].reshape(-1, form.num_latents), below.upper[part].ravel(),
+            which, halves[part].reshape(-1, form.num_latents), upper.ravel(),
             below.logits[part].reshape(-1, form.num_latents), sums[num_sums:a],
         )  # fmt: skip
         num_sums, num_split = a, b

@@ -12,11 +12,12 @@ from fastvi.engine.run.slices import slices
 from fastvi.engine.run.threads import parallel_map
 from fastvi.engine.states.data_terms import BinaryData, Terms
 from fastvi.engine.states.softplus_form import plain_tables
-from fastvi.engine.subcubes.form import Children, Roots
+from fastvi.engine.subcubes.form import Children, Roots, Tangents
 from fastvi.engine.subcubes.softplus_roots import softplus_lower, softplus_roots
 from fastvi.kernels.cpu.states.softplus_product import BITS_64, SoftplusTables
 from fastvi.kernels.cpu.subcubes.softplus_leaves import sum_leaves
 from fastvi.kernels.cpu.subcubes.softplus_nodes import expand_nodes
+from fastvi.kernels.cpu.subcubes.softplus_tangents import bound_nodes
 from fastvi.kernels.host import COLUMNS
 
 _LEAF_BITS = 12
@@ -101,6 +102,20 @@ class SoftplusSubcubes:
 
         parallel_map(task, slices(len(states), _LEAVES), float(out.size * self.bias.size << self.leaf_bits))
         return out
+
+    def tangents(self, terms: Terms, members: Array, states: Array) -> Tangents:
+        count, size = states.shape
+        found = Tangents(np.empty(count), np.empty((count, size)))
+        logits = softplus_roots(self.weights, self.bias, terms.linear, terms.constant)[1]
+
+        def task(part: slice) -> None:
+            bound_nodes(
+                self._rows, self.bias, terms.linear, terms.constant, members[part], states[part], logits,
+                *(array[part] for array in found),
+            )  # fmt: skip
+
+        parallel_map(task, slices(count, _NODES), 100.0 * count * size * self.bias.size)
+        return found
 
     def error(self, terms: Terms) -> Array:
         # sums of D or f terms, whose |values| have a sum below S; 4 S counts sums of logits, of slopes times
