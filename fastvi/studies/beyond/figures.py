@@ -31,6 +31,11 @@ def _rows(result: StudyResult, name: str, size: int, index: int | None = None) -
     return {key: column[wanted] for key, column in table.items()}
 
 
+def _seconds(result: StudyResult, name: str, size: int, index: int) -> np.ndarray:
+    """Seconds of growing work, without the scatter of short calls: no less than those of smaller work."""
+    return np.maximum.accumulate(_rows(result, name, size, index)["seconds"])
+
+
 def _intervals(result: StudyResult, size: int) -> Figure:
     arrays = result.arrays["images"]
     lines = -(-len(arrays["index"]) // _COLUMNS)
@@ -55,12 +60,12 @@ def _intervals(result: StudyResult, size: int) -> Figure:
 
 def _interval(axes: Axes, result: StudyResult, size: int, index: int) -> None:
     own = _rows(result, "intervals", size, index)
-    seconds = _rows(result, "search_seconds", size, index)["seconds"]
+    seconds = _seconds(result, "search_seconds", size, index)
     axes.fill_between(seconds, own["lower"], own["upper"], color=SKY, alpha=0.5, linewidth=0)
     for name in ("lower", "upper"):
         axes.plot(seconds, own[name], color=BLUE, linewidth=1.4, marker=".", markersize=4)
     sampled = _rows(result, "estimates", size, index)
-    spent = _rows(result, "sampling_seconds", size, index)["seconds"]
+    spent = _seconds(result, "sampling_seconds", size, index)
     axes.plot(spent, sampled["weighted_bound"], color=ORANGE, linewidth=1.2, marker="o", markersize=3.5)
     exact = _rows(result, "exact", size, index)["log_marginal"]
     if exact.size:
@@ -75,7 +80,7 @@ def _gaps(result: StudyResult, sizes: list[int]) -> Figure:
     for (left, right), size in zip(grid, sizes, strict=True):
         for index in result.arrays["images"]["index"]:
             own = _rows(result, "intervals", size, int(index))
-            seconds = _rows(result, "search_seconds", size, int(index))["seconds"]
+            seconds = _seconds(result, "search_seconds", size, int(index))
             for axes, places in ((left, own["num_bounds"]), (right, seconds)):
                 # below the tolerance the width says little
                 axes.plot(places, np.maximum(own["gap"], 1e-4), color=BLUE, linewidth=1.1, alpha=0.7)
