@@ -45,6 +45,8 @@ def _intervals(result: StudyResult, size: int) -> Figure:
         axes.set_axis_off()
     for axes, index, image in zip(grid.ravel(), arrays["index"], arrays["x"], strict=False):
         _interval(axes, result, size, int(index))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom, top + 0.5 * (top - bottom))  # space for the image
         show_image(axes.inset_axes((0.72, 0.68, 0.28, 0.32)), image)
     for axes in grid[-1]:
         axes.set_xlabel("seconds", color=BLACK)

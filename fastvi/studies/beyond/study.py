@@ -67,8 +67,8 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     """How fast intervals close that hold log p(x) of held-out images for certain, and what lies within.
 
     Networks are trained by the importance-weighted bound of an encoder. On the package's images of 8 x 8
-    pixels the search does not pay: it closes an interval only when nearly all states have been summed, and
-    enumeration does that faster. On images of 28 x 28 pixels, which a file has to bring, it pays.
+    pixels the search does not pay: it closes an interval only when most states have been summed, and
+    enumeration sums all of them faster. On images of 28 x 28 pixels, which a file has to bring, it pays.
 
     Tables
     ------
