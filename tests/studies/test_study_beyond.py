@@ -93,7 +93,7 @@ def test_images_of_a_file(tmp_path):
     data = beyond.images(settings)
     assert (data.train.shape, data.test.shape, data.sides) == ((27, 20), (2, 20), (4, 5))
     raw = fastvi.datasets.load_idx(path).reshape(30, -1)
-    np.testing.assert_array_equal(data.test, raw[data.index] >= 128)
+    np.testing.assert_array_equal(data.test, raw[data.places] >= 128)
     found = beyond.run(settings, no_progress)
     assert found.arrays["images"]["x"].shape == (2, 4, 5)
     assert set(found.figures(found)) == {"intervals_2", "gaps"}

@@ -26,7 +26,7 @@ class Images(NamedTuple):
 
     train: np.ndarray
     test: np.ndarray
-    index: np.ndarray
+    places: np.ndarray
     sides: tuple[int, int]
 
 
@@ -95,7 +95,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     }  # fmt: skip
     for size in settings.beyond_latents:
         _one_size(settings, data, size, rows, progress)
-    tables = {
+    tables: dict[str, Table] = {
         "intervals": rows_to_table(
             ("num_latents", "index", "max_bounds", "num_bounds", "lower", "upper", "gap", "converged"),
             rows["intervals"],
@@ -109,7 +109,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
             rows["closing"],
         ),
     }  # fmt: skip
-    timings = {
+    timings: dict[str, Table] = {
         "search_seconds": rows_to_table(("num_latents", "index", "max_bounds", "seconds"), rows["search"]),
         "sampling_seconds": rows_to_table(
             ("num_latents", "index", "num_samples", "seconds"), rows["sampling"]
@@ -124,7 +124,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         shown={"closing": tables["closing"]},
         timings=timings,
         models={},
-        arrays={"images": {"index": data.index, "x": data.test.reshape(-1, *data.sides)}},
+        arrays={"images": {"index": data.places, "x": data.test.reshape(-1, *data.sides)}},
     )
 
 
@@ -135,13 +135,13 @@ def _one_size(
     step, x, index = (
         f"fitting {size} latents by the importance-weighted bound",
         data.test,
-        data.index.tolist(),
+        data.places.tolist(),
     )
-    encoder = Encoder.random(x.shape[1], settings.beyond_num_hidden, size, seed=settings.seed)
+    start = Encoder.random(x.shape[1], settings.beyond_num_hidden, size, seed=settings.seed)
     begin = time.perf_counter()
     fit = whole(lambda: fastvi.fit_model(
         starting_network(data.train, size, settings.seed), data.train, objective="importance_weighted",
-        encoder=encoder, score="bound", num_epochs=settings.beyond_num_epochs, batch_size=100,
+        encoder=start, score="bound", num_epochs=settings.beyond_num_epochs, batch_size=100,
         learning_rate=settings.beyond_learning_rate, seed=settings.seed,
         progress=lambda done, total: progress(step, done, total),
     ))  # fmt: skip
@@ -160,8 +160,8 @@ def _one_size(
             begin = time.perf_counter()
             bounds = fastvi.log_marginal_bounds(model, own, max_bounds=most)
             rows["search"].append((size, index[n], most, time.perf_counter() - begin))
-            found = bounds.num_bounds, bounds.lower, bounds.upper, bounds.gap, bounds.converged
-            rows["intervals"].append((size, index[n], most, *(value[0].item() for value in found)))
+            ends = bounds.num_bounds, bounds.lower, bounds.upper, bounds.gap, bounds.converged
+            rows["intervals"].append((size, index[n], most, *(value[0].item() for value in ends)))
             gaps[k:, n] = bounds.gap[0]
             if bounds.converged[0]:
                 break
@@ -175,11 +175,9 @@ def _one_size(
         rows["closing"].append((size, x.shape[1], most, *values))
     progress(f"{size} latents: importance-weighted bounds", 0, 1)
     found = weighted_bounds(model, encoder, x, settings.beyond_num_samples, settings.seed)
-    for n, own in enumerate(found.tolist()):
-        rows["estimates"] += [
-            (size, index[n], count, value)
-            for count, value in zip(settings.beyond_num_samples, own, strict=True)
-        ]
+    for place, line in zip(index, found.tolist(), strict=True):
+        pairs = zip(settings.beyond_num_samples, line, strict=True)
+        rows["estimates"] += [(size, place, count, value) for count, value in pairs]
     if size <= settings.beyond_largest_exact:
         progress(f"{size} latents: enumeration", 0, 1)
         exact = fastvi.log_marginal(model, x).tolist()
