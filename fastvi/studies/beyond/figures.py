@@ -73,6 +73,7 @@ def _interval(axes: Axes, result: StudyResult, size: int, index: int) -> None:
     if exact.size:
         axes.axhline(float(exact[0]), color=BLACK, linewidth=0.9, linestyle="--")
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter("")  # on axes of less than a decade labels would lie upon each other
     dress(axes, f"image {index}", "", "")
 
 
