@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -102,3 +104,13 @@ def test_images_of_a_file(tmp_path):
         ValueError, match=r"^beyond_images must be at least 20 images of uint8, .*\(9, 4, 5\)$"
     ):
         beyond.images(settings)
+
+
+def test_a_wrong_file_is_one_line(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(b"no images")
+    arguments = ["study", "beyond", "--quick", "--out", str(tmp_path / "out"), "--beyond-images", str(path)]
+    process = subprocess.run([sys.executable, "-m", "fastvi", *arguments], capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr.startswith("fastvi: --beyond-images: path must name an IDX file")
+    assert process.stderr.count("\n") == 1
