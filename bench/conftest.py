@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "interop_torch",
         "sampled_bound",
         "upper_bound",
+        "beyond",
         "decoder",
         "programs",
         "estimators",

@@ -66,6 +66,7 @@ class Size:
     log_weights: tuple[int, int]
     bound: Shape  # sampled, with gradients
     roots: tuple[Shape, Shape, Shape]  # upper bounds
+    searches: tuple[Shape, Shape, Shape]  # certified intervals; all but the last are enumerated, too
     dgemm: int
     loop: int  # turns of the loops that measure multiplications
     read_bytes: int
@@ -100,6 +101,7 @@ SIZES = {
         log_weights=(1000, 10_000),
         bound=Shape(200, 784, 100, num_samples=50),
         roots=(Shape(24, 784, 1000), Shape(50, 784, 1000), Shape(200, 784, 1000)),
+        searches=(Shape(24, 784, 1), Shape(28, 784, 1), Shape(32, 784, 1)),
         dgemm=2000,
         loop=3_000_000,
         read_bytes=80_000_000,
@@ -131,6 +133,7 @@ SIZES = {
         log_weights=(7, 50),
         bound=Shape(40, 16, 5, num_samples=6),
         roots=(Shape(4, 16, 5), Shape(9, 16, 5), Shape(40, 16, 5)),
+        searches=(Shape(4, 16, 1), Shape(13, 16, 1), Shape(14, 16, 1)),
         dgemm=200,
         loop=10_000,
         read_bytes=800_000,

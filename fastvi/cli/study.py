@@ -23,6 +23,13 @@ def run_studies(names: tuple[str, ...], settings: Settings, out: Path) -> None:
     for place in (out, *(out / name for name in names)):
         if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             raise WrongInput(f"--out must lead to folders that can be written, got {str(place)!r}")
+    if "beyond" in names:
+        from fastvi.studies.beyond.study import images
+
+        try:
+            images(settings)
+        except (ValueError, TypeError) as error:  # of the file that was given
+            raise WrongInput(f"--beyond-images: {error}") from error
     for name in names:
         with progress_bar(name) as report:
             result: StudyResult = import_module(f"fastvi.studies.{name}.study").run(settings, report)

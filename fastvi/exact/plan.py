@@ -169,9 +169,10 @@ def _plan_of_search(rules: Rules, num_data: int, observed: ArrayLike | None, ask
     seen = groups[0].observed if groups else rules.everything
     found = plan_search(rules, seen)
     exact = _planned(rules, num_data, groups, enumerated)
+    first, gap, count, seconds = found[:4]
     ways = (
-        f"bounds: {found.first_gap:.2g} nats wide at first, {found.gap:.2g} after {found.num_bounds} "
-        f"subcubes ({duration(found.seconds)} a datum); enumeration: {duration(exact.predicted_seconds)} for all data"
+        f"bounds: {first:.2g} nats wide at first, {gap:.2g} after {count} subcubes ({duration(seconds)} a "
+        f"datum); enumeration: {duration(exact.predicted_seconds)} for all data"
     )
     return Plan(
         asked.question, num_data, 0, 0, found.bytes(num_data), found.tasks(num_data),

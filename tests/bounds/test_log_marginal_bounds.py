@@ -314,35 +314,45 @@ def test_ctrl_c_between_two_parts(small_leaves, each_report, caplog):
     assert len(caplog.records) == 1
 
 
+def goes_on(model, x, rounds, path, monkeypatch, **options):
+    """Stop a search with a checkpoint, and let it go on: the same bits, and nothing is done twice."""
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    options["tolerance"] = 1e-6
+    whole = fastvi.log_marginal_bounds(model, x, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, rounds)
+        part = fastvi.log_marginal_bounds(model, x, checkpoint=path, **options)
+    assert not part.converged.all()
+    assert (part.lower <= whole.upper).all()
+    assert (whole.lower <= part.upper).all()
+    counted = []
+    usual = search._round
+    monkeypatch.setattr(search, "_round", lambda *arguments: counted.append(1) or usual(*arguments))
+    again = fastvi.log_marginal_bounds(model, x, checkpoint=path, **options)
+    assert parts_of(again) == parts_of(whole)
+    rest = len(counted)
+    fastvi.log_marginal_bounds(model, x, **options)
+    assert len(counted) - rest == rounds + rest
+    counted.clear()
+    assert parts_of(fastvi.log_marginal_bounds(model, x, checkpoint=path, **options)) == parts_of(whole)
+    assert not counted
+
+
+def test_a_small_search_goes_on(small_leaves, monkeypatch, tmp_path):
+    small_leaves(1)
+    observed = np.ones((12, 2), bool)
+    observed[9:, 0] = False
+    goes_on(TINY, np.repeat(ALL, 3, axis=0), 2, tmp_path / "kept", monkeypatch, observed=observed)
+
+
 @pytest.mark.slow_without_jit
 @pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("rounds", [0, 2, 9])
 def test_a_search_goes_on_with_the_same_bits(small_leaves, monkeypatch, tmp_path, rounds, masks):
     small_leaves(2)
-    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
-    path, options = tmp_path / "kept", {"tolerance": 1e-6}
-    if masks:  # two groups of data
-        seen = np.ones(X.shape, bool)
-        seen[10:, :4] = False
-        options["observed"] = seen
-    whole = fastvi.log_marginal_bounds(MODEL, X, **options)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, rounds)
-        part = fastvi.log_marginal_bounds(MODEL, X, checkpoint=path, **options)
-    assert not part.converged.all()
-    # what was done is not done again
-    counted = []
-    usual = search._round
-    monkeypatch.setattr(search, "_round", lambda *arguments: counted.append(1) or usual(*arguments))
-    again = fastvi.log_marginal_bounds(MODEL, X, checkpoint=path, **options)
-    assert parts_of(again) == parts_of(whole)
-    on = len(counted)
-    counted.clear()
-    fastvi.log_marginal_bounds(MODEL, X, **options)
-    assert on == len(counted) - rounds
-    counted.clear()
-    assert parts_of(fastvi.log_marginal_bounds(MODEL, X, checkpoint=path, **options)) == parts_of(whole)
-    assert not counted
+    observed = np.ones(X.shape, bool)
+    observed[10:, :4] = not masks  # two groups of data
+    goes_on(MODEL, X, rounds, tmp_path / "kept", monkeypatch, observed=observed)
 
 
 @pytest.mark.slow_without_jit

@@ -53,6 +53,17 @@ class Settings:
     learning_num_epochs: int = 40
     learning_rate: float = 0.03
     learning_num_hidden: int = 50  # of the encoder
+    # beyond
+    beyond_images: str | None = None  # an IDX file of images, 0 to 255; None: the digits of the package
+    beyond_num_images: int = 12
+    beyond_num_train: int = 9_000  # at most
+    beyond_latents: tuple[int, ...] = (24,)
+    beyond_largest_exact: int = 24  # largest d at which log p(x) is enumerated, too
+    beyond_max_bounds: tuple[int, ...] = (1, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+    beyond_num_samples: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
+    beyond_num_epochs: int = 15
+    beyond_learning_rate: float = 0.01
+    beyond_num_hidden: int = 100  # of the encoder
 
     @classmethod
     def quick(cls, seed: int = 0) -> Settings:
@@ -85,6 +96,13 @@ class Settings:
             learning_latents=(3, 4),
             learning_num_epochs=2,
             learning_num_hidden=8,
+            beyond_num_images=3,
+            beyond_num_train=200,
+            beyond_latents=(14,),
+            beyond_max_bounds=(1, 3, 10),
+            beyond_num_samples=(1, 10, 100),
+            beyond_num_epochs=2,
+            beyond_num_hidden=8,
         )
 
     @property

@@ -1,0 +1,1 @@
+"""Certified intervals around log p(x) beyond enumeration."""
