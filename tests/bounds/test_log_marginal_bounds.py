@@ -442,9 +442,14 @@ def test_what_is_left_open_is_a_cover(small_leaves):
         np.testing.assert_allclose(np.exp(covers.closed[n]), closed, rtol=1e-12)
 
 
-def test_repr_and_table():
+def test_repr():
     bounds = fastvi.log_marginal_bounds(TINY, ALL, max_bounds=1)
     assert repr(bounds).startswith("Bounds(num_data=4, converged=0, median gap=")
+
+
+@pytest.mark.peers
+def test_data_frame():
+    bounds = fastvi.log_marginal_bounds(TINY, ALL, max_bounds=1)
     table = bounds.to_dataframe()
     assert list(table.columns) == ["lower", "upper", "gap", "num_bounds", "converged"]
     np.testing.assert_array_equal(table["gap"], bounds.upper - bounds.lower)
