@@ -71,16 +71,17 @@ class Bounds(PerDatum):
         }  # fmt: skip
 
     def _some(self, which: Any) -> Self:
-        numbers = np.arange(len(self.lower))[which]
-        place = {int(n): k for k, n in enumerate(numbers)}
+        numbers = [int(n) for n in np.arange(len(self.lower))[which]]
         own = []
         for group in self._open:
-            kept = [k for k, n in enumerate(group.members) if int(n) in place]
+            place = {int(n): k for k, n in enumerate(group.members)}
+            members = [k for k, n in enumerate(numbers) if n in place]  # a datum may be asked for twice
+            kept = [place[numbers[k]] for k in members]
             if kept:
-                members = np.array([place[int(group.members[k])] for k in kept], np.int64)
-                own.append(
-                    group._replace(members=members, marks=group.marks[kept], covers=group.covers.take(kept))
-                )
+                own.append(OpenSubcubes(
+                    np.array(members), group.observed, group.latents, group.marks[kept],
+                    group.covers.take(kept),
+                ))  # fmt: skip
         arrays = {name: getattr(self, name)[which] for name in ("lower", "upper", "num_bounds", "converged")}
         return replace(self, **arrays, _open=tuple(own))
 

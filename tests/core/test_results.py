@@ -36,6 +36,7 @@ MADE = {
         MACHINE, X[:, :3], observed=SEEN[:, :3], top_k=1
     ),
     "posterior of a table": lambda: fastvi.exact_posterior(TABLE, ROWS, top_k=2),
+    "interval": lambda: fastvi.log_marginal_bounds(NETWORK, X, observed=SEEN, max_bounds=1),
     "bracket": lambda: fastvi.bidirectional_monte_carlo(NETWORK, 7, num_temperatures=4, num_chains=3),
     "entry": lambda: calibration().entries[0],
     "calibration": lambda: calibration(),
@@ -83,6 +84,7 @@ NAMES = {
         "top_log_probs",
     ],
     fastvi.PosteriorFit: ["objective", "converged"],
+    fastvi.Bounds: ["lower", "upper", "gap", "num_bounds", "converged"],
     fastvi.Bracket: ["x", "z", "gap"],
 }  # fmt: skip
 

@@ -272,3 +272,15 @@ def test_wrong_arguments(change, error, text):
 def test_no_data():
     bounds = fastvi.log_marginal_bounds(MODEL, X[:0])
     assert fastvi.estimate_log_marginal(MODEL, X[:0], proposal=bounds).log_marginal.shape == (0,)
+
+
+def test_bounds_of_some_data():
+    """A datum that is asked for twice has its open subcubes twice."""
+    model, x = case()
+    bounds = fastvi.log_marginal_bounds(model, x, max_bounds=9)
+    whole = fastvi.estimate_log_marginal(model, x, proposal=bounds, num_samples=200)
+    some = fastvi.estimate_log_marginal(model, x[[0, 0, 3]], proposal=bounds[[0, 0, 3]], num_samples=200)
+    assert some.log_marginal[0] == whole.log_marginal[0]
+    assert (some.std_error > 0.0).all()
+    exact = fastvi.log_marginal(model, x[[0, 0, 3]])
+    assert (np.abs(some.log_marginal - exact) < 5 * some.std_error).all()
