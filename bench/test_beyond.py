@@ -38,7 +38,7 @@ def _exact(shape: Shape) -> np.ndarray:
 def test_log_marginal_bounds(record: Any, size: Size, number: int) -> None:
     shape = size.searches[number]
     model, x = _question(shape)
-    record.describe(_title(shape), "fastvi.log_marginal_bounds", 1)
+    record.describe(_title(shape), "fastvi", 1)
     found = record.run(
         lambda: fastvi.log_marginal_bounds(model, x, tolerance=_TOLERANCE), min(size.rounds, 3)
     )
@@ -54,7 +54,7 @@ def test_log_marginal_bounds(record: Any, size: Size, number: int) -> None:
 def test_enumeration(record: Any, size: Size, number: int) -> None:
     shape = size.searches[number]
     model, x = _question(shape)
-    record.describe(_title(shape), "fastvi.log_marginal, exact", 1)
+    record.describe(_title(shape), "fastvi, all states summed", 1)
     record.arithmetic_limit(shape.terms, shape.multiply_adds)
     record.check(record.run(lambda: fastvi.log_marginal(model, x), 1 if number else 3), _exact(shape))
 
@@ -66,11 +66,11 @@ def test_bounds_without_a_search(record: Any, size: Size, side: str) -> None:
     model, x = fastvi.SigmoidBeliefNetwork(*problem[:3]), problem.x
     job, exact = f"bounds of log p(x), {shape}", oracle.log_marginal(*problem)
     if side == "above":
-        record.describe(job, "fastvi.upper_bound", shape.num_data)
+        record.describe(job, "fastvi, upper_bound", shape.num_data)
         upper = record.run(lambda: fastvi.upper_bound(model, x), size.rounds)
         assert (exact - _ROUNDINGS <= upper).all()
     else:
         q = fastvi.Bernoulli(np.random.default_rng(1).standard_normal((shape.num_data, shape.num_latents)))
-        record.describe(job, "fastvi.elbo of a given q, exact", shape.num_data)
+        record.describe(job, "fastvi, elbo of a given q", shape.num_data)
         lower = record.run(lambda: fastvi.elbo(model, x, q).value, size.rounds)
         assert (lower <= exact + _ROUNDINGS).all()
