@@ -28,7 +28,7 @@ _OfRows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class TableBound(NamedTuple):
-    """What an ``Elbo`` holds, in its order."""
+    """Numbers of an ``Elbo``, in its order."""
 
     value: np.ndarray
     reconstruction: np.ndarray

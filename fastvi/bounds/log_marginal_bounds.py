@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
+from fastvi.core.limits import MAX_BOUNDS, TOLERANCE
 from fastvi.core.registry import rules_of
 from fastvi.engine.posterior.log_sum import log_sums
 from fastvi.engine.run.progress import Progress
@@ -35,8 +36,8 @@ def log_marginal_bounds(
     *,
     observed: ArrayLike | None = None,
     normalized: bool = True,
-    tolerance: float = 1e-3,
-    max_bounds: int = 100_000,
+    tolerance: float = TOLERANCE,
+    max_bounds: int = MAX_BOUNDS,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = False,
@@ -158,7 +159,7 @@ def _bounded(question: Question, tolerance: float, max_bounds: int, run: Run, no
         found = intervals(form, group.x, own, max_bounds, None if stopped else run)
         stopped |= found.stopped
         lower[some], upper[some], num_bounds[some] = found.lower, found.upper, found.covers.num_bounds
-        marks = marks_of(form.terms(group.x))
+        marks = marks_of(found.terms)
         left.append(OpenSubcubes(some, group.observed, group.free[form.order], marks, found.covers))
     if stopped:
         _LOG.warning(

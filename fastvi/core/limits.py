@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 MAX_STATES = 1 << 40  # a sum of weeks
+MAX_BOUNDS = 100_000  # of a datum's search: seconds
+TOLERANCE = 1e-3  # nats between both ends of an interval
 
 
 def check_draws(model: Any, num_latents: int, instead: str) -> None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvi.core.limits import MAX_BOUNDS, TOLERANCE
 from fastvi.engine.subcubes.form import SubcubeForm
+from fastvi.engine.subcubes.intervals import TOGETHER
 from fastvi.engine.subcubes.search import grow, start
 from fastvi.rules.base import NO_DATA, Rules
 
-_BOUNDS, _MOST_BOUNDS = 1000, 100_000  # of the short search; of ``log_marginal_bounds``, unless told
-_TOGETHER = 8  # data that are searched at a time
-_TOLERANCE = 1e-3
+_BOUNDS = 1000  # of the short search
 
 
 class SearchPlan(NamedTuple):
@@ -35,17 +35,17 @@ class SearchPlan(NamedTuple):
     @property
     def predicted_seconds(self) -> float:
         """Return the seconds of a datum; inf where the short search did not close."""
-        return self.seconds if self.gap <= _TOLERANCE else math.inf
+        return self.seconds if self.gap <= TOLERANCE else math.inf
 
     def bytes(self, num_data: int) -> int:
         """Return what open subcubes may take at most, those under way and those in the result."""
-        most, size = _MOST_BOUNDS // 2, self.num_latents
-        return min(num_data, _TOGETHER) * most * (5 * size + 8) + num_data * (most * (size // 4 + 10) + 25)
+        most, size = MAX_BOUNDS // 2, self.num_latents
+        return min(num_data, TOGETHER) * most * (5 * size + 8) + num_data * (most * (size // 4 + 10) + 25)
 
     @staticmethod
     def tasks(num_data: int) -> int:
         """Return how many tasks an executor gets."""
-        return -(-num_data // _TOGETHER)
+        return -(-num_data // TOGETHER)
 
 
 def plan_search(rules: Rules, observed: np.ndarray) -> SearchPlan:
@@ -59,9 +59,9 @@ def plan_search(rules: Rules, observed: np.ndarray) -> SearchPlan:
 
 def _searched(form: SubcubeForm, x: np.ndarray) -> SearchPlan:
     terms = form.terms(x)
-    grow(form, terms, start(form, terms, _TOLERANCE, 8))  # compiled, and tables made
+    grow(form, terms, start(form, terms, TOLERANCE, 8))  # compiled, and tables made
     begin = time.perf_counter()
-    trees = start(form, terms, _TOLERANCE, _BOUNDS)
+    trees = start(form, terms, TOLERANCE, _BOUNDS)
     first = trees[0].ceiling - trees[0].floor
     grow(form, terms, trees)
     gap = trees[0].ceiling - max(trees[0].floor, trees[0].closed)

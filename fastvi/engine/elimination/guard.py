@@ -1,4 +1,4 @@
-"""How far apart the numbers of a table can be, before any is computed.
+"""Bound how far apart the numbers of a table can be, before any is computed.
 
 A table's logarithm depends on a unit of its scope through the units below alone. To flip the unit changes
 each of its pairs with them by at most |J| / 2 (pairs are exp(J (s - 1/2) (z - 1/2))), so that all numbers of

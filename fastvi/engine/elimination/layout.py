@@ -137,7 +137,7 @@ class Layout:
 
     @cached_property
     def positions(self) -> dict[int, dict[int, int]]:
-        """Of each table that leaves its piece: the bit of each unit of its scope."""
+        """Return the bit of each unit in the scope of each table that leaves its piece."""
         found = {}
         for segment in self.segments:
             top = segment.buckets[-1] if segment.buckets else -1

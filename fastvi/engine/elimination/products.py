@@ -62,7 +62,7 @@ class Products:
 
     @cached_property
     def _constant(self) -> float:
-        """What the factors of all pairs leave out of the logarithm."""
+        """Return the nats that the factors of all pairs leave out of the logarithm."""
         pairs = self._finite[self.edges[:, 0], self.edges[:, 1]]
         return float((0.25 * (np.abs(pairs) - pairs)).sum())
 

@@ -1,4 +1,4 @@
-"""What a thread needs to work on a piece."""
+"""Arrays in which a thread works on a piece."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class FormMemory(ABC):
 
     @property
     def weight(self) -> int:
-        """What speaks against keeping the form for the next question: the bytes of its tables."""
+        """Return the bytes of its tables, which speak against keeping the form for the next question."""
         return self.tables
 
     @property

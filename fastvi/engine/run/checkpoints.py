@@ -277,7 +277,7 @@ class Checkpoint:
         return saved.done
 
     def kept(self, number: int) -> Saved | None:
-        """What is saved of reduction ``number``, of whatever shape; None where there is nothing."""
+        """Return the saved part of reduction ``number``, of whatever shape; None where there is none."""
         return self._saved[number] if number < len(self._saved) else None
 
     def finish(self, tasks: int, arrays: Sequence[Array]) -> None:

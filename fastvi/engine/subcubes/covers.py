@@ -13,7 +13,7 @@ from fastvi.engine.subcubes.search import Tree
 
 
 class Covers(NamedTuple):
-    """What was found of some data: an interval each, and the subcubes that were left open.
+    """Intervals of some data, and the subcubes that were left open.
 
     lower : (n,), the ELBO or the closed sum, whichever is larger
     upper : (n,)

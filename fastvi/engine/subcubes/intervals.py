@@ -16,7 +16,7 @@ from fastvi.engine.subcubes.covers import Covers, covers_of, joined
 from fastvi.engine.subcubes.form import SubcubeForm
 from fastvi.engine.subcubes.search import Tree, grow, start
 
-_TOGETHER = 8  # data whose searches go on side by side; no result depends on it
+TOGETHER = 8  # data whose searches go on side by side; no result depends on it
 
 Keep = Callable[..., None]
 
@@ -95,18 +95,20 @@ class Found(NamedTuple):
     lower, upper : (N,), roundings counted
     covers : of the data; not moved by roundings
     stopped : whether Ctrl-C came before the end; data that were not reached have their roots' bounds
+    terms : t(x) and c(x) of the data
     """
 
     lower: Array
     upper: Array
     covers: Covers
     stopped: bool
+    terms: Terms
 
 
 def intervals(form: SubcubeForm, x: Any, tolerance: float, max_bounds: int, run: Run | None) -> Found:
     """Search for all data ``x``; without a run, which Ctrl-C has ended, their roots' bounds alone."""
     terms = form.terms(x)
-    parts = list(slices(len(terms.constant), _TOGETHER))
+    parts = list(slices(len(terms.constant), TOGETHER))
     work = partial(_searched, _Search(form, tolerance, max_bounds))
     found: list[Covers] = []
     stopped = run is None
@@ -119,14 +121,14 @@ def intervals(form: SubcubeForm, x: Any, tolerance: float, max_bounds: int, run:
             if isinstance(stop, StoppedError):
                 found.append(stop.found)
     if stopped:
-        rest = terms.part(slice(_TOGETHER * len(found), None))
+        rest = terms.part(slice(TOGETHER * len(found), None))
         found.append(covers_of(start(form, rest, tolerance, max_bounds), form.num_latents))
     covers = joined([covers_of([], form.num_latents), *found])
     # also of the sums over open subcubes: as many roundings as there are terms
     error = form.error(terms) + 2.0**-52 * (np.diff(covers.first) + 4.0)
     lower, upper = covers.lower - error, covers.upper + error
     lower[np.isnan(lower)], upper[np.isnan(upper)] = -np.inf, np.inf  # where the error overflows
-    return Found(lower, upper, covers, stopped)
+    return Found(lower, upper, covers, stopped, terms)
 
 
 def _num_data(terms: Terms) -> int:

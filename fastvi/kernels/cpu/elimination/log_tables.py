@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvi.kernels.cpu.elimination.entries import child_entry
 from fastvi.kernels.cpu.simd.logarithms import log1p_fast
 from fastvi.kernels.jit import inline, kernel
 from fastvi.kernels.philox import WORD, philox
@@ -44,15 +45,6 @@ def _size(forest, bucket):
 
 
 @inline
-def _child_entry(forest, child, state):
-    """Return the entry of a child's table, its last bit 0, that belongs to a state of the parent's scope."""
-    entry, begin = 0, forest.begin[child]
-    for bit in range(forest.begin[child + 1] - begin - 1):
-        entry |= ((state >> forest.place[begin + bit]) & 1) << bit
-    return entry
-
-
-@inline
 def _linear(forest, bucket, state):
     """Return <couplings, state>; -inf * 0 is 0."""
     total, begin = 0.0, forest.begin[bucket]
@@ -68,7 +60,7 @@ def _terms(forest, fields, bucket, state, tables):
     off, on = 0.0, fields[forest.unit[bucket]] + _linear(forest, bucket, state)
     for k in range(forest.first_child[bucket], forest.first_child[bucket + 1]):
         child = forest.child[k]
-        at = forest.start[child] + _child_entry(forest, child, state)
+        at = forest.start[child] + child_entry(forest, child, state)
         off += tables[at]
         on += tables[at + _size(forest, child) // 2]
     return off, on
@@ -83,7 +75,7 @@ def _fill_entries(forest, bucket, linear, entries):
     first = forest.first_child[bucket]
     for k in range(first, forest.first_child[bucket + 1]):
         for i in range(count):
-            entries[k - first, i] = _child_entry(forest, forest.child[k], i)
+            entries[k - first, i] = child_entry(forest, forest.child[k], i)
 
 
 @inline
@@ -96,7 +88,7 @@ def _fill_terms(forest, fields, bucket, block, linear, entries, tables, off, on)
     first = forest.first_child[bucket]
     for k in range(first, forest.first_child[bucket + 1]):
         child = forest.child[k]
-        at = forest.start[child] + _child_entry(forest, child, block)
+        at = forest.start[child] + child_entry(forest, child, block)
         half = _size(forest, child) // 2
         for i in range(count):
             off[i] += tables[at + entries[k - first, i]]
@@ -178,7 +170,7 @@ def add_log_moments(forest, fields, tables, marginals, means, pairs):
                             pairs[begin + bit] += on[i]
             for k in range(first, forest.first_child[bucket + 1]):
                 child = forest.child[k]
-                at = forest.start[child] + _child_entry(forest, child, block)
+                at = forest.start[child] + child_entry(forest, child, block)
                 half = _size(forest, child) // 2
                 for i in range(count):
                     marginals[at + entries[k - first, i]] += off[i]

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvi.kernels.bits import power_of_two, split_exponent
+from fastvi.kernels.cpu.elimination.entries import child_entry
 from fastvi.kernels.cpu.elimination.rows import (
     BLOCK,
     BLOCK_BITS,
@@ -68,15 +69,6 @@ class Scratch(NamedTuple):
     masses: np.ndarray
     pairs: np.ndarray
     offsets: np.ndarray
-
-
-@inline
-def _entry(piece, child, state):
-    """Return the row of a child's table, its last bit 0, that belongs to a state of the parent's scope."""
-    entry, begin = 0, piece.begin[child]
-    for bit in range(piece.begin[child + 1] - begin - 1):
-        entry |= ((state >> piece.place[begin + bit]) & 1) << bit
-    return entry
 
 
 @inline
@@ -174,7 +166,7 @@ def _fill_pairs(piece, table, block, count, tables, entries, pairs):
     for k in range(first, last):
         child = piece.child[k]
         half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
-        row = piece.row[child] + _entry(piece, child, block)
+        row = piece.row[child] + child_entry(piece, child, block)
         if k == first:
             row_copies(pairs, tables, row, half, entries[k], count)
         else:
@@ -201,7 +193,7 @@ def _ascend(piece, field_weights, exponents, own, lost, task, store, scratch, we
             if alone:
                 child = piece.child[first]
                 half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
-                row = piece.row[child] + _entry(piece, child, block)
+                row = piece.row[child] + child_entry(piece, child, block)
                 row_sums(tables, to, tables, row, half, entries[first], factors, weights, count)
             else:
                 _fill_pairs(piece, table, block, count, tables, entries, pairs)
@@ -270,7 +262,7 @@ def _descend(piece, field_weights, exponents, task, shares, scratch, weights, fa
             for k in range(piece.first_child[table], piece.first_child[table + 1]):
                 child = piece.child[k]
                 half = 1 << (piece.begin[child + 1] - piece.begin[child] - 1)
-                at = piece.row[child] + _entry(piece, child, block)
+                at = piece.row[child] + child_entry(piece, child, block)
                 row_additions(masses, at, half, entries[k], pairs, count)
 
 

@@ -21,23 +21,13 @@ from __future__ import annotations
 
 import math
 
+from fastvi.kernels.cpu.subcubes.coins import sigmoid_of, softplus_of
 from fastvi.kernels.jit import inline
-from fastvi.kernels.scalar import exp_of_negative, log_fast
+from fastvi.kernels.scalar import exp_of_negative
 
 _FARTHEST = 40.0  # largest |logit| of a tangent point
 _HALVINGS = 5  # of a step that leads nowhere
 _LONGEST = 8.0  # of a step, in the logit that moves most
-
-
-@inline
-def _softplus(x):
-    return max(x, 0.0) + log_fast(1.0 + exp_of_negative(-abs(x)))
-
-
-@inline
-def _sigmoid(x):
-    small = exp_of_negative(-abs(x))
-    return (1.0 if x >= 0.0 else small) / (1.0 + small)
 
 
 @inline
@@ -70,8 +60,8 @@ def _values(linear, shifts, size, logits, q, product, square, field):
     for i in range(size):
         h = linear[i] + 0.5 * shifts[i]
         field[i] = h - product[i]
-        upper += _softplus(field[i])
-        value += h * q[i] + (_softplus(logits[i]) - q[i] * logits[i])
+        upper += softplus_of(field[i])
+        value += h * q[i] + (softplus_of(logits[i]) - q[i] * logits[i])
     return upper + 0.5 * square, value - 0.5 * square
 
 
@@ -110,7 +100,7 @@ def _noise_term(parts, rank, size, q, field, factor, moved, weights):
     # size terms, and the factorisation's own (rank + 1) 2^-53 of the trace
     less = 8.0 * (rank + size + 8.0) * rank * 2.0**-52
     for i in range(size):
-        weights[i] = _sigmoid(field[i]) - q[i]
+        weights[i] = sigmoid_of(field[i]) - q[i]
     trace = 0.0
     for k in range(rank):
         row, total = parts[k], 0.0
@@ -166,7 +156,7 @@ def tangent_bound(pairs, shifts, parts, rank, linear, size, most_steps, close, l
     while True:  # one place that values are found at: compiled once
         for i in range(size):
             new[i] = min(max(logits[i] + scale * step[i], -_FARTHEST), _FARTHEST)
-            q[i] = _sigmoid(new[i])
+            q[i] = sigmoid_of(new[i])
         square = _products(pairs, shifts, size, q, product)
         upper, trial = _values(linear, shifts, size, new, q, product, square, field)
         if last:

@@ -7,27 +7,8 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.states.softplus_product import fill_products, multiply_direct, tile_log_weights
-from fastvi.kernels.host import COLUMNS
-from fastvi.kernels.jit import inline, kernel
-from fastvi.kernels.scalar import exp_of_negative
-
-
-@inline
-def _log_sum(values, num_rows, padded_rows, num_columns):
-    """Log of the sum of exp over a tile's cells that are no padding."""
-    largest = -math.inf
-    for b in range(num_columns):
-        at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
-        for a in range(num_rows):
-            largest = max(largest, values[at + a * COLUMNS])
-    if largest == -math.inf:
-        return largest
-    total = 0.0
-    for b in range(num_columns):
-        at = (b // COLUMNS) * padded_rows * COLUMNS + b % COLUMNS
-        for a in range(num_rows):
-            total += exp_of_negative(values[at + a * COLUMNS] - largest)
-    return largest + math.log(total)
+from fastvi.kernels.cpu.states.tile_logs import exponentiate
+from fastvi.kernels.jit import kernel
 
 
 @kernel
@@ -67,4 +48,7 @@ def sum_leaves(tables, padded_rows, padded_columns, linear, constants, members, 
         for i in range(column_bits):
             columns[i] += t[outer_bits + row_bits + i]
         tile_log_weights(mantissa, exponent, rows, columns, padded_rows, add, values)
-        out[n] = constant + _log_sum(values, 1 << row_bits, padded_rows, 1 << column_bits)
+        largest, total = exponentiate(values, 1 << row_bits, padded_rows, 1 << column_bits), 0.0
+        for i in range(values.size):
+            total += values[i]
+        out[n] = constant + largest + math.log(total) if largest > -math.inf else largest

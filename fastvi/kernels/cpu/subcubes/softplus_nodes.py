@@ -25,17 +25,18 @@ import math
 
 import numpy as np
 
+from fastvi.kernels.cpu.subcubes.coins import sigmoid_of, softplus_of
 from fastvi.kernels.jit import reducing_inline, reducing_kernel
-from fastvi.kernels.scalar import exp_of_negative, log_fast
+from fastvi.kernels.scalar import exp_of_negative
 
 _FACTORS = 512  # factors 1 + exp(-|eta|) <= 2 of a running product before its logarithm is taken
-_PIXELS = 256  # of a block of the matrix: its rows stay in the first-level cache
-_FARTHEST = 40.0  # largest |logit| of a tangent point
+PIXELS = 256  # of a block of the matrix: its rows stay in the first-level cache
+FARTHEST = 40.0  # largest |logit| of a tangent point
 # Of a child, at most. Few take more than two; where they may not, some bounds are loose by nats, and so is
 # all above them (digits under 50 latents: 1.2 nats after 60,000 bounds).
 _STEPS = 6
 _CLOSE = 0.1  # nats from the best tangent that a child may be
-_LONGEST = 6.0  # of a step, in the logit that moves most
+LONGEST = 6.0  # of a step, in the logit that moves most
 _CERTAIN = 1e-6  # q (1 - q) below which a bit is split last
 
 
@@ -82,25 +83,14 @@ def _fields(rows, free, num_free, linear, slopes, fields):
 
 
 @reducing_inline
-def _softplus(x):
-    return max(x, 0.0) + log_fast(1.0 + exp_of_negative(-abs(x)))
-
-
-@reducing_inline
-def _sigmoid(x):
-    small = exp_of_negative(-abs(x))
-    return (1.0 if x >= 0.0 else small) / (1.0 + small)
-
-
-@reducing_inline
-def _curvature(rows, free, num_free, slopes, scaled, matrix):
+def curvature(rows, free, num_free, slopes, scaled, matrix):
     """Set matrix = W' diag(g (1 - g)) W over the free bits."""
     num_pixels = slopes.size
     for i in range(num_free):
         for k in range(i + 1):
             matrix[i, k] = 0.0
-    for first in range(0, num_pixels, _PIXELS):
-        last = min(first + _PIXELS, num_pixels)
+    for first in range(0, num_pixels, PIXELS):
+        last = min(first + PIXELS, num_pixels)
         width = last - first
         for i in range(num_free):
             row, part, out = rows[free[i]][first:last], slopes[first:last], scaled[i]
@@ -131,7 +121,7 @@ def _curvature(rows, free, num_free, slopes, scaled, matrix):
 
 
 @reducing_inline
-def _factorise(matrix, size, root_v, factor):
+def factorise(matrix, size, root_v, factor):
     """Set the lower triangle of the Cholesky factor of I + V^1/2 H V^1/2."""
     for i in range(size):
         for k in range(i + 1):
@@ -146,7 +136,7 @@ def _factorise(matrix, size, root_v, factor):
 
 
 @reducing_inline
-def _invert(factor, size, inverse):
+def invert(factor, size, inverse):
     """Set the lower triangle of the inverse of ``factor``'s, and ``factor``'s diagonal to its inverse."""
     for i in range(size):
         pivot = 1.0 / factor[i, i]
@@ -162,7 +152,7 @@ def _invert(factor, size, inverse):
 
 
 @reducing_inline
-def _apply(inverse, size, right, work, out):
+def apply_inverse(inverse, size, right, work, out):
     """Set out to the matrix's inverse times ``right``, by the inverse of its factor."""
     for k in range(size):
         out[k] = 0.0
@@ -186,7 +176,7 @@ def _step(matrix, inverse, size, root_v, held, column, right, scaled, work, out)
     """
     for k in range(size):
         scaled[k] = root_v[k] * right[k]
-    _apply(inverse, size, scaled, work, out)
+    apply_inverse(inverse, size, scaled, work, out)
     back = out[held] / column[held]
     for k in range(size):
         scaled[k] = root_v[k] * (out[k] - back * column[k])
@@ -198,13 +188,13 @@ def _step(matrix, inverse, size, root_v, held, column, right, scaled, work, out)
 
 
 @reducing_inline
-def _bound(base, rows, free, num_free, linear, constant, logits, held, value, q, slopes, fields):
+def bound_at(base, rows, free, num_free, linear, constant, logits, held, value, q, slopes, fields):
     """Return the bound U of the tangent at ``logits``, and U - F, how far it may be from the best one's.
 
     The bit ``held`` (-1: none) is fixed at ``value``.
     """
     for k in range(num_free):
-        q[k] = value if k == held else _sigmoid(logits[k])
+        q[k] = value if k == held else sigmoid_of(logits[k])
     tangent, total = _slopes(base, rows, free, num_free, q, slopes)
     _fields(rows, free, num_free, linear, slopes, fields)
     upper, below = constant - tangent, constant - total
@@ -213,13 +203,13 @@ def _bound(base, rows, free, num_free, linear, constant, logits, held, value, q,
         if k == held:
             upper += value * fields[k]
         else:
-            upper += _softplus(fields[k])
-            below += _softplus(logits[k]) - q[k] * logits[k]
+            upper += softplus_of(fields[k])
+            below += softplus_of(logits[k]) - q[k] * logits[k]
     return upper, upper - below
 
 
 @reducing_inline
-def _place(rows, bias, linear, constant, state, base, free):
+def place_subcube(rows, bias, linear, constant, state, base, free):
     """Set base = b + W fixed and the free bits; return their number and c + <t, fixed>."""
     num_free = 0
     for j in range(base.size):
@@ -257,22 +247,22 @@ def expand_nodes(
     """
     num_bits, num_pixels = rows.shape
     base, slopes = np.empty(num_pixels), np.empty(num_pixels)
-    scaled = np.empty((num_bits, min(_PIXELS, num_pixels)))
+    scaled = np.empty((num_bits, min(PIXELS, num_pixels)))
     matrix, factor, inverse = np.empty((3, num_bits, num_bits))
     free = np.empty(num_bits, np.int64)
     q, at, fields, root_v, right, step, work, more, start, best, column = np.empty((11, num_bits))
     for n in range(members.size):
         t = linear[members[n]]
-        num_free, constant = _place(rows, bias, t, constants[members[n]], states[n], base, free)
+        num_free, constant = place_subcube(rows, bias, t, constants[members[n]], states[n], base, free)
         for k in range(num_free):
             at[k] = logits[n, free[k]]
-        _bound(base, rows, free, num_free, t, constant, at, -1, 0.0, q, slopes, fields)
-        _curvature(rows, free, num_free, slopes, scaled, matrix)
+        bound_at(base, rows, free, num_free, t, constant, at, -1, 0.0, q, slopes, fields)
+        curvature(rows, free, num_free, slopes, scaled, matrix)
         for k in range(num_free):
             root_v[k] = math.sqrt(q[k] * (1.0 - q[k]))
             start[k] = fields[k] - at[k]
-        _factorise(matrix, num_free, root_v, factor)
-        _invert(factor, num_free, inverse)
+        factorise(matrix, num_free, root_v, factor)
+        invert(factor, num_free, inverse)
         # The bit along which A bends most when the others give way: 1 / (v + 1 / bend) stands on the diagonal
         # of the inverse. Times q (1 - q), which prefers bits that are in doubt, the search takes twice as
         # many bounds (digits under 24 latents: 1,165 against 2,282, 3,630 against 7,112). Where the others do
@@ -292,7 +282,7 @@ def expand_nodes(
         for k in range(num_free):
             right[k] = 0.0
         right[held] = 1.0
-        _apply(inverse, num_free, right, work, column)
+        apply_inverse(inverse, num_free, right, work, column)
         for value in range(2):
             for k in range(num_free):
                 right[k] = start[k] - matrix[k, held] * (value - doubt)
@@ -305,10 +295,10 @@ def expand_nodes(
                 for k in range(num_free):
                     if k != held:
                         longest = max(longest, abs(step[k]))
-                length = min(1.0, _LONGEST / longest) if longest > 0.0 else 1.0
+                length = min(1.0, LONGEST / longest) if longest > 0.0 else 1.0
                 for k in range(num_free):
-                    at[k] = min(max(at[k] + length * step[k], -_FARTHEST), _FARTHEST)
-                found, away = _bound(
+                    at[k] = min(max(at[k] + length * step[k], -FARTHEST), FARTHEST)
+                found, away = bound_at(
                     base, rows, free, num_free, t, constant, at, held, float(value), q, slopes, fields
                 )
                 if found < lowest:

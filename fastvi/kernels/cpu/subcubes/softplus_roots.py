@@ -32,6 +32,7 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.dense.products import ROWS, pack_rows, product
+from fastvi.kernels.cpu.subcubes.coins import softplus_of
 from fastvi.kernels.jit import inline, reducing_inline, reducing_kernel
 from fastvi.kernels.scalar import exp_of_negative, log_fast
 
@@ -70,11 +71,6 @@ def _begin(vectors, numbers, datum, temperature):
 @inline
 def _begin_stage(numbers):
     numbers[_SEARCHES], numbers[_ROUND], numbers[_FRACTION], numbers[_VALUE] = 0.0, 0.0, 1.0, -math.inf
-
-
-@inline
-def _softplus(x):
-    return max(x, 0.0) + log_fast(1.0 + exp_of_negative(-abs(x)))
 
 
 @reducing_inline
@@ -167,8 +163,8 @@ def _after_evaluation(vectors, numbers, back, linear, constant, gap):
         f, small_q = field / temperature, exp_of_negative(-abs(logit))
         less = small_q / (1.0 + small_q)
         q = 1.0 / (1.0 + small_q) if logit >= 0.0 else less
-        upper += _softplus(field)
-        above = _softplus(f)
+        upper += softplus_of(field)
+        above = softplus_of(f)
         warm += above
         away += (above - q * f) - (log_fast(1.0 + small_q) + abs(logit) * less)
     # a bound at any temperature

@@ -7,15 +7,15 @@ import math
 import numpy as np
 
 from fastvi.kernels.cpu.subcubes.softplus_nodes import (
-    _FARTHEST,
-    _LONGEST,
-    _PIXELS,
-    _apply,
-    _bound,
-    _curvature,
-    _factorise,
-    _invert,
-    _place,
+    FARTHEST,
+    LONGEST,
+    PIXELS,
+    apply_inverse,
+    bound_at,
+    curvature,
+    factorise,
+    invert,
+    place_subcube,
 )
 from fastvi.kernels.jit import reducing_kernel
 
@@ -42,23 +42,23 @@ def bound_nodes(rows, bias, linear, constants, members, states, logits, upper, f
     """
     num_bits, num_pixels = rows.shape
     base, slopes = np.empty(num_pixels), np.empty(num_pixels)
-    scaled = np.empty((num_bits, min(_PIXELS, num_pixels)))
+    scaled = np.empty((num_bits, min(PIXELS, num_pixels)))
     matrix, factor, inverse = np.empty((3, num_bits, num_bits))
     free = np.empty(num_bits, np.int64)
     q, at, field, root_v, right, step, work, more, best = np.empty((9, num_bits))
     for n in range(members.size):
         t = linear[members[n]]
-        num_free, constant = _place(rows, bias, t, constants[members[n]], states[n], base, free)
+        num_free, constant = place_subcube(rows, bias, t, constants[members[n]], states[n], base, free)
         for i in range(num_bits):
             fields[n, i] = 0.0 if states[n, i] < 0 else math.inf if states[n, i] > 0 else -math.inf
         for k in range(num_free):
             start = logits[members[n], free[k]]
-            best[k] = at[k] = min(max(start, -_FARTHEST), _FARTHEST)
+            best[k] = at[k] = min(max(start, -FARTHEST), FARTHEST)
             step[k] = 0.0
         upper[n] = math.inf
         value, length, tries, matrices = -math.inf, 1.0, 0, 0
         while True:
-            found, away = _bound(base, rows, free, num_free, t, constant, at, -1, 0.0, q, slopes, field)
+            found, away = bound_at(base, rows, free, num_free, t, constant, at, -1, 0.0, q, slopes, field)
             if found < upper[n]:
                 upper[n] = found
                 for k in range(num_free):
@@ -67,14 +67,14 @@ def bound_nodes(rows, bias, linear, constants, members, states, logits, upper, f
                 if away < _NEAR or matrices == _MATRICES:
                     break
                 value, length, tries, matrices = found - away, 1.0, 0, matrices + 1
-                _curvature(rows, free, num_free, slopes, scaled, matrix)
+                curvature(rows, free, num_free, slopes, scaled, matrix)
                 for k in range(num_free):
                     best[k], right[k] = at[k], field[k] - at[k]
                     root_v[k] = math.sqrt(q[k] * (1.0 - q[k]))
                     more[k] = root_v[k] * right[k]
-                _factorise(matrix, num_free, root_v, factor)
-                _invert(factor, num_free, inverse)
-                _apply(inverse, num_free, more, work, step)
+                factorise(matrix, num_free, root_v, factor)
+                invert(factor, num_free, inverse)
+                apply_inverse(inverse, num_free, more, work, step)
                 for k in range(num_free):
                     more[k] = root_v[k] * step[k]
                 longest = 0.0
@@ -84,11 +84,11 @@ def bound_nodes(rows, bias, linear, constants, members, states, logits, upper, f
                         total += row[i] * more[i]
                     step[k] = right[k] - total
                     longest = max(longest, abs(step[k]))
-                if longest > _LONGEST:
-                    length = _LONGEST / longest
+                if longest > LONGEST:
+                    length = LONGEST / longest
             else:  # F did not grow
                 length, tries = 0.5 * length, tries + 1
                 if tries > _HALVINGS:
                     break
             for k in range(num_free):
-                at[k] = min(max(best[k] + length * step[k], -_FARTHEST), _FARTHEST)
+                at[k] = min(max(best[k] + length * step[k], -FARTHEST), FARTHEST)
