@@ -18,6 +18,6 @@ def main() -> None:
         text = f"fastvi: the command line needs {', '.join(missing)}: pip install 'fastvi[cli]'"
         print(text, file=sys.stderr)
         sys.exit(2)
-    from fastvi.cli.commands import cli
+    from fastvi.cli.group import cli
 
     cli(prog_name="fastvi")

@@ -18,7 +18,7 @@ import pytest
 from command_line import X, invoke, one_line
 
 import fastvi
-from fastvi.cli.terminal import cell
+from fastvi.cli.tables import cell
 from fastvi.kernels.jit import JIT_DISABLED
 from fastvi.studies.variance.study import correlated
 
@@ -163,7 +163,7 @@ def test_interrupt_in_a_command_is_status_130(monkeypatch, error):
     def stop():
         raise error
 
-    monkeypatch.setattr("fastvi.cli.info.show_info", stop)
+    monkeypatch.setattr("fastvi.cli.commands.info.machine", stop)
     result = invoke("info")
     assert result.exit_code == 130
     assert result.stderr.strip() == "fastvi: interrupted"

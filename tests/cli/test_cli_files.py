@@ -20,8 +20,8 @@ from command_line import X, invoke, one_line
 from naive import sbn_log_joint, states
 
 import fastvi
-from fastvi.cli import fit as fit_command
-from fastvi.cli.outputs import free_name
+from fastvi.cli.commands import fit as fit_command
+from fastvi.cli.files.outputs import free_name
 from fastvi.cli.signals import Terminated, sigterm
 
 FIT = ["--latents", "2", "--epochs", "1", "--held-out", "0"]

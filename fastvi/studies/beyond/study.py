@@ -14,8 +14,10 @@ from fastvi.fitting.starting_network import starting_network
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.beyond.figures import figures
 from fastvi.studies.common.digits import split, whole
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 
 _BLOCK = 1_000  # draws that are weighed at a time
 _HELD_OUT = 0.1  # of a file's images
@@ -63,7 +65,14 @@ def weighted_bounds(
     return np.asarray(fastvi.importance_weighted_bound(log_w, sizes))
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """How fast intervals close that hold log p(x) of held-out images for certain, and what lies within.
 
     Networks are trained by the importance-weighted bound of an encoder. On the package's images of 8 x 8

@@ -11,8 +11,10 @@ from fastvi.distributions.bernoulli import Bernoulli
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.bounds.figures import figures
 from fastvi.studies.common.digits import factorised, fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 
 
 class Averaged(NamedTuple):
@@ -55,7 +57,14 @@ def weighted_bounds(
     }
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Bounds on log p(x) of held-out images under the best factorised q of each.
 
     Tables
@@ -70,7 +79,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     means
         bound, mean and gap (mean of log_marginal - bound), in nats an image.
     """
-    model = fitted(settings, settings.num_latents, progress).model
+    model = fitted(settings, settings.num_latents, progress, kept).model
     parts = split(settings)
     index = parts.test_index[: settings.num_images]
     x = parts.test[: settings.num_images]

@@ -14,6 +14,7 @@ from fastvi.fitting.fit_results import Fit, ModelFit
 from fastvi.fitting.starting_network import starting_network
 from fastvi.fitting.training import INTERRUPTED
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Progress
 from fastvi.studies.common.settings import Settings
 
@@ -43,7 +44,9 @@ def split(settings: Settings) -> Split:
     return Split(data.images[train], data.images[test], data.labels[test], test)
 
 
-def fitted(settings: Settings, num_latents: int, progress: Progress) -> ModelFit[SigmoidBeliefNetwork]:
+def fitted(
+    settings: Settings, num_latents: int, progress: Progress, kept: Kept = NOTHING_KEPT
+) -> ModelFit[SigmoidBeliefNetwork]:
     """Fit of ``num_latents`` latents; it depends on nothing else but the settings of the fit."""
     key = (
         settings.seed, settings.num_train, settings.num_epochs, settings.fit_learning_rate, num_latents
@@ -55,6 +58,7 @@ def fitted(settings: Settings, num_latents: int, progress: Progress) -> ModelFit
         _FITTED[key] = whole(lambda: fastvi.fit_model(
             start, train, objective="exact", num_epochs=settings.num_epochs,
             learning_rate=settings.fit_learning_rate, seed=settings.seed,
+            checkpoint=kept.checkpoint(f"fit_{num_latents}_latents"),
             progress=lambda done, total: progress(step, done, total),
         ))  # fmt: skip
     return _FITTED[key]

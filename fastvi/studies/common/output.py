@@ -16,8 +16,9 @@ import numpy as np
 import fastvi
 from fastvi.core.files import write_whole
 from fastvi.studies.common.environment import environment
-from fastvi.studies.common.result import StudyResult, Table
+from fastvi.studies.common.result import Picture, StudyResult, Table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 
 _DOTS_PER_INCH = 150
 
@@ -47,7 +48,9 @@ def json_text(content: dict[str, Any]) -> str:
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
-def write_result(result: StudyResult, settings: Settings, out: Path) -> list[Path]:
+def write_result(
+    result: StudyResult, settings: Settings, out: Path, own: Subject | None = None
+) -> list[Path]:
     """Write a result into ``out / result.name``; returns the files in the order they were written.
 
     ``result.json`` and the CSV files of ``result.tables`` repeat byte for byte with the same settings on the
@@ -65,27 +68,44 @@ def write_result(result: StudyResult, settings: Settings, out: Path) -> list[Pat
     def put_text(name: str, text: str) -> None:
         put(name, lambda file: file.write(text.encode()))
 
+    drawn = {
+        name: found if isinstance(found, Picture) else Picture(found, "", "")
+        for name, found in result.figures(result).items()
+    }
     for name, table in {**result.tables, **result.timings}.items():
         put_text(f"{name}.csv", csv_text(table))
-    common = {"study": result.name, "settings": asdict(settings), **environment()}
-    findings = [finding.text for finding in result.findings if not finding.timed]
-    put_text("result.json", json_text({**common, "findings": findings, "tables": dict(result.tables)}))
-    if result.timings:
-        findings = [finding.text for finding in result.findings if finding.timed]
-        put_text("timings.json", json_text({**common, "findings": findings, "tables": dict(result.timings)}))
-    # all that goes into them: the digits come with the version
     made = {"fastvi": fastvi.__version__, "study": result.name, "settings": asdict(settings)}
+    if own is not None and own.source is not None:
+        made["source"] = dict(own.source)
+    common = {**made, **environment()}
+    put_text("result.json", json_text({**common, **_part(result, drawn, timed=False)}))
+    timed = _part(result, drawn, timed=True)
+    if any(timed.values()):
+        put_text("timings.json", json_text({**common, **timed}))
     for name, model in result.models.items():
         model.made_by(made).save(folder / f"{name}.npz")
         written.append(folder / f"{name}.npz")
     for name, arrays in result.arrays.items():
         put(f"{name}.npz", lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]
-    for name, figure in result.figures(result).items():
+    for name, picture in drawn.items():
         # without its Software entry the file does not change with the version of matplotlib
         put(
             f"{name}.png",
-            lambda file, figure=figure: figure.savefig(  # type: ignore[misc]
+            lambda file, figure=picture.figure: figure.savefig(  # type: ignore[misc]
                 file, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None}
             ),
         )
     return written
+
+
+def _part(result: StudyResult, drawn: dict[str, Picture], *, timed: bool) -> dict[str, Any]:
+    """Findings, pictures and tables that hold seconds, or the others."""
+    return {
+        "findings": [finding.text for finding in result.findings if finding.timed == timed],
+        "pictures": {
+            f"{name}.png": {"caption": picture.caption, "alt": picture.alt}
+            for name, picture in drawn.items()
+            if picture.timed == timed
+        },
+        "tables": dict(result.timings if timed else result.tables),
+    }

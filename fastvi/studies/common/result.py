@@ -20,6 +20,27 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called as ``progress(step, done, total)`` with whole numbers."""
 
 
+class Picture(NamedTuple):
+    """Figure of a study, understood alone by somebody who has only heard the lecture.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+        Its title says the finding with its number.
+    caption : str
+        Two plain sentences: what is drawn, and what it shows.
+    alt : str
+        The picture in words, for those who cannot see it.
+    timed : bool
+        Whether figure, caption or alternative text hold seconds, so that another run differs.
+    """
+
+    figure: Figure
+    caption: str
+    alt: str
+    timed: bool = False
+
+
 class Finding(NamedTuple):
     """One line of text. ``timed`` says that it holds seconds, so that another run may word it otherwise."""
 
@@ -44,7 +65,7 @@ class StudyResult:
     shown : mapping of str to table
         What a terminal shows: some of the tables, by title, or a shorter form of them.
     figures : function
-        Given the result, draws its pictures: file name without suffix -> matplotlib figure.
+        Given the result, draws its pictures: file name without suffix -> picture.
     models : mapping of str to model
         Models to save beside the tables: file name without suffix -> model.
     arrays : mapping of str to mapping of str to array
@@ -54,7 +75,7 @@ class StudyResult:
     name: str
     tables: Mapping[str, Table]
     findings: tuple[Finding, ...]
-    figures: Callable[[StudyResult], dict[str, Figure]]
+    figures: Callable[[StudyResult], dict[str, Picture]]
     shown: Mapping[str, Table]
     timings: Mapping[str, Table]
     models: Mapping[str, SigmoidBeliefNetwork | BoltzmannMachine | JointTable]

@@ -10,8 +10,10 @@ import numpy as np
 import fastvi
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.common.digits import fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.enumeration import baselines
 from fastvi.studies.enumeration.figures import METHODS, figures
 
@@ -63,7 +65,14 @@ def _ways(
     }
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Time four ways of computing log p(x) of held-out images at each d, and compare what they return.
 
     Tables
@@ -75,7 +84,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
         method, num_latents, num_images, seconds (for all images), extrapolated (from the method's largest
         measured d, by a factor 2 a latent), times_fastvi.
     """
-    base = fitted(settings, settings.num_latents, progress).model
+    base = fitted(settings, settings.num_latents, progress, kept).model
     x = split(settings).test[: settings.enumeration_num_images]
     ways = _ways(settings)
     for _, function in ways.values():  # compile

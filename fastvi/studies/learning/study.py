@@ -13,8 +13,10 @@ from fastvi.fitting.fit_model import Objective
 from fastvi.fitting.starting_network import starting_network
 from fastvi.studies.common.completion import Clock, complete_by_network, seen_pixels
 from fastvi.studies.common.digits import split, whole
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, array_name, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.learning.figures import ENCODER, EXACT, OWN, REWEIGHTED, SLEEP, WEIGHTED, figures
 
 _OBJECTIVES: dict[str, Objective] = {
@@ -70,7 +72,14 @@ def gaps(learned: Learned, x: np.ndarray, seed: int) -> Gaps:
     return Gaps(log_marginal, log_marginal - own.objective, own.objective - amortized)
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Learn a sigmoid belief network in each way, from the same digits and start in as many steps.
 
     Tables

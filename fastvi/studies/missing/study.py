@@ -22,6 +22,7 @@ from fastvi.studies.common.completion import (
     seen_pixels,
 )
 from fastvi.studies.common.digits import fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import (
     Finding,
     Progress,
@@ -31,11 +32,19 @@ from fastvi.studies.common.result import (
     rows_to_table,
 )
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.missing.figures import figures
 from fastvi.studies.missing.pseudo_likelihood import fit_boltzmann_machine, unit_terms
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """The uppermost rows of held-out images given the rest, by summing over all that they might be.
 
     Tables
@@ -56,7 +65,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     count = settings.missing_num_images
     x, index = parts.test[:count], parts.test_index[:count]
     seen = seen_pixels(settings.missing_num_rows)
-    network = fitted(settings, settings.num_latents, progress).model
+    network = fitted(settings, settings.num_latents, progress, kept).model
     progress("fitting a Boltzmann machine by pseudo-likelihood", 0, 1)
     clock = Clock()
     with clock.step(MACHINE, FIT):

@@ -7,8 +7,10 @@ import numpy as np
 import fastvi
 from fastvi.fitting.starting_network import pixel_shares
 from fastvi.studies.common.digits import fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.model.figures import figures
 
 
@@ -20,7 +22,14 @@ def independent_pixels(train: np.ndarray, test: np.ndarray) -> tuple[float, floa
     return first, second
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Fit a model for each d of ``settings.fitted_latents`` and score it exactly.
 
     Tables
@@ -35,7 +44,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     curves: list[tuple[int, int, float]] = []
     models = {}
     for num_latents in settings.fitted_latents:
-        found = fitted(settings, num_latents, progress)
+        found = fitted(settings, num_latents, progress, kept)
         train, test = float(found.objective), float(fastvi.log_marginal(found.model, parts.test).mean())
         rows.append((num_latents, train, test))
         curves += [(num_latents, epoch, float(value)) for epoch, value in enumerate(found.history)]

@@ -14,8 +14,10 @@ from fastvi.distributions.mixture import Mixture
 from fastvi.estimators.calibration import LOW_K, Calibration
 from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.common.digits import factorised, fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.sampling.figures import PROPOSALS, figures
 from fastvi.studies.sampling.log_partition import annealed
 
@@ -102,7 +104,14 @@ def split_timed(table: Table) -> tuple[dict[str, list[Any]], dict[str, list[Any]
     )
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Calibrate estimates of log p(x) of held-out images, and of log Z, against the exact values.
 
     Tables

@@ -10,8 +10,10 @@ import fastvi
 from fastvi.distributions.categorical import Categorical
 from fastvi.studies.bounds.study import log_weights_of_states
 from fastvi.studies.common.digits import factorised, fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.table.figures import COLOURS, figures
 
 # eye colours against eight nationalities, a textbook's; as printed they sum to 0.99
@@ -195,7 +197,14 @@ def _bells(table: fastvi.JointTable) -> dict[str, list[Any]]:
     }
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Every question about eye colour x and nationality z, and Jensen's inequality on digits beside it.
 
     Tables

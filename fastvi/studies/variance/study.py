@@ -9,8 +9,10 @@ import numpy as np
 import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.studies.common.digits import fitted, split
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import Subject
 from fastvi.studies.variance.figures import FORWARD, REVERSE, figures
 
 PAIRS, DIGITS, CORRELATED, MODES = "either of two causes", "digits", "correlated normal", "two normal modes"
@@ -126,7 +128,14 @@ def divergences(case: Case, name: str) -> tuple[float, float, float, float]:
     return values[0], values[1], values[2], values[3]
 
 
-def run(settings: Settings, progress: Progress) -> StudyResult:
+def refusal(own: Subject) -> str | None:
+    """Return why the study cannot look at a caller's own model and data, or None."""
+    return "it is about the packaged digits alone"
+
+
+def run(
+    settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
+) -> StudyResult:
     """Posterior variances against those of the reverse and the forward fit.
 
     Tables
@@ -143,7 +152,7 @@ def run(settings: Settings, progress: Progress) -> StudyResult:
     cases = {PAIRS: fit_both(*two_causes(), seed)}
     progress("digits", 1, 4)
     x = split(settings).test[: settings.num_images]
-    cases[DIGITS] = fit_both(fitted(settings, settings.num_latents, progress).model, x, seed)
+    cases[DIGITS] = fit_both(fitted(settings, settings.num_latents, progress, kept).model, x, seed)
     progress("normal posteriors", 2, 4)
     cases[CORRELATED] = fit_both(*correlated(), seed)
     progress("two modes", 3, 4)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from fastvi.cli.group import WrongInput
+from fastvi.cli.errors import WrongInput
 from fastvi.core.files import check_writable, descriptor, write_whole
 
 STANDARD_OUTPUT = "-"

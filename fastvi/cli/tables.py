@@ -1,13 +1,11 @@
-"""Tables and progress bars in the terminal."""
+"""Tables in the terminal: numbers to the right, text to the left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 _PLAIN_WIDTH = 120  # of a file or a pipe, which has no width of its own
@@ -48,25 +46,3 @@ def print_table(title: str, columns: Mapping[str, list[Any]], *, stderr: bool = 
     for row in zip(*columns.values(), strict=True):
         table.add_row(*(cell(value) for value in row))
     screen.print(table)
-
-
-@contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield ``report(step, done, total)``, which moves a bar on standard error.
-
-    There is no bar in a file or pipe.
-    """
-    screen = console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.fields[study]}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("starting", total=1, study=name)
-        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)

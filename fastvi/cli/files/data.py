@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvi.cli.group import WrongInput
+from fastvi.cli.errors import WrongInput
 from fastvi.core.archives import Archive, DamagedError, TooLargeError, read_npy
 from fastvi.core.files import open_regular
 from fastvi.datasets.idx import load_idx

@@ -1,0 +1,1 @@
+"""Commands: one file each, with its arguments, its help and its work."""

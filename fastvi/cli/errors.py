@@ -1,0 +1,29 @@
+"""Exit statuses, and the error of input that a command cannot work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+FAILED = 1
+WRONG_USE = 2
+INTERRUPTED = 130  # 128 + SIGINT, what shells report
+NO_READER = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
+
+
+class WrongInput(click.ClickException):
+    """Input that a command cannot work on."""
+
+    exit_code = WRONG_USE
+
+
+@contextmanager
+def as_wrong_input() -> Iterator[None]:
+    """Take a ``ValueError`` or a ``TypeError`` of the library, which names the argument, for wrong input."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise WrongInput(str(error)) from error
