@@ -88,6 +88,7 @@ def test_metadata(built):
     with zipfile.ZipFile(built[1]) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
         metadata = BytesParser().parsebytes(archive.read(name))
+    assert metadata["Metadata-Version"] == "2.4"
     assert metadata["License-Expression"] == "MIT AND CC-BY-4.0"
     assert set(metadata.get_all("License-File")) == LICENCES
     core = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
