@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,16 @@ def test_every_environment_is_run():
     assert {f"testenv:{name}" for name in listed} - {"testenv:py"} == {
         name for name in every if name.startswith("testenv:")
     }
+
+
+def test_the_oldest_dependencies_are_tried():
+    """Those of the environment `lowest` are the least that pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(line.split("==") for line in sections()["testenv:lowest"]["deps"].split())
+    least = dict(re.match(r"(\w+)>=([\d.]+)", line).groups() for line in project["dependencies"])
+    assert pins.keys() == least.keys()
+    for name, version in least.items():
+        assert f"{pins[name]}.".startswith(f"{version}."), name
 
 
 def test_what_the_others_leave_to_peers_is_run_there():
