@@ -47,8 +47,8 @@ _LARGEST_PART = 1e6  # whose difference is right to 1e-9
 class Elbo(PerDatum):
     """A bound on log p(x) and its parts, each (N,) in nats.
 
-    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``. ``bound[2:5]`` and
-    ``bound[mask]`` are the bounds of some data, ``bound[3]`` that of one.
+    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``.
+    ``bound[2:5]`` and ``bound[mask]`` are the bounds of some data, ``bound[3]`` that of one.
 
     Attributes
     ----------

@@ -10,7 +10,13 @@ import fastvi
 project = "fastvi"
 author = "The fastvi authors"
 release = fastvi.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"

@@ -76,7 +76,7 @@ class Bracket(PerDatum):
 
     @property
     def gap(self) -> np.ndarray:
-        """upper.log_marginal - lower.log_marginal, (N,).
+        """Width of each bracket, upper.log_marginal - lower.log_marginal, (N,) in nats.
 
         Examples
         --------

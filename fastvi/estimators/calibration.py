@@ -134,7 +134,7 @@ class CalibrationEntry(PerDatum):
         return {**super()._columns(), "error_ratio": self.error_ratio, "efficiency": self.efficiency}
 
     def row(self) -> dict[str, Any]:
-        """One row of :meth:`Calibration.table`.
+        """One row of :meth:`Calibration.table`: means over the data, by the names of the columns.
 
         Examples
         --------
@@ -299,7 +299,7 @@ class Calibration(PerDatum):
         return html_table(self, {COLUMNS[name]: values for name, values in self.table().items()})
 
     def table(self) -> dict[str, list[Any]]:
-        """Columns, with one value for each entry: means over the data.
+        """Means over the data, as columns with one value for each entry.
 
         rms_error is the root of the mean square, error_ratio the ratio of the columns std_error and std,
         low_k_coverage is over all repeats of all data with pareto_k < 0.5, efficiency is 1 / (mean square

@@ -71,7 +71,7 @@ class Bounds(PerDatum):
 
     @property
     def gap(self) -> NDArray[np.float64]:
-        """``upper - lower``, (N,); 0 where both are -inf.
+        """Width of each interval, ``upper - lower``, (N,) in nats; 0 where both are -inf.
 
         Examples
         --------

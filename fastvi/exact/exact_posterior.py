@@ -251,7 +251,7 @@ class ExactPosterior(PerDatum):
 
     @property
     def top_log_probs(self) -> np.ndarray:
-        """Their log p(z | x_n), (N, k)."""
+        """Log p(z | x_n) of the k most probable states, (N, k)."""
         return self._states.top_log_probs[:, : self._top_k]
 
     @property

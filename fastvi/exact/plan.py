@@ -26,7 +26,7 @@ _MOST_MEASURED = 8  # sizes of masks that are measured; the costs of others foll
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question takes on this machine; ``print`` shows it as a table.
+    """Cost of a question on this machine; ``print`` shows it as a table.
 
     Attributes
     ----------

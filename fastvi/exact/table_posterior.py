@@ -20,7 +20,7 @@ from fastvi.rules.joint_table import JointTableRules
 
 @dataclass(frozen=True, eq=False)
 class TablePosterior(PerDatum):
-    """Exact posteriors of N data over the values 0 ... num_z - 1 of a table's latent.
+    """Exact posteriors of N data over the values of a table's latent, 0 to num_z - 1.
 
     ``len(posterior)`` is N; ``posterior[2:5]`` and ``posterior[mask]`` are the posteriors of some data,
     ``posterior[3]`` that of one. A datum keeps its number for draws: ``posterior[3].sample(num, seed)`` is
@@ -96,7 +96,7 @@ class TablePosterior(PerDatum):
 
     @property
     def top_log_probs(self) -> np.ndarray:
-        """Their log p(z | x_n), (N, k)."""
+        """Log p(z | x_n) of the k most probable states, (N, k)."""
         return np.take_along_axis(self.log_probs, self.top_states, axis=-1)
 
     @property

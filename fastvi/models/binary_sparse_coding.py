@@ -16,7 +16,9 @@ from fastvi.models.base import LatentVariableModel, Pairs
 
 
 class BinarySparseCoding(LatentVariableModel):
-    """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Normal(x_j; eta_j, s^2), eta = W z + b.
+    """Binary sparse coding: real pixels that are a sum of patterns, each in it or not, and of noise.
+
+        p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Normal(x_j; eta_j, s^2), eta = W z + b.
 
     With s = noise_std, c = prior_logits and softplus(t) = log(1 + exp(t)),
 

@@ -20,7 +20,9 @@ from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
 class BoltzmannMachine(LatentVariableModel):
-    """p(z) proportional to exp(c + z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
+    """Boltzmann machine: binary units that are coupled in pairs.
+
+        p(z) proportional to exp(c + z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
 
     Since J is symmetric with a zero diagonal, and z_i z_j is 1 only where both units are on,
 

@@ -16,7 +16,7 @@ _TOTAL_TOLERANCE = 1e-9
 
 
 class JointTable(Model):
-    """p(x, z) as a table: x is one of ``num_x`` values, z one of ``num_z``.
+    """Table of p(x, z) of two discrete variables: x is one of ``num_x`` values, z one of ``num_z``.
 
     Parameters
     ----------

@@ -19,7 +19,9 @@ FARTHEST = 1e150
 
 
 class LinearGaussian(LatentVariableModel):
-    """p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D): probabilistic principal component analysis.
+    """Probabilistic principal component analysis: real pixels that are linear in normal latents, and noise.
+
+        p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D).
 
     With s = noise_std,
 

@@ -17,7 +17,9 @@ from fastvi.models.base import LatentVariableModel
 
 
 class LogJoint(LatentVariableModel):
-    """p(x, z) of binary z as a function that the caller wrote: log p(x) = log sum_z exp fn(x, z).
+    """Model of binary latents whose log p(x, z) is a function that the caller wrote.
+
+        log p(x) = log sum_z exp fn(x, z).
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ class LogJoint(LatentVariableModel):
 
     @property
     def num_pixels(self) -> int:  # type: ignore[override]
-        """1: a datum, whatever its shape, is observed as a whole.
+        """Always 1: a datum, whatever its shape, is observed as a whole.
 
         Examples
         --------

@@ -21,7 +21,9 @@ from fastvi.models.base import LatentVariableModel, Pairs
 
 
 class NeuralDecoder(LatentVariableModel):
-    """p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network: the decoder of an autoencoder.
+    """Decoder of an autoencoder: a neural network makes the parameters of the pixels of the latents.
+
+        p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network.
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
 

@@ -20,7 +20,9 @@ from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
 class RestrictedBoltzmannMachine(LatentVariableModel):
-    """p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
+    """Restricted Boltzmann machine: binary pixels coupled to binary latents, and neither among themselves.
+
+        p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
 
     The pixels x are v, the latents z are h, b = visible_bias, c = hidden_bias. With
     softplus(t) = log(1 + exp(t)), the sum over h has a closed form, the sum over v has not:

@@ -25,7 +25,9 @@ _PRIORS = {
 
 
 class SigmoidBeliefNetwork(LatentVariableModel):
-    """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Bernoulli(x_j; eta_j), eta = W z + b.
+    """Sigmoid belief network: binary pixels that depend on binary latents, which are their causes.
+
+        p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Bernoulli(x_j; eta_j), eta = W z + b.
 
     With softplus(t) = log(1 + exp(t)),
 

@@ -60,7 +60,7 @@ class EMoments(NamedTuple):
 
 
 class Rules(ABC):
-    """What the engine asks about one model.
+    """Answers to all that the engine asks about one model.
 
     A class of models has one subclass, in ``fastvi/rules/`` or registered by :func:`fastvi.register`. Public
     functions reach a model only through it. For a model of binary latents three things suffice:
@@ -110,8 +110,8 @@ class Rules(ABC):
 
     Examples
     --------
-    A length is a sum of 1, 2 and 4, each of them in it or not, and is measured with an error of 0.5. The form of
-    sparse coding says so:
+    A length is a sum of 1, 2 and 4, each of them in it or not, and is measured with an error of 0.5. The form
+    of sparse coding says so:
 
     >>> import fastvi, numpy
     >>> from fastvi.engine.memory.pairs import PairMemory

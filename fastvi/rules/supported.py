@@ -56,7 +56,7 @@ EXAMPLES: dict[str, Callable[[], Model]] = {
 
 @dataclass(frozen=True)
 class SupportTable:
-    """Which model answers which question.
+    """Table of the questions that each model answers; ``print`` shows it.
 
     Attributes
     ----------

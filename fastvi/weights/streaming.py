@@ -93,7 +93,7 @@ class LogWeights:
 
     @property
     def num_data(self) -> int | None:
-        """N, or None before the first update.
+        """Number N of data, or None before the first update.
 
         Examples
         --------
@@ -109,7 +109,7 @@ class LogWeights:
 
     @property
     def num_samples(self) -> int:
-        """K, the number of weights per datum so far.
+        """Number K of weights per datum so far.
 
         Examples
         --------
@@ -124,7 +124,7 @@ class LogWeights:
 
     @property
     def tail_size(self) -> int:
-        """M, the size of the largest tail that is fitted.
+        """Size M of the largest tail that is fitted.
 
         Examples
         --------

@@ -1,10 +1,10 @@
 """Examples of public names: they stand in docstrings, where doctest runs them.
 
-What is public is what the reference shows, ``fastvi/docs/api``. A function, a class and a method need a section
-"Examples" of their own; an override without a docstring shows that of its base. For a property, an attribute
-and a field of a result it is enough that an example of the class uses its name. An argument that the
-constructor keeps is used by each of them. Rules count as a class alone: the engine calls their methods, and
-the example shows how they are written.
+What is public is what the reference shows, ``fastvi/docs/api``. A function, a class and a method need a
+section "Examples" of their own; an override without a docstring shows that of its base. For a property, an
+attribute and a field of a result it is enough that an example of the class uses its name, and for a value
+that its module has examples. An argument that the constructor keeps is used by all of them. Rules count as a
+class alone: the engine calls their methods, and the example shows how they are written.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import pytest
 import fastvi
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = "\n".join(
-    path.read_text(encoding="utf-8") for path in sorted((ROOT / "fastvi" / "docs" / "api").glob("*.md"))
-)
+PAGES = {
+    path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "fastvi" / "docs" / "api").glob("*.md")
+}
+REFERENCE = "\n".join(PAGES.values())
 NEEDS_MORE = "  # doctest: +SKIP"  # an example with another program, which not every environment has
 ELSEWHERE = [
     path
@@ -57,9 +58,9 @@ def members(kind, name):
         (owner, *_) = (each for each in kind.__mro__ if member in vars(each))
         value = vars(owner)[member]
         is_method = callable(value) or isinstance(value, classmethod | property | cached_property)
-        if not member.startswith("_") and owner.__module__.startswith("fastvi.") and is_method:
-            if inspect.getdoc(getattr(kind, member)):
-                yield member
+        is_own = owner.__module__.startswith("fastvi.") and not member.startswith("_")
+        if is_method and is_own and inspect.getdoc(getattr(kind, member)):
+            yield member
 
 
 def attributes(kind):
@@ -77,9 +78,8 @@ def lacking(thing, name):
     """Names without an example: the thing's own, and those of its members where it is a class."""
     found = [] if examples(thing) else [name]
     if inspect.isclass(thing):
-        by_classes = "".join(
-            examples(each) for each in thing.__mro__ if each.__module__.startswith("fastvi.")
-        )
+        classes = (each for each in thing.__mro__ if each.__module__.startswith("fastvi."))
+        by_classes = "".join(map(examples, classes))
         for member in [*members(thing, name), *attributes(thing)]:
             value = getattr(thing, member, None)
             used = not callable(value) and re.search(rf"\b{member}\b", by_classes)
@@ -99,15 +99,25 @@ def test_names_of_the_datasets_have_examples():
     assert [*found, examples(fastvi.datasets) == ""] == [[]] * len(names) + [False]
 
 
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"index", "interop"}))
+def test_a_page_of_the_reference_begins_with_a_table_of_its_names(page):
+    _, _, rest = PAGES[page].partition(".. autosummary::\n")
+    table, _, entries = rest.partition("```\n")
+    described = re.findall(r"^\.\. auto\w+:: fastvi\.(\w+)$", entries, flags=re.MULTILINE)
+    if page == "datasets":
+        described = [f"datasets.{name}" for name in fastvi.datasets.__all__]
+    assert re.findall(r"^   fastvi\.(\S+)$", table, flags=re.MULTILINE) == described
+
+
 @pytest.mark.peers
 def test_names_of_bridges_have_examples():
     listed = re.findall(r"^\.\. auto\w+:: fastvi\.interop\.(\w+)(?:\.(\w+))?$", REFERENCE, flags=re.MULTILINE)
     assert len(listed) > 15
     found = []
     for module, name in listed:
-        thing = importlib.import_module(f"fastvi.interop.{module}")
-        thing = getattr(thing, name) if name else thing
-        found += lacking(thing, f"fastvi.interop.{module}.{name}")
+        home = importlib.import_module(f"fastvi.interop.{module}")
+        thing = getattr(home, name) if name else home
+        found += lacking(thing if callable(thing) else home, f"fastvi.interop.{module}.{name}")
     assert found == []
 
 
