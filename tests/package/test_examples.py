@@ -106,7 +106,7 @@ def test_a_page_of_the_reference_begins_with_a_table_of_its_names(page):
     described = re.findall(r"^\.\. auto\w+:: fastvi\.(\w+)$", entries, flags=re.MULTILINE)
     if page == "datasets":
         described = [f"datasets.{name}" for name in fastvi.datasets.__all__]
-    assert re.findall(r"^   fastvi\.(\S+)$", table, flags=re.MULTILINE) == described
+    assert re.findall(r"^   ~fastvi\.(\S+)$", table, flags=re.MULTILINE) == described
 
 
 @pytest.mark.peers
