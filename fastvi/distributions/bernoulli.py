@@ -31,7 +31,7 @@ class Bernoulli(Distribution):
     mean : ndarray, the shape of logits, float64, read-only
         sigmoid(logits).
     num_latents : int
-        d.
+        Number of latents, d.
     num_data : int or None
         N, or None where logits are (d,).
 

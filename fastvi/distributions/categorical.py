@@ -55,7 +55,7 @@ class Categorical(Frozen):
     probabilities, mean : ndarray, the shape of logits, float64, read-only
         The same array: the probability of each category.
     num_categories : int
-        K.
+        Number of categories, K.
     num_data : int or None
         N, or None where logits are (K,).
 

@@ -52,7 +52,7 @@ class MultivariateNormal(Distribution):
     std : ndarray, the shape of mean, float64, read-only
         Standard deviation of each latent alone.
     num_latents : int
-        d.
+        Number of latents, d.
     num_data : int or None
         N, or None where the parameters are (d,) and (d, d).
 

@@ -27,7 +27,7 @@ class Normal(Distribution):
     ----------
     mean, std : ndarray, (d,) or (N, d), float64, read-only
     num_latents : int
-        d.
+        Number of latents, d.
     num_data : int or None
         N, or None where the parameters are (d,).
 

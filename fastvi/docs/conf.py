@@ -37,13 +37,15 @@ autodoc_default_options = {"members": True, "inherited-members": "tuple, UserWar
 
 # a bar that could begin a substitution; others, as in p(z|x), mean nothing and keep the columns of tables
 _LITERAL_OR_BAR = re.compile(r"(``.*?``)|(?<![^\s(\[{<'\"/:-])\|(?=\S)")
+_INITIAL = re.compile(r"^([A-Z])\.(?= )")  # of an author, with whom a reference begins; a list would begin so
 
 
 def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Take the bars of |x| and KL(q || p) as they stand: reStructuredText would substitute what is between.
 
     A property's first line stays one sentence: without a colon at its start napoleon takes what precedes the
-    first one for a type. Attributes that share an entry get one each, as napoleon does for parameters.
+    first one for a type. Attributes that share an entry get one each, as napoleon does for parameters. An
+    author's initial begins no list.
     """
     in_math = False
     for number, line in enumerate(lines):
@@ -52,7 +54,8 @@ def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
         elif line and not line.startswith(" "):
             in_math = False
         if not in_math and not line.lstrip().startswith((">>>", "... ")):
-            lines[number] = _LITERAL_OR_BAR.sub(lambda found: found[1] or r"\|", line)
+            line = _LITERAL_OR_BAR.sub(lambda found: found[1] or r"\|", line)
+            lines[number] = _INITIAL.sub(r"\1\.", line)
     if what in ("attribute", "data", "property"):
         lines[:1] = [f": {line}" for line in lines[:1]]
     if what == "class":

@@ -48,7 +48,7 @@ class CalibrationEntry(PerDatum):
     num_samples : int
         K; of an estimator of the caller's own the mean of what its estimates say, rounded.
     num_repeats : int
-        R.
+        Number of repeats, R.
     bias
         Mean of the error e = log p_hat(x) - log p(x), nats; -inf where an estimate was -inf.
     std

@@ -63,11 +63,11 @@ class BernoulliRBM(neural_network.BernoulliRBM):
     Attributes
     ----------
     components_ : ndarray, (n_components, n_features)
-        C.
+        Weights, C.
     intercept_hidden_ : ndarray, (n_components,)
-        c.
+        Log odds of hidden units on their own, c.
     intercept_visible_ : ndarray, (n_features,)
-        b.
+        Log odds of pixels on their own, b.
     h_samples_ : ndarray, (batch_size, n_components)
         Hidden states drawn from the model: independent and exact for "exact", else those of the chains.
     model_ : RestrictedBoltzmannMachine
