@@ -47,9 +47,37 @@ _LARGEST_PART = 1e6  # whose difference is right to 1e-9
 class Elbo(PerDatum):
     """A bound on log p(x) and its parts, each (N,) in nats.
 
-    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``; ``std_error``
-    is 0 where exact. ``reconstruction`` and ``kl_to_prior`` are nan where the model has no prior.
+    ``value`` = ``reconstruction`` - ``kl_to_prior`` = ``expected_log_joint`` + ``entropy``.
     ``bound[2:5]`` and ``bound[mask]`` are the bounds of some data, ``bound[3]`` that of one.
+
+    Attributes
+    ----------
+    value
+        The ELBO.
+    reconstruction
+        E_q[log p(x | z)]; nan where the model has no prior.
+    kl_to_prior
+        KL(q || p(z)); nan where the model has no prior.
+    expected_log_joint
+        E_q[log p(x, z)].
+    entropy
+        H(q).
+    std_error
+        Standard error of ``value``; 0 where it is exact.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> bound = fastvi.elbo(model, [[1, 0], [1, 1]], fastvi.Bernoulli([1.0]))
+    >>> bound.value.round(3)
+    array([-0.999, -1.23 ])
+    >>> (bound.reconstruction - bound.kl_to_prior).round(3)
+    array([-0.999, -1.23 ])
+    >>> (bound.expected_log_joint + bound.entropy).round(3)
+    array([-0.999, -1.23 ])
+    >>> bound.std_error
+    array([0., 0.])
     """
 
     value: np.ndarray

@@ -29,6 +29,21 @@ class AccuracyWarning(UserWarning):
     moved : ndarray, (K,) float
         By how much each number, in nats, was still uncertain when the limit of nodes was reached; inf where
         even the region to integrate over was not found whole.
+
+    Examples
+    --------
+    The second pixel is 10^21 standard deviations away from all that the decoder can say. The first value is
+    certified, the second is not:
+
+    >>> import warnings
+    >>> import fastvi
+    >>> layers = [([[1.0]], [0.0]), ([[1.0]], [0.0])]
+    >>> model = fastvi.NeuralDecoder(layers, "tanh", fastvi.Normal([0.0], [1.0]), "gaussian", 1.0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", fastvi.AccuracyWarning)
+    ...     found = fastvi.log_marginal(model, [[0.3], [1e21]])
+    >>> caught[0].message.index, caught[0].message.moved
+    (array([1]), array([inf]))
     """
 
     index: np.ndarray

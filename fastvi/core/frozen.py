@@ -28,12 +28,30 @@ class Frozen:
         raise AttributeError(f"{type(self).__name__} is immutable, so {name!r} cannot be deleted")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the constructor's arguments as arrays: these are saved, pickled and digested."""
+        """Return the constructor's arguments as arrays: these are saved, pickled and digested.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Normal([0.0, 1.0], [1.0, 0.5]).arrays()
+        {'mean': array([0., 1.]), 'std': array([1. , 0.5])}
+        """
         raise NotImplementedError
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
-        """Build from :meth:`arrays`, through the constructor, so that what is loaded is validated too."""
+        """Build from :meth:`arrays`, through the constructor, so that what is loaded is validated too.
+
+        Examples
+        --------
+        A model or a distribution in any format that keeps named arrays:
+
+        >>> import fastvi
+        >>> q = fastvi.Bernoulli([0.0, 2.0])
+        >>> kept = {name: array.tolist() for name, array in q.arrays().items()}
+        >>> fastvi.Bernoulli.from_arrays(kept) == q
+        True
+        """
         return cls(**arrays)
 
     def __eq__(self, other: object) -> bool:
@@ -73,11 +91,29 @@ class Frozen:
 
         :func:`~fastvi.fit_model` and :func:`~fastvi.fit_encoder` state it, ``save`` keeps it in the file (as
         JSON in the array ``fastvi_made``), :func:`~fastvi.load` brings it back. No result depends on it.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> start = fastvi.SigmoidBeliefNetwork([[0.1], [-0.1]], [0.0, 0.0], [0.0])
+        >>> fit = fastvi.fit_model(start, [[1, 0], [0, 1]], num_epochs=2, seed=5)
+        >>> fit.model.made["seed"], fit.model.made["objective"]
+        (5, 'exact')
+        >>> start.made
+        {}
         """
         return dict(self.__dict__.get("_made", {}))
 
     def made_by(self, made: dict[str, Any]) -> Self:
-        """Return this object, only now built, with what :attr:`made` is to say (values that JSON knows)."""
+        """Return this object, only now built, with what :attr:`made` is to say (values that JSON knows).
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> q = fastvi.Bernoulli([0.0]).made_by({"source": "a table of 1998"})
+        >>> q.made["source"]
+        'a table of 1998'
+        """
         if made:
             self._set(_made=dict(made))
         return self
@@ -91,6 +127,17 @@ class Frozen:
 
         The file is written whole beside its destination and then renamed: a crash leaves the old file or the
         new one. Permissions of an existing file are kept; a pipe or a character device is written into.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.npz")
+        ...     model.save(path)
+        ...     fastvi.load(path) == model
+        True
         """
         save(self, path)
 

@@ -79,6 +79,17 @@ class PerDatum:
         ------
         ImportError
             Without pandas.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> table = fastvi.JointTable([[0.1, 0.3], [0.5, 0.1]])
+        >>> bound = fastvi.elbo(table, [0, 1], fastvi.Categorical([1.0, 0.0]))
+        >>> frame = bound.to_dataframe()[["value", "entropy"]].reset_index()  # doctest: +SKIP
+        >>> print(frame.round(3).to_string(index=False))  # doctest: +SKIP
+         datum  value  entropy
+             0 -1.425    0.582
+             1 -0.544    0.582
         """
         pandas = package("pandas")
         columns, num_axes = self._columns(), self._num_data_axes()
@@ -111,6 +122,14 @@ class PerDatum:
         ------
         ImportError
             Without xarray.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> table = fastvi.JointTable([[0.1, 0.3], [0.5, 0.1]])
+        >>> bound = fastvi.elbo(table, [0, 1], fastvi.Categorical([1.0, 0.0]))
+        >>> float(bound.to_xarray().value.mean("datum").round(3))  # doctest: +SKIP
+        -0.984
         """
         xarray = package("xarray")
         variables: dict[str, Any] = {}
@@ -134,6 +153,15 @@ class PerDatum:
         ------
         ImportError
             Without xarray.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> table = fastvi.JointTable([[0.1, 0.3], [0.5, 0.1]])
+        >>> bound = fastvi.elbo(table, [0, 1], fastvi.Categorical([1.0, 0.0]))
+        >>> tree = bound.to_datatree()  # doctest: +SKIP
+        >>> list(tree.children), tree["elbo"].attrs["units"]  # doctest: +SKIP
+        (['elbo'], 'nats')
         """
         return self._tree({})
 

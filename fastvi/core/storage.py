@@ -93,6 +93,19 @@ def load(path: str | os.PathLike[str]) -> Any:
         a device. Nothing in the file is ever unpickled.
     OSError
         Where the file cannot be opened.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastvi
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "q.npz")
+    ...     fastvi.Bernoulli([0.0, 2.0]).save(path)
+    ...     q = fastvi.load(path)
+    >>> q.logits
+    array([0., 2.])
+    >>> q.made["fastvi"] == fastvi.__version__
+    True
     """
     text = path_text(path, "path")
     arrays = _read(text)

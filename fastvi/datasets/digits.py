@@ -21,6 +21,15 @@ class Digits:
         The digit, 0 ... 9.
     image_shape : tuple of int
         (8, 8): ``images.reshape(-1, *image_shape)`` gives pictures.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> data = fastvi.datasets.digits()
+    >>> data.images[data.labels == 3].shape
+    (183, 64)
+    >>> data.images.reshape(-1, *data.image_shape)[0, 0]
+    array([0, 0, 0, 1, 1, 0, 0, 0], dtype=uint8)
     """
 
     images: NDArray[np.uint8]

@@ -47,6 +47,18 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ----------
     Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", section "File
     formats".
+
+    Examples
+    --------
+    Three labels in a file that is written here:
+
+    >>> import pathlib, tempfile
+    >>> import fastvi
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "labels-idx1-ubyte")
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
+    ...     fastvi.datasets.load_idx(path)
+    array([5, 0, 4], dtype=uint8)
     """
     text = path_text(path, "path")
     if os.path.isdir(text):

@@ -31,7 +31,7 @@ class Bernoulli(Distribution):
     mean : ndarray, the shape of logits, float64, read-only
         sigmoid(logits).
     num_latents : int
-        d.
+        Number of latents, d.
     num_data : int or None
         N, or None where logits are (d,).
 
@@ -44,10 +44,12 @@ class Bernoulli(Distribution):
     --------
     >>> import fastvi
     >>> q = fastvi.Bernoulli([0.0, float("inf")])
-    >>> q.mean
-    array([0.5, 1. ])
-    >>> q.log_prob([[1, 1], [0, 0]])
-    array([-0.69314718,        -inf])
+    >>> q.logits, q.mean
+    (array([ 0., inf]), array([0.5, 1. ]))
+    >>> q.log_prob([[1, 1], [0, 0]]).round(3)
+    array([-0.693,   -inf])
+    >>> q.num_latents, q.num_data
+    (2, None)
     """
 
     logits: NDArray[np.float64]
@@ -70,7 +72,14 @@ class Bernoulli(Distribution):
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
-        """Probability that each latent is 1: sigmoid(logits), the shape of logits."""
+        """Probability that each latent is 1: sigmoid(logits), the shape of logits.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Bernoulli([0.0, 2.0, float("inf")]).mean.round(3)
+        array([0.5  , 0.881, 1.   ])
+        """
         return validation.frozen_array(sigmoid(self.logits))
 
     @takes_rng
@@ -98,6 +107,15 @@ class Bernoulli(Distribution):
         ------
         ValueError, TypeError
             For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> q = fastvi.Bernoulli([[0.0, 2.0], [-2.0, 0.0]])
+        >>> z = q.sample(10000, seed=0)
+        >>> z.shape, z.mean(axis=0).round(1)
+        ((10000, 2, 2), array([[0.5, 0.9],
+               [0.1, 0.5]]))
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -124,6 +142,13 @@ class Bernoulli(Distribution):
         ------
         ValueError, TypeError
             For z that is not an array of 0 and 1, and for shapes that do not fit.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> q = fastvi.Bernoulli([0.0, 2.0])
+        >>> numpy.exp(q.log_prob([[0, 0], [0, 1], [1, 0], [1, 1]])).round(3)
+        array([0.06, 0.44, 0.06, 0.44])
         """
         bits = validation.binary_array(z, "z", self.num_latents)
         validation.for_each_datum(bits.shape, "z", self.num_data, self.num_latents)
@@ -136,5 +161,11 @@ class Bernoulli(Distribution):
 
         N = 1 where logits are (d,). Every term is a sum of non-negative parts, so small entropies keep their
         relative accuracy; at +-inf it is 0.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Bernoulli([[0.0], [2.0], [float("inf")]]).entropy().round(3)
+        array([0.693, 0.365, 0.   ])
         """
         return bernoulli_entropy(np.atleast_2d(self.logits))

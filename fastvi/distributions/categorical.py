@@ -55,7 +55,7 @@ class Categorical(Frozen):
     probabilities, mean : ndarray, the shape of logits, float64, read-only
         The same array: the probability of each category.
     num_categories : int
-        K.
+        Number of categories, K.
     num_data : int or None
         N, or None where logits are (K,).
 
@@ -70,8 +70,10 @@ class Categorical(Frozen):
     >>> q = fastvi.Categorical([0.0, 0.0, float("-inf")])
     >>> q.probabilities
     array([0.5, 0.5, 0. ])
-    >>> q.log_prob([0, 2])
-    array([-0.69314718,        -inf])
+    >>> q.log_prob([0, 2]).round(3)
+    array([-0.693,   -inf])
+    >>> q.num_categories, q.num_data
+    (3, None)
     """
 
     logits: NDArray[np.float64]
@@ -105,12 +107,26 @@ class Categorical(Frozen):
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """Probability of each category, the shape of logits."""
+        """Probability of each category, the shape of logits.
+
+        Examples
+        --------
+        >>> import fastvi, math
+        >>> fastvi.Categorical([0.0, math.log(3.0)]).probabilities.round(6)
+        array([0.25, 0.75])
+        """
         return validation.frozen_array(np.exp(log_softmax(self.logits)))
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Probability of each category: the mean of z as a vector with a 1 in place k."""
+        """Probability of each category: the mean of z as a vector with a 1 in place k.
+
+        Examples
+        --------
+        >>> import fastvi, math
+        >>> fastvi.Categorical([0.0, math.log(3.0)]).mean.round(6)
+        array([0.25, 0.75])
+        """
         return self.probabilities
 
     @takes_rng
@@ -138,6 +154,13 @@ class Categorical(Frozen):
         ------
         ValueError, TypeError
             For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
+
+        Examples
+        --------
+        >>> import fastvi, math, numpy
+        >>> z = fastvi.Categorical([0.0, math.log(3.0)]).sample(100000, seed=0)
+        >>> (numpy.bincount(z[:, 0]) / 100000).round(2)
+        array([0.25, 0.75])
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -168,6 +191,12 @@ class Categorical(Frozen):
         ------
         ValueError, TypeError
             For z that is not an array of integers in 0 ... K - 1, and for shapes that do not fit.
+
+        Examples
+        --------
+        >>> import fastvi, math, numpy
+        >>> numpy.exp(fastvi.Categorical([0.0, math.log(3.0)]).log_prob([0, 1, 1])).round(6)
+        array([0.25, 0.75, 0.75])
         """
         categories = validation.index_array(z, "z", self.num_categories)
         logs = log_softmax(self.logits)
@@ -182,5 +211,11 @@ class Categorical(Frozen):
         H(q) = -sum_k q_k log q_k.
 
         Every term is non-negative, so small entropies keep their relative accuracy.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Categorical([[0.0, 0.0], [0.0, float("-inf")]]).entropy().round(6)
+        array([0.693147, 0.      ])
         """
         return entropies(log_softmax(np.atleast_2d(self.logits)))

@@ -64,6 +64,14 @@ class Encoder(Frozen):
     >>> encoder([[1, 0], [0, 1]]).logits
     array([[ 1.5],
            [-0.5]])
+    >>> encoder.num_pixels, encoder.num_latents
+    (2, 1)
+
+    Family "normal" has twice the outputs, means and logarithms of standard deviations:
+
+    >>> real = fastvi.Encoder([([[1.0, -1.0], [0.0, 0.0]], [0.5, 0.0])], "tanh", "normal")
+    >>> real([[1, 0]]).mean, real([[1, 0]]).std
+    (array([[1.5]]), array([[1.]]))
     """
 
     layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
@@ -175,8 +183,8 @@ class Encoder(Frozen):
 
         Examples
         --------
-        >>> import fastvi
-        >>> state = {"weight": np.array([[1.0, -1.0]]), "bias": np.array([0.5])}
+        >>> import fastvi, numpy
+        >>> state = {"weight": numpy.array([[1.0, -1.0]]), "bias": numpy.array([0.5])}
         >>> fastvi.Encoder.from_torch(state, activation="identity")([[1, 0]]).logits
         array([[1.5]])
         """

@@ -65,8 +65,18 @@ class Mixture(Frozen):
     --------
     >>> import fastvi
     >>> q = fastvi.Mixture([fastvi.Bernoulli([2.0]), fastvi.Uniform(1)], [3, 1])
-    >>> q.mean
-    array([0.78559781])
+    >>> q.mean.round(3), q.weights
+    (array([0.786]), array([0.75, 0.25]))
+    >>> q.num_latents, q.num_data
+    (1, None)
+
+    The prior as a component keeps importance weights below p(x | z) / 0.1:
+
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> safe = fastvi.Mixture([fastvi.Bernoulli([3.0]), "prior"], [0.9, 0.1])
+    >>> estimate = fastvi.estimate_log_marginal(model, [[1, 0]], proposal=safe, num_samples=10000)
+    >>> estimate.log_marginal.round(2), fastvi.log_marginal(model, [[1, 0]]).round(2)
+    (array([-1.01]), array([-1.]))
     """
 
     components: tuple[Component, ...]
@@ -147,7 +157,15 @@ class Mixture(Frozen):
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of z, (d,) or (N, d), read-only: E[z] = sum_c weights_c E_c[z]."""
+        """Mean of z, (d,) or (N, d), read-only: E[z] = sum_c weights_c E_c[z].
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Mixture([fastvi.Bernoulli([[2.0], [-2.0]]), fastvi.Uniform(1)], [0.9, 0.1]).mean.round(3)
+        array([[0.843],
+               [0.157]])
+        """
         parts = [w * c.mean for w, c in zip(self.weights, self._resolved("mean"), strict=True)]
         return validation.frozen_array(np.asarray(sum(parts[1:], start=parts[0])))
 
@@ -171,6 +189,14 @@ class Mixture(Frozen):
         -------
         ndarray, (num, N, d)
             uint8 of binary latents, float64 of real ones; N = 1 where all parameters are (d,).
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> q = fastvi.Mixture([fastvi.Normal([-3.0], [1.0]), fastvi.Normal([3.0], [1.0])], [0.25, 0.75])
+        >>> z = q.sample(10000, seed=0)
+        >>> round(float((z > 0).mean()), 2)
+        0.75
         """
         components = self._resolved("sample")
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
@@ -201,6 +227,13 @@ class Mixture(Frozen):
         -------
         ndarray, float64
             The shape without the last axis. -inf where no component gives z any mass.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> q = fastvi.Mixture([fastvi.Bernoulli([2.0]), fastvi.Uniform(1)], [0.9, 0.1])
+        >>> numpy.exp(q.log_prob([[0], [1]])).round(3)
+        array([0.157, 0.843])
         """
         parts = [each.log_prob(z) for each in self._resolved("log_prob")]
         logs = np.stack(np.broadcast_arrays(*parts), axis=-1)
@@ -211,7 +244,17 @@ class Mixture(Frozen):
             return np.asarray(shift + np.log(np.exp(logs - shift[..., None]).sum(axis=-1)))
 
     def entropy(self) -> NoReturn:
-        """Raise TypeError: the entropy of a mixture has no closed form."""
+        """Raise TypeError: the entropy of a mixture has no closed form.
+
+        Examples
+        --------
+        An estimate in its place:
+
+        >>> import fastvi
+        >>> q = fastvi.Mixture([fastvi.Bernoulli([2.0]), fastvi.Uniform(1)], [0.9, 0.1])
+        >>> (-q.log_prob(q.sample(10000, seed=0))).mean(axis=0).round(2)
+        array([0.43])
+        """
         raise TypeError("the entropy of a Mixture has no closed form: average -log_prob over samples")
 
 

@@ -27,7 +27,7 @@ class Normal(Distribution):
     ----------
     mean, std : ndarray, (d,) or (N, d), float64, read-only
     num_latents : int
-        d.
+        Number of latents, d.
     num_data : int or None
         N, or None where the parameters are (d,).
 
@@ -98,6 +98,13 @@ class Normal(Distribution):
         ------
         ValueError, TypeError
             For ``num`` that is not an int of at least 0 and ``seed`` that is not one with 0 <= seed < 2**64.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> z = fastvi.Normal([0.0, 1.0], [1.0, 0.5]).sample(100000, seed=0)
+        >>> z.mean(axis=0).round(1), z.std(axis=0).round(1)
+        (array([[0., 1.]]), array([[1. , 0.5]]))
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)
@@ -128,6 +135,12 @@ class Normal(Distribution):
         ------
         ValueError, TypeError
             For z that is not an array of finite real numbers, and for shapes that do not fit.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Normal([0.0, 1.0], [1.0, 0.5]).log_prob([[0.0, 1.0], [1.0, 2.0]]).round(3)
+        array([-1.145, -3.645])
         """
         points = validation.real_array(z, "z", self.num_latents)
         validation.for_each_datum(points.shape, "z", self.num_data, self.num_latents)
@@ -137,5 +150,11 @@ class Normal(Distribution):
         """Entropy of q in nats, shape (N,); N = 1 where the parameters are (d,).
 
         H(q) = sum_i log(std_i sqrt(2 pi e)).
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.Normal([[0.0], [0.0]], [[1.0], [2.0]]).entropy().round(3)
+        array([1.419, 2.112])
         """
         return np.asarray((np.log(np.atleast_2d(self.std)) + 0.5 * (1.0 + LOG_TWO_PI)).sum(axis=-1))

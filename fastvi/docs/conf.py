@@ -10,7 +10,13 @@ import fastvi
 project = "fastvi"
 author = "The fastvi authors"
 release = fastvi.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
@@ -31,13 +37,15 @@ autodoc_default_options = {"members": True, "inherited-members": "tuple, UserWar
 
 # a bar that could begin a substitution; others, as in p(z|x), mean nothing and keep the columns of tables
 _LITERAL_OR_BAR = re.compile(r"(``.*?``)|(?<![^\s(\[{<'\"/:-])\|(?=\S)")
+_INITIAL = re.compile(r"^([A-Z])\.(?= )")  # of an author, with whom a reference begins; a list would begin so
 
 
 def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Take the bars of |x| and KL(q || p) as they stand: reStructuredText would substitute what is between.
 
-    A property's first line stays one sentence: without a line before it napoleon takes what precedes a colon
-    for a type.
+    A property's first line stays one sentence: without a colon at its start napoleon takes what precedes the
+    first one for a type. Attributes that share an entry get one each, as napoleon does for parameters. An
+    author's initial begins no list.
     """
     in_math = False
     for number, line in enumerate(lines):
@@ -46,9 +54,25 @@ def prepare_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
         elif line and not line.startswith(" "):
             in_math = False
         if not in_math and not line.lstrip().startswith((">>>", "... ")):
-            lines[number] = _LITERAL_OR_BAR.sub(lambda found: found[1] or r"\|", line)
-    if what == "property":
-        lines.insert(0, "")
+            line = _LITERAL_OR_BAR.sub(lambda found: found[1] or r"\|", line)
+            lines[number] = _INITIAL.sub(r"\1\.", line)
+    if what in ("attribute", "data", "property"):
+        lines[:1] = [f": {line}" for line in lines[:1]]
+    if what == "class":
+        lines[:] = "\n".join(one_attribute_an_entry(lines)).split("\n")
+
+
+def one_attribute_an_entry(lines: list[str]) -> list[str]:
+    """Lines of a docstring whose section "Attributes" names one attribute in each entry."""
+    start = lines.index("Attributes") + 2 if "Attributes" in lines else len(lines)
+    end = next((n - 2 for n in range(start, len(lines)) if lines[n].startswith("---")), len(lines))
+    found = lines[:start]
+    for entry in re.split(r"\n(?=\w)", "\n".join(lines[start:end])):
+        head, line_end, rest = entry.partition("\n")
+        names, colon, kind = head.partition(" : ")
+        each = "\n".join(f"{name}{colon}{kind}{line_end}{rest}" for name in names.split(", "))
+        found += each.split("\n")
+    return found + lines[end:]
 
 
 def check_public_names(app: Any, env: Any) -> None:

@@ -42,6 +42,18 @@ class Bracket(PerDatum):
         By reversed chains: E[upper.log_marginal] >= log p(x), and it falls below log p(x) by b nats with a
         probability of at most exp(-b). Its chains of a datum share their start, so its std_error understates
         the error.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> bracket = fastvi.bidirectional_monte_carlo(model, 50, num_temperatures=50, num_chains=20)
+    >>> truth = fastvi.log_marginal(model, bracket.x).mean()
+    >>> lower, upper = bracket.lower.log_marginal.mean(), bracket.upper.log_marginal.mean()
+    >>> bool(lower - 0.05 < truth < upper + 0.05), bracket.z.shape
+    (True, (50, 1))
+    >>> bool(abs(bracket.gap.mean() - (upper - lower)) < 1e-12)
+    True
     """
 
     x: np.ndarray
@@ -64,7 +76,16 @@ class Bracket(PerDatum):
 
     @property
     def gap(self) -> np.ndarray:
-        """upper.log_marginal - lower.log_marginal, (N,)."""
+        """Width of each bracket, upper.log_marginal - lower.log_marginal, (N,) in nats.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> bracket = fastvi.bidirectional_monte_carlo(model, 50, num_temperatures=50, num_chains=20)
+        >>> bool(abs(bracket.gap.mean()) < 0.1)
+        True
+        """
         return self.upper.log_marginal - self.lower.log_marginal
 
     def __repr__(self) -> str:

@@ -48,7 +48,7 @@ class CalibrationEntry(PerDatum):
     num_samples : int
         K; of an estimator of the caller's own the mean of what its estimates say, rounded.
     num_repeats : int
-        R.
+        Number of repeats, R.
     bias
         Mean of the error e = log p_hat(x) - log p(x), nats; -inf where an estimate was -inf.
     std
@@ -74,6 +74,32 @@ class CalibrationEntry(PerDatum):
         Mean effective sample size.
     seconds : float
         Of one repeat, for all data; median over calls.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.LinearGaussian([[1.0], [0.5]], [0.0, 0.0], 1.0)
+    >>> proposals = {"prior": "prior"}
+    >>> found = fastvi.calibrate(model, [[0.5, 1.0]], proposals=proposals, num_samples=1000, num_repeats=200)
+    >>> entry = found["prior"]
+    >>> entry.proposal, entry.num_samples, entry.num_repeats
+    ('prior', 1000, 200)
+
+    Errors in nats, and the standard error that was claimed beside the standard deviation that was found:
+
+    >>> entry.bias.round(3), entry.rms_error.round(3), entry.relative_variance.round(4)
+    (array([-0.003]), array([0.019]), array([0.0003]))
+    >>> entry.std.round(3), entry.std_error.round(3), entry.error_ratio.round(2)
+    (array([0.019]), array([0.019]), array([1.03]))
+
+    Intervals of 95 percent, and those of repeats whose pareto_k promises good weights:
+
+    >>> entry.coverage.round(2), entry.low_k_share.round(2), entry.low_k_coverage.round(2)
+    (array([0.96]), array([1.]), array([0.96]))
+    >>> entry.high_k_share.round(2), bool(entry.pareto_k[0] < 0.5), entry.ess.round(1)
+    (array([0.]), True, array([731.6]))
+    >>> entry.seconds > 0, bool(entry.efficiency[0] > 0)
+    (True, True)
     """
 
     proposal: str
@@ -108,7 +134,19 @@ class CalibrationEntry(PerDatum):
         return {**super()._columns(), "error_ratio": self.error_ratio, "efficiency": self.efficiency}
 
     def row(self) -> dict[str, Any]:
-        """One row of :meth:`Calibration.table`."""
+        """One row of :meth:`Calibration.table`: means over the data, by the names of the columns.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> found = fastvi.calibrate(
+        ...     model, [[1, 0], [1, 1]], proposals={"prior": "prior"}, num_samples=100, num_repeats=200
+        ... )
+        >>> row = found["prior"].row()
+        >>> row["proposal"], round(row["rms_error"], 3), round(row["coverage"], 2)
+        ('prior', 0.034, 0.97)
+        """
         std, claimed = _mean(self.std), _mean(self.std_error)
         square = _mean(self.rms_error**2)
         low = _mean(self.low_k_share)
@@ -152,6 +190,21 @@ class Calibration(PerDatum):
     level : float
         Of the intervals.
     seed : int
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> q = fastvi.Bernoulli([1.0])
+    >>> found = fastvi.calibrate(
+    ...     model, [[1, 0], [1, 1]], proposals={"prior": "prior", "q": q}, num_samples=100, num_repeats=200
+    ... )
+    >>> found.truth.round(3), found.num_repeats, found.level, found.seed
+    (array([-0.998, -1.134]), 200, 0.95, 0)
+    >>> [(entry.proposal, entry.num_samples) for entry in found.entries]
+    [('prior', 100), ('q', 100)]
+    >>> bool(found["q"].rms_error[0] < found["prior"].rms_error[0])
+    True
     """
 
     entries: tuple[CalibrationEntry, ...]
@@ -193,6 +246,22 @@ class Calibration(PerDatum):
         ------
         ImportError
             Without pandas.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> found = fastvi.calibrate(
+        ...     model, [[1, 0], [1, 1]], proposals={"prior": "prior"}, num_samples=[10, 1000], num_repeats=200
+        ... )
+        >>> frame = found.to_dataframe().reset_index()  # doctest: +SKIP
+        >>> few = frame[["datum", "num_samples", "truth", "rms_error"]]  # doctest: +SKIP
+        >>> print(few.round(2).to_string(index=False))  # doctest: +SKIP
+         datum  num_samples  truth  rms_error
+             0           10  -1.00       0.14
+             1           10  -1.13       0.01
+             0         1000  -1.00       0.01
+             1         1000  -1.13       0.00
         """
         tables = [entry.to_dataframe() for entry in self.entries]
         whole = package("pandas").concat(tables)
@@ -211,6 +280,16 @@ class Calibration(PerDatum):
         ------
         ImportError
             Without xarray.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> found = fastvi.calibrate(
+        ...     model, [[1, 0], [1, 1]], proposals={"prior": "prior"}, num_samples=[10, 1000], num_repeats=200
+        ... )
+        >>> dict(found.to_xarray().sizes)  # doctest: +SKIP
+        {'entry': 2, 'datum': 2}
         """
         parts = [entry.to_xarray().set_coords(["proposal", "num_samples"]) for entry in self.entries]
         whole = package("xarray").concat(parts, dim="entry", combine_attrs="override")
@@ -220,12 +299,23 @@ class Calibration(PerDatum):
         return html_table(self, {COLUMNS[name]: values for name, values in self.table().items()})
 
     def table(self) -> dict[str, list[Any]]:
-        """Columns, with one value for each entry: means over the data.
+        """Means over the data, as columns with one value for each entry.
 
         rms_error is the root of the mean square, error_ratio the ratio of the columns std_error and std,
         low_k_coverage is over all repeats of all data with pareto_k < 0.5, efficiency is 1 / (mean square
         error * seconds). nan where there is nothing to average. All columns but seconds and efficiency are a
         function of the arguments alone.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> found = fastvi.calibrate(
+        ...     model, [[1, 0]], proposals={"prior": "prior"}, num_samples=[10, 1000], num_repeats=200
+        ... )
+        >>> table = found.table()
+        >>> table["num_samples"], [round(error, 2) for error in table["rms_error"]]
+        ([10, 1000], [0.16, 0.02])
         """
         rows = [entry.row() for entry in self.entries]
         return {name: [row[name] for row in rows] for name in COLUMNS}

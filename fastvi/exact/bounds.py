@@ -49,6 +49,17 @@ class Bounds(PerDatum):
         Subcubes that were bounded or summed, without those of log Z.
     converged
         Whether the gap is at most the tolerance.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> bounds = fastvi.log_marginal_bounds(model, [[1, 0], [1, 1]], tolerance=1e-3)
+    >>> truth = fastvi.log_marginal(model, [[1, 0], [1, 1]])
+    >>> bool(((bounds.lower <= truth) & (truth <= bounds.upper)).all())
+    True
+    >>> bounds.converged, bool((bounds.gap <= 1e-3).all()), bool((bounds.num_bounds >= 1).all())
+    (array([ True,  True]), True, True)
     """
 
     lower: NDArray[np.float64]
@@ -60,7 +71,15 @@ class Bounds(PerDatum):
 
     @property
     def gap(self) -> NDArray[np.float64]:
-        """``upper - lower``, (N,); 0 where both are -inf."""
+        """Width of each interval, ``upper - lower``, (N,) in nats; 0 where both are -inf.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> bool(fastvi.log_marginal_bounds(model, [[1, 0]], tolerance=1e-6).gap[0] <= 1e-6)
+        True
+        """
         with np.errstate(invalid="ignore"):
             return np.where(self.upper == self.lower, 0.0, self.upper - self.lower)
 

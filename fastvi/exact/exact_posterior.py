@@ -109,6 +109,33 @@ class ExactPosterior(PerDatum):
     mean : ndarray, (N, d)
         p(z_i = 1 | x_n). Units of a Boltzmann machine that were observed have their value. NaN where p(x_n)
         is 0.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0, 0.0], [-1.0, 1.0]], [0.0, 0.5], [0.0, 0.0])
+    >>> posterior = fastvi.exact_posterior(model, [[1, 0], [1, 1]], top_k=2, pairwise=True)
+    >>> posterior.log_marginal.round(3), posterior.entropy.round(3)
+    (array([-1.237, -0.916]), array([1.208, 1.36 ]))
+    >>> posterior.mean.round(3)
+    array([[0.759, 0.365],
+           [0.55 , 0.598]])
+    >>> posterior.second_moment[0].round(3)
+    array([[0.759, 0.286],
+           [0.286, 0.365]])
+
+    The most probable states, and their log probabilities:
+
+    >>> posterior.mode
+    array([[1, 0],
+           [1, 1]], dtype=uint8)
+    >>> posterior.mode_log_prob.round(3)
+    array([-0.75 , -1.072])
+    >>> posterior.top_states[0]
+    array([[1, 0],
+           [1, 1]], dtype=uint8)
+    >>> posterior.top_log_probs[0].round(3)
+    array([-0.75, -1.25])
     """
 
     log_marginal: np.ndarray
@@ -177,6 +204,15 @@ class ExactPosterior(PerDatum):
             Without xarray.
         ValueError, TypeError
             As :meth:`sample`.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> posterior = fastvi.exact_posterior(model, [[1, 0], [1, 1]])
+        >>> tree = posterior.to_datatree(num=500, seed=0)  # doctest: +SKIP
+        >>> dict(tree["posterior"]["z"].sizes)  # doctest: +SKIP
+        {'chain': 1, 'draw': 500, 'datum': 2, 'latent': 1}
         """
         package("xarray")  # without it no draw is made
         z = self.sample(num, seed)
@@ -215,7 +251,7 @@ class ExactPosterior(PerDatum):
 
     @property
     def top_log_probs(self) -> np.ndarray:
-        """Their log p(z | x_n), (N, k)."""
+        """Log p(z | x_n) of the k most probable states, (N, k)."""
         return self._states.top_log_probs[:, : self._top_k]
 
     @property
@@ -246,6 +282,15 @@ class ExactPosterior(PerDatum):
         -------
         ndarray, (..., N), float64
             NaN where p(x_n) is 0.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> posterior = fastvi.exact_posterior(model, [[1, 0], [1, 1]])
+        >>> numpy.exp(posterior.log_prob([[[0]], [[1]]])).round(3)  # states by data
+        array([[0.256, 0.483],
+               [0.744, 0.517]])
         """
         num_data, num_latents = self.mean.shape
         states = validation.binary_array(z, "z", num_latents)
@@ -288,6 +333,15 @@ class ExactPosterior(PerDatum):
         ------
         ValueError, TypeError
             For wrong input, and where p(x_n) is 0: nothing can then be drawn.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> posterior = fastvi.exact_posterior(model, [[1, 0], [1, 1]])
+        >>> z = posterior.sample(10000, seed=0)
+        >>> z.shape, z.mean(axis=0).round(2)[:, 0], posterior.mean.round(2)[:, 0]
+        ((10000, 2, 1), array([0.74, 0.52]), array([0.74, 0.52]))
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         impossible = np.isneginf(self.log_marginal)

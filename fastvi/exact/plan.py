@@ -26,7 +26,7 @@ _MOST_MEASURED = 8  # sizes of masks that are measured; the costs of others foll
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question takes on this machine; ``print`` shows it as a table.
+    """Cost of a question on this machine; ``print`` shows it as a table.
 
     Attributes
     ----------
@@ -49,6 +49,16 @@ class Plan:
         for one datum: those that ``method="auto"`` compares. Of many masks the one that takes longest. For
         "log_marginal_bounds" how far a short search came, for a datum that the model drew (for log Z, of a
         model that has one), and what enumeration takes.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0, 0.0], [-1.0, 1.0]], [0.0, 0.5], [0.0, 0.0])
+    >>> plan = fastvi.plan(model, 100)
+    >>> plan.question, plan.num_data, plan.states, plan.shards
+    ('log_marginal', 100, 4, 1)
+    >>> plan.operations > 0, plan.bytes < 2**30, plan.predicted_seconds < 60, plan.ways
+    (True, True, True, '')
     """
 
     question: str

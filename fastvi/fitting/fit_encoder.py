@@ -136,6 +136,17 @@ def fit_encoder(
     wake-sleep, ICLR. A. Mnih, D. Rezende (2016), Variational inference for Monte Carlo objectives, ICML. G.
     Tucker, D. Lawson, S. Gu, C. J. Maddison (2019), Doubly reparameterized gradient estimators for Monte
     Carlo objectives, ICLR.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> x = model.sample(200, seed=1).x
+    >>> start = fastvi.Encoder.random(2, 4, 1, seed=0)
+    >>> fit = fastvi.fit_encoder(model, x, start, num_epochs=20, learning_rate=0.1)
+    >>> gap = fastvi.log_marginal(model, x).mean() - fastvi.elbo(model, x, fit.encoder).value.mean()
+    >>> bool(0 <= gap < 0.01)
+    True
     """
     rules_of(model)
     check_has_prior(model)

@@ -149,6 +149,22 @@ def fit_posterior(
     Importance weighted autoencoders, ICLR. B. T. Polyak, A. B. Juditsky (1992), Acceleration of stochastic
     approximation by averaging (the mean of the last steps). Sources of sampled gradients are those of
     :func:`~fastvi.fit_encoder`.
+
+    Examples
+    --------
+    Either of two causes explains the pixel. Reverse KL settles on one of them, forward KL keeps both means:
+
+    >>> import fastvi, numpy
+    >>> model = fastvi.SigmoidBeliefNetwork([[12.0, 12.0]], [-8.0], [-3.0, -3.0])
+    >>> fastvi.exact_posterior(model, [[1]]).mean.round(2)
+    array([[0.51, 0.51]])
+    >>> fit = fastvi.fit_posterior(model, [[1]])
+    >>> numpy.sort(fit.q.mean).round(2)
+    array([[0.05, 0.99]])
+    >>> fit.objective.round(2), fastvi.log_marginal(model, [[1]]).round(2)
+    (array([-3.06]), array([-2.39]))
+    >>> fastvi.fit_posterior(model, [[1]], objective="forward_kl").q.mean.round(2)
+    array([[0.51, 0.51]])
     """
     rules = rules_of(model, tables=True)
     objective = validation.choice(objective, "objective", get_args(Objective))

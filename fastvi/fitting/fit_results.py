@@ -32,6 +32,18 @@ class Fit:
         Whether the fit has stopped moving, in the shape of ``objective``.
     interrupted : bool
         Whether Ctrl-C ended it.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> fit = fastvi.fit_posterior(model, [[1, 0], [1, 1]])
+    >>> isinstance(fit, fastvi.Fit)
+    True
+    >>> fit.objective.round(3), fit.converged, fit.interrupted
+    (array([-0.998, -1.134]), array([ True,  True]), False)
+    >>> bool(abs(fit.history[-1] - fit.objective.mean()) < 1e-6)
+    True
     """
 
     objective: np.ndarray
@@ -62,6 +74,21 @@ class PosteriorFit(PerDatum, Fit):
         fits, which take all their steps and do not judge the last.
     interrupted : bool
         False: Ctrl-C ends such a fit without a result.
+
+    Examples
+    --------
+    One latent: q is the posterior, and the ELBO is log p(x).
+
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> fit = fastvi.fit_posterior(model, [[1, 0], [1, 1]])
+    >>> fit.q.mean.round(3)
+    array([[0.744],
+           [0.517]])
+    >>> fit.objective.round(3), fastvi.log_marginal(model, [[1, 0], [1, 1]]).round(3)
+    (array([-0.998, -1.134]), array([-0.998, -1.134]))
+    >>> fit.converged, fit.history.ndim, fit.interrupted
+    (array([ True,  True]), 1, False)
     """
 
     q: Bernoulli | Normal | Categorical
@@ -130,6 +157,22 @@ class EncoderFit(_TrainedFit):
         Epoch whose parameters are kept.
     amortization_gap : ndarray, (N,), or None
         What the ELBO of each datum loses, in nats, where it was asked for.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+    >>> x = model.sample(200, seed=1).x
+    >>> start = fastvi.Encoder.random(2, 4, 1, seed=0)
+    >>> fit = fastvi.fit_encoder(model, x, start, num_epochs=20, learning_rate=0.1, amortization_gap=True)
+    >>> bool(fit.objective == fit.history.max()), fit.history.shape, fit.best_epoch <= 20
+    (True, (21,), True)
+    >>> bool(abs(fit.encoder(x).mean - fit.q.mean).max() < 1e-12)
+    True
+    >>> bool(fit.amortization_gap.mean() < 0.01)  # two pixels leave an encoder little to get wrong
+    True
+    >>> bool(fit.converged), fit.interrupted
+    (False, False)
     """
 
     encoder: Encoder
@@ -163,6 +206,19 @@ class ModelFit(_TrainedFit, Generic[M]):
         Whether Ctrl-C ended training.
     best_epoch : int
         Epoch whose parameters are kept.
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> x = fastvi.SigmoidBeliefNetwork([[4.0], [-4.0]], [-2.0, 2.0], [0.0]).sample(500, seed=1).x
+    >>> start = fastvi.SigmoidBeliefNetwork([[0.1], [-0.1]], [0.0, 0.0], [0.0])
+    >>> fit = fastvi.fit_model(start, x, num_epochs=60, learning_rate=0.2)
+    >>> bool(abs(fit.objective - fastvi.log_marginal(fit.model, x).mean()) < 1e-9)
+    True
+    >>> fit.history.shape, fit.best_epoch > 0, bool(fit.history[fit.best_epoch] == fit.objective)
+    ((61,), True, True)
+    >>> fit.encoder is None, fit.interrupted, bool(fit.converged)
+    (True, False, False)
     """
 
     model: M

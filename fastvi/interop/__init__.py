@@ -2,6 +2,15 @@
 
 ``fastvi.interop.torch`` needs the extra ``torch``, and so on. A module is imported at its first use, so that
 ``import fastvi`` imports none of these packages.
+
+Examples
+--------
+>>> import fastvi, torch
+>>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+>>> bias = torch.tensor([0.0, 0.5], requires_grad=True)
+>>> fastvi.interop.torch.log_marginal(model, [[1, 0]], bias=bias).sum().backward()
+>>> bias.grad.numpy().round(3)
+array([ 0.217, -0.44 ], dtype=float32)
 """
 
 from __future__ import annotations

@@ -3,6 +3,19 @@
 Everything but ``psislw`` and ``loo`` is inherited from arviz-stats, so that each answer has ArviZ's own
 words, shapes and conventions. ArviZ rounds the length M of a tail down and lets r_eff enter it; so does the
 engine, which asks ArviZ for M.
+
+Examples
+--------
+>>> import arviz_base, arviz_stats, numpy
+>>> import fastvi
+>>> rng = numpy.random.default_rng(0)
+>>> log_likelihood = rng.normal(size=(4, 250, 20))  # of 20 data under 4 chains of 250 draws
+>>> groups = {"posterior": {"mean": log_likelihood[..., 0]}, "log_likelihood": {"y": log_likelihood}}
+>>> data = arviz_base.from_dict(groups)
+>>> with arviz_base.rc_context({"stats.module": fastvi.interop.arviz.engine}):
+...     loo = arviz_stats.loo(data)
+>>> round(float(loo.elpd), 2)
+-9.88
 """
 
 from __future__ import annotations

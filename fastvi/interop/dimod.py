@@ -78,6 +78,17 @@ class BoltzmannSampler(dimod.Sampler):
         ------
         ValueError, TypeError
             For wrong input and for more states than can be summed, as :func:`~fastvi.exact_posterior`.
+
+        Examples
+        --------
+        >>> from dimod import BinaryQuadraticModel
+        >>> from fastvi.interop.dimod import BoltzmannSampler
+        >>> problem = BinaryQuadraticModel.from_ising({"a": 0.5}, {("a", "b"): -1.0})
+        >>> found = BoltzmannSampler().sample(problem, num_reads=10, beta=2.0, seed=0)
+        >>> len(found), round(found.info["log_partition_function"], 6)
+        (10, 3.145078)
+        >>> {name: round(p, 3) for name, p in found.info["variable_marginals"].items()}
+        {'a': 0.119, 'b': 0.133}
         """
         self.remove_unknown_kwargs(**kwargs)
         num = validation.positive_int(num_reads, "num_reads")

@@ -16,7 +16,9 @@ from fastvi.models.base import LatentVariableModel, Pairs
 
 
 class BinarySparseCoding(LatentVariableModel):
-    """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Normal(x_j; eta_j, s^2), eta = W z + b.
+    """Binary sparse coding: real pixels that are a sum of patterns, each in it or not, and of noise.
+
+        p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Normal(x_j; eta_j, s^2), eta = W z + b.
 
     With s = noise_std, c = prior_logits and softplus(t) = log(1 + exp(t)),
 
@@ -115,7 +117,15 @@ class BinarySparseCoding(LatentVariableModel):
 
     @property
     def prior(self) -> Bernoulli:
-        """p(z), a factorised Bernoulli distribution."""
+        """p(z), a factorised Bernoulli distribution.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.BinarySparseCoding([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], 0.5, [0.0, -2.0])
+        >>> model.prior.mean.round(3)
+        array([0.5  , 0.119])
+        """
         return Bernoulli(self.prior_logits)
 
     def _means(self, z: np.ndarray) -> np.ndarray:
@@ -137,6 +147,18 @@ class BinarySparseCoding(LatentVariableModel):
         ndarray, float64
             The broadcast shape of the leading axes. -inf where the square of (x - eta) / noise_std
             overflows.
+
+        Examples
+        --------
+        One datum under all four states, and their sum:
+
+        >>> import fastvi, numpy
+        >>> model = fastvi.BinarySparseCoding([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], 0.5, [0.0, -2.0])
+        >>> found = model.log_joint([2.0, 0.5], [[0, 0], [0, 1], [1, 0], [1, 1]])
+        >>> found.round(3)
+        array([ -9.272, -13.272,  -1.272,  -5.272])
+        >>> bool(abs(numpy.logaddexp.reduce(found) - fastvi.log_marginal(model, [[2.0, 0.5]])[0]) < 1e-12)
+        True
         """
         pixels = validation.real_array(x, "x", self.num_pixels)
         latents = validation.binary_array(z, "z", self.num_latents)
@@ -169,6 +191,14 @@ class BinarySparseCoding(LatentVariableModel):
 
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), float64
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.BinarySparseCoding([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], 0.5, [0.0, -2.0])
+        >>> z, x = model.sample(10000, seed=0)
+        >>> x.mean(axis=0).round(1), z.mean(axis=0).round(1)
+        (array([1. , 0.4]), array([0.5, 0.1]))
         """
         num = validation.positive_int(num, "num", 0)
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))

@@ -20,7 +20,9 @@ from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
 class BoltzmannMachine(LatentVariableModel):
-    """p(z) proportional to exp(c + z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
+    """Boltzmann machine: binary units that are coupled in pairs.
+
+        p(z) proportional to exp(c + z^T J z / 2 + h^T z), z in {0, 1}^d, J = couplings, h = bias.
 
     Since J is symmetric with a zero diagonal, and z_i z_j is 1 only where both units are on,
 
@@ -68,6 +70,8 @@ class BoltzmannMachine(LatentVariableModel):
     >>> machine = fastvi.BoltzmannMachine([[0, 2, 0], [2, 0, never], [0, never, 0]], [0.5, -1.0, 0.0])
     >>> machine.log_joint(None, [[1, 1, 0], [0, 1, 1]])
     array([ 1.5, -inf])
+    >>> machine.num_units, machine.num_latents, machine.num_pixels
+    (3, 3, 3)
     """
 
     couplings: np.ndarray
@@ -162,6 +166,15 @@ class BoltzmannMachine(LatentVariableModel):
         ------
         ValueError, TypeError
             For another object, values that are not finite, and more than 4096 variables.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> from dimod import BinaryQuadraticModel  # doctest: +SKIP
+        >>> problem = BinaryQuadraticModel.from_ising({"a": 0.5}, {("a", "b"): -1.0})  # doctest: +SKIP
+        >>> machine = fastvi.BoltzmannMachine.from_bqm(problem, beta=2.0)  # doctest: +SKIP
+        >>> round(fastvi.log_partition(machine), 6)  # doctest: +SKIP
+        3.145078
         """
         return cls(*bqm_log_weight(bqm, beta))
 
@@ -184,6 +197,20 @@ class BoltzmannMachine(LatentVariableModel):
             variables.
         OSError
             Where the file cannot be opened.
+
+        Examples
+        --------
+        Two variables, a factor of one and a factor of both:
+
+        >>> import math, pathlib, tempfile
+        >>> import fastvi
+        >>> text = "MARKOV 2 2 2 2  1 0  2 0 1  2 1.0 3.0  4 2.0 1.0 1.0 2.0"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "pair.uai")
+        ...     _ = path.write_text(text)
+        ...     machine = fastvi.BoltzmannMachine.from_uai(path)
+        >>> round(math.exp(fastvi.log_partition(machine)), 6)
+        12.0
         """
         return cls(*read_uai(path))
 
@@ -201,6 +228,15 @@ class BoltzmannMachine(LatentVariableModel):
             Where dimod is not installed.
         ValueError, TypeError
             For another ``vartype``, and couplings of -inf, which an energy cannot have.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> machine = fastvi.BoltzmannMachine([[0.0, 2.0], [2.0, 0.0]], [0.5, -1.0])
+        >>> float(machine.to_bqm().energy({0: 1, 1: 1}))  # doctest: +SKIP
+        -1.5
+        >>> float(-machine.log_joint(None, [1, 1]))
+        -1.5
         """
         return bqm_of(Quadratic(self.couplings, self.bias, self.constant), vartype)
 
@@ -229,6 +265,17 @@ class BoltzmannMachine(LatentVariableModel):
         ndarray, float64
             The broadcast shape of the leading axes. -inf where x differs from z, and where two units are on
             that exclude each other.
+
+        Examples
+        --------
+        Differences are log ratios of probabilities; log p(z) takes log Z as well:
+
+        >>> import fastvi
+        >>> machine = fastvi.BoltzmannMachine([[0.0, 2.0], [2.0, 0.0]], [0.5, -1.0])
+        >>> machine.log_joint(None, [[0, 0], [1, 1]])
+        array([0. , 1.5])
+        >>> round(float(machine.log_joint(None, [1, 1])) - fastvi.log_partition(machine), 6)
+        -0.514675
         """
         states = validation.binary_array(z, "z", self.num_units)
         values = self._unnormalized(states.reshape(-1, self.num_units)).reshape(states.shape[:-1])
@@ -292,6 +339,15 @@ class BoltzmannMachine(LatentVariableModel):
         z : ndarray, (num, d), uint8
         x : ndarray, (num, d), uint8
             A copy of z.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> machine = fastvi.BoltzmannMachine([[0.0, 2.0], [2.0, 0.0]], [0.5, -1.0])
+        >>> machine.sample(10000, seed=0).z.mean(axis=0).round(1)
+        array([0.8, 0.6])
+        >>> fastvi.exact_posterior(machine).mean.round(1)
+        array([[0.8, 0.6]])
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         self.check_draws()

@@ -16,7 +16,7 @@ _TOTAL_TOLERANCE = 1e-9
 
 
 class JointTable(Model):
-    """p(x, z) as a table: x is one of ``num_x`` values, z one of ``num_z``.
+    """Table of p(x, z) of two discrete variables: x is one of ``num_x`` values, z one of ``num_z``.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ class JointTable(Model):
         ...
     ValueError: probabilities must sum to 1 within 1e-09, got a total of 0.99: use unnormalized=True
     >>> table = fastvi.JointTable(eyes, unnormalized=True)
-    >>> table.total
-    0.99
+    >>> table.num_x, table.num_z, table.total
+    (3, 8, 0.99)
     >>> table.probabilities.sum(axis=1).round(2)
     array([0.19, 0.37, 0.43])
     >>> import numpy as np
@@ -138,6 +138,16 @@ class JointTable(Model):
         -------
         ndarray, float64
             The broadcast shape; -inf where the entry is 0.
+
+        Examples
+        --------
+        Whole rows of the table, x by z:
+
+        >>> import fastvi, numpy
+        >>> table = fastvi.JointTable([[0.1, 0.3], [0.6, 0.0]])
+        >>> numpy.exp(table.log_joint([[0], [1]], [0, 1])).round(6)
+        array([[0.1, 0.3],
+               [0.6, 0. ]])
         """
         rows = validation.index_array(x, "x", self.num_x)
         columns = validation.index_array(z, "z", self.num_z)
@@ -163,6 +173,13 @@ class JointTable(Model):
         A named tuple of
 
         z, x : ndarray, (num,), int64
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> z, x = fastvi.JointTable([[0.1, 0.3], [0.6, 0.0]]).sample(10000, seed=0)
+        >>> (numpy.bincount(2 * x + z, minlength=4) / 10000).round(1)
+        array([0.1, 0.3, 0.6, 0. ])
         """
         num = validation.positive_int(num, "num", 0)
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))

@@ -19,7 +19,9 @@ FARTHEST = 1e150
 
 
 class LinearGaussian(LatentVariableModel):
-    """p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D): probabilistic principal component analysis.
+    """Probabilistic principal component analysis: real pixels that are linear in normal latents, and noise.
+
+        p(x, z) = N(z; 0, I_d) N(x; W z + b, noise_std^2 I_D).
 
     With s = noise_std,
 
@@ -60,8 +62,12 @@ class LinearGaussian(LatentVariableModel):
     --------
     >>> import fastvi
     >>> model = fastvi.LinearGaussian([[1.0], [2.0]], [0.0, 1.0], 0.5)
-    >>> model.log_joint([0.5, 2.0], [[0.0], [0.5]])
-    array([-3.87052124, -1.49552124])
+    >>> model.log_joint([0.5, 2.0], [[0.0], [0.5]]).round(3)
+    array([-3.871, -1.496])
+    >>> fastvi.log_marginal(model, [[0.5, 2.0]]).round(3)
+    array([-2.093])
+    >>> model.prior.mean, model.prior.std
+    (array([0.]), array([1.]))
     """
 
     weights: np.ndarray
@@ -124,6 +130,13 @@ class LinearGaussian(LatentVariableModel):
         -------
         ndarray, float64
             The broadcast shape of the leading axes.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.LinearGaussian([[1.0], [2.0]], [0.0, 1.0], 0.5)
+        >>> model.log_joint([[0.5, 2.0], [0.0, 0.0]], [0.5]).round(3)
+        array([-1.496, -9.996])
         """
         return self._decoder.log_joint(x, z)
 
@@ -146,5 +159,16 @@ class LinearGaussian(LatentVariableModel):
 
         z : ndarray, (num, d), float64
         x : ndarray, (num, D), float64
+
+        Examples
+        --------
+        The covariance of x is W W^T + noise_std^2 I:
+
+        >>> import fastvi, numpy
+        >>> model = fastvi.LinearGaussian([[1.0], [2.0]], [0.0, 1.0], 0.5)
+        >>> x = model.sample(100000, seed=0).x
+        >>> numpy.cov(x.T).round(1)
+        array([[1.3, 2. ],
+               [2. , 4.3]])
         """
         return self._decoder.sample(num, seed)

@@ -17,7 +17,9 @@ from fastvi.models.base import LatentVariableModel
 
 
 class LogJoint(LatentVariableModel):
-    """p(x, z) of binary z as a function that the caller wrote: log p(x) = log sum_z exp fn(x, z).
+    """Model of binary latents whose log p(x, z) is a function that the caller wrote.
+
+        log p(x) = log sum_z exp fn(x, z).
 
     Parameters
     ----------
@@ -102,7 +104,14 @@ class LogJoint(LatentVariableModel):
 
     @property
     def num_pixels(self) -> int:  # type: ignore[override]
-        """1: a datum, whatever its shape, is observed as a whole."""
+        """Always 1: a datum, whatever its shape, is observed as a whole.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.LogJoint(lambda x, z: x.sum() * z[0], num_latents=1).num_pixels
+        1
+        """
         return 1
 
     def clean_data(self, x: ArrayLike, name: str = "x") -> np.ndarray:
@@ -167,6 +176,20 @@ class LogJoint(LatentVariableModel):
         -------
         ndarray, float64
             The broadcast shape of the leading axes.
+
+        Examples
+        --------
+        A coin as a function of all pairs, each of two data with each of two states:
+
+        >>> import fastvi, numpy
+        >>> def coin(x, z):
+        ...     p = 0.2 + 0.5 * z.T
+        ...     return numpy.log(numpy.where(x == 1.0, p, 1.0 - p) / 2.0)
+        >>> model = fastvi.LogJoint(coin, num_latents=1, vectorized=True)
+        >>> x, z = numpy.array([[1.0], [0.0]]), numpy.array([[0], [1]])
+        >>> model.log_joint(x[:, None], z[None]).round(3)
+        array([[-2.303, -1.05 ],
+               [-0.916, -1.897]])
         """
         data = validation.float_array(x, "x", ndim=tuple(range(65)))
         if data.ndim < 1:
@@ -192,7 +215,16 @@ class LogJoint(LatentVariableModel):
     def sample(
         self, num: int, seed: int | None = None, *, rng: np.random.Generator | None = None
     ) -> NoReturn:
-        """Raise TypeError: a log joint alone cannot be sampled from."""
+        """Raise TypeError: a log joint alone cannot be sampled from.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.LogJoint(lambda x, z: 0.0, num_latents=1).sample(10, seed=0)
+        Traceback (most recent call last):
+            ...
+        TypeError: a LogJoint cannot be sampled from: its fn gives log p(x, z) and no way to draw
+        """
         raise TypeError("a LogJoint cannot be sampled from: its fn gives log p(x, z) and no way to draw")
 
 

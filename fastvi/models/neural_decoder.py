@@ -21,7 +21,9 @@ from fastvi.models.base import LatentVariableModel, Pairs
 
 
 class NeuralDecoder(LatentVariableModel):
-    """p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network: the decoder of an autoencoder.
+    """Decoder of an autoencoder: a neural network makes the parameters of the pixels of the latents.
+
+        p(x, z) = p(z) prod_j p(x_j | eta_j(z)), eta a neural network.
 
     With layers (W_1, b_1) ... (W_L, b_L) and an activation f, applied elementwise,
 
@@ -163,11 +165,11 @@ class NeuralDecoder(LatentVariableModel):
 
         Examples
         --------
-        >>> import fastvi
-        >>> state = {"0.weight": np.eye(2), "0.bias": np.zeros(2), "2.weight": np.ones((3, 2))}
-        >>> fastvi.NeuralDecoder.from_torch(state, fastvi.Bernoulli([0.0, 0.0]), activation="gelu")
-        NeuralDecoder(num_pixels=3, num_latents=2, widths=(2,), activation='gelu', prior=Bernoulli, \
-likelihood='bernoulli')
+        >>> import fastvi, numpy
+        >>> state = {"0.weight": numpy.eye(2), "0.bias": numpy.zeros(2), "2.weight": numpy.ones((3, 2))}
+        >>> model = fastvi.NeuralDecoder.from_torch(state, fastvi.Bernoulli([0.0, 0.0]), activation="gelu")
+        >>> model.num_pixels, model.num_latents, model.activation
+        (3, 2, 'gelu')
         """
         likelihood = validation.choice(likelihood, "likelihood", LIKELIHOODS)
         outputs = "means" if likelihood == "gaussian" else "logits"
@@ -266,6 +268,17 @@ likelihood='bernoulli')
         -------
         ndarray, float64
             The broadcast shape of the leading axes.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> layers = [([[2.0], [-1.0]], [0.0, 0.5])]
+        >>> binary = fastvi.NeuralDecoder(layers, "tanh", fastvi.Bernoulli([0.0]))
+        >>> binary.log_joint([1, 0], [[0], [1]]).round(3)
+        array([-2.36 , -1.294])
+        >>> real = fastvi.NeuralDecoder(layers, "tanh", fastvi.Normal([0.0], [1.0]), "gaussian", 0.5)
+        >>> real.log_joint([1.0, 0.5], [[0.0], [0.4]]).round(3)
+        array([-3.371, -1.851])
         """
         check_x = validation.binary_array if self.noise_std is None else validation.real_array
         check_z = validation.binary_array if isinstance(self.prior, Bernoulli) else validation.real_array
@@ -307,6 +320,14 @@ likelihood='bernoulli')
             uint8 under a Bernoulli prior, float64 under a Normal one.
         x : ndarray, (num, D)
             uint8 where the likelihood is "bernoulli", float64 where it is "gaussian".
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.NeuralDecoder([([[2.0], [-1.0]], [0.0, 0.5])], "tanh", fastvi.Bernoulli([0.0]))
+        >>> z, x = model.sample(10000, seed=0)
+        >>> x[z[:, 0] == 1].mean(axis=0).round(1), x[z[:, 0] == 0].mean(axis=0).round(1)
+        (array([0.9, 0.4]), array([0.5, 0.6]))
         """
         num = validation.positive_int(num, "num", 0)
         generator = np.random.Generator(np.random.Philox(key=validation.seed(seed)))

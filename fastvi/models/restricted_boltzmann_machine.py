@@ -20,7 +20,9 @@ from fastvi.models.energies import MAX_ENERGY, MAX_ENERGY_TEXT
 
 
 class RestrictedBoltzmannMachine(LatentVariableModel):
-    """p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
+    """Restricted Boltzmann machine: binary pixels coupled to binary latents, and neither among themselves.
+
+        p(v, h) proportional to exp(v^T W h + b^T v + c^T h), v in {0, 1}^D, h in {0, 1}^d.
 
     The pixels x are v, the latents z are h, b = visible_bias, c = hidden_bias. With
     softplus(t) = log(1 + exp(t)), the sum over h has a closed form, the sum over v has not:
@@ -157,6 +159,14 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
         -------
         ndarray, float64
             The broadcast shape of the leading axes.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> machine = fastvi.RestrictedBoltzmannMachine([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], [0.0, 0.0])
+        >>> log_weight = float(machine.log_joint([1, 1], [1, 0]))
+        >>> log_weight, round(log_weight - fastvi.log_partition(machine), 3)
+        (2.5, -1.289)
         """
         pixels = validation.binary_array(x, "x", self.num_pixels)
         latents = validation.binary_array(z, "z", self.num_latents)
@@ -186,6 +196,15 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
         ----------
         G. E. Hinton, "A practical guide to training restricted Boltzmann machines", UTML TR 2010-003,
         section 16.1.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> machine = fastvi.RestrictedBoltzmannMachine([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], [0.0, 0.0])
+        >>> (-machine.free_energy([[1, 1]]) - fastvi.log_partition(machine)).round(6)
+        array([-0.848717])
+        >>> fastvi.log_marginal(machine, [[1, 1]]).round(6)
+        array([-0.848717])
         """
         pixels = validation.binary_array(x, "x", self.num_pixels)
         return free_energies(self, pixels.reshape(-1, self.num_pixels)).reshape(pixels.shape[:-1])
@@ -209,6 +228,14 @@ class RestrictedBoltzmannMachine(LatentVariableModel):
 
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), uint8
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> machine = fastvi.RestrictedBoltzmannMachine([[2.0, 0.0], [0.0, -1.0]], [0.0, 0.5], [0.0, 0.0])
+        >>> z, x = machine.sample(10000, seed=0)
+        >>> x.mean(axis=0).round(1), z.mean(axis=0).round(1)
+        (array([0.8, 0.5]), array([0.8, 0.4]))
         """
         num, seed = validation.positive_int(num, "num", 0), validation.seed(seed)
         check_draws(

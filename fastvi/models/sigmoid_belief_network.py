@@ -25,7 +25,9 @@ _PRIORS = {
 
 
 class SigmoidBeliefNetwork(LatentVariableModel):
-    """p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Bernoulli(x_j; eta_j), eta = W z + b.
+    """Sigmoid belief network: binary pixels that depend on binary latents, which are their causes.
+
+        p(x, z) = prod_i Bernoulli(z_i; prior_logits_i) prod_j Bernoulli(x_j; eta_j), eta = W z + b.
 
     With softplus(t) = log(1 + exp(t)),
 
@@ -152,12 +154,29 @@ class SigmoidBeliefNetwork(LatentVariableModel):
 
     @property
     def is_deep(self) -> bool:
-        """Whether the prior of the latents is a model with parameters of its own."""
+        """Whether the prior of the latents is a model with parameters of its own.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> top = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> deep = fastvi.SigmoidBeliefNetwork([[1.0, 3.0], [0.0, -1.0]], [0.0, 0.0], prior=top)
+        >>> top.is_deep, deep.is_deep
+        (False, True)
+        """
         return self._deep_prior is not None
 
     @cached_property
     def prior(self) -> Any:
-        """p(z): a factorised Bernoulli distribution, or the model that a deep network was given."""
+        """p(z): a factorised Bernoulli distribution, or the model that a deep network was given.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [-1.0])
+        >>> model.prior.mean.round(3)
+        array([0.269])
+        """
         return self._deep_prior if self.is_deep else Bernoulli(self.prior_logits)
 
     @property
@@ -165,7 +184,15 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         return ((self.weights, self.bias),)
 
     def log_prior(self, z: np.ndarray) -> np.ndarray:
-        """Log p(z) in nats of bits (..., d), the last axis summed."""
+        """Log p(z) in nats of bits (..., d), the last axis summed.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [-1.0])
+        >>> numpy.exp(model.log_prior(numpy.array([[0], [1]]))).round(3)
+        array([0.731, 0.269])
+        """
         if not self.is_deep:
             return np.asarray(bernoulli_log_prob(z, self.prior_logits).sum(axis=-1))
         return np.reshape(rules_of(self._deep_prior).log_prior(z.reshape(-1, self.num_latents)), z.shape[:-1])
@@ -194,6 +221,17 @@ class SigmoidBeliefNetwork(LatentVariableModel):
         -------
         ndarray, float64
             The broadcast shape of the leading axes.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> x = numpy.array([[1, 0], [1, 1], [0, 0]])
+        >>> pairs = model.log_joint(x[:, None], [[0], [1]])  # every datum with every state
+        >>> pairs.round(3)
+        array([[-2.36 , -1.294],
+               [-1.86 , -1.794],
+               [-2.36 , -3.294]])
         """
         pixels = validation.binary_array(x, "x", self.num_pixels)
         latents = validation.binary_array(z, "z", self.num_latents)
@@ -234,6 +272,14 @@ class SigmoidBeliefNetwork(LatentVariableModel):
 
         z : ndarray, (num, d), uint8
         x : ndarray, (num, D), uint8
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> z, x = model.sample(10000, seed=0)
+        >>> x[z[:, 0] == 1].mean(axis=0).round(1), x[z[:, 0] == 0].mean(axis=0).round(1)
+        (array([0.9, 0.4]), array([0.5, 0.6]))
         """
         num = validation.positive_int(num, "num", 0)
         seed = validation.seed(seed)

@@ -60,7 +60,7 @@ class EMoments(NamedTuple):
 
 
 class Rules(ABC):
-    """What the engine asks about one model.
+    """Answers to all that the engine asks about one model.
 
     A class of models has one subclass, in ``fastvi/rules/`` or registered by :func:`fastvi.register`. Public
     functions reach a model only through it. For a model of binary latents three things suffice:
@@ -107,6 +107,34 @@ class Rules(ABC):
     constant : float
         Nats that every unnormalised log joint has beside what :meth:`form` says. Sums leave it out, so that
         log p(x) does not feel it; answers that are not normalised add it.
+
+    Examples
+    --------
+    A length is a sum of 1, 2 and 4, each of them in it or not, and is measured with an error of 0.5. The form
+    of sparse coding says so:
+
+    >>> import fastvi, numpy
+    >>> from fastvi.engine.memory.pairs import PairMemory
+    >>> from fastvi.engine.states.pair_form import sparse_coding_form
+    >>> class Length:
+    ...     num_pixels, num_latents = 1, 3
+    >>> class LengthRules(fastvi.Rules):
+    ...     questions = frozenset({"log_marginal", "exact_posterior"})
+    ...     pixel_bytes = 8
+    ...     def check_data(self, x, observed, name="x"):
+    ...         return numpy.asarray(x, dtype=float), None
+    ...     def form(self, observed, dtype="float64"):
+    ...         return sparse_coding_form(numpy.array([[1.0, 2.0, 4.0]]), numpy.zeros(1), 0.5, numpy.zeros(3))
+    ...     def memory(self, observed, dtype="float64"):
+    ...         return PairMemory.of(3, 1, 8)
+    >>> fastvi.register(Length, LengthRules)
+    >>> fastvi.exact_posterior(Length(), [[5.1], [3.2]]).mode
+    array([[1, 0, 1],
+           [1, 1, 0]], dtype=uint8)
+    >>> fastvi.log_marginal(Length(), [[5.1]]).round(3)
+    array([-2.068])
+    >>> fastvi.supported(Length())
+    ('log_marginal', 'exact_posterior')
     """
 
     model: Any

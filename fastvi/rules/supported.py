@@ -56,7 +56,7 @@ EXAMPLES: dict[str, Callable[[], Model]] = {
 
 @dataclass(frozen=True)
 class SupportTable:
-    """Which model answers which question.
+    """Table of the questions that each model answers; ``print`` shows it.
 
     Attributes
     ----------
@@ -65,6 +65,14 @@ class SupportTable:
     models : tuple of str
         Columns.
     answers : ndarray of bool, (questions, models)
+
+    Examples
+    --------
+    >>> import fastvi
+    >>> table = fastvi.supported()
+    >>> row, column = table.questions.index("exact_posterior"), table.models.index("LinearGaussian")
+    >>> bool(table.answers[row, column])
+    False
     """
 
     questions: tuple[str, ...]
@@ -80,7 +88,17 @@ class SupportTable:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """Return the table in Markdown."""
+        """Return the table in Markdown.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> lines = fastvi.supported().to_markdown().splitlines()
+        >>> len(lines) == 2 + len(fastvi.supported().questions)
+        True
+        >>> lines[0].split(" | ")[1:4]
+        ['JointTable', 'SigmoidBeliefNetwork', 'SigmoidBeliefNetwork (deep)']
+        """
         lines = ["| | " + " | ".join(self.models) + " |", "|---|" + "---|" * len(self.models)]
         for question, row in zip(self.questions, self.answers, strict=True):
             lines.append(f"| `{question}` | " + " | ".join("x" if answer else "" for answer in row) + " |")

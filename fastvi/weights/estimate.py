@@ -61,6 +61,10 @@ class Estimate(PerDatum):
     >>> estimate = fastvi.diagnose(numpy.random.default_rng(0).normal(size=(2, 1000)))
     >>> estimate.log_marginal.round(3), estimate.std_error.round(3)
     (array([0.422, 0.497]), array([0.038, 0.038]))
+    >>> estimate.ess.round(1), estimate.max_weight_share.round(3)
+    (array([411.6, 411.4]), array([0.014, 0.011]))
+    >>> estimate.pareto_k.round(2), estimate.num_samples
+    (array([0.38, 0.22]), 1000)
     """
 
     log_marginal: NDArray[np.float64]
@@ -122,6 +126,14 @@ class Estimate(PerDatum):
             Without xarray.
         ValueError, TypeError
             Where ``log_w`` is not an array of real numbers of N rows.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> log_w = numpy.random.default_rng(0).normal(size=(2, 1000))
+        >>> tree = fastvi.diagnose(log_w).to_datatree(log_w)  # doctest: +SKIP
+        >>> tree["sample_stats"]["log_weight"].dims  # doctest: +SKIP
+        ('chain', 'draw', 'datum')
         """
         if log_w is None:
             return self._tree({})

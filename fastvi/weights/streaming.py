@@ -93,17 +93,45 @@ class LogWeights:
 
     @property
     def num_data(self) -> int | None:
-        """N, or None before the first update."""
+        """Number N of data, or None before the first update.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> summary = fastvi.LogWeights()
+        >>> summary.num_data is None
+        True
+        >>> summary.update([[0.0, 1.0], [2.0, 2.0]])
+        >>> summary.num_data
+        2
+        """
         return self._num_data
 
     @property
     def num_samples(self) -> int:
-        """K, the number of weights per datum so far."""
+        """Number K of weights per datum so far.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> summary = fastvi.LogWeights()
+        >>> for chunk in ([[0.0, 1.0]], [[2.0]]):
+        ...     summary.update(chunk)
+        >>> summary.num_samples
+        3
+        """
         return self._num_samples
 
     @property
     def tail_size(self) -> int:
-        """M, the size of the largest tail that is fitted."""
+        """Size M of the largest tail that is fitted.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> fastvi.LogWeights(tail_size=30000).tail_size
+        30000
+        """
         return self._tail_size
 
     def update(self, log_w: ArrayLike) -> None:
@@ -124,6 +152,17 @@ class LogWeights:
             of axes or another N than before. The summary is then as it was.
         TypeError
             Where ``log_w`` is not an array of real numbers.
+
+        Examples
+        --------
+        Chunks of any length, of the same data:
+
+        >>> import fastvi
+        >>> summary = fastvi.LogWeights()
+        >>> summary.update([[0.0, 1.0], [2.0, 2.0]])
+        >>> summary.update([[0.5], [2.0]])
+        >>> summary.num_samples, summary.estimate().log_marginal.round(3)
+        (3, array([0.582, 2.   ]))
         """
         if on_device(log_w):
             self._update_on_device(log_w)
@@ -183,6 +222,18 @@ class LogWeights:
             For another number of data or another ``tail_size``.
         TypeError
             Where ``other`` is not a LogWeights.
+
+        Examples
+        --------
+        Two workers, each with half of the samples:
+
+        >>> import fastvi
+        >>> one, other = fastvi.LogWeights(), fastvi.LogWeights()
+        >>> one.update([[0.0, 1.0], [2.0, 2.0]])
+        >>> other.update([[0.5, 0.5], [2.0, 2.0]])
+        >>> one.merge(other)
+        >>> one.num_samples, one.estimate().ess.round(3)
+        (4, array([3.56, 4.  ]))
         """
         validation.instance(other, "other", LogWeights)
         if other._tail_size != self._tail_size:
@@ -210,6 +261,16 @@ class LogWeights:
         ------
         ValueError
             Before the first weights.
+
+        Examples
+        --------
+        >>> import fastvi, numpy
+        >>> log_w = numpy.random.default_rng(0).normal(size=(2, 1000))
+        >>> summary = fastvi.LogWeights()
+        >>> for start in range(0, 1000, 250):
+        ...     summary.update(log_w[:, start : start + 250])
+        >>> bool(abs(summary.estimate().log_marginal - fastvi.log_mean_exp(log_w)).max() < 1e-12)
+        True
         """
         if self._num_data is None or self._num_samples == 0:
             raise ValueError("num_samples must be at least 1 for an estimate, got 0")

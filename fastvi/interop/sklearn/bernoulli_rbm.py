@@ -63,11 +63,11 @@ class BernoulliRBM(neural_network.BernoulliRBM):
     Attributes
     ----------
     components_ : ndarray, (n_components, n_features)
-        C.
+        Weights, C.
     intercept_hidden_ : ndarray, (n_components,)
-        c.
+        Log odds of hidden units on their own, c.
     intercept_visible_ : ndarray, (n_features,)
-        b.
+        Log odds of pixels on their own, b.
     h_samples_ : ndarray, (batch_size, n_components)
         Hidden states drawn from the model: independent and exact for "exact", else those of the chains.
     model_ : RestrictedBoltzmannMachine
@@ -90,11 +90,16 @@ class BernoulliRBM(neural_network.BernoulliRBM):
 
     Examples
     --------
+    >>> import pandas
     >>> from fastvi.interop.sklearn import BernoulliRBM
-    >>> X = [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]
+    >>> X = pandas.DataFrame([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]], columns=["a", "b", "c"])
     >>> rbm = BernoulliRBM(n_components=2, n_iter=200, random_state=0).fit(X)
     >>> bool(rbm.score(X) > -2)  # four data that are all alike would have -log 4 = -1.39
     True
+    >>> rbm.components_.shape, rbm.intercept_hidden_.shape, rbm.intercept_visible_.shape
+    ((2, 3), (2,), (3,))
+    >>> rbm.h_samples_.shape, rbm.n_features_in_, list(rbm.feature_names_in_)
+    ((10, 2), 3, ['a', 'b', 'c'])
     """
 
     def __init__(
@@ -118,7 +123,16 @@ class BernoulliRBM(neural_network.BernoulliRBM):
 
     @property
     def model_(self) -> RestrictedBoltzmannMachine:
-        """The machine with the present parameters."""
+        """The machine with the present parameters.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> rbm = BernoulliRBM(n_components=2, n_iter=5, random_state=0).fit([[0, 0, 0], [0, 1, 1]])
+        >>> bool(abs(fastvi.log_marginal(rbm.model_, [[0, 1, 1]])[0] - rbm.score([[0, 1, 1]])) < 1e-12)
+        True
+        """
         check_is_fitted(self)
         return RestrictedBoltzmannMachine.from_sklearn(self)
 
@@ -144,6 +158,16 @@ class BernoulliRBM(neural_network.BernoulliRBM):
         ValueError, TypeError
             For wrong input, in one line that names it, and for "exact" where both layers have more than 40
             units.
+
+        Examples
+        --------
+        Data whose weight is 0 do not count:
+
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> rbm = BernoulliRBM(n_components=2, n_iter=100, random_state=0)
+        >>> rbm = rbm.fit([[0, 0, 0], [0, 1, 1], [1, 1, 1]], sample_weight=[1.0, 3.0, 0.0])
+        >>> bool(rbm.score([[0, 1, 1]]) > rbm.score([[1, 1, 1]]))
+        True
         """
         validation.choice(self.objective, "objective", _OBJECTIVES)
         if self.objective == "persistent":
@@ -204,6 +228,15 @@ class BernoulliRBM(neural_network.BernoulliRBM):
             What scikit-learn takes.
         y : None
             Not used.
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> rbm = BernoulliRBM(n_components=2, objective="persistent", random_state=0)
+        >>> for batch in ([[0, 0, 0], [0, 1, 1]], [[1, 0, 1], [1, 1, 0]]):
+        ...     rbm = rbm.partial_fit(batch)
+        >>> rbm.components_.shape
+        (2, 3)
         """
         super().partial_fit(X, y)
         return self
@@ -219,6 +252,13 @@ class BernoulliRBM(neural_network.BernoulliRBM):
         Returns
         -------
         ndarray, (n_samples, n_components)
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> rbm = BernoulliRBM(n_components=2, n_iter=5, random_state=0).fit([[0, 0, 0], [0, 1, 1]])
+        >>> rbm.transform([[0, 0, 0], [0, float("nan"), 1]]).shape  # the second pixel was not seen
+        (2, 2)
         """
         check_is_fitted(self)
         if self.objective == "persistent":
@@ -249,6 +289,15 @@ class BernoulliRBM(neural_network.BernoulliRBM):
         ------
         ValueError
             For wrong input, and where both layers have more than 40 units.
+
+        Examples
+        --------
+        >>> import itertools, numpy
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> rbm = BernoulliRBM(n_components=2, n_iter=5, random_state=0).fit([[0, 0, 0], [0, 1, 1]])
+        >>> every = list(itertools.product([0, 1], repeat=3))
+        >>> float(numpy.exp(rbm.score_samples(every)).sum().round(9))
+        1.0
         """
         check_is_fitted(self)
         (x, observed), model = read_pixels(self, X, reset=False), self.model_
@@ -269,6 +318,15 @@ class BernoulliRBM(neural_network.BernoulliRBM):
             As for ``score_samples``.
         y : None
             Not used.
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> X = [[0, 0, 0], [0, 1, 1]]
+        >>> untrained = BernoulliRBM(n_components=2, n_iter=0, random_state=0).fit(X)
+        >>> trained = BernoulliRBM(n_components=2, n_iter=100, random_state=0).fit(X)
+        >>> trained.score(X) > untrained.score(X)
+        True
         """
         return float(self.score_samples(X).mean())
 
@@ -285,6 +343,15 @@ class BernoulliRBM(neural_network.BernoulliRBM):
         Returns
         -------
         ndarray of 0 and 1, (n_samples, n_features)
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BernoulliRBM
+        >>> X = [[0, 0, 0], [0, 1, 1]]
+        >>> rbm = BernoulliRBM(n_components=2, n_iter=200, random_state=0).fit(X)
+        >>> draws = rbm.sample(1000, random_state=0)
+        >>> draws.shape, bool((draws[:, 1] == draws[:, 2]).mean() > 0.9)
+        ((1000, 3), True)
         """
         check_is_fitted(self)
         return drawn(self, n_samples, random_state)

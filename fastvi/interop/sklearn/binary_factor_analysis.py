@@ -93,16 +93,28 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     Examples
     --------
-    >>> import fastvi
+    >>> import fastvi, pandas
     >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
     >>> truth = fastvi.SigmoidBeliefNetwork([[6.0], [6.0], [-6.0]], [-3.0, -3.0, 3.0], [0.0])
-    >>> X = truth.sample(200, seed=1).x
+    >>> X = pandas.DataFrame(truth.sample(200, seed=1).x, columns=["a", "b", "c"])
     >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
     >>> bool(factors.score(X) >= fastvi.log_marginal(truth, X).mean())
     True
-    >>> off, on = sorted(factors.transform([[1, 1, 0], [0, 0, 1]]).ravel().tolist())
+    >>> pair = pandas.DataFrame([[1, 1, 0], [0, 0, 1]], columns=X.columns)
+    >>> off, on = sorted(factors.transform(pair).ravel().tolist())
     >>> off < 0.05, on > 0.95
     (True, True)
+
+    What was learned, and how:
+
+    >>> factors.components_.shape, factors.intercept_.shape, factors.prior_logits_.shape
+    ((1, 3), (3,), (1,))
+    >>> factors.n_iter_, bool(factors.score_history_.max() > factors.score_history_[0])
+    (200, True)
+    >>> factors.n_features_in_, list(factors.feature_names_in_)
+    (3, ['a', 'b', 'c'])
+    >>> fastvi.exact_posterior(factors.model_, X[:5]).mean.shape, factors.encoder_ is None
+    ((5, 1), True)
     """
 
     def __init__(
@@ -152,6 +164,16 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ------
         ValueError, TypeError
             For wrong input, in one line that names it.
+
+        Examples
+        --------
+        A pixel that was not seen is NaN, and is summed out:
+
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> X = [[1, 1, 0], [0, 0, 1], [1, float("nan"), 0]]
+        >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+        >>> bool(factors.score(X) > factors.score_history_[0])
+        True
         """
         num_latents = validation.positive_int(self.n_components, "n_components")
         validation.choice(self.objective, "objective", _OBJECTIVES)
@@ -205,6 +227,15 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Returns
         -------
         ndarray, (n_samples, n_components)
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> X = [[1, 1, 0], [0, 0, 1]]
+        >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+        >>> one, other = factors.transform(X).ravel()
+        >>> bool(abs(one - other) > 0.9)
+        True
         """
         check_is_fitted(self)
         x, observed = read_pixels(self, X, reset=False)
@@ -222,6 +253,15 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         -------
         ndarray, (n_samples, n_features)
             p(x_j = 1 | z).
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> X = [[1, 1, 0], [0, 0, 1]]
+        >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+        >>> factors.inverse_transform(factors.transform(X)).round()
+        array([[1., 1., 0.],
+               [0., 0., 1.]])
         """
         check_is_fitted(self)
         z = validation.real_matrix(X, "X", self.model_.num_latents)
@@ -238,6 +278,15 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Returns
         -------
         ndarray, (n_samples,)
+
+        Examples
+        --------
+        >>> import itertools, numpy
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> factors = BinaryFactorAnalysis(1, max_iter=5, random_state=0).fit([[1, 1, 0], [0, 0, 1]])
+        >>> every = list(itertools.product([0, 1], repeat=3))
+        >>> float(numpy.exp(factors.score_samples(every)).sum().round(9))
+        1.0
         """
         check_is_fitted(self)
         x, observed = read_pixels(self, X, reset=False)
@@ -252,6 +301,14 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             As for ``fit``.
         y : None
             Not used.
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> X = [[1, 1, 0], [0, 0, 1]]
+        >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+        >>> bool(factors.score(X) > -0.8)  # two data that are equally likely have -log 2 = -0.69
+        True
         """
         return float(self.score_samples(X).mean())
 
@@ -268,6 +325,15 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Returns
         -------
         ndarray of 0 and 1, (n_samples, n_features)
+
+        Examples
+        --------
+        >>> from fastvi.interop.sklearn import BinaryFactorAnalysis
+        >>> X = [[1, 1, 0], [0, 0, 1]]
+        >>> factors = BinaryFactorAnalysis(1, max_iter=200, learning_rate=0.2, random_state=0).fit(X)
+        >>> draws = factors.sample(1000, random_state=0)
+        >>> draws.shape, bool((draws[:, 0] == draws[:, 1]).mean() > 0.9)
+        ((1000, 3), True)
         """
         check_is_fitted(self)
         return drawn(self, n_samples, random_state)

@@ -67,13 +67,32 @@ class Module(torch.nn.Module):
         Returns
         -------
         Tensor, (N,)
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> module = fastvi.interop.torch.Module(model)
+        >>> module([[1, 0], [1, 1]]).detach().numpy().round(3)
+        array([-0.998, -1.134])
+        >>> module([[1, 0]], observed=[True, False]).detach().numpy().round(3)  # log p(x_1)
+        array([-0.37])
         """
         values = self._values()
         tensors = [as_double(value) for value in values.values()]
         return of_tensors(self._description, tensors, x, observed, values)
 
     def to_fastvi(self) -> Any:
-        """Return the model with the current values, of the class that the module was made of."""
+        """Return the model with the current values, of the class that the module was made of.
+
+        Examples
+        --------
+        >>> import fastvi
+        >>> model = fastvi.SigmoidBeliefNetwork([[2.0], [-1.0]], [0.0, 0.5], [0.0])
+        >>> module = fastvi.interop.torch.Module(model)
+        >>> fastvi.exact_posterior(module.to_fastvi(), [[1, 0]]).mean.round(3)
+        array([[0.744]])
+        """
         values = self._values().values()
         return rebuilt(self._description, [value.detach().double().cpu() for value in values])
 
