@@ -217,16 +217,16 @@ def _shown(value: float | None) -> str:
 
 
 def block(rows: Sequence[Row], about: str) -> str:
-    """What goes between the markers."""
-    lines = [
-        about,
-        "",
-        "| model | inputs | error | ulp | allowed | means | ELBO | KL |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """What goes between the markers: two tables, the second of what else was asked."""
+    lines = [about, "", "| model | inputs | error | ulp | allowed |", "|---|---|---|---|---|"]
     for row in rows:
-        others = " | ".join(_shown(value) for value in (row.stated, row.mean, row.elbo, row.kl))
-        lines.append(f"| {row.model} | {row.inputs} | {_shown(row.nats)} | {row.ulp:.3g} | {others} |")
+        numbers = f"{row.nats:.1e} | {row.ulp:.3g} | {_shown(row.stated)}"
+        lines.append(f"| {row.model} | {row.inputs} | {numbers} |")
+    lines += ["", "| model | inputs | means | ELBO | KL |", "|---|---|---|---|---|"]
+    for row in rows:
+        if row.mean is not None:
+            numbers = " | ".join(_shown(value) for value in (row.mean, row.elbo, row.kl))
+            lines.append(f"| {row.model} | {row.inputs} | {numbers} |")
     return "\n".join(lines)
 
 
