@@ -49,6 +49,7 @@ class Row(NamedTuple):
     mean: float | None
     elbo: float | None  # this one and the next relative to the number, or to 1 nat where that is larger
     kl: float | None
+    slopes: float | None  # in the weights, relative to the largest of them
 
 
 def error(found: np.ndarray, wanted: Any, unit: Callable[[float], float] = lambda want: 1.0) -> float:
@@ -68,7 +69,11 @@ def row_of(case: Case) -> Row:
         error(found[name], wanted[name], lambda want: max(1.0, abs(want))) if name in found else None
         for name in ("elbo", "kl")
     )
-    return Row(case.model, case.inputs, nats, ulp, case.stated, mean, elbo, kl)
+    slopes = None
+    if "slopes" in found:
+        largest = float(np.abs(found["slopes"]).max())
+        slopes = error(found["slopes"], wanted["slopes"], lambda want: largest)
+    return Row(case.model, case.inputs, nats, ulp, case.stated, mean, elbo, kl, slopes)
 
 
 def stated_bound(num_pixels: int, num_latents: int, size: float, largest: float = 0.0) -> float:
@@ -113,13 +118,19 @@ def networks(d: int, num_pixels: int) -> Iterator[Case]:
         w, b = scale * rng.normal(size=(num_pixels, d)), scale * rng.normal(size=num_pixels)
         p, x, q_logits = prior * rng.normal(size=d), _bits(rng, num_pixels), rng.normal(size=(4, d))
         weights, bias = exact.numbers(w), exact.numbers(b)
-        table = exact.network(lambda z, w=weights, b=bias: exact.affine(w, b, z), p, x)
-        found, wanted = _of_model(fastvi.SigmoidBeliefNetwork(w, b, p), x, table, d, q_logits)
+
+        def logits(z: Sequence[int], weights: Any = weights, bias: Any = bias) -> exact.Row:
+            return exact.affine(weights, bias, z)
+
+        model, table = fastvi.SigmoidBeliefNetwork(w, b, p), exact.network(logits, p, x)
+        found, wanted = _of_model(model, x, table, d, q_logits)
+        found["slopes"] = fastvi.log_marginal_gradient(model, x)["weights"]
+        wanted["slopes"] = exact.weight_slopes(logits, table, d, x)
         largest = float(max(abs(value) for value in wanted["log"]))
         stated = stated_bound(num_pixels, d, _size(w, b, p), largest)
         yield Case("`SigmoidBeliefNetwork`", inputs, found, wanted, stated)
         if scale == prior == 1.0:
-            single = {"log": fastvi.log_marginal(fastvi.SigmoidBeliefNetwork(w, b, p), x, dtype="float32")}
+            single = {"log": fastvi.log_marginal(model, x, dtype="float32")}
             stated = 3 * (num_pixels + 1) * 2.0**-24
             yield Case("the same in float32", inputs, single, wanted, stated)
 
@@ -222,10 +233,10 @@ def block(rows: Sequence[Row], about: str) -> str:
     for row in rows:
         numbers = f"{row.nats:.1e} | {row.ulp:.3g} | {_shown(row.stated)}"
         lines.append(f"| {row.model} | {row.inputs} | {numbers} |")
-    lines += ["", "| model | inputs | means | ELBO | KL |", "|---|---|---|---|---|"]
+    lines += ["", "| model | inputs | means | ELBO | KL | gradient |", "|---|---|---|---|---|---|"]
     for row in rows:
         if row.mean is not None:
-            numbers = " | ".join(_shown(value) for value in (row.mean, row.elbo, row.kl))
+            numbers = " | ".join(_shown(value) for value in (row.mean, row.elbo, row.kl, row.slopes))
             lines.append(f"| {row.model} | {row.inputs} | {numbers} |")
     return "\n".join(lines)
 

@@ -88,6 +88,22 @@ def network(logits_of: Callable[[Sequence[int]], Row], prior_logits: np.ndarray,
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def weight_slopes(
+    logits_of: Callable[[Sequence[int]], Row], table: list[Row], num: int, x: np.ndarray
+) -> list[Row]:
+    """Slopes of the summed log p(x_n) in the weights (D, d) of a network of one layer."""
+    totals = [log_sum(row) for row in table]
+    slopes = [[mp.mpf(0)] * num for _ in x[0]]
+    for k, z in enumerate(states(num)):
+        shares = [mp.exp(row[k] - total) for row, total in zip(table, totals, strict=True)]
+        for j, t in enumerate(logits_of(z)):
+            chance = mp.exp(-softplus(-t))
+            slope = mp.fsum(s * (int(datum[j]) - chance) for s, datum in zip(shares, x, strict=True))
+            for i in range(num):
+                slopes[j][i] += z[i] * slope
+    return slopes
+
+
 def coding(
     weights: np.ndarray, bias: np.ndarray, noise_std: float, prior_logits: np.ndarray, x: np.ndarray
 ) -> list[Row]:

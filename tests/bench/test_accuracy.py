@@ -39,7 +39,7 @@ def test_errors_are_within_what_is_stated(accuracy, cases):
     for case in cases:
         row = accuracy.row_of(case)
         assert row.nats <= allowed(case), row
-        for value in (row.mean, row.elbo, row.kl):
+        for value in (row.mean, row.elbo, row.kl, row.slopes):
             assert value is None or value <= _USUAL, row
 
 
