@@ -48,7 +48,7 @@ def log_marginal(
     .. math:: \log p(x_n) = \log \sum_{z \in \{0,1\}^d} p(x_n, z)
 
     The sum over 2^d states is cut into tiles in which the D pixels cost one addition and one multiplication
-    a state, and each datum one multiply-add a state; see ``fastvi/docs/algorithm.md``. The result has the
+    a state, and each datum one multiply-add a state; see ``fastvi/docs/theory/tiles.md``. The result has the
     same bits for any number of threads or workers, and for a datum in any batch.
 
     Parameters
@@ -121,14 +121,14 @@ def log_marginal(
 
     Notes
     -----
-    In float64 the error is at most (D + d + 40) 2^-52 S nats, where S is the sum of all |weights|, |bias|
-    and |prior_logits|, for a decoder that of the largest |logits| and |prior_logits|: log p(x, z) is made of
-    parts that large, linear ones too, which cancel. Roundings have either sign, so that a thousandth of it
-    is usual. Under binary pixels this is for S up to 256 (D + 1024). Beyond that (the logger "fastvi" says
-    so at level INFO) each pixel adds its own log probability, which takes longer, and the error is at most
-    (D + d + 40) 2^-52 max(1, |log p(x)|); a decoder of several layers must leave each logit right to 1e-6
-    there, absolutely or relatively, and is refused where it does not. Of a Boltzmann machine, restricted or
-    not, S is at most 1e8, which leaves 1e-6 nats. log p(x) of binary data is never above 0.
+    In float64 the error is at most (D + d + 40) 2^-52 (S + D + d) nats, where S is the sum of all |weights|,
+    |bias| and |prior_logits|, for a decoder that of the largest |logits| and |prior_logits|: log p(x, z) is
+    made of parts that large, linear ones too, which cancel. Roundings have either sign, so that a thousandth
+    of it is usual. Under binary pixels this is for S up to 256 (D + 1024). Beyond that (the logger "fastvi"
+    says so at level INFO) each pixel adds its own log probability, which takes longer, and the error is at
+    most (D + d + 40) 2^-52 max(1, |log p(x)|); a decoder of several layers must leave each logit right to
+    1e-6 there, absolutely or relatively, and is refused where it does not. Of a Boltzmann machine, restricted
+    or not, S is at most 1e8, which leaves 1e-6 nats. log p(x) of binary data is never above 0.
 
     Under real pixels the error is that of a sum of squared residuals, however small the noise is: squares
     are kept in two words each, or made of distances in coordinates that a rotation leaves small.
