@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.errors import ExtensionError
+
 import fastvi
+
+sys.path.insert(0, str(Path(__file__).parent))
+from offline import not_with_the_site  # noqa: E402
 
 project = "fastvi"
 author = "The fastvi authors"
 release = fastvi.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+# scripts are run, and become pages below generated/; of the lecture, one page, the list of pages is left out
+exclude_patterns = ["_build", "examples", "lecture", "generated/lecture/index.rst"]
 html_theme = "furo"
 html_title = f"fastvi {release}"
+html_math_renderer = "mathml"  # browsers set it by themselves: no script and no font to load
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["lecture", "examples"],
+    "gallery_dirs": ["generated/lecture", "generated/gallery"],
+    "within_subsection_order": "FileNameSortKey",
+    "reference_url": {"fastvi": None},  # a function in an example leads to its page of the reference
+    "remove_config_comments": True,
+    "show_signature": False,
+    # the same pages each time: no seconds
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+}
 
 # a reference to a name of ours that is not described is an error; words of types ("array_like") are no names
 nitpicky = True
@@ -59,7 +82,27 @@ def check_public_names(app: Any, env: Any) -> None:
         raise ValueError(f"the API reference lacks {', '.join(missing)}")
 
 
+def check_site(app: Any, exception: Exception | None) -> None:
+    """Refuse pages that load what does not come with them."""
+    if exception is None and (found := list(not_with_the_site(Path(app.outdir)))):
+        raise ExtensionError("the site does not open without a network: " + "; ".join(found[:10]))
+
+
+def show_inline(writer: Any, node: nodes.math) -> None:
+    """Write a formula in a line as MathML."""
+    writer.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def show_block(writer: Any, node: nodes.math_block) -> None:
+    """Write a formula of its own as MathML, to be scrolled where it is wider than the page."""
+    writer.body.append(f'<div style="overflow-x: auto">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
-    """Connect both to Sphinx, the first ahead of napoleon."""
+    """Connect all to Sphinx: docstrings ahead of napoleon, the check of the site behind everybody else."""
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("env-check-consistency", check_public_names)
+    app.connect("build-finished", check_site, priority=900)
+    app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))
