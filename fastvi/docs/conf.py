@@ -14,7 +14,7 @@ from sphinx.errors import ExtensionError
 import fastvi
 
 sys.path.insert(0, str(Path(__file__).parent))
-from offline import not_with_the_site  # noqa: E402
+from offline import not_with_the_site
 
 project = "fastvi"
 author = "The fastvi authors"

@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# attributes whose address a browser fetches by itself, whatever the element; of links see _loaded_links
+# attributes whose address a browser fetches by itself, whatever the element
 _LOADED = ("src", "srcset", "poster", "data", "background")
-_ONLY_POINT = {"alternate", "author", "bookmark", "canonical", "help", "index", "license", "next", "prev", "search"}
+# kinds of <link> that lead somewhere and are not fetched
+_POINTERS = set("alternate author bookmark canonical help index license next prev search".split())
 _IN_STYLE = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
 
 
@@ -29,7 +30,7 @@ class _Loaded(HTMLParser):
             # of several pictures, "a.png 1x, b.png 2x"
             parts = given.get(name, "").split(",") if name == "srcset" else [given.get(name, "")]
             self.found += [part.split()[0] for part in parts if part.strip()]
-        if tag == "link" and not set(given.get("rel", "").split()) <= _ONLY_POINT:
+        if tag == "link" and not set(given.get("rel", "").split()) <= _POINTERS:
             self.found.append(given.get("href", ""))
         if tag in ("use", "image"):
             self.found += [given[name] for name in ("href", "xlink:href") if name in given]
