@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.errors import ExtensionError
 
 import fastvi
-
-sys.path.insert(0, str(Path(__file__).parent))
-from offline import not_with_the_site
+from fastvi.docs.offline import not_with_the_site
 
 project = "fastvi"
 author = "The fastvi authors"
@@ -33,6 +30,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "reference_url": {"fastvi": None},  # a function in an example leads to its page of the reference
     "remove_config_comments": True,
+    "capture_repr": (),  # what is printed is shown, and no address of an object
     "show_signature": False,
     # the same pages each time: no seconds
     "min_reported_time": 1e9,

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 # attributes whose address a browser fetches by itself, whatever the element
 _LOADED = ("src", "srcset", "poster", "data", "background")
 # kinds of <link> that lead somewhere and are not fetched
-_POINTERS = set("alternate author bookmark canonical help index license next prev search".split())
+_POINTERS = {"alternate", "author", "canonical", "help", "index", "license", "next", "prev", "search"}
 _IN_STYLE = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
 
 

@@ -29,5 +29,6 @@ axes.plot(budgets, upper, "o-", color=BLUE)
 axes.plot(budgets, lower, "o-", color=BLUE)
 axes.text(100, (lower[0] + upper[0]) / 2, "log p(x) lies here, for certain", color=BLACK, va="center")
 width = upper - lower
-title = f"2^30 states: {width[0]:.1f} nats wide after one bound, {width[-1]:.0e} after {bounds[-1].num_bounds[0]:,}"
+last = bounds[-1].num_bounds[0]
+title = f"2^30 states: {width[0]:.1f} nats wide after one bound, {width[-1]:.0e} after {last:,}"
 dress(axes, title, "bounds of subcubes, at most", "log p(x), nats")

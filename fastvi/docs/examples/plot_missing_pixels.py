@@ -36,5 +36,6 @@ for column in range(10):
         show_image(panels[row, column], picture.reshape(8, 8))
 for row, name in enumerate(("seen", "completed", "true")):
     panels[row, 0].set_ylabel(name)
-title = f"Upper halves from lower ones: log p is {log_prob.mean():.1f} nats on average, {-32 * np.log(2):.1f} by guessing"
+mean, guess = log_prob.mean(), -32 * np.log(2)
+title = f"Upper halves from lower ones: log p is {mean:.1f} nats on average, {guess:.1f} by guessing"
 figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -38,5 +38,5 @@ for axes, (name, table) in zip(panels, tables.items(), strict=True):
     axes.set_xlabel("bulb 2")
 panels[0].set_ylabel("bulb 1")
 one = max(tables["reverse KL"].ravel())
-title = f"Reverse KL takes one mode, with probability {one:.2f}; forward KL keeps the means\nand spreads over what is not there"
-figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+title = f"Reverse KL takes one mode, with probability {one:.2f}; forward KL keeps the means"
+figure.suptitle(title + "\nand spreads over what is not there", x=0.01, ha="left", fontsize=11)

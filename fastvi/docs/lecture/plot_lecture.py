@@ -11,8 +11,13 @@ Logarithms are natural, in nats. Lines that only draw are left out; the script a
 them.
 """
 
+import numpy as np
+
+import fastvi
+
 # sphinx_gallery_start_ignore
-# sphinx_gallery_thumbnail_number = 9
+# isort: split
+# fmt: off
 import logging
 
 import matplotlib.pyplot as plt
@@ -20,15 +25,13 @@ import matplotlib.pyplot as plt
 from fastvi.studies.common.style import BLACK, GREEN, GREY, ORANGE, PURPLE, RED, SKY, dress
 from fastvi.studies.common.style import BLUE as TINT
 
-logging.getLogger("fastvi").setLevel(
-    logging.ERROR
-)  # warnings of k-hat are this page's subject, and shown below
-OF = {"uniform": ORANGE, "prior": PURPLE, "learned q": TINT, "mixture": GREEN}
+logging.getLogger("fastvi").setLevel(logging.ERROR)  # its warnings of k-hat are shown below, by numbers
+COLOUR_OF = {"uniform": ORANGE, "prior": PURPLE, "learned q": TINT, "mixture": GREEN}
 
 
-def canvas(width=7.2, height=3.6, panels=1, **options):
+def canvas(width, height, panels=1):
     """A figure of this page, and its axes."""
-    return plt.subplots(1, panels, figsize=(width, height), layout="constrained", **options)
+    return plt.subplots(1, panels, figsize=(width, height), layout="constrained")
 
 
 # sphinx_gallery_end_ignore
@@ -36,23 +39,17 @@ def canvas(width=7.2, height=3.6, panels=1, **options):
 # %%
 # The marginal likelihood is a sum
 # --------------------------------
-# A person has an eye colour x and a nationality z. We see x, and z is latent. The table holds p(x, z). Then
-# p(x) is the sum of a row:
+# A person has an eye colour x and a nationality z. We see x, and z is latent. The table holds p(x, z): brown,
+# blue and green eyes in its rows, eight nationalities in its columns. Then p(x) is the sum of a row:
 #
 # .. math:: p(x) = \sum_z p(x, z)
 #
 # The printed table has 1.00 as its total. Its entries sum to 0.99. fastvi refuses such a table, unless you
 # say that it is unnormalized. Then it keeps every entry as it is printed.
 
-import numpy as np
-
-import fastvi
-
-EYES = [
-    [0.02, 0.03, 0.02, 0.01, 0.07, 0.03, 0.01, 0.00],  # brown
-    [0.09, 0.01, 0.03, 0.03, 0.08, 0.04, 0.03, 0.06],  # blue
-    [0.01, 0.01, 0.08, 0.06, 0.07, 0.08, 0.06, 0.06],  # green
-]
+EYES = [[0.02, 0.03, 0.02, 0.01, 0.07, 0.03, 0.01, 0.00],
+        [0.09, 0.01, 0.03, 0.03, 0.08, 0.04, 0.03, 0.06],
+        [0.01, 0.01, 0.08, 0.06, 0.07, 0.08, 0.06, 0.06]]
 try:
     fastvi.JointTable(EYES)
 except ValueError as error:
@@ -62,7 +59,7 @@ p_x = np.exp(fastvi.log_marginal(table))
 print(f"p(x) = {p_x.round(2)}, in all {table.total:.2f}")
 
 # sphinx_gallery_start_ignore
-COLOURS = ("brown", "blue", "green")
+# sphinx_gallery_thumbnail_number = 9
 figure, axes = canvas(7.2, 2.6)
 axes.imshow(table.probabilities, cmap="Greys", vmin=0.0, vmax=0.2, aspect="auto")
 for row, column in np.ndindex(3, 8):
@@ -70,12 +67,11 @@ for row, column in np.ndindex(3, 8):
 for row in range(3):
     axes.text(7.65, row, f"{p_x[row]:.2f}", va="center", color=RED, fontweight="bold")
 axes.text(7.65, -0.68, "p(x)", color=RED, fontweight="bold")
-dress(
-    axes, f"p(x) is the sum of a row. All entries sum to {table.total:.2f}", "nationality z", "eye colour x"
-)
+title = f"p(x) is the sum of a row. All entries sum to {table.total:.2f}"
+dress(axes, title, "nationality z", "eye colour x")
 axes.grid(False)
 axes.set_xticks(range(8), range(1, 9))
-axes.set_yticks(range(3), COLOURS)
+axes.set_yticks(range(3), ("brown", "blue", "green"))
 # sphinx_gallery_end_ignore
 
 # %%
@@ -95,7 +91,7 @@ figure, axes = canvas(7.2, 3.0)
 axes.bar(range(1, 9), posterior.probabilities[0], color=SKY, label="p(z | blue)")
 axes.stairs(table.probabilities.sum(axis=0) / table.total, np.arange(0.5, 9), color=BLACK, label="p(z)")
 dress(axes, f"Blue eyes: nationality {best + 1} is the likeliest, with probability "
-      f"{posterior.probabilities[0, best]:.2f}", "nationality z", "probability")  # fmt: skip
+      f"{posterior.probabilities[0, best]:.2f}", "nationality z", "probability")
 axes.legend(frameon=False)
 # sphinx_gallery_end_ignore
 
@@ -105,15 +101,16 @@ axes.legend(frameon=False)
 # Models of images have d binary latents. Each state of them is a term, so there are :math:`2^d`. Each further
 # latent doubles the work. That is why people stop here, and turn to sampling and to bounds.
 
-SECONDS_A_YEAR = 365.25 * 24 * 3600
+A_YEAR = 365.25 * 24 * 3600  # seconds
+print("at a billion terms a second:")
 for d in (12, 20, 40, 64):
-    print(f"d = {d}: {2**d:,} terms, {2**d / 1e9 / SECONDS_A_YEAR:.1e} years at a billion terms a second")
+    print(f"d = {d}: {2**d:,} terms, {2**d / 1e9 / A_YEAR:.1e} years")
 
 # sphinx_gallery_start_ignore
 figure, axes = canvas(7.2, 3.2)
 sizes = np.arange(1, 65)
 axes.semilogy(sizes, 2.0**sizes, color=TINT, linewidth=2)
-for count, text in ((1e9, "a second"), (1e9 * 86400, "a day"), (1e9 * SECONDS_A_YEAR, "a year")):
+for count, text in ((1e9, "a second"), (1e9 * 86400, "a day"), (1e9 * A_YEAR, "a year")):
     axes.axhline(count, color=GREY, linewidth=1, linestyle=":")
     axes.text(1, 1.3 * count, text + " at a billion terms a second", color=GREY, fontsize=9)
 day = int(np.log2(1e9 * 86400))
@@ -132,9 +129,9 @@ train, x = digits[order[:1500]], digits[order[1500:1550]]
 share = train.mean(axis=0).clip(0.01, 0.99)
 weights = np.random.default_rng(0).normal(0.0, 0.1, (64, 12))
 start = fastvi.SigmoidBeliefNetwork(weights, np.log(share / (1 - share)), np.zeros(12))
-model = fastvi.fit_model(start, train, objective="exact", num_epochs=50, learning_rate=0.2).model
+model = fastvi.fit_model(start, train, num_epochs=50, learning_rate=0.2).model
 exact = fastvi.log_marginal(model, x)
-print(f"log p(x) of 50 digits: {exact.mean():.6f} on average, {exact.min():.2f} to {exact.max():.2f}")
+print(f"mean log p(x) of 50 digits: {exact.mean():.9f}")
 
 # sphinx_gallery_start_ignore
 by_likelihood = exact.argsort()[::-1]
@@ -145,38 +142,39 @@ for axes, n in zip(panels, [*by_likelihood[:4], *by_likelihood[-4:]], strict=Tru
     axes.set_yticks([])
     axes.set_xlabel(f"{exact[n]:.1f}")
 figure.suptitle("The four likeliest and the four least likely of 50 digits, with log p(x)", x=0.01, ha="left",
-                fontsize=11)  # fmt: skip
+                fontsize=11)
 # sphinx_gallery_end_ignore
 
 # %%
 # Most states are unimportant
 # ---------------------------
 # Naive Monte Carlo draws states :math:`z_k` and averages :math:`p(x, z_k)`. But for one digit nearly all of
-# its log p(x) comes from few of the 4,096 states. Uniform draws seldom meet them. Draws of the prior p(z) do
-# little better. A q(z) that was fitted to the digit finds them.
+# its p(x) comes from few of the 4,096 states. Uniform draws seldom meet them, and draws of the prior p(z)
+# neither. A q(z) that was fitted to the digit finds them.
 
 one = x[:1]
-q = fastvi.fit_posterior(model, one).q
-proposals = {"uniform": fastvi.Uniform(12), "prior": fastvi.Bernoulli(model.prior_logits), "learned q": q}
-top = np.exp(fastvi.exact_posterior(model, one, top_k=4096).top_log_probs[0])
-important = int(np.searchsorted(top.cumsum(), 0.99)) + 1
-print(f"{important} of 4,096 states hold 99 % of p(x)")
-log_joint = {name: model.log_joint(one, p.sample(10_000, seed=0))[:, 0] for name, p in proposals.items()}
+q, prior = fastvi.fit_posterior(model, one).q, fastvi.Bernoulli(model.prior_logits)
+top = fastvi.exact_posterior(model, one, top_k=4096).top_log_probs[0]
+important = np.searchsorted(np.exp(top).cumsum(), 0.99) + 1
+print(f"{important} of 4,096 states hold 99 % of p(x), log p(x) is {exact[0]:.1f}")
+proposals = {"uniform": fastvi.Uniform(12), "prior": prior, "learned q": q}
+draws = {name: proposal.sample(10_000, seed=0) for name, proposal in proposals.items()}
+log_joint = {name: model.log_joint(one, z)[:, 0] for name, z in draws.items()}
 for name, values in log_joint.items():
-    print(f"median log p(x, z) of draws from {name}: {np.median(values):.1f}, log p(x) is {exact[0]:.1f}")
+    print(f"z from {name}: median log p(x, z) {np.median(values):.1f}")
 
 # sphinx_gallery_start_ignore
 figure, axes = canvas(7.2, 3.6)
 lowest = min(values.min() for values in log_joint.values())
 bins = np.linspace(lowest, exact[0] + 1, 70)
 for name, values in log_joint.items():
-    axes.hist(
-        values, bins=bins, color=OF[name], alpha=0.65, label=f"z from {name}", weights=np.full(10_000, 1e-4)
-    )
+    share = np.full(10_000, 1e-4)
+    axes.hist(values, bins, color=COLOUR_OF[name], alpha=0.65, label=f"z from {name}", weights=share)
 axes.axvline(exact[0], color=BLACK)
 axes.text(exact[0], axes.get_ylim()[1] * 0.97, "log p(x) ", ha="right", va="top", color=BLACK)
-dress(axes, f"Of 4,096 states {important} hold 99 % of p(x). A uniform draw is {exact[0] - np.median(log_joint['uniform']):.0f} "
-      "nats below, in the median", "log p(x, z), nats", "share of 10,000 draws")  # fmt: skip
+below = exact[0] - np.median(log_joint["uniform"])
+title = f"{important} of 4,096 states hold 99 % of p(x). A uniform draw lies {below:.0f} nats below"
+dress(axes, title, "log p(x, z), nats", "share of 10,000 draws")
 axes.legend(frameon=False, loc="upper left")
 # sphinx_gallery_end_ignore
 
@@ -192,14 +190,14 @@ axes.legend(frameon=False, loc="upper left")
 # fitted by reverse KL does so on some digits. Mixed with a tenth of the prior, no weight exceeds 10 p(x|z).
 
 learned = fastvi.fit_posterior(model, x).q
-prior = fastvi.Bernoulli(model.prior_logits)
-ways = {"uniform": "uniform", "prior": "prior", "learned q": learned,
-        "mixture": fastvi.Mixture([learned, prior], [0.9, 0.1])}  # fmt: skip
-found = fastvi.calibrate(model, x, proposals=ways, num_samples=(10, 100, 1_000), num_repeats=4, truth=exact)
-for entry in found.entries:
-    if entry.num_samples == 1_000:
-        error = np.sqrt(np.mean(entry.rms_error**2))
-        print(f"{entry.proposal}: error {error:.2f} nats, effective samples {entry.ess.mean():.0f} of 1,000")
+mixture = fastvi.Mixture([learned, prior], [0.9, 0.1])
+ways = {"uniform": "uniform", "prior": prior, "learned q": learned, "mixture": mixture}
+sizes = (10, 100, 1_000)
+found = fastvi.calibrate(model, x, proposals=ways, num_samples=sizes, num_repeats=4)
+at = {entry.proposal: entry for entry in found.entries if entry.num_samples == 1_000}
+for name, entry in at.items():
+    error = np.sqrt(np.mean(entry.rms_error**2))
+    print(f"{name}: error {error:.2f} nats, {entry.ess.mean():.0f} effective draws of 1,000")
 
 # sphinx_gallery_start_ignore
 figure, axes = canvas(7.2, 3.6)
@@ -207,12 +205,13 @@ worst = {}
 for name in ways:
     own = [entry for entry in found.entries if entry.proposal == name]
     errors = [np.sqrt(np.mean(entry.rms_error**2)) for entry in own]
-    axes.loglog([entry.num_samples for entry in own], errors, "o-", color=OF[name], label=name)
+    axes.loglog([entry.num_samples for entry in own], errors, "o-", color=COLOUR_OF[name], label=name)
     worst[name] = errors[2]
 axes.axvline(4096, color=GREY, linestyle=":")
 axes.text(4300, axes.get_ylim()[1] * 0.5, "all states:\nno error", color=GREY, fontsize=9, va="top")
-dress(axes, f"1,000 uniform draws miss log p(x) by {worst['uniform']:.2f} nats, the mixture's by {worst['mixture']:.2f}",
-      "draws K", "root mean square error, nats")  # fmt: skip
+title = (f"1,000 uniform draws miss log p(x) by {worst['uniform']:.2f} nats, "
+         f"the mixture's by {worst['mixture']:.2f}")
+dress(axes, title, "draws K", "root mean square error, nats")
 axes.legend(frameon=False)
 # sphinx_gallery_end_ignore
 
@@ -222,7 +221,6 @@ axes.legend(frameon=False)
 # The largest weights have a tail, and k-hat is its shape. Above 0.7 the average is ruled by few draws, and
 # the stated error is too small.
 
-at = {entry.proposal: entry for entry in found.entries if entry.num_samples == 1_000}
 for name, entry in at.items():
     bad = entry.pareto_k > 0.7
     print(f"{name}: k-hat above 0.7 on {bad.sum()} of 50 digits")
@@ -230,13 +228,14 @@ for name, entry in at.items():
 # sphinx_gallery_start_ignore
 figure, axes = canvas(7.2, 3.6)
 for name, entry in at.items():
-    axes.semilogy(entry.pareto_k, entry.rms_error, "o", color=OF[name], label=name, alpha=0.7, markersize=5)
+    own = {"color": COLOUR_OF[name], "label": name, "alpha": 0.7, "markersize": 5}
+    axes.semilogy(entry.pareto_k, entry.rms_error, "o", **own)
 axes.axvline(0.7, color=GREY, linestyle=":")
 every = np.concatenate([entry.pareto_k for entry in at.values()])
 errors = np.concatenate([entry.rms_error for entry in at.values()])
 low, high = (np.sqrt(np.mean(errors[side] ** 2)) for side in (every <= 0.7, every > 0.7))
-dress(axes, f"k-hat up to 0.7: error {low:.2f} nats. Above: {high:.2f} nats", "k-hat of 1,000 weights, median of 4 runs",
-      "root mean square error, nats")  # fmt: skip
+title = f"k-hat up to 0.7: error {low:.2f} nats. Above: {high:.2f} nats"
+dress(axes, title, "k-hat of 1,000 weights, median of 4 runs", "root mean square error, nats")
 axes.legend(frameon=False)
 # sphinx_gallery_end_ignore
 
@@ -252,7 +251,8 @@ axes.legend(frameon=False)
 w = table.probabilities[BLUE] / (1 / 8)
 log_of_mean, mean_of_log = np.log(w.mean()), np.log(w).mean()
 bound = fastvi.elbo(table, [BLUE], fastvi.Categorical(np.zeros(8)))
-print(f"log E[w] = {log_of_mean:.12f}, log p(x) = {fastvi.log_marginal(table, [BLUE])[0]:.12f}")
+truth = fastvi.log_marginal(table, [BLUE])
+print(f"log E[w] = {log_of_mean:.12f}, log p(x) = {truth[0]:.12f}")
 print(f"E[log w] = {mean_of_log:.12f}, ELBO     = {bound.value[0]:.12f}")
 
 # sphinx_gallery_start_ignore
@@ -265,7 +265,7 @@ axes.plot(w.mean(), log_of_mean, "D", color=BLACK, label="log of the mean: log p
 axes.plot(w.mean(), mean_of_log, "D", color=RED, label="mean of the logs: ELBO")
 axes.vlines(w.mean(), mean_of_log, log_of_mean, color=RED, linewidth=2)
 dress(axes, f"The log of the mean is {log_of_mean - mean_of_log:.3f} nats above the mean of the logs",
-      "weight w = p(x, z) / q(z)", "log w")  # fmt: skip
+      "weight w = p(x, z) / q(z)", "log w")
 axes.legend(frameon=False, loc="lower right")
 # sphinx_gallery_end_ignore
 
@@ -280,13 +280,12 @@ axes.legend(frameon=False, loc="lower right")
 #
 # Each is computed here by a sum of its own. They agree to rounding.
 
-bound = fastvi.elbo(model, one, q)
+bound = fastvi.elbo(model, one, q, decomposition="reconstruction")
+joint = fastvi.elbo(model, one, q, decomposition="joint")
 gap = fastvi.kl_to_posterior(model, one, q)
-forms = {
-    "reconstruction - KL to prior": bound.reconstruction - bound.kl_to_prior,
-    "energy + entropy": bound.expected_log_joint + bound.entropy,
-    "log p(x) - KL to posterior": exact[:1] - gap,
-}
+forms = {"reconstruction - KL to prior": bound.reconstruction - bound.kl_to_prior,
+         "energy + entropy": joint.expected_log_joint + joint.entropy,
+         "log p(x) - KL to posterior": exact[:1] - gap}
 for name, value in forms.items():
     print(f"{value[0]:.13f}  {name}")
 
@@ -294,7 +293,7 @@ for name, value in forms.items():
 figure, axes = canvas(7.2, 2.9)
 parts = (
     (bound.reconstruction, -bound.kl_to_prior),
-    (bound.expected_log_joint, bound.entropy),
+    (joint.expected_log_joint, joint.entropy),
     (exact[:1], -gap),
 )
 for row, (first, second) in enumerate(parts):
@@ -304,12 +303,8 @@ for row, (first, second) in enumerate(parts):
 axes.axvline(bound.value[0], color=RED)
 axes.set_yticks([0, -1, -2], forms)
 axes.set_xlim(right=5.5)
-dress(
-    axes,
-    f"Three sums of two parts lead to one ELBO, {bound.value[0]:.3f} nats",
-    "nats (red line: the ELBO)",
-    "",
-)
+title = f"Three sums of two parts lead to one ELBO, {bound.value[0]:.3f} nats"
+dress(axes, title, "nats (blue: first part, orange: second part, red: the ELBO)", "")
 axes.grid(False, axis="y")
 # sphinx_gallery_end_ignore
 
@@ -326,7 +321,8 @@ blue = np.full(len(places), BLUE)
 reverse = fastvi.kl_to_posterior(table, blue, bells)
 forward = fastvi.kl_from_posterior(table, blue, bells)
 mean = (posterior.probabilities[0] * z).sum()
-print(f"reverse KL is least at {places[reverse.argmin()]:.2f}, forward KL at {places[forward.argmin()]:.2f}")
+seeking, covering = places[reverse.argmin()], places[forward.argmin()]
+print(f"reverse KL is least at {seeking:.2f}, forward KL at {covering:.2f}")
 print(f"the posterior's mean is {mean:.2f}")
 
 # sphinx_gallery_start_ignore
@@ -338,8 +334,8 @@ for values, name, tint in ((reverse, "reverse KL(q || p)", TINT), (forward, "for
     right.plot(z, bells.probabilities[least], "o-", color=tint, label=f"best by {name}")
 right.bar(z, posterior.probabilities[0], color="#CCCCCC", label="p(z | blue)")
 left.set_ylim(0, 3)
-dress(left, f"Reverse KL is least at {places[reverse.argmin()]:.2f}, forward at {places[forward.argmin()]:.2f}",
-      "where the bell stands", "nats")  # fmt: skip
+title = f"Reverse KL is least at {seeking:.2f}, forward at {covering:.2f}"
+dress(left, title, "where the bell stands", "nats")
 dress(right, f"The mass has its mean at {mean:.2f}", "nationality z", "probability")
 right.set_ylim(top=0.68)
 left.legend(frameon=False, fontsize=9)
@@ -366,9 +362,9 @@ encoder = fastvi.Encoder.random(64, [100], 12, seed=0)
 encoder = fastvi.fit_encoder(model, train, encoder, num_epochs=100, batch_size=25).encoder
 own = fastvi.elbo(model, x, learned).value
 amortised = fastvi.elbo(model, x, encoder(x)).value
-print(f"log p(x)                {exact.mean():.3f}")
-print(f"ELBO, a q of its own    {own.mean():.3f}: {np.mean(exact - own):.3f} below")
-print(f"ELBO, encoder           {amortised.mean():.3f}: another {np.mean(own - amortised):.3f} below")
+print(f"log p(x)             {exact.mean():.3f}")
+print(f"ELBO, a q of its own {own.mean():.3f}, {np.mean(exact - own):.3f} below")
+print(f"ELBO, encoder        {amortised.mean():.3f}, {np.mean(own - amortised):.3f} lower")
 
 # sphinx_gallery_start_ignore
 figure, axes = canvas(7.2, 3.6)
@@ -379,8 +375,9 @@ axes.vlines(place, amortised[rank], own[rank], color=SKY, linewidth=4)
 axes.plot(place, exact[rank], "_", color=BLACK, label="log p(x)")
 axes.plot(place, own[rank], "_", color=RED, label="ELBO, a q of its own (grey: its gap)")
 axes.plot(place, amortised[rank], "_", color=TINT, label="ELBO, encoder (blue: the amortisation gap)")
-dress(axes, f"One encoder for all loses {np.mean(own - amortised):.2f} nats a digit, on top of {np.mean(exact - own):.2f}",
-      "50 held-out digits, likeliest first", "nats")  # fmt: skip
+loss, first = np.mean(own - amortised), np.mean(exact - own)
+title = f"One encoder for all loses {loss:.2f} nats a digit, on top of {first:.2f}"
+dress(axes, title, "50 held-out digits, likeliest first", "nats")
 axes.legend(frameon=False, loc="lower left")
 # sphinx_gallery_end_ignore
 
@@ -410,7 +407,7 @@ axes.text(1e4, own.mean(), "ELBO", color=RED, va="bottom", ha="right")
 axes.set_ylim(top=exact.mean() + 0.06)
 closed = (bounds[-1] - own.mean()) / (exact.mean() - own.mean())
 dress(axes, f"10,000 weights close {closed:.0%} of the ELBO's gap of {np.mean(exact - own):.2f} nats",
-      "weights K", "nats, mean of 50 digits")  # fmt: skip
+      "weights K", "nats, mean of 50 digits")
 # sphinx_gallery_end_ignore
 
 # %%
