@@ -19,7 +19,8 @@ x = model.sample(1, seed=2).x
 
 budgets = [1, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200]
 bounds = [fastvi.log_marginal_bounds(model, x, tolerance=1e-6, max_bounds=most) for most in budgets]
-lower, upper = (np.array([getattr(found, side)[0] for found in bounds]) for side in ("lower", "upper"))
+lower = np.array([found.lower[0] for found in bounds])
+upper = np.array([found.upper[0] for found in bounds])
 for most, low, high in zip(budgets, lower, upper, strict=True):
     print(f"{most} bounds: log p(x) in [{low:.6f}, {high:.6f}]")
 

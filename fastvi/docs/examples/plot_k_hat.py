@@ -30,14 +30,14 @@ for width in widths:
     low, high = estimate.interval(0.95)
     k_hats.append(np.median(estimate.pareto_k))
     shares.append(np.mean((low <= exact) & (exact <= high)))
-    print(f"q {width} times as wide: k-hat {k_hats[-1]:.2f}, intervals hold the truth in {shares[-1]:.1%}")
+    print(f"q {width} times as wide: k-hat {k_hats[-1]:.2f}, truth in {shares[-1]:.1%} of intervals")
 
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.plot(k_hats, shares, "o-", color=BLUE)
 for width, k_hat, share in zip(widths, k_hats, shares, strict=True):
-    label_line(axes, k_hat, share, f"{width}", ORANGE)
+    label_line(axes, k_hat, share, f"{width}", ORANGE, xytext=(-20, -9))
 axes.axvline(0.7, color=GREY, linestyle=":")
 axes.axhline(0.95, color=BLACK, linewidth=1)
-dress(axes, f"At k-hat {k_hats[0]:.2f} intervals of 95 % hold the truth in {shares[0]:.0%}",
-      "median k-hat of 1,000 weights (at the points: width of q over that of the posterior)",
-      "share of intervals that hold log p(x)")  # fmt: skip
+title = f"At k-hat {k_hats[0]:.2f} intervals of 95 % hold the truth in {shares[0]:.0%}"
+beneath = "median k-hat of 1,000 weights (at the points: width of q over that of the posterior)"
+dress(axes, title, beneath, "share of intervals that hold log p(x)")

@@ -33,8 +33,9 @@ measured = np.array([[12.0], [20.0]])
 posterior = fastvi.exact_posterior(model, measured, top_k=3)
 for n, (value,) in enumerate(measured):
     likeliest = np.flatnonzero(posterior.mode[n]) + 1
-    print(f"{value} A: log p(x) = {posterior.log_marginal[n]:.4f}, likeliest switches {likeliest},", end=" ")
-    print(f"with probability {np.exp(posterior.mode_log_prob[n]):.2f}")
+    chance = np.exp(posterior.mode_log_prob[n])
+    print(f"{value} A: log p(x) = {posterior.log_marginal[n]:.4f}, ", end="")
+    print(f"likeliest switches {likeliest}, with probability {chance:.2f}")
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for n, tint in ((0, BLUE), (1, GREY)):

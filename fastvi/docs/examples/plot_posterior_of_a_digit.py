@@ -33,4 +33,5 @@ for place, state in enumerate(states):
 axes = figure.add_subplot(pictures[1, :])
 axes.bar(range(1, 13), posterior.mean[0], color=BLUE)
 axes.set_xticks(range(1, 13))
-dress(axes, f"4 of 4,096 states hold {share.sum():.0%} of the posterior", "latent", "p(latent on | digit)")
+title = f"4 of 4,096 states hold {share.sum():.0%} of the posterior"
+dress(axes, title, "latent", "p(latent on | digit)")
