@@ -23,6 +23,7 @@ exclude_patterns = ["_build", "examples", "lecture", "generated/lecture/index.rs
 html_theme = "furo"
 html_title = f"fastvi {release}"
 html_show_copyright = False
+html_show_search_summary = False  # its script fetches pages, which a browser refuses to do from the disk
 html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # 100 columns without scrolling
 html_math_renderer = "mathml"  # browsers set it by themselves: no script and no font to load
 
