@@ -34,6 +34,6 @@ place = np.arange(len(epochs))
 axes.bar(place, np.full(len(epochs), exact - own), color=GREY, label="approximation gap: a factorised q")
 axes.bar(place, gaps, bottom=exact - own, color=BLUE, label="amortisation gap: one network for all")
 axes.set_xticks(place, map(str, epochs))
-title = f"Amortisation costs {gaps[0]:.1f} nats after 2 epochs, {gaps[-1]:.1f} after 40"
+title = f"Amortisation costs {gaps[0]:.1f} nats a digit after 2 epochs, {gaps[-1]:.1f} after 40"
 dress(axes, title, "epochs of the encoder", "nats below log p(x)")
 axes.legend(frameon=False)

@@ -34,7 +34,7 @@ print(fastvi.plan(grid(2.0), question="log_partition").ways)
 figure, panels = plt.subplots(1, 4, figsize=(10, 3), layout="constrained", width_ratios=(2.2, 1, 1, 1))
 panels[0].plot(strengths, corner, "o-", color=BLUE)
 title = f"2^100 states: opposite corners agree with\nprobability {corner[0]:.2f} to {corner[-1]:.2f}"
-dress(panels[0], title, "strength of couplings", "probability")
+dress(panels[0], title, "strength of couplings", "p(corners agree)")
 for axes, strength in zip(panels[1:], (0.5, 1.8, 3.0), strict=True):
     show_image(axes, fastvi.exact_posterior(grid(strength)).sample(1, seed=3)[0, 0].reshape(side, side))
     axes.set_title(f"a draw at {strength}", fontsize=10)

@@ -40,4 +40,5 @@ axes.axvline(0.7, color=GREY, linestyle=":")
 axes.axhline(0.95, color=BLACK, linewidth=1)
 title = f"At k-hat {k_hats[0]:.2f} intervals of 95 % hold the truth in {shares[0]:.0%}"
 beneath = "median k-hat of 1,000 weights (at the points: width of q over that of the posterior)"
+axes.set_ylim(bottom=0.3)
 dress(axes, title, beneath, "share of intervals that hold log p(x)")
