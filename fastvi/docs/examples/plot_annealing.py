@@ -34,5 +34,5 @@ axes.axhline(exact, color=BLACK)
 axes.text(3, exact, "exact log Z", va="bottom")
 axes.set_xscale("log")
 off = np.abs(values - exact)
-title = f"log Z of 64 + 16 units: {temperatures[0]} temperatures are off by {off[0]:.2f} nats, 1,000 by {off[-1]:.3f}"
+title = f"log Z of 64 + 16 units: 3 temperatures are off by {off[0]:.2f} nats, 1,000 by {off[-1]:.3f}"
 dress(axes, title, "temperatures", "log Z, nats (bars: 2 stated errors)")
