@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.errors import ExtensionError
+
 import fastvi
+from fastvi.docs.offline import not_with_the_site
 
 project = "fastvi"
 author = "The fastvi authors"
@@ -14,13 +20,32 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
 ]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+# scripts are run, and become pages below generated/; of the lecture, one page, the list of pages is left out
+exclude_patterns = ["_build", "examples", "lecture", "generated/lecture/index.rst"]
 html_theme = "furo"
 html_title = f"fastvi {release}"
+html_show_copyright = False
+html_show_search_summary = False  # its script fetches pages, which a browser refuses to do from the disk
+html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # 100 columns without scrolling
+html_math_renderer = "mathml"  # browsers set it by themselves: no script and no font to load
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["lecture", "examples"],
+    "gallery_dirs": ["generated/lecture", "generated/gallery"],
+    "within_subsection_order": "FileNameSortKey",
+    "reference_url": {"fastvi": None},  # a function in an example leads to its page of the reference
+    "run_stale_examples": True,  # also those whose text is as before: fastvi may not be
+    "remove_config_comments": True,
+    "capture_repr": (),  # what is printed is shown, and no address of an object
+    "show_signature": False,
+    # the same pages each time: no seconds
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+}
 
 # a reference to a name of ours that is not described is an error; words of types ("array_like") are no names
 nitpicky = True
@@ -83,7 +108,33 @@ def check_public_names(app: Any, env: Any) -> None:
         raise ValueError(f"the API reference lacks {', '.join(missing)}")
 
 
+def check_site(app: Any, exception: Exception | None) -> None:
+    """Refuse pages that load what does not come with them."""
+    if exception is None and (found := list(not_with_the_site(Path(app.outdir)))):
+        raise ExtensionError("the site does not open without a network: " + "; ".join(found[:10]))
+
+
+def mathml(formula: str, as_block: bool) -> str:
+    """LaTeX as MathML, with TeX's thin space between log and what it is taken of."""
+    found: str = tex2mathml(formula, as_block=as_block)
+    return found.replace("<mo>&ApplyFunction;</mo>", '<mo lspace="0" rspace="0.17em">&ApplyFunction;</mo>')
+
+
+def show_inline(writer: Any, node: nodes.math) -> None:
+    """Write a formula in a line as MathML."""
+    writer.body.append(mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def show_block(writer: Any, node: nodes.math_block) -> None:
+    """Write a formula of its own as MathML, to be scrolled where it is wider than the page."""
+    writer.body.append(f'<div style="overflow-x: auto">{mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
-    """Connect both to Sphinx, the first ahead of napoleon."""
+    """Connect all to Sphinx: docstrings ahead of napoleon, the check of the site behind everybody else."""
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("env-check-consistency", check_public_names)
+    app.connect("build-finished", check_site, priority=900)
+    app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))

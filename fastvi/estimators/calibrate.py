@@ -65,7 +65,8 @@ def calibrate(
     importance sampling has the expectation
 
     .. math::
-        \frac{1}{K} \chi^2(p(z | x) \| q) = \frac{1}{K} \Big( \sum_z \frac{p(x, z)^2}{q(z)\, p(x)^2} - 1 \Big)
+        \frac{1}{K} \chi^2(p(z | x) \| q)
+        = \frac{1}{K} \left( \sum_z \frac{p(x, z)^2}{q(z)\, p(x)^2} - 1 \right)
 
     which to first order is the variance of log p_hat, and minus half of it the bias.
 

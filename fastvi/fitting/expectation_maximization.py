@@ -35,7 +35,7 @@ class ExpectationMaximization(Trainer):
     of sum_n E[log p(x_n, z)] is
 
     .. math::
-        (W, b) = \sum_n x_n E[\tilde z]^T \Big(\sum_n E[\tilde z \tilde z^T]\Big)^{-1}, \quad
+        (W, b) = \sum_n x_n E[\tilde z]^T \left(\sum_n E[\tilde z \tilde z^T]\right)^{-1}, \quad
         s^2 = \frac{1}{N D} \sum_n E|x_n - W z - b|^2, \quad \sigma(c_i) = \frac{1}{N} \sum_n E[z_i].
 
     W and b are computed as a change, from the residuals x_n - E[W z + b]: no change where the gradient is 0,

@@ -57,7 +57,7 @@ def fit_encoder(
     .. math::
         \max \frac{1}{N} \sum_n \mathrm{ELBO}(q(z|x_n)), \qquad
         \max \frac{1}{N} \sum_n E_{p(z|x_n)}[\log q(z|x_n)] \qquad \text{or} \qquad
-        \max \frac{1}{N} \sum_n E_q\Big[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k|x_n)}\Big]
+        \max \frac{1}{N} \sum_n E_q\left[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k|x_n)}\right]
 
     ===================== ============== ============================= ============= =========================
     objective             climbed        gradient                      needs         source

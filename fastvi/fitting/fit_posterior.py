@@ -51,7 +51,7 @@ def fit_posterior(
 
     .. math::
         q_n = \arg\min_q KL(q \| p(z|x_n)), \qquad \arg\min_q KL(p(z|x_n) \| q) \qquad \text{or} \qquad
-        \arg\max_q E_q\Big[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k)}\Big]
+        \arg\max_q E_q\left[\log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q(z_k)}\right]
 
     ===================== ======================= ====================== =========== ========================
     objective             climbed, datum by datum gradient               needs       source

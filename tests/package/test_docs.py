@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import fastvi
+from fastvi.docs.offline import loaded, not_with_the_site
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "fastvi" / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "fastvi" / "ARCHITECTURE.md", *PAGES]
+EXAMPLES = sorted((ROOT / "fastvi" / "docs" / "examples").glob("plot_*.py"))
 FILES = {
     path.relative_to(ROOT).as_posix()
     for folder in ("fastvi", "tests", "bench")
@@ -90,6 +92,62 @@ def test_prose_is_wrapped(path):
 @pytest.mark.parametrize(("name", "most"), [("README.md", 150), ("fastvi/ARCHITECTURE.md", 110)])
 def test_length(name, most):
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= most
+
+
+def shown(script):
+    """Lines of code of each part of a script that becomes a page, without those that are hidden there."""
+    hidden = '^r?""".*?"""$|^# sphinx_gallery_start_ignore$.*?^# sphinx_gallery_end_ignore$'
+    for part in re.sub(hidden, "", script, flags=re.DOTALL | re.MULTILINE).split("# %%"):
+        yield [line for line in part.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_each_claim_of_the_lecture_is_shown_by_ten_lines():
+    parts = list(shown((ROOT / "fastvi/docs/lecture/plot_lecture.py").read_text(encoding="utf-8")))
+    assert len(parts) > 12
+    assert [part for part in parts if len(part) > 10] == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_short(path):
+    (code,) = shown(path.read_text(encoding="utf-8"))
+    assert 10 <= len(code) <= 40
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ('<script src="https://cdn.example/a.js"></script>', ["https://cdn.example/a.js"]),
+        ('<link rel="preload stylesheet" href="//fonts.example/a.css">', ["//fonts.example/a.css"]),
+        ('<link rel="next" href="https://a.example/"><a href="https://a.example/">paper</a>', []),
+        ('<img src="a.png" srcset="a.png 1x, https://a.example/b.png 2x">',
+         ["a.png", "a.png", "https://a.example/b.png"]),
+        ("<style>@import 'https://a.example/c.css'; p {background: url(d.png)}</style>",
+         ["https://a.example/c.css", "d.png"]),
+        ('<p style="background: url(\'https://a.example/e.png\')">', ["https://a.example/e.png"]),
+        ('<svg><use xlink:href="https://a.example/f.svg#g"/></svg>', ["https://a.example/f.svg#g"]),
+        ('<iframe src="http://a.example"></iframe>', ["http://a.example"]),
+        ("<pre>url(https://a.example/g.png)</pre>", []),
+    ],
+)  # fmt: skip
+def test_what_a_page_loads(html, found):
+    assert loaded(html) == found
+
+
+def test_a_site_that_needs_a_network_is_found(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a b.png").write_bytes(b"")
+    page = tmp_path / "sub" / "page.html"
+    page.write_text(
+        '<img src="a%20b.png?v=1"><img src="data:,"><svg><use href="#x"/></svg>', encoding="utf-8"
+    )
+    assert list(not_with_the_site(tmp_path)) == []
+    page.write_text('<img src="gone.png"><script src="https://a.example/b.js"></script>', encoding="utf-8")
+    (tmp_path / "c.css").write_text("@font-face {src: url(https://a.example/f.woff)}", encoding="utf-8")
+    assert list(not_with_the_site(tmp_path)) == [
+        "c.css loads https://a.example/f.woff",
+        "sub/page.html loads gone.png",
+        "sub/page.html loads https://a.example/b.js",
+    ]
 
 
 def test_the_picture_is_small():

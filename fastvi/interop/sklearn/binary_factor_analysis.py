@@ -27,7 +27,7 @@ class BinaryFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     r"""Binary factors of binary data, learned by the exact likelihood.
 
     .. math:: p(x, z) = \prod_i p(z_i) \prod_j p(x_j | z), \quad
-        p(x_j = 1 | z) = \sigma\Big(b_j + \sum_i z_i C_{ij}\Big), \quad p(z_i = 1) = \sigma(c_i)
+        p(x_j = 1 | z) = \sigma\left(b_j + \sum_i z_i C_{ij}\right), \quad p(z_i = 1) = \sigma(c_i)
 
     A :class:`~fastvi.SigmoidBeliefNetwork`, learned by :func:`~fastvi.fit_model`. Sums over all
     2^n_components states give its log p(x), its posterior means and its gradients exactly.
