@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 import fastvi
 from fastvi.cli.command import Command
@@ -77,7 +78,7 @@ def command(
     if len(values):
         summary = {
             f"mean {name}, nats": values.mean(),
-            "standard deviation": values.std(),
+            "standard deviation": _std(values),
             "smallest": values.min(),
             "median": np.median(values),
             "largest": values.max(),
@@ -85,3 +86,9 @@ def command(
         out.table(name, {"": list(summary), "value": [f"{float(v):.6f}" for v in summary.values()]})
     if csv_path is not None and not is_standard_output(csv_path):
         out.note(f"written: {csv_path}")
+
+
+def _std(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation: NaN, without a warning, where a datum is impossible."""
+    with np.errstate(invalid="ignore"):
+        return float(values.std())

@@ -44,6 +44,8 @@ def _read(path: str, shape: tuple[int, ...] | None, name: str) -> NDArray[Any]:
                     f"{name} must hold grey or coloured pictures of 8 bits without transparency, got {path!r}"
                 )
             check_size(image.width * image.height, None)
+            image.verify()  # checksums, and the end of the file, which nothing else minds
+        with Image.open(path, formats=("PNG",)) as image:
             return np.asarray(image.convert("L"))
     except TooLargeError:
         raise
