@@ -87,7 +87,7 @@ def table_lines(columns: Mapping[str, list[Any]], width: int, rest: str | None =
     if rest is None or fitting < 2 or num_rows <= _MOST_BLOCKS // 4:
         return _blocks(shown, width)
     left = ", ".join(column.header for column in shown[fitting:])
-    note = f"({len(shown) - fitting} more columns stand in {rest}: {left})"
+    note = f"(too wide for here, in {rest}: {left})"
     return [*_side_by_side(shown[:fitting], width), *_wrapped(note, width, "", "  ")]
 
 
