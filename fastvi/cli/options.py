@@ -92,29 +92,15 @@ class DataFile(NamedTuple):
         }  # fmt: skip
 
 
-def data_options(function: Function) -> Function:
-    """Add the options that say how DATA are read; :func:`data_file` takes them out again."""
-    for option in reversed((
-        click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]"),
-        click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this."),
+def reading_options(function: Function) -> Function:
+    """Add ``--key``, ``--threshold`` and ``--limit``, which say how data are read."""
+    for option in (
         click.option("--limit", type=click.IntRange(1), help="Use the first so many data only."),
-        click.option(
-            "--observed", metavar="FILE|auto", help="0 where a pixel was not seen, which is summed out; "
-            "auto: where it is NaN.",
-        ),
-        click.option("--nan-missing", is_flag=True, hidden=True, help="Another name of --observed auto."),
-    )):  # fmt: skip
+        click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this."),
+        click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]"),
+    ):
         function = option(function)
     return function
-
-
-def data_file(path: str, options: dict[str, Any]) -> DataFile:
-    """Take the options of :func:`data_options` out of a command's options."""
-    names = ("key", "threshold", "limit", "observed", "nan_missing")
-    key, threshold, limit, observed, nan_missing = (options.pop(name) for name in names)
-    if nan_missing and observed not in (None, "auto"):
-        raise click.UsageError("--nan-missing is --observed auto, got both it and --observed FILE.")
-    return DataFile(path, key, threshold, limit, "auto" if nan_missing else observed)
 
 
 def check_one_is_standard_input(paths: Mapping[str, str | None]) -> None:
@@ -128,10 +114,20 @@ def data_argument(function: Function) -> Function:
     """Add the argument DATA with its options: the function gets ``data``, a :class:`DataFile`."""
 
     @click.argument("data_path", type=INPUT_DATA, metavar="DATA")
-    @data_options
+    @reading_options
+    @click.option(
+        "--observed", metavar="FILE|auto",
+        help="Mask, 0 where a pixel was not seen: it is summed out. auto: it is NaN where it was not.",
+    )  # fmt: skip
+    @click.option("--nan-missing", is_flag=True, hidden=True, help="Another name of --observed auto.")
     @wraps(function)
-    def with_data(*args: Any, data_path: str, **options: Any) -> Any:
-        data = data_file(data_path, options)
+    def with_data(
+        *args: Any, data_path: str, key: str | None, threshold: float | None, limit: int | None,
+        observed: str | None, nan_missing: bool, **options: Any,
+    ) -> Any:  # fmt: skip
+        if nan_missing and observed not in (None, "auto"):
+            raise click.UsageError("--nan-missing is --observed auto, got both it and --observed FILE.")
+        data = DataFile(data_path, key, threshold, limit, "auto" if nan_missing else observed)
         check_one_is_standard_input(
             {"MODEL": options.get("model_path"), "DATA": data.path, "--observed": data.observed}
         )
