@@ -174,7 +174,7 @@ def test_where_there_is_no_terminal_lines_come_now_and_then(monkeypatch):
         assert heard.line.wait(60)
     lines = heard.getvalue().splitlines()
     assert "fastvi: bounds (3 of 6): fitting, 1,000 of 2,000" in lines
-    assert lines[-1].startswith("fastvi: bounds (3 of 6): done in ")
+    assert lines[-1].startswith("fastvi: bounds (3 of 6): ended after ")
 
 
 def test_work_that_is_soon_done_or_not_to_be_shown_says_nothing(monkeypatch, capsys):
