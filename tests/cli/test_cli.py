@@ -336,7 +336,9 @@ def test_warmup(monkeypatch):
 def test_quick_study_of_everything(tmp_path, monkeypatch):
     if JIT_DISABLED:  # a climb on quadrature takes minutes in interpreted loops
         monkeypatch.setattr("fastvi.studies.variance.study.two_modes", correlated)
-    result = invoke("study", "--quick", "--seed", 5, "--out", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    result = invoke("study", "--quick", "--seed", 5)
     assert result.exit_code == 0, result.output
     folders = {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()}
     assert folders == {"model", "table", "enumeration", "sampling", "bounds", "missing", "variance"}
@@ -353,6 +355,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
         "bounds: means",
     ):
         assert words in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     # the first command of the README leads to the second
     model, held_out = (
         tmp_path / "results" / "model" / name for name in ("model_4_latents.npz", "held_out.npz")

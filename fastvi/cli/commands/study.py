@@ -161,7 +161,7 @@ def _chosen(asked: tuple[str, ...], own: Subject | None, out: Output) -> tuple[s
     for name, reason in refused.items():
         if asked:
             raise WrongInput(f"{name} cannot look at --model and --data: {reason}")
-        out.note(f"not {name}: {reason}")
+        out.note(f"{name}: {reason}", mark="not ")
     names = tuple(name for name in asked or _STUDIES if name not in refused)
     if not names:
         raise WrongInput(
@@ -264,4 +264,5 @@ def _show(result: StudyResult, written: list[Path], out: Output) -> None:
     for finding in result.findings:
         out.finding(finding.text)
     pictures = ", ".join(path.name for path in written if path.suffix == ".png")
-    out.note(f"  -> {folder}: {len(written)} files, among them {pictures}\n")
+    out.note(f"{folder}: {len(written)} files, among them {pictures}", mark="  -> ")
+    out.note("")
