@@ -59,9 +59,7 @@ _BY_NAME_ALONE = ("learning", "beyond")  # on digits the first takes as long as 
     "--beyond-latents", type=click.IntRange(2, 200), multiple=True,
     help="Latents in beyond; may be given several times. [default: 24]",
 )  # fmt: skip
-@click.option(
-    "--model", "model_path", type=INPUT_FILE, help="Look at this saved model, not at one of digits."
-)
+@click.option("--model", "model_path", type=INPUT_FILE, help="Look at this saved model, at no digits.")
 @click.option("--data", "data_path", type=INPUT_DATA, help="Data that --model is to explain.")
 @reading_options
 @click.option("--force", is_flag=True, help="Discard what an interrupted run has left in --out.")
