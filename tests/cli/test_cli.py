@@ -112,8 +112,13 @@ def test_wrong_use_is_one_line_and_status_2(arguments, words):
     ("data", "options", "words"),
     [
         (None, [], "No such file or directory"),
-        (b"text, not numbers", [], "must name an IDX file"),
-        (b"", [], "must name an IDX file"),
+        (b"text, not numbers", [], "DATA must hold a row of numbers in each line, got"),
+        (
+            b"",
+            [],
+            "DATA must be one of .npy, .npz, IDX or IDX.gz, CSV or TSV of numbers, or a folder of .png",
+        ),
+        (b"%PDF-1.7\x01", [], "which begins with 25 50 44 46"),
         (idx(X)[:-1], [], "truncated"),
         (gzip.compress(idx(X))[:-2], [], "truncated or damaged"),
         (X * 2, [], "x must contain only 0 and 1, got 2"),
@@ -121,7 +126,7 @@ def test_wrong_use_is_one_line_and_status_2(arguments, words):
         (X[0], [], "pass x[None] for one datum"),
         (np.array("word"), [], "DATA must hold one datum a row"),
         (X.astype(str), [], "x must be an array of 0 and 1"),
-        (np.array([{}], dtype=object), [], "DATA must be a whole NumPy file"),
+        (np.array([{}], dtype=object), [], "DATA must be a whole file"),
         (X.astype(str), ["--threshold", "1"], "DATA must hold numbers"),
         (X, ["--key", "x"], "--key is for .npz files"),
         ({"a": X, "b": X}, [], "choose one of a, b by --key"),
@@ -191,12 +196,13 @@ main()
 @pytest.mark.slow_without_jit
 def test_ctrl_c_during_a_study(tmp_path):
     """In its first fit, after the second epoch."""
-    command = [sys.executable, "-c", INTERRUPTED_STUDY, "study", "enumeration", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", INTERRUPTED_STUDY, "study", "enumeration", "-q", "--out"]
+    command += [tmp_path / "out"]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 130
     assert process.stderr.strip() == "fastvi: interrupted"
     assert process.stdout == ""
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".unfinished"]
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------
@@ -317,7 +323,7 @@ def test_warmup(monkeypatch):
     if JIT_DISABLED:
         assert one_line(invoke("warmup")) == "fastvi: nothing is compiled: NUMBA_DISABLE_JIT is set"
         return
-    result = invoke("warmup")
+    result = invoke("warmup", "-q")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert re.fullmatch(r"\d+ compiled in \d+ s, by 1 calls\n\d+ kernels, [\d.]+ MB in .+\n", result.stdout)
@@ -330,16 +336,17 @@ def test_warmup(monkeypatch):
 def test_quick_study_of_everything(tmp_path, monkeypatch):
     if JIT_DISABLED:  # a climb on quadrature takes minutes in interpreted loops
         monkeypatch.setattr("fastvi.studies.variance.study.two_modes", correlated)
-    result = invoke("study", "--quick", "--seed", 5, "--out", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    result = invoke("study", "--quick", "--seed", 5)
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""  # no progress bar where there is no terminal
-    folders = {path.name for path in (tmp_path / "results").iterdir()}
+    folders = {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()}
     assert folders == {"model", "table", "enumeration", "sampling", "bounds", "missing", "variance"}
     for name in folders:
         content = json.loads((tmp_path / "results" / name / "result.json").read_text())
         assert content["settings"]["seed"] == 5
         assert content["settings"]["num_latents"] == 4
-        assert all(f"  * {text}" in result.stdout for text in content["findings"])
+        assert all(text in " ".join(result.stdout.split()) for text in content["findings"])
     for words in (
         "enumeration: agreement",
         "compiled loop",
@@ -348,6 +355,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
         "bounds: means",
     ):
         assert words in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     # the first command of the README leads to the second
     model, held_out = (
         tmp_path / "results" / "model" / name for name in ("model_4_latents.npz", "held_out.npz")
@@ -361,7 +369,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
 def test_one_quick_study_with_sizes(tmp_path):
     arguments = ("study", "bounds", "--quick", "--num-images", 3, "--num-latents", 2, "--out", tmp_path)
     assert invoke(*arguments).exit_code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["bounds"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["bounds"]
     with (tmp_path / "bounds" / "images.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
     content = json.loads((tmp_path / "bounds" / "result.json").read_text())
