@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -53,6 +55,16 @@ class Group(click.Group):
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line, which prints the help that it asks for."""
+        with _closed_pipes():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        with _closed_pipes():
+            return super().invoke(ctx)
+
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run a command and end the process with its status."""
         options["standalone_mode"] = False
@@ -77,13 +89,11 @@ class Group(click.Group):
             return error.exit_code
         except (KeyboardInterrupt, click.Abort):
             return INTERRUPTED
-        except BrokenPipeError:
-            return _without_reader()
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             _say(f"fastvi: {name}{error.strerror or error}")
             return WRONG_USE if isinstance(error, _WRONG_PLACES) else FAILED
-        # outside standalone mode click returns the status of --help and --version instead of exiting
+        # outside standalone mode click returns the status of Exit, as of --help, instead of exiting
         return status if isinstance(status, int) else 0
 
 
@@ -92,10 +102,14 @@ _ENDED_BY = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 _WRONG_PLACES = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-def _without_reader() -> int:
-    """End quietly where the reader of a pipe has gone, as ``| head`` does."""
-    sys.stdout = None  # Python flushes it at the end, which would fail again
-    return NO_READER
+@contextmanager
+def _closed_pipes() -> Iterator[None]:
+    """End quietly where the reader of a pipe has gone, as ``| head`` does. Click would end with status 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        sys.stdout = None  # Python flushes it at the end, which would fail again
+        raise click.exceptions.Exit(NO_READER) from error
 
 
 def _say(text: str) -> None:

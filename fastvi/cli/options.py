@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -11,14 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.workers import check_executor, started_executor
 from fastvi.core.options import DEVICES, DTYPES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastvi.cli.files.data import Rows
+
 FILE = click.Path(path_type=Path, dir_okay=False)
-# a str: of "./-", which is a file, Path makes "-", which is standard output
+# a str: of "./-", which is a file, Path makes "-", which is standard input or output
+INPUT_FILE = click.Path(dir_okay=False, allow_dash=True)
+INPUT_DATA = click.Path(allow_dash=True)  # a folder of pictures, too
 OUTPUT_FILE = click.Path(dir_okay=False, readable=False, allow_dash=True)
 SEED = click.IntRange(0, 2**63 - 1)
 
@@ -27,16 +34,27 @@ Function = Callable[..., Any]
 
 def model_argument(function: Function) -> Function:
     """Add the argument MODEL: the function gets ``model_path``."""
-    return click.argument("model_path", type=FILE, metavar="MODEL")(function)
+    return click.argument("model_path", type=INPUT_FILE, metavar="MODEL")(function)
 
 
-def load_model(path: Path, name: str = "MODEL") -> Any:
-    """Read a file that must hold a model. ``name`` is that of the argument."""
+def load_saved(path: str | os.PathLike[str]) -> Any:
+    """Read what a model's or a distribution's ``save`` wrote. - is standard input."""
     import fastvi
+    from fastvi.cli.files.inputs import named
+
+    text = os.fspath(path)
+    with named(text) as name, as_wrong_input():
+        try:
+            return fastvi.load(name)
+        except ValueError as error:
+            raise ValueError(str(error).replace(repr(name), repr(text))) from error
+
+
+def load_model(path: str | os.PathLike[str], name: str = "MODEL") -> Any:
+    """Read a file that must hold a model. ``name`` is that of the argument."""
     from fastvi.core.registry import find_rules
 
-    with as_wrong_input():
-        model = fastvi.load(path)
+    model = load_saved(path)
     if find_rules(model) is None:
         raise WrongInput(f"{name} must hold a model, got {model!r}")
     return model
@@ -45,38 +63,75 @@ def load_model(path: Path, name: str = "MODEL") -> Any:
 class DataFile(NamedTuple):
     """DATA and the options that say how to read it."""
 
-    path: Path
+    path: str
     key: str | None
     threshold: float | None
     limit: int | None
-    nan_missing: bool
+    observed: str | None
 
     def read(self) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return data, one a row, and where they are not NaN (None: everywhere)."""
-        from fastvi.cli.files.data import observed_rows_of
+        """Return data, one a row, and where they were observed (None: everywhere)."""
+        rows = self.read_rows()
+        return rows.x, rows.observed
+
+    def read_rows(self) -> Rows:
+        """Return data, mask and, where the file holds pictures, their shape."""
+        from fastvi.cli.files.data import read_rows
 
         with as_wrong_input():
-            return observed_rows_of(
-                self.path, self.key, self.threshold, self.limit, nan_missing=self.nan_missing
-            )
+            return read_rows(self.path, self.key, self.threshold, self.limit, self.observed)
+
+    def source(self) -> dict[str, Any]:
+        """Return how the data were read, as it goes into a file made of them. Only a file has a digest."""
+        digest = None
+        if os.path.isfile(self.path):
+            with open(self.path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {
+            "data_file_sha256": digest, "key": self.key, "threshold": self.threshold, "limit": self.limit,
+        }  # fmt: skip
+
+
+def reading_options(function: Function) -> Function:
+    """Add ``--key``, ``--threshold`` and ``--limit``, which say how data are read."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1), help="Use the first so many data only."),
+        click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this."),
+        click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]"),
+    ):
+        function = option(function)
+    return function
+
+
+def check_one_is_standard_input(paths: Mapping[str, str | None]) -> None:
+    """Refuse - for two arguments: what is read once is gone."""
+    names = [name for name, path in paths.items() if path == "-"]
+    if len(names) > 1:
+        raise WrongInput(f"only one argument may be - (standard input), got {' and '.join(names)}")
 
 
 def data_argument(function: Function) -> Function:
     """Add the argument DATA with its options: the function gets ``data``, a :class:`DataFile`."""
 
-    @click.argument("data_path", type=FILE, metavar="DATA")
-    @click.option("--key", help="Name of the array in an .npz DATA. [default: x, images or the only one]")
-    @click.option("--threshold", type=float, help="Make the data binary: 1 where a value is >= this.")
-    @click.option("--limit", type=click.IntRange(1), help="Use the first so many data only.")
-    @click.option("--nan-missing", is_flag=True, help="NaN is a pixel that was not seen: it is summed out.")
+    @click.argument("data_path", type=INPUT_DATA, metavar="DATA")
+    @reading_options
+    @click.option(
+        "--observed", metavar="FILE|auto",
+        help="Mask, 0 where a pixel was not seen: it is summed out. auto: it is NaN where it was not.",
+    )  # fmt: skip
+    @click.option("--nan-missing", is_flag=True, hidden=True, help="Another name of --observed auto.")
     @wraps(function)
     def with_data(
-        *args: Any, data_path: Path, key: str | None, threshold: float | None, limit: int | None,
-        nan_missing: bool, **options: Any,
+        *args: Any, data_path: str, key: str | None, threshold: float | None, limit: int | None,
+        observed: str | None, nan_missing: bool, **options: Any,
     ) -> Any:  # fmt: skip
-        return function(
-            *args, data=DataFile(data_path, key, threshold, limit, nan_missing=nan_missing), **options
+        if nan_missing and observed not in (None, "auto"):
+            raise click.UsageError("--nan-missing is --observed auto, got both it and --observed FILE.")
+        data = DataFile(data_path, key, threshold, limit, "auto" if nan_missing else observed)
+        check_one_is_standard_input(
+            {"MODEL": options.get("model_path"), "DATA": data.path, "--observed": data.observed}
         )
+        return function(*args, data=data, **options)
 
     return with_data
 
@@ -91,15 +146,25 @@ class Run(NamedTuple):
     @contextmanager
     def started(self) -> Iterator[dict[str, Any]]:
         """Yield the keyword arguments ``device``, ``dtype`` and ``executor`` of a public function."""
-        yield {"device": self.device, "dtype": self.dtype}
+        with started_executor(self.executor) as executor:
+            yield {"device": self.device, "dtype": self.dtype, "executor": executor}
 
 
 def run_options(function: Function) -> Function:
     """Add ``--device``, ``--dtype`` and ``--executor``: the function gets ``run``, a :class:`Run`."""
 
-    @click.option("--device", type=click.Choice(DEVICES), default=DEVICES[0], show_default=True)
-    @click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True)
-    @click.option("--executor", metavar="processes:N|dask://HOST:PORT", help="Spread the work over workers.")
+    @click.option(
+        "--device", type=click.Choice(DEVICES), default=DEVICES[0], show_default=True,
+        help="Compute there; auto: on a GPU where there is one.",
+    )  # fmt: skip
+    @click.option(
+        "--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True,
+        help="Type of the sums: float32 is faster and less exact.",
+    )  # fmt: skip
+    @click.option(
+        "--executor", metavar="processes:N|dask://HOST:PORT", callback=check_executor,
+        help="Spread the work over N processes of this machine, or the workers of a Dask cluster.",
+    )  # fmt: skip
     @wraps(function)
     def with_run(*args: Any, device: str, dtype: str, executor: str | None, **options: Any) -> Any:
         return function(*args, run=Run(device, dtype, executor), **options)

@@ -6,7 +6,7 @@ import gzip
 import math
 import os
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +54,24 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     if not os.path.exists(text):
         raise FileNotFoundError(f"path must name an IDX file, got {text!r}, which does not exist")
     with open_regular(text, "path") as file:
-        size = os.fstat(file.fileno()).st_size
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        if not packed:
-            return _array(file, text, size)
-        try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _array(unpacked, text, size, packed=True)
-        except (EOFError, OSError, zlib.error) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"path must name a whole gzip file, got {text!r}, truncated or damaged: {reason}"
-            ) from error
+        return read_idx(file, text)
+
+
+def read_idx(file: IO[bytes], text: str) -> NDArray[Any]:
+    """Return the array of an open file, which ``text`` names in errors."""
+    size = os.fstat(file.fileno()).st_size
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not packed:
+        return _array(file, text, size)
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return _array(unpacked, text, size, packed=True)
+    except (EOFError, OSError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"path must name a whole gzip file, got {text!r}, truncated or damaged: {reason}"
+        ) from error
 
 
 def _array(stream: Any, text: str, size: int, *, packed: bool = False) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 import fastvi
 from fastvi.cli.command import Command
@@ -36,19 +37,23 @@ from fastvi.cli.output import Output
 @run_options
 @click.pass_obj
 def command(
-    out: Output, model_path: Path, data: DataFile, csv_path: str | None, checkpoint: Path | None,
+    out: Output, model_path: str, data: DataFile, csv_path: str | None, checkpoint: Path | None,
     unnormalized: bool, run: Run,
 ) -> None:  # fmt: skip
     """Print exact log p(x) of a saved MODEL on DATA.
 
-    A model's save method writes MODEL. DATA (.npz, .npy, IDX or IDX.gz) holds one datum a row; images (N,
-    height, width) are flattened. The sum runs over all 2^d latent states.
+    A model's save method writes MODEL. DATA holds one datum a row: .npy, .npz, IDX or IDX.gz, CSV or TSV, a
+    folder of .png pictures, or - for standard input; images (N, height, width) are flattened. The sum runs
+    over all 2^d latent states.
 
     \b
     Examples:
       fastvi evaluate results/model/model_12_latents.npz results/model/held_out.npz
       fastvi evaluate model.npz digits.npy --csv log_marginal.csv
       fastvi evaluate mnist_model.npz t10k-images-idx3-ubyte.gz --threshold 128 --limit 100
+      fastvi evaluate model.npz survey.csv --observed auto --json
+      cat digits.npy | fastvi evaluate model.npz - --csv -
+      fastvi evaluate large.npz digits.npy --executor processes:4 --checkpoint run.npz
     """
     check_files({"MODEL": model_path, "DATA": data.path}, {"--csv": csv_path, "--checkpoint": checkpoint})
     if csv_path is not None:
@@ -69,11 +74,11 @@ def command(
     out.facts(model=repr(model), normalized=not unnormalized, num_data=len(values), log_marginal=values)
     out.note(f"{model!r} on {len(values)} data of {data.path}")
     if observed is not None:
-        out.note(f"{np.count_nonzero(~observed):,} pixels are NaN: not seen, and summed out")
+        out.note(f"{np.count_nonzero(~observed):,} pixels were not observed, and are summed out")
     if len(values):
         summary = {
             f"mean {name}, nats": values.mean(),
-            "standard deviation": values.std(),
+            "standard deviation": _std(values),
             "smallest": values.min(),
             "median": np.median(values),
             "largest": values.max(),
@@ -81,3 +86,9 @@ def command(
         out.table(name, {"": list(summary), "value": [f"{float(v):.6f}" for v in summary.values()]})
     if csv_path is not None and not is_standard_output(csv_path):
         out.note(f"written: {csv_path}")
+
+
+def _std(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation: NaN, without a warning, where a datum is impossible."""
+    with np.errstate(invalid="ignore"):
+        return float(values.std())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def command(
             batch_size=batch_size, learning_rate=learning_rate, patience=patience, seed=seed,
             checkpoint=checkpoint, progress=lambda done, total: report("epochs", done, total),
         )  # fmt: skip
-    fit.model.made_by({**fit.model.made, **_read_by(data), "held_out": held_out})
+    fit.model.made_by({**fit.model.made, **data.source(), "held_out": held_out})
     if not force and is_taken(out_path):  # another run has made it meanwhile
         click.echo(f"fastvi: {out_path} was made by another program meanwhile and is left as it is", err=True)
         out_path = free_name(out_path)
@@ -121,10 +120,3 @@ def _start(
     if not np.isin(train, (0, 1)).all():
         raise WrongInput("DATA must hold 0 and 1 for --latents, got other numbers: use --threshold")
     return starting_network(train, int(num_latents or 0), seed)
-
-
-def _read_by(data: DataFile) -> dict[str, Any]:
-    """Return how the data were read, as it goes into the model's file."""
-    with open(data.path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"data_file_sha256": digest, "key": data.key, "threshold": data.threshold, "limit": data.limit}

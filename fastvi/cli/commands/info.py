@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-import fastvi
 from fastvi.cli.command import Command
-from fastvi.cli.errors import WrongInput, as_wrong_input
-from fastvi.cli.options import FILE
+from fastvi.cli.errors import WrongInput
+from fastvi.cli.options import INPUT_FILE, load_saved
 from fastvi.cli.output import Output
 
 
 @click.command(cls=Command)
-@click.argument("model_path", type=FILE, required=False, metavar="[MODEL]")
+@click.argument("model_path", type=INPUT_FILE, required=False, metavar="[MODEL]")
 @click.pass_obj
-def command(out: Output, model_path: Path | None) -> None:
+def command(out: Output, model_path: str | None) -> None:
     """Show versions, processor, threads and compiled code, or how a MODEL was made.
 
     \b
@@ -74,10 +72,9 @@ def _shapes() -> str:
     return ", ".join(f"{name} {'x'.join(map(str, tile))}" for name, tile in CHOSEN._asdict().items())
 
 
-def model_facts(out: Output, path: Path) -> dict[str, Any]:
+def model_facts(out: Output, path: str) -> dict[str, Any]:
     """Say what a model's file holds; return how it was made."""
-    with as_wrong_input():
-        model = fastvi.load(path)
+    model = load_saved(path)
     out.facts(model=repr(model))
     out.say(f"{model!r}")
     if not model.made:

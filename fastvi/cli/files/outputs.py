@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from fastvi.cli.errors import WrongInput
+from fastvi.cli.files.inputs import STANDARD_INPUT
 from fastvi.core.files import check_writable, descriptor, write_whole
 
 STANDARD_OUTPUT = "-"
@@ -24,6 +25,7 @@ def check_files(inputs: Paths, outputs: Paths) -> None:
     Both map names on the command line to paths, None for those not given.
     """
     read = {name: os.fspath(path) for name, path in inputs.items() if path is not None}
+    read = {name: path for name, path in read.items() if path != STANDARD_INPUT}
     for name, path in outputs.items():
         if path is None:
             continue

@@ -50,11 +50,18 @@ class Subject:
         return self.source is not None
 
 
-def own_subject(model: Any, x: np.ndarray, title: str, source: Mapping[str, Any]) -> Subject:
-    """Subject of a caller's model and data ``x`` (N, D). A square number of pixels is taken for an image."""
+def own_subject(
+    model: Any,
+    x: np.ndarray,
+    title: str,
+    source: Mapping[str, Any],
+    image_shape: tuple[int, int] | None = None,
+) -> Subject:
+    """Subject of a caller's model and data ``x`` (N, D), images of a shape that is known or of a square."""
     side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
-    shape = (side, side) if side > 1 and side * side == x.shape[1] else None
-    return Subject(model, x, title, np.arange(len(x)), image_shape=shape, source=source)
+    if image_shape is None and side > 1 and side * side == x.shape[1]:
+        image_shape = (side, side)
+    return Subject(model, x, title, np.arange(len(x)), image_shape=image_shape, source=source)
 
 
 def digits_subject(
