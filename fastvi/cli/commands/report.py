@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from click.core import ParameterSource
@@ -20,10 +20,12 @@ from fastvi.cli.options import (
     Run,
     data_argument,
     load_model,
+    load_saved,
     model_argument,
     run_options,
 )
 from fastvi.cli.output import Output
+from fastvi.core.options import Device, DType
 
 
 @click.command(cls=Command)
@@ -52,7 +54,7 @@ from fastvi.cli.output import Output
 @click.pass_obj
 @click.pass_context
 def command(
-    context: click.Context, out: Output, model_path: Path, data: DataFile, encoder_path: Path | None,
+    context: click.Context, out: Output, model_path: str, data: DataFile, encoder_path: Path | None,
     q_path: Path | None, num_samples: int, max_states: int, max_bounds: int, seed: int, folder: Path,
     run: Run,
 ) -> None:  # fmt: skip
@@ -81,16 +83,16 @@ def command(
     q = _load_q(encoder_path, q_path)
     x, observed = data.read()
     if observed is not None:
-        raise WrongInput("DATA must have no missing pixels for a report, got NaN")
+        raise WrongInput("DATA must be seen whole for a report, got --observed")
     settings = ReportSettings(
-        seed=seed, num_samples=num_samples, max_states=max_states, max_bounds=max_bounds, device=run.device,
-        dtype=run.dtype,
+        seed=seed, num_samples=num_samples, max_states=max_states, max_bounds=max_bounds,
+        device=cast(Device, run.device), dtype=cast(DType, run.dtype),
     )  # fmt: skip
     source = {
-        "command": _command_line(context), "model": repr(model), "model_file": str(model_path),
-        "data_file": str(data.path), "num_data": len(x), "q": "fitted" if q is None else repr(q),
+        "command": _command_line(context), "model_file": model_path, "model": repr(model),
+        "data_file": data.path, **data.source(), "num_data": len(x), "q": "fitted" if q is None else repr(q),
     }  # fmt: skip
-    own = own_subject(model, x, data.path.name, source)
+    own = own_subject(model, x, os.path.basename(data.path), source)
     _check_folder(folder)
     with as_wrong_input(), run.started() as where, out.progress("report") as report:
         where = {name: value for name, value in where.items() if name != "dtype"}
@@ -107,7 +109,7 @@ def command(
     out.table("means over the data, nats", means)
     out.say("")
     for finding in result.findings:
-        out.say(f"  * {finding.text}")
+        out.finding(finding.text)
     out.note(f"written: {written[-1]} and {len(written) - 1} files in {folder / result.name}")
 
 
@@ -116,8 +118,7 @@ def _load_q(encoder_path: Path | None, q_path: Path | None) -> Any:
     path = encoder_path if q_path is None else q_path
     if path is None:
         return None
-    with as_wrong_input():
-        found = fastvi.load(path)
+    found = load_saved(path)
     if q_path is None and not isinstance(found, fastvi.Encoder):
         raise WrongInput(f"--encoder must hold an Encoder, got {found!r}")
     if q_path is not None and not isinstance(found, fastvi.Bernoulli | fastvi.Normal | fastvi.Categorical):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -232,10 +233,9 @@ def _changed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _command(content: dict[str, Any]) -> str:
     """The command line that computes this study again; nothing where options do not lead to its settings."""
-    settings = content.get("settings", {})
-    source = content.get("source")
-    if source is not None:
-        return str(source.get("command", ""))
+    settings, source = content.get("settings", {}), content.get("source", {})
+    if "command" in source:
+        return str(source["command"])
     if content.get("study") not in _STUDIES or set(settings) != set(asdict(Settings())):
         return ""
     for start, words in ((Settings(), []), (Settings.quick(), ["--quick"])):
@@ -246,5 +246,10 @@ def _command(content: dict[str, Any]) -> str:
                 for item in value if isinstance(value, list) else [value]:
                     words += [OPTIONS[name], str(item)]
             which = [] if content["study"] == "model" else [content["study"]]  # which the default set holds
-            return " ".join(["fastvi study", *which, *words])
+            own = [("--model", "model_file"), ("--data", "data_file"), ("--key", "key")]
+            own += [("--threshold", "threshold"), ("--limit", "limit")]
+            for option, name in own:
+                if source.get(name) is not None:
+                    words += [option, str(source[name])]
+            return shlex.join(["fastvi", "study", *which, *words])
     return ""

@@ -20,6 +20,7 @@ from fastvi.studies.common.style import (
     label_line,
     new_figure,
 )
+from fastvi.studies.report.findings import nats
 from fastvi.studies.report.truth import CERTIFIED, EXACT
 from fastvi.weights.estimate import reliable_k
 
@@ -65,17 +66,18 @@ def _gaps(data: Table, how: str) -> Picture:
     axes.plot(place, (elbo - truth)[order], "o", color=RED, markersize=size, label="ELBO")
     bound = np.array(data[f"bound_{sizes[-1]}"])
     gap, left = (truth - elbo).mean(), (truth - bound).mean()
-    title = f"The ELBO stops {gap:.2g} nats short of log p(x); {sizes[-1]:,} samples leave {left:.2g}"
+    title = f"The ELBO stops {nats(gap)} nats short of log p(x); {sizes[-1]:,} samples leave {nats(left)}"
     dress(axes, title, "data, widest gap first", "nats relative to log p(x)")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=9.5)
+    _open_up(axes)
     caption = (
         f"Bounds of {len(order)} data relative to log p(x), the line at zero; those of K samples are "
-        f"estimates, of which single ones may lie above. The ELBO lies {gap:.3g} nats below on average, the bound of "
-        f"{sizes[-1]:,} samples {left:.3g}."
+        f"estimates, of which single ones may lie above. The ELBO lies {nats(gap)} nats below on "
+        f"average, the bound of {sizes[-1]:,} samples {nats(left)}."
     )
     alt = (
         f"A column of points for each of {len(order)} data. The ELBO's gap runs from "
-        f"{(truth - elbo).max():.3g} to {(truth - elbo).min():.3g} nats; importance-weighted bounds lie "
+        f"{nats((truth - elbo).max())} to {nats((truth - elbo).min())} nats; importance-weighted bounds lie "
         "nearer to zero."
     )
     return Picture(figure, caption, alt)
@@ -120,10 +122,11 @@ def _calibration(table: Table, by_datum: Table) -> Picture:
         axes.plot(sizes, factor * np.array(table[name]), "o-", color=BLUE, linewidth=2)
         axes.set_xscale("log")
     left.axhline(0.0, color=BLACK, linewidth=1)
+    _open_up(left)
     right.axhline(95.0, color=BLACK, linewidth=1, linestyle="--")
     bias, coverage = table["bias"][-1], 100 * table["coverage"][-1]
     dress(
-        left, f"{sizes[-1]:,} samples: {bias:.2g} nats of bias", "samples K",
+        left, f"{sizes[-1]:,} samples: {nats(bias)} nats of bias", "samples K",
         "mean error of log p(x), nats (grey: one datum)",
     )  # fmt: skip
     dress(
@@ -134,15 +137,21 @@ def _calibration(table: Table, by_datum: Table) -> Picture:
     count = len(set(by_datum["index"]))
     caption = (
         f"Errors of estimates of log p(x) from q, over many repeats, for {count} data. With {sizes[-1]:,} "
-        f"samples they are off by {bias:.2g} nats on average, and 95 % intervals hold the truth in "
+        f"samples they are off by {nats(bias)} nats on average, and 95 % intervals hold the truth in "
         f"{coverage:.1f} %."
     )
     alt = (
-        f"Two panels over the number of samples: the mean error, {table['bias'][0]:.2g} nats at {sizes[0]:,} "
-        f"and {bias:.2g} at {sizes[-1]:,}; and the coverage, {100 * table['coverage'][0]:.0f} and "
+        f"Two panels over the number of samples: the mean error, {nats(table['bias'][0])} nats at "
+        f"{sizes[0]:,} and {nats(bias)} at {sizes[-1]:,}; and the coverage, {100 * table['coverage'][0]:.0f} and "
         f"{coverage:.0f} %."
     )
     return Picture(figure, caption, alt)
+
+
+def _open_up(axes: Axes) -> None:
+    """Do not blow up rounding where all differences are 0."""
+    if max(map(abs, axes.get_ylim())) < 1e-6:
+        axes.set_ylim(-1e-3, 1e-3)
 
 
 def _each_datum(axes: Axes, table: Table, name: str, factor: float) -> None:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from fastvi.studies.report.study import Judged
 
 _WHOSE = {"encoder": "the encoder's q", "given": "the given q", "fitted": "the best q of each datum"}
+_ROUNDING = 1e-10  # nats, below which a difference is none
+_FAR = 4.0  # standard errors, which an honest estimate hardly ever misses the truth by
 
 
 def findings(found: Judged, settings: ReportSettings, seconds: Table) -> tuple[Finding, ...]:
     """Sentences, one a finding, each with its numbers."""
     said = [_truth(found.truth), *_gaps(found), _bounds(found), *_weights(found, settings)]
-    said += _calibration(found, settings)
+    said.append(_calibration(found, settings))
     parts = sorted(zip(seconds["seconds"], seconds["step"], strict=True), reverse=True)
     cost = ", ".join(f"{step} {value:.3g} s" for value, step in parts[:4])
     return *map(Finding, said), Finding(f"cost, with what was compiled on the way: {cost}", timed=True)
@@ -48,19 +50,18 @@ def _gaps(found: Judged) -> list[str]:
     gap, best, whose = found.gap, found.best_gap, _WHOSE[found.whose]
     sampled = " (sampled)" if gap.std_error.any() else ""
     if found.truth.how == CERTIFIED:
-        size = f"{gap.low.mean():.3g} to {gap.high.mean():.3g}"
+        size = f"{nats(gap.low.mean())} to {nats(gap.high.mean())}"
     else:
-        size = f"{gap.value.mean():.3g}"
+        size = nats(gap.value.mean())
     said = [
         f"the ELBO of {whose} is {gap.elbo.mean():.4f}{sampled}, {size} nats below log p(x): that is "
         "KL(q || p(z|x))"
     ]
     if found.has_other:
-        loss = (best.elbo - gap.elbo).mean()
         name = "the encoder" if found.whose == "encoder" else "the given q"
         said.append(
-            f"the best q of each datum, {found.best.words}, stops {best.value.mean():.3g} nats short; the "
-            f"amortisation gap, what {name} loses beside it, is {loss:.3g} nats"
+            f"the best q of each datum, {found.best.words}, stops {nats(best.value.mean())} nats short; the "
+            f"amortisation gap, what {name} loses beside it, is {nats((best.elbo - gap.elbo).mean())} nats"
         )
     else:
         said.append(f"q is {found.best.words}; with --encoder or --q the report says what another one loses")
@@ -69,35 +70,60 @@ def _gaps(found: Judged) -> list[str]:
 
 def _bounds(found: Judged) -> str:
     size, bound = list(found.bounds.items())[-1]
-    below = found.truth.value - bound.value
+    below = float((found.truth.value - bound.value).mean())
+    side = "below" if below >= 0 or nats(below) == "0" else "above"
+    error = float(np.sqrt(np.square(bound.std_error).sum()) / len(bound.value))
     return (
-        f"the importance-weighted bound of {size:,} samples from q is {below.mean():.3g} nats below log p(x)"
+        f"the importance-weighted bound of {size:,} samples from q is {nats(abs(below))} nats {side} log "
+        f"p(x), by weights that claim a standard error of {nats(error)}"
     )
 
 
 def _weights(found: Judged, settings: ReportSettings) -> list[str]:
     weights, limit = found.weights, reliable_k(settings.num_samples)
-    bad = int((~(weights.pareto_k <= limit)).sum())
+    bad = ~(weights.pareto_k <= limit)
     said = [
-        f"{settings.num_samples:,} samples are worth {weights.ess.mean():.3g} on average, "
-        f"{weights.ess.min():.3g} for the worst datum; k-hat is above {limit:.2g} for {bad} of "
+        f"{settings.num_samples:,} samples are worth {count(weights.ess.mean())} on average, "
+        f"{count(weights.ess.min())} for the worst datum; k-hat is above {limit:.2g} for {int(bad.sum())} of "
         f"{len(weights)} data"
     ]
-    if bad:
+    if bad.any():
         said.append(
             "where k-hat is above that, the standard error says little: mix q with the prior, fit it by "
             "forward KL, or take exact or certified values"
         )
+    if found.truth.how == EXACT:
+        short = found.truth.value - weights.log_marginal
+        missed = ~bad & (short > np.maximum(_FAR * weights.std_error, _ROUNDING * np.abs(found.truth.value)))
+        if missed.any():
+            said.append(
+                f"for {int(missed.sum())} of {len(weights)} data k-hat is small, yet the estimate lies more "
+                f"than {_FAR:g} standard errors below log p(x): q hardly draws what it misses, and no weight "
+                "tells"
+            )
     return said
 
 
-def _calibration(found: Judged, settings: ReportSettings) -> list[str]:
+def _calibration(found: Judged, settings: ReportSettings) -> str:
     if found.calibration is None:
-        why = "log p(x) is an estimate" if found.truth.how == ESTIMATED else "no interval is narrow enough"
-        return [f"calibration is left out: {why}, and errors need a truth"]
+        why = f"no interval is at most {TOLERANCE:g} wide (--max-bounds makes them narrower)"
+        if found.truth.how == ESTIMATED:
+            why = "log p(x) is an estimate"
+        return f"calibration is left out: {why}, and errors need a truth"
     row = found.calibration.entries[-1].row()
-    return [
-        f"over {settings.calibration_num_repeats} repeats on {len(found.calibration)} data, 95 % intervals from "
-        f"{row['num_samples']:,} samples hold log p(x) in {100 * row['coverage']:.1f} % of cases; estimates are "
-        f"off by {row['bias']:.2g} nats on average and {row['rms_error']:.2g} in root mean square"
-    ]
+    return (
+        f"over {settings.calibration_num_repeats} repeats on {len(found.calibration)} data, 95 % intervals "
+        f"from {row['num_samples']:,} samples hold log p(x) in {100 * row['coverage']:.1f} % of cases; "
+        f"estimates are off by {nats(row['bias'])} nats on average, {nats(row['rms_error'])} in root mean "
+        "square"
+    )
+
+
+def nats(value: float) -> str:
+    """Three digits, and 0 where only rounding is left."""
+    return f"{value:.3g}" if abs(value) > _ROUNDING else "0"
+
+
+def count(value: float) -> str:
+    """A number of samples that need not be whole."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -56,8 +56,7 @@ def check(settings: ReportSettings, own: Subject, q: Any) -> None:
     model, x = own.model, own.x
     if isinstance(model, BoltzmannMachine):
         raise TypeError(
-            f"model must have latents beside its pixels for a report, got {validation.shown(model)}: its log Z "
-            "is what log_partition gives"
+            f"model must have latents beside its pixels for a report, got {validation.shown(model)}"
         )
     if not len(x):
         raise ValueError("x must hold at least 1 datum for a report, got none")
@@ -66,14 +65,11 @@ def check(settings: ReportSettings, own: Subject, q: Any) -> None:
         states = fastvi.plan(model, question="log_partition").states
         if states > settings.max_states:
             raise ValueError(
-                f"model must have a log Z of at most {settings.max_states:,} states (max_states) for a report, "
-                f"got {states:,}"
+                f"model must have a log Z of at most {settings.max_states:,} states (max_states) for a "
+                f"report, got {states:,}"
             )
-    if q is None:
-        fastvi.estimate_log_marginal(
-            model, x, num_samples=1, proposal="prior" if rules.prior() else "uniform"
-        )
-    else:
+    rules.check_data(x, None)
+    if q is not None:
         fastvi.elbo(model, x, q, num_samples=1)
 
 
