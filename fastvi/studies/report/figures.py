@@ -97,10 +97,12 @@ def _weights(data: Table) -> Picture:
     axes.set_xlim(0.8, 1.25 * largest)
     axes.axhline(limit, color=BLACK, linewidth=1.2, linestyle="--")
     label_line(axes, 1.25 * largest, limit, f"{limit:.2g}", BLACK)
+    lost = int((bad & ~drawn).sum())
     title = f"k-hat is above {limit:.2g} for {int(bad.sum())} of {len(bad)} data"
+    title += f", {lost} of them beyond the picture: infinite" if lost else ""
     dress(axes, title, f"effective sample size of {largest:,} weights", "k-hat of the largest weights")
-    lost = int((~drawn).sum())
-    without = f" {lost} without a finite k-hat are not drawn." if lost else ""
+    equal = int((~drawn & ~bad).sum())
+    without = f" Of {equal} all weights are equal, so that they have none." if equal else ""
     caption = (
         f"Each point is a datum: how many of {largest:,} weighted samples count, and how heavy the tail of "
         f"the weights is. {int(bad.sum())} of {len(bad)} lie above the limit, where neither estimate nor "
@@ -142,8 +144,8 @@ def _calibration(table: Table, by_datum: Table) -> Picture:
     )
     alt = (
         f"Two panels over the number of samples: the mean error, {nats(table['bias'][0])} nats at "
-        f"{sizes[0]:,} and {nats(bias)} at {sizes[-1]:,}; and the coverage, {100 * table['coverage'][0]:.0f} and "
-        f"{coverage:.0f} %."
+        f"{sizes[0]:,} and {nats(bias)} at {sizes[-1]:,}; and the coverage, "
+        f"{100 * table['coverage'][0]:.0f} and {coverage:.0f} %."
     )
     return Picture(figure, caption, alt)
 
