@@ -146,6 +146,12 @@ class Run(NamedTuple):
     @contextmanager
     def started(self) -> Iterator[dict[str, Any]]:
         """Yield the keyword arguments ``device``, ``dtype`` and ``executor`` of a public function."""
+        from fastvi.inputs.options import check_device
+
+        try:
+            check_device(self.device, cuda=True)
+        except RuntimeError as error:
+            raise WrongInput(f"--device: {error}") from error
         with started_executor(self.executor) as executor:
             yield {"device": self.device, "dtype": self.dtype, "executor": executor}
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from fastvi.cli.progress import Report, no_notice_of_compilation, progress_bar
-from fastvi.cli.tables import print_table, screen_width, wrapped_finding
+from fastvi.cli.tables import print_table, screen_width, wrapped_item
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -65,14 +65,14 @@ class Output:
         if not self.as_json:
             click.echo(text, err=self._aside)
 
-    def note(self, text: str) -> None:
-        """Print a line that is no part of the answer."""
+    def note(self, text: str, mark: str | None = None) -> None:
+        """Print a line that is no part of the answer; behind a ``mark`` it is wrapped at words."""
         if not self.quiet:
-            self.say(text)
+            self.say(text if mark is None else wrapped_item(text, screen_width(), mark))
 
     def finding(self, text: str) -> None:
         """Print a sentence of the answer as an item of a list, wrapped at words."""
-        self.say(wrapped_finding(text, screen_width()))
+        self.say(wrapped_item(text, screen_width()))
 
     def table(self, title: str, columns: Mapping[str, list[Any]], *, rest: str | None = None) -> None:
         """Print a table of the answer: column name -> one value a row.

@@ -24,7 +24,8 @@ _COMPILING = "compiling, once"
 def num_compiled() -> int:
     """Return how many kernels this process has begun to compile."""
     module = sys.modules.get("fastvi.kernels.compiled_code")  # which help and refusals never import
-    return module.KernelCache.num_compiled if module is not None else 0
+    cache = getattr(module, "KernelCache", None)  # nor is it there while its module is imported
+    return 0 if cache is None else int(cache.num_compiled)
 
 
 @dataclass
@@ -132,4 +133,4 @@ def _lines(state: State) -> Iterator[Report]:
         teller.join()
     taken = time.monotonic() - state.begin
     if taken >= EVERY:
-        click.echo(f"fastvi: {state.name}: done in {taken:.0f} s", err=True)
+        click.echo(f"fastvi: {state.name}: ended after {taken:.0f} s", err=True)

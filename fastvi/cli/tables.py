@@ -127,15 +127,16 @@ def _blocks(columns: list[_Column], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int, first: str, then: str) -> list[str]:
+    """Lines of whole words, also of those that are longer than a line."""
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=then, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
 
 
-def wrapped_finding(text: str, width: int) -> str:
-    """Return a finding as a list's item, wrapped at words."""
-    return "\n".join(_wrapped(text, width, "  * ", "    "))
+def wrapped_item(text: str, width: int, mark: str = "  * ") -> str:
+    """Return text as an item of a list, wrapped at words."""
+    return "\n".join(_wrapped(text, width, mark, " " * len(mark)))
 
 
 def print_table(

@@ -202,7 +202,7 @@ def test_ctrl_c_during_a_study(tmp_path):
     assert process.returncode == 130
     assert process.stderr.strip() == "fastvi: interrupted"
     assert process.stdout == ""
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".unfinished"]
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_warmup(monkeypatch):
     if JIT_DISABLED:
         assert one_line(invoke("warmup")) == "fastvi: nothing is compiled: NUMBA_DISABLE_JIT is set"
         return
-    result = invoke("warmup")
+    result = invoke("warmup", "-q")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert re.fullmatch(r"\d+ compiled in \d+ s, by 1 calls\n\d+ kernels, [\d.]+ MB in .+\n", result.stdout)
@@ -336,10 +336,11 @@ def test_warmup(monkeypatch):
 def test_quick_study_of_everything(tmp_path, monkeypatch):
     if JIT_DISABLED:  # a climb on quadrature takes minutes in interpreted loops
         monkeypatch.setattr("fastvi.studies.variance.study.two_modes", correlated)
-    result = invoke("study", "--quick", "--seed", 5, "--out", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    result = invoke("study", "--quick", "--seed", 5)
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""  # no progress bar where there is no terminal
-    folders = {path.name for path in (tmp_path / "results").iterdir()}
+    folders = {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()}
     assert folders == {"model", "table", "enumeration", "sampling", "bounds", "missing", "variance"}
     for name in folders:
         content = json.loads((tmp_path / "results" / name / "result.json").read_text())
@@ -354,6 +355,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
         "bounds: means",
     ):
         assert words in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     # the first command of the README leads to the second
     model, held_out = (
         tmp_path / "results" / "model" / name for name in ("model_4_latents.npz", "held_out.npz")
@@ -367,7 +369,7 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
 def test_one_quick_study_with_sizes(tmp_path):
     arguments = ("study", "bounds", "--quick", "--num-images", 3, "--num-latents", 2, "--out", tmp_path)
     assert invoke(*arguments).exit_code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["bounds"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["bounds"]
     with (tmp_path / "bounds" / "images.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
     content = json.loads((tmp_path / "bounds" / "result.json").read_text())

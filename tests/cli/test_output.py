@@ -23,6 +23,7 @@ from fastvi.cli import progress
 from fastvi.cli.command import Command
 from fastvi.cli.group import _NAMES, cli
 from fastvi.cli.output import Output
+from fastvi.engine.cuda.device import MissingDeviceError
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_where_there_is_no_terminal_lines_come_now_and_then(monkeypatch):
         assert heard.line.wait(60)
     lines = heard.getvalue().splitlines()
     assert "fastvi: bounds (3 of 6): fitting, 1,000 of 2,000" in lines
-    assert lines[-1].startswith("fastvi: bounds (3 of 6): done in ")
+    assert lines[-1].startswith("fastvi: bounds (3 of 6): ended after ")
 
 
 def test_work_that_is_soon_done_or_not_to_be_shown_says_nothing(monkeypatch, capsys):
@@ -232,6 +233,16 @@ def test_wrong_executors_are_refused_before_the_work(monkeypatch, ask, text):
     monkeypatch.setattr("fastvi.load", None)
     line = one_line(invoke(*ask, "--executor", text))
     assert f"must be processes:N with N = 1 ... 9999 or dask://HOST:PORT, got {text!r}" in line
+
+
+def test_a_device_that_is_not_there_is_one_line(monkeypatch, ask):
+    def none():
+        raise MissingDeviceError("no CUDA driver or device")
+
+    monkeypatch.setattr("fastvi.engine.cuda.device.num_devices", none)
+    line = one_line(invoke(*ask, "--device", "cuda"))
+    assert line.startswith("fastvi: --device: device='cuda' is not available: no CUDA driver or device")
+    assert invoke(*ask, "--device", "auto").exit_code == 0
 
 
 def test_dask_that_is_not_installed_is_one_line(monkeypatch, ask):

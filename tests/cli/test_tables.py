@@ -7,7 +7,7 @@ import pytest
 from command_line import invoke
 
 from fastvi.cli.output import Output
-from fastvi.cli.tables import cell, table_lines, wrapped_finding
+from fastvi.cli.tables import cell, table_lines, wrapped_item
 
 WIDTHS = [40, 80, 120]
 
@@ -101,7 +101,7 @@ def test_text_is_no_markup():
 @pytest.mark.parametrize("width", WIDTHS)
 def test_findings_are_wrapped_at_words(width):
     text = "log p(x) - ELBO - KL is 0 within 1e-13 for every image, and the weighted bound closes 0.97"
-    lines = wrapped_finding(text, width).splitlines()
+    lines = wrapped_item(text, width).splitlines()
     assert lines[0].startswith("  * log p(x)")
     assert all(line.startswith("    ") for line in lines[1:])
     assert max(map(len, lines)) <= width

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -88,9 +88,9 @@ def command(
     Without a name all but the last two run. Tables go to the terminal; CSV, JSON and pictures to the folder
     --out. Numbers repeat with the seed; all that holds seconds is in files of its own.
 
-    With --model and --data the studies look at your own: without a name all that the model can answer. --data
-    are .npy, .npz, IDX, CSV, TSV or a folder of .png pictures. A run that was interrupted goes on where it was
-    when the same command is given again.
+    With --model and --data the studies look at your own: without a name all that the model can answer.
+    --data are .npy, .npz, IDX, CSV, TSV or a folder of .png pictures. A run that was interrupted goes on
+    where it was when the same command is given again.
 
     \b
     Examples:
@@ -147,16 +147,21 @@ def _own(model_path: str, data: DataFile) -> Subject:
     return own_subject(model, rows.x, os.path.basename(data.path), source, rows.image_shape)
 
 
+def module_of(name: str) -> Any:
+    """Return the module that runs a study."""
+    return import_module(f"fastvi.studies.{name}.study")
+
+
 def _chosen(asked: tuple[str, ...], own: Subject | None, out: Output) -> tuple[str, ...]:
     """Return the studies to run. One that was named has to be able to look at the caller's own."""
     if own is None:
         return asked or ("model", *(name for name in _STUDIES if name not in _BY_NAME_ALONE))
-    refused = {name: import_module(f"fastvi.studies.{name}.study").refusal(own) for name in asked or _STUDIES}
+    refused = {name: module_of(name).refusal(own) for name in asked or _STUDIES}
     refused = {name: reason for name, reason in refused.items() if reason is not None}
     for name, reason in refused.items():
         if asked:
             raise WrongInput(f"{name} cannot look at --model and --data: {reason}")
-        out.note(f"not {name}: {reason}")
+        out.note(f"{name}: {reason}", mark="not ")
     names = tuple(name for name in asked or _STUDIES if name not in refused)
     if not names:
         raise WrongInput(
@@ -186,12 +191,8 @@ def _run(names: tuple[str, ...], settings: Settings, own: Subject | None, place:
             if facts[name] is not None and all(os.path.exists(file) for file in facts[name]["files"]):
                 out.note(f"{name}: finished before\n")
                 continue
-            with (
-                out.progress(name, (number, len(names))) as report,
-                as_wrong_input() if own else nullcontext(),
-            ):
-                study = import_module(f"fastvi.studies.{name}.study")
-                result: StudyResult = study.run(settings, report, own=own, kept=unfinished.kept)
+            with out.progress(name, (number, len(names))) as report:
+                result: StudyResult = module_of(name).run(settings, report, own=own, kept=unfinished.kept)
                 report("writing files and pictures", 0, 1)
                 written = _write(result, settings, own, folder)
             facts[name] = {
@@ -208,7 +209,7 @@ def _run(names: tuple[str, ...], settings: Settings, own: Subject | None, place:
 def _unfinished(
     names: tuple[str, ...], settings: Settings, own: Subject | None, place: _Place, out: Output
 ) -> Iterator[UnfinishedRun]:
-    """Keep what is finished until all is: results depend on the settings, the source and the versions alone."""
+    """Keep what is finished until all is. Results depend on settings, source, versions and processor."""
     from fastvi.cli.files.unfinished import UnfinishedRun
     from fastvi.studies.common.environment import environment
 
@@ -263,4 +264,5 @@ def _show(result: StudyResult, written: list[Path], out: Output) -> None:
     for finding in result.findings:
         out.finding(finding.text)
     pictures = ", ".join(path.name for path in written if path.suffix == ".png")
-    out.note(f"  -> {folder}: {len(written)} files, among them {pictures}\n")
+    out.note(f"{folder}: {len(written)} files, among them {pictures}", mark="  -> ")
+    out.note("")
