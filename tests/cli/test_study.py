@@ -146,7 +146,9 @@ def test_other_data_in_a_file_of_the_same_name_are_another_command(tmp_path, ask
     made_up_studies["bounds"].failing["bounds"] = KeyboardInterrupt()
     assert invoke(*ask, "table", "bounds").exit_code == 130
     np.save(tmp_path / "d.npy", 9 - X.reshape(3, 2, 2) * 9)
-    assert "no unfinished work of another command" in one_line(invoke(*ask, "table", "bounds"))
+    line = one_line(invoke(*ask, "table", "bounds"))
+    assert "no unfinished work of another command, got" in line
+    assert "of the studies table, bounds: give that command again" in line
     made_up_studies["bounds"].failing.clear()
     result = invoke(*ask, "table", "bounds", "--force")
     assert result.exit_code == 0
@@ -161,7 +163,7 @@ def test_where_nothing_was_finished_nothing_is_left(tmp_path, ask, made_up_studi
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"finished": 1}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"identity": {}, "finished": 1}'])
 def test_what_stands_in_the_way_is_refused_and_kept(tmp_path, ask, made_up_studies, content):
     """A file, or a folder with a list that is damaged and something else."""
     unfinished = tmp_path / "out" / ".unfinished"
@@ -174,7 +176,8 @@ def test_what_stands_in_the_way_is_refused_and_kept(tmp_path, ask, made_up_studi
     unfinished.mkdir(parents=True)
     (unfinished / "run.json").write_text(content)
     (unfinished / "fit.npz").write_text("mine")
-    assert "no unfinished work of another command" in one_line(invoke(*ask, "table"))
+    for force in ((), ("--force",)):  # nobody's to discard
+        assert "--out must hold no .unfinished but of a study" in one_line(invoke(*ask, "table", *force))
     assert (unfinished / "fit.npz").read_text() == "mine"
     assert not made_up_studies["table"].seen
 
