@@ -191,6 +191,8 @@ def test_a_folder_of_an_older_run_still_shows(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "result.json").write_text("{")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "result.json").write_text('{"study": "mine", "tables": [1, 2]}')
     tree = parsed(write_page(tmp_path))
     assert [words(title) for title in tree.findall(".//h2")] == ["older"]
     assert [image.get("alt") for image in tree.findall(".//img")] == ["older: gap of all"]

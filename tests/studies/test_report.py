@@ -334,6 +334,8 @@ def test_models_without_a_report_say_why(tmp_path):
     save(tmp_path, machine, np.array([[0, 1, 1]]))
     line = one_line(invoke(*given, "--max-states", 7))
     assert "a log Z of at most 7 states (max_states) for a report, got 8" in line
+    save(tmp_path, fastvi.LinearGaussian([[1.0]], [0.0], 1.0), np.zeros((1, 1)))
+    assert "dtype must be 'float64' where" in one_line(invoke(*given, "--dtype", "float32"))
     model = cases.network(3, 2)
     save(tmp_path, model, np.empty((0, 3)))
     assert "x must hold at least 1 datum for a report" in one_line(invoke(*given))

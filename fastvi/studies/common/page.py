@@ -123,36 +123,38 @@ def write_page(folder: Path) -> Path:
 
 def _study(place: Path) -> _Study | None:
     """What one study's folder holds; None of a folder that is none."""
-    content = _json(place / "result.json")
+    content = _result(place / "result.json")
     if content is None:
         return None
-    timed = _json(place / "timings.json") or {}
-    if timed.get("settings") != content.get("settings"):  # of another run, which this one has no seconds for
+    timed = _result(place / "timings.json") or {}
+    if timed.get("settings") != content["settings"]:  # of another run, which this one has no seconds for
         timed = {}
-    name = str(content.get("study", place.name))
+    name = str(content["study"])
     title, question = _STUDIES.get(name, (name, ""))
     captions = {**content.get("pictures", {}), **timed.get("pictures", {})}
     files = sorted(path.name for path in place.glob("*.png")) if "pictures" not in content else list(captions)
     pictures = [_picture(place / file, captions.get(file, {}), title) for file in files]
-    tables = {**content.get("tables", {}), **timed.get("tables", {})}
+    tables = {**content["tables"], **timed.get("tables", {})}
     return _Study(
         name, title, question,
-        [*content.get("findings", []), *timed.get("findings", [])],
+        [*content["findings"], *timed.get("findings", [])],
         [picture for picture in pictures if picture is not None],
         [_table(place, name, columns) for name, columns in tables.items()],
         _made(content, place / "result.json"),
     )  # fmt: skip
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file."""
+def _result(path: Path) -> dict[str, Any] | None:
+    """What a study wrote to a JSON file; None where there is none, or another program's."""
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    kinds = {"study": str, "settings": dict, "findings": list, "tables": dict}
+    own = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if own else None
 
 
 def _picture(path: Path, words: dict[str, str], title: str) -> _Shown | None:
@@ -199,7 +201,7 @@ def _cell(value: Any) -> _Cell:
 
 def _made(content: dict[str, Any], path: Path) -> list[tuple[str, str]]:
     """How a study was made: name and value of each line."""
-    settings, versions = content.get("settings", {}), content.get("versions", {})
+    settings, versions = content["settings"], content.get("versions", {})
     changed = _changed(settings) if set(settings) == set(asdict(Settings())) else settings
     threads = f"{content['threads']} threads on {content['cores']} cores" if "threads" in content else ""
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC)
@@ -233,10 +235,10 @@ def _changed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _command(content: dict[str, Any]) -> str:
     """The command line that computes this study again; nothing where options do not lead to its settings."""
-    settings, source = content.get("settings", {}), content.get("source", {})
+    settings, source = content["settings"], content.get("source", {})
     if "command" in source:
         return str(source["command"])
-    if content.get("study") not in _STUDIES or set(settings) != set(asdict(Settings())):
+    if content["study"] not in _STUDIES or set(settings) != set(asdict(Settings())):
         return ""
     for start, words in ((Settings(), []), (Settings.quick(), ["--quick"])):
         usual = _plain(start)

@@ -10,6 +10,7 @@ import numpy as np
 import fastvi
 from fastvi.core import validation
 from fastvi.core.registry import rules_of
+from fastvi.inputs.options import check_device
 from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.studies.common.completion import Clock
 from fastvi.studies.common.result import Progress, StudyResult, Table, rows_to_table
@@ -69,6 +70,8 @@ def check(settings: ReportSettings, own: Subject, q: Any) -> None:
                 f"report, got {states:,}"
             )
     rules.check_data(x, None)
+    rules.check_sampling_dtype(settings.dtype)
+    check_device(settings.device, cuda=not rules.is_table)
     if q is not None:
         fastvi.elbo(model, x, q, num_samples=1)
 
