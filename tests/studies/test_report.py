@@ -235,6 +235,10 @@ def test_wide_intervals_calibrate_nothing():
     assert (low <= truth).all()
     assert (truth <= high).all()
     assert (high - low > 1e-3).all()
+    assert (tables["data"]["gap_low"] >= 0).all()
+    means = dict(zip(tables["means"]["quantity"], tables["means"]["mean"], strict=True))
+    assert means["log p(x), at least"] == low.mean()
+    assert means["log p(x), at most"] == high.mean()
     assert "calibration" not in tables
     assert found_in(findings, "calibration is left out: no interval is at most 0.001 wide")
 

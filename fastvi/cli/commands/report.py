@@ -13,6 +13,7 @@ from click.core import ParameterSource
 import fastvi
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.files.outputs import check_folders
 from fastvi.cli.options import (
     FILE,
     SEED,
@@ -93,7 +94,7 @@ def command(
         "data_file": data.path, **data.source(), "num_data": len(x), "q": "fitted" if q is None else repr(q),
     }  # fmt: skip
     own = own_subject(model, x, os.path.basename(data.path), source)
-    _check_folder(folder)
+    check_folders(folder, ["report"])
     with as_wrong_input(), run.started() as where, out.progress("report") as report:
         where = {name: value for name, value in where.items() if name != "dtype"}
         result = study.run(settings, report, own=own, q=q, where=where)
@@ -124,14 +125,6 @@ def _load_q(encoder_path: Path | None, q_path: Path | None) -> Any:
     if q_path is not None and not isinstance(found, fastvi.Bernoulli | fastvi.Normal | fastvi.Categorical):
         raise WrongInput(f"--q must hold a Bernoulli, Normal or Categorical, got {found!r}")
     return found
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written before the work."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, folder / "report"):
-        if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-            raise WrongInput(f"--out must lead to folders that can be written, got {str(place)!r}")
 
 
 def _command_line(context: click.Context) -> str:

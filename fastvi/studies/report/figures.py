@@ -65,15 +65,20 @@ def _gaps(data: Table, how: str) -> Picture:
         axes.plot(place, best, "s", color=PURPLE, markersize=size, label="ELBO of the best q")
     axes.plot(place, (elbo - truth)[order], "o", color=RED, markersize=size, label="ELBO")
     bound = np.array(data[f"bound_{sizes[-1]}"])
-    gap, left = (truth - elbo).mean(), (truth - bound).mean()
-    title = f"The ELBO stops {nats(gap)} nats short of log p(x); {sizes[-1]:,} samples leave {nats(left)}"
+    gap, left = nats((truth - elbo).mean()), nats((truth - bound).mean())
+    if how == CERTIFIED:
+        gap = f"{nats(np.mean(data['gap_low']))} to {nats(np.mean(data['gap_high']))}"
+        left = " to ".join(
+            nats((np.array(data[f"log_marginal_{end}"]) - bound).mean()) for end in ("low", "high")
+        )
+    title = f"The ELBO stops {gap} nats short of log p(x); {sizes[-1]:,} samples leave {left}"
     dress(axes, title, "data, widest gap first", "nats relative to log p(x)")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=9.5)
     _open_up(axes)
     caption = (
         f"Bounds of {len(order)} data relative to log p(x), the line at zero; those of K samples are "
-        f"estimates, of which single ones may lie above. The ELBO lies {nats(gap)} nats below on "
-        f"average, the bound of {sizes[-1]:,} samples {nats(left)}."
+        f"estimates, of which single ones may lie above. The ELBO lies {gap} nats below on "
+        f"average, the bound of {sizes[-1]:,} samples {left}."
     )
     alt = (
         f"A column of points for each of {len(order)} data. The ELBO's gap runs from "

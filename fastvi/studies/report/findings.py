@@ -13,6 +13,7 @@ from fastvi.studies.report.truth import CERTIFIED, ESTIMATED, EXACT, Truth
 from fastvi.weights.estimate import reliable_k
 
 if TYPE_CHECKING:
+    from fastvi.studies.report.judged import Gap
     from fastvi.studies.report.study import Judged
 
 _WHOSE = {"encoder": "the encoder's q", "given": "the given q", "fitted": "the best q of each datum"}
@@ -49,18 +50,15 @@ def _truth(truth: Truth) -> str:
 def _gaps(found: Judged) -> list[str]:
     gap, best, whose = found.gap, found.best_gap, _WHOSE[found.whose]
     sampled = " (sampled)" if gap.std_error.any() else ""
-    if found.truth.how == CERTIFIED:
-        size = f"{nats(gap.low.mean())} to {nats(gap.high.mean())}"
-    else:
-        size = nats(gap.value.mean())
+    how = found.truth.how
     said = [
-        f"the ELBO of {whose} is {gap.elbo.mean():.4f}{sampled}, {size} nats below log p(x): that is "
-        "KL(q || p(z|x))"
+        f"the ELBO of {whose} is {gap.elbo.mean():.4f}{sampled}, {_span(gap, how)} nats below log p(x): that "
+        "is KL(q || p(z|x))"
     ]
     if found.has_other:
         name = "the encoder" if found.whose == "encoder" else "the given q"
         said.append(
-            f"the best q of each datum, {found.best.words}, stops {nats(best.value.mean())} nats short; the "
+            f"the best q of each datum, {found.best.words}, stops {_span(best, how)} nats short; the "
             f"amortisation gap, what {name} loses beside it, is {nats((best.elbo - gap.elbo).mean())} nats"
         )
     else:
@@ -68,13 +66,25 @@ def _gaps(found: Judged) -> list[str]:
     return said
 
 
+def _span(gap: Gap, how: str) -> str:
+    """Mean of a gap; its ends where log p(x) is certain within an interval."""
+    if how == CERTIFIED:
+        return f"{nats(gap.low.mean())} to {nats(gap.high.mean())}"
+    return nats(gap.value.mean())
+
+
 def _bounds(found: Judged) -> str:
     size, bound = list(found.bounds.items())[-1]
-    below = float((found.truth.value - bound.value).mean())
+    truth = found.truth
+    below = float((truth.value - bound.value).mean())
     side = "below" if below >= 0 or nats(below) == "0" else "above"
+    distance = nats(abs(below))
+    if truth.how == CERTIFIED:
+        low, high = (float((end - bound.value).mean()) for end in (truth.low, truth.high))
+        side, distance = "below", f"{nats(low)} to {nats(high)}" if low > 0 else f"at most {nats(high)}"
     error = float(np.sqrt(np.square(bound.std_error).sum()) / len(bound.value))
     return (
-        f"the importance-weighted bound of {size:,} samples from q is {nats(abs(below))} nats {side} log "
+        f"the importance-weighted bound of {size:,} samples from q is {distance} nats {side} log "
         f"p(x), by weights that claim a standard error of {nats(error)}"
     )
 

@@ -12,7 +12,7 @@ from fastvi.core.registry import rules_of
 from fastvi.fitting.fit_posterior import MAX_LATENTS
 from fastvi.rules.questions import FIT_POSTERIOR, KL_TO_POSTERIOR
 from fastvi.studies.report.settings import ReportSettings
-from fastvi.studies.report.truth import EXACT, Truth
+from fastvi.studies.report.truth import CERTIFIED, EXACT, Truth
 
 
 class Fitted(NamedTuple):
@@ -72,6 +72,8 @@ def gap_of(
             dtype=settings.dtype,
         )  # fmt: skip
     value, low, high = (part - bound.value for part in (truth.value, truth.low, truth.high))
+    if truth.how == CERTIFIED:
+        low = np.maximum(low, 0.0)  # which no divergence is below, however wide the interval
     if truth.how == EXACT and KL_TO_POSTERIOR in fastvi.supported(
         model
     ):  # which keeps the digits of a small gap

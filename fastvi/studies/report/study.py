@@ -28,7 +28,7 @@ from fastvi.studies.report.judged import (
     weighted_bounds,
 )
 from fastvi.studies.report.settings import ReportSettings
-from fastvi.studies.report.truth import Sum, Truth, find_truth, sum_of
+from fastvi.studies.report.truth import CERTIFIED, Sum, Truth, find_truth, sum_of
 
 FITTED = "fitted"
 
@@ -93,8 +93,8 @@ def run(
     data
         A row a datum: index, log_marginal with its ends log_marginal_low and log_marginal_high (equal where
         it is exact, certain or of 95 % elsewhere), elbo, elbo_std_error, gap with its ends gap_low and
-        gap_high; where q is given best_elbo, best_gap and amortization_gap (best_elbo - elbo); bound_K and
-        bound_K_std_error of each K; ess, pareto_k, max_weight_share of the largest K.
+        gap_high; where q is given best_elbo, best_gap with its ends, amortization_gap (best_elbo - elbo);
+        bound_K and bound_K_std_error of each K; ess, pareto_k, max_weight_share of the largest K.
     means
         quantity, mean and std_error (over the data; none of a single one).
     calibration
@@ -187,7 +187,8 @@ def _data(found: Judged, index: np.ndarray) -> Table:
     if found.has_other:
         best = found.best_gap
         columns |= {
-            "best_elbo": best.elbo, "best_gap": best.value, "amortization_gap": best.elbo - gap.elbo
+            "best_elbo": best.elbo, "best_gap": best.value, "best_gap_low": best.low,
+            "best_gap_high": best.high, "amortization_gap": best.elbo - gap.elbo,
         }  # fmt: skip
     for size, bound in found.bounds.items():
         columns |= {f"bound_{size}": bound.value, f"bound_{size}_std_error": bound.std_error}
@@ -202,10 +203,14 @@ def _data(found: Judged, index: np.ndarray) -> Table:
 def _means(found: Judged, settings: ReportSettings) -> Table:
     truth, gap, best = found.truth, found.gap, found.best_gap
     rows = {f"log p(x), {truth.how}": truth.value, "ELBO": gap.elbo, "gap, KL(q || p(z|x))": gap.value}
+    if truth.how == CERTIFIED:
+        rows = {
+            "log p(x), at least": truth.low, "log p(x), at most": truth.high, "ELBO": gap.elbo,
+            "gap, KL(q || p(z|x)), at least": gap.low, "at most": gap.high,
+        }  # fmt: skip
     if found.has_other:
         rows |= {
-            "ELBO of the best q of each datum": best.elbo, "its gap": best.value,
-            "amortisation gap": best.elbo - gap.elbo,
+            "ELBO of the best q of each datum": best.elbo, "amortisation gap": best.elbo - gap.elbo,
         }  # fmt: skip
     rows |= {f"bound, K = {size:,}": bound.value for size, bound in found.bounds.items()}
     rows[f"effective samples of {settings.num_samples:,}"] = found.weights.ess
