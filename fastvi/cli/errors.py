@@ -22,8 +22,13 @@ class WrongInput(click.ClickException):
 
 @contextmanager
 def as_wrong_input() -> Iterator[None]:
-    """Take a ``ValueError`` or a ``TypeError`` of the library, which names the argument, for wrong input."""
+    """Take a ``ValueError`` or a ``TypeError`` of the library, which names the argument, for wrong input.
+
+    So is a device that cannot be had, which is a ``RuntimeError`` there.
+    """
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("device="):
+            raise
         raise WrongInput(str(error)) from error

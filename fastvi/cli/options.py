@@ -84,12 +84,11 @@ class DataFile(NamedTuple):
     def source(self) -> dict[str, Any]:
         """Return how the data were read, as it goes into a file made of them. Only a file has a digest."""
         digest = None
-        if os.path.isfile(self.path):
+        if self.path != "-" and os.path.isfile(self.path):
             with open(self.path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {
-            "data_file_sha256": digest, "key": self.key, "threshold": self.threshold, "limit": self.limit,
-        }  # fmt: skip
+        options = {name: value for name, value in self._asdict().items() if name != "path"}
+        return {"data_file_sha256": digest, **options}
 
 
 def reading_options(function: Function) -> Function:
@@ -146,12 +145,6 @@ class Run(NamedTuple):
     @contextmanager
     def started(self) -> Iterator[dict[str, Any]]:
         """Yield the keyword arguments ``device``, ``dtype`` and ``executor`` of a public function."""
-        from fastvi.inputs.options import check_device
-
-        try:
-            check_device(self.device, cuda=True)
-        except RuntimeError as error:
-            raise WrongInput(f"--device: {error}") from error
         with started_executor(self.executor) as executor:
             yield {"device": self.device, "dtype": self.dtype, "executor": executor}
 

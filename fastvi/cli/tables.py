@@ -15,7 +15,7 @@ from rich.table import Table
 _PLAIN_WIDTH = 100  # of a file or a pipe, which has no width of its own
 _LEAST_WIDTH = 20
 _GAP = 2  # blanks between columns
-_MOST_BLOCKS = 12  # longer tables lose columns before they are cut into blocks
+_MOST_BLOCKS = 3  # of longer tables columns are left out, where a file holds them
 
 
 def screen_width() -> int:
@@ -63,9 +63,9 @@ class _Column(NamedTuple):
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether text is a number with marks around, as "~0.25" or "1,234"."""
+    """Tell whether text is a number with marks around, as "~0.25", "1,234" or "7%"."""
     try:
-        float(text.strip("~<>=≈ ").replace(",", ""))
+        float(text.strip("~<>=% ").replace(",", ""))
     except ValueError:
         return text in ("-", "")
     return True
@@ -84,7 +84,7 @@ def table_lines(columns: Mapping[str, list[Any]], width: int, rest: str | None =
     if fitting == len(shown):
         return _side_by_side(shown, width)
     num_rows = len(shown[0].cells)
-    if rest is None or fitting < 2 or num_rows <= _MOST_BLOCKS // 4:
+    if rest is None or fitting < 2 or num_rows <= _MOST_BLOCKS:
         return _blocks(shown, width)
     left = ", ".join(column.header for column in shown[fitting:])
     note = f"(too wide for here, in {rest}: {left})"

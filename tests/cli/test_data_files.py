@@ -202,6 +202,17 @@ def test_a_mask_of_any_kind(tmp_path, kind):
     )
 
 
+def test_a_mask_in_an_archive(tmp_path):
+    cases.network(4, 3).save(tmp_path / "m.npz")
+    np.savez(tmp_path / "d.npz", x=X, observed=MASK, other=X)
+    np.savez(tmp_path / "others.npz", x=X, y=MASK)
+    ask = "evaluate", tmp_path / "m.npz", tmp_path / "d.npz", "--csv", "-", "--observed"
+    np.save(tmp_path / "mask.npy", MASK)
+    assert values(invoke(*ask, tmp_path / "d.npz")) == values(invoke(*ask, tmp_path / "mask.npy"))
+    line = one_line(invoke(*ask, tmp_path / "others.npz"))
+    assert line.endswith("has several arrays and none is named observed: it holds x, y")
+
+
 def test_where_a_mask_hides_it_nan_is_allowed(tmp_path):
     cases.network(4, 3).save(tmp_path / "m.npz")
     np.save(tmp_path / "mask.npy", MASK)
@@ -257,3 +268,7 @@ def test_a_file_named_dash_is_a_file(tmp_path, monkeypatch):
     with open("-", "wb") as file:
         np.save(file, X)
     assert len(values(invoke("evaluate", "m.npz", "./-", "--csv", "-"))) == 3
+    ask = ["evaluate", "m.npz", "-", "--csv", "-"]
+    assert len(values(CliRunner().invoke(cli, ask, input=b"0,1,1,0\n"))) == 1
+    assert DataFile("./-", None, None, None, None).source()["data_file_sha256"]
+    assert DataFile("-", None, None, None, None).source()["data_file_sha256"] is None

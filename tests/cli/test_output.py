@@ -241,7 +241,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch, ask):
 
     monkeypatch.setattr("fastvi.engine.cuda.device.num_devices", none)
     line = one_line(invoke(*ask, "--device", "cuda"))
-    assert line.startswith("fastvi: --device: device='cuda' is not available: no CUDA driver or device")
+    assert line.startswith("fastvi: device='cuda' is not available: no CUDA driver or device")
     assert invoke(*ask, "--device", "auto").exit_code == 0
 
 

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvi.cli.errors import WrongInput
-from fastvi.cli.files.inputs import opened
+from fastvi.cli.files.inputs import STANDARD_INPUT, opened
 from fastvi.cli.files.pictures import read_pictures
 from fastvi.cli.files.text import read_text
 from fastvi.core.archives import Archive, DamagedError, TooLargeError, read_npy
 from fastvi.datasets.idx import read_idx
 
 KINDS = ".npy, .npz, IDX or IDX.gz, CSV or TSV of numbers, or a folder of .png pictures"
-_USUAL_KEYS = ("x", "images")
+_NAMES_OF_DATA = ("x", "images")
+_NAMES_OF_MASKS = ("observed",)
 _START = 512  # bytes by which a kind is known
 
 
@@ -41,10 +42,10 @@ class Rows(NamedTuple):
 
 
 def read_array(path: str | os.PathLike[str], key: str | None, name: str = "DATA") -> NDArray[Any]:
-    """Return the array in a file of any of :data:`KINDS`. ``name`` is that of the argument."""
+    """Return the array in a file of any of :data:`KINDS`. ``name`` is that of the argument, in errors."""
     text = os.fspath(path)
     try:
-        if os.path.isdir(text):
+        if text != STANDARD_INPUT and os.path.isdir(text):
             _refuse_key(key, text)
             return read_pictures(text, name)
         with opened(text, name) as file:
@@ -91,12 +92,17 @@ def _refuse_key(key: str | None, text: str) -> None:
 
 def _choose_key(text: str, argument: str, names: list[str], key: str | None) -> str:
     """Return the name of the array to read."""
-    wanted = [key] if key is not None else [*_USUAL_KEYS, *names[: len(names) == 1]]
+    of_mask = argument == "--observed"  # which has no key
+    usual: tuple[str, ...] = _NAMES_OF_MASKS if of_mask else _NAMES_OF_DATA
+    wanted = [key] if key is not None else [*usual, *names[: len(names) == 1]]
     for name in wanted:
         if name in names:
             return name
-    asked = f"no array {key!r}" if key is not None else "several arrays and none is named x or images"
-    raise WrongInput(f"{argument} {text!r} has {asked}: choose one of {', '.join(names)} by --key")
+    several = f"several arrays and none is named {' or '.join(usual)}"
+    asked = several if key is None else f"no array {key!r}"
+    found = ", ".join(names)
+    advice = f"it holds {found}" if of_mask else f"choose one of {found} by --key"
+    raise WrongInput(f"{argument} {text!r} has {asked}: {advice}")
 
 
 def read_rows(
