@@ -69,7 +69,7 @@ def _gaps(data: Table, how: str) -> Picture:
     if how == CERTIFIED:
         gap = f"{nats(np.mean(data['gap_low']))} to {nats(np.mean(data['gap_high']))}"
         left = " to ".join(
-            nats((np.array(data[f"log_marginal_{end}"]) - bound).mean()) for end in ("low", "high")
+            nats(float((np.array(data[f"log_marginal_{end}"]) - bound).mean())) for end in ("low", "high")
         )
     title = f"The ELBO stops {gap} nats short of log p(x); {sizes[-1]:,} samples leave {left}"
     dress(axes, title, "data, widest gap first", "nats relative to log p(x)")
