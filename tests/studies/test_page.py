@@ -182,6 +182,15 @@ def test_model_and_data_of_the_caller_are_named(tmp_path):
     assert made(tree, "model and data") == ["data x.npy"]
 
 
+def test_the_command_of_a_study_of_ones_own(tmp_path):
+    source = {"model_file": "my model.npz", "data_file": "x.npy", "key": None, "threshold": 0.5, "limit": 7}
+    own = own_subject(None, np.zeros((2, 4)), "mine", source)
+    write_result(result(), Settings.quick(), tmp_path, own)
+    assert made(parsed(write_page(tmp_path)), "command") == [
+        "fastvi study bounds --quick --model 'my model.npz' --data x.npy --threshold 0.5 --limit 7"
+    ]
+
+
 def test_a_folder_of_an_older_run_still_shows(tmp_path):
     folder = tmp_path / "older & other"
     folder.mkdir()

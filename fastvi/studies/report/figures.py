@@ -53,9 +53,13 @@ def _gaps(data: Table, how: str) -> Picture:
     axes = figure.subplots()
     size = 4.5 if len(order) <= 60 else 3.0
     low, high = (np.array(data[f"log_marginal_{end}"])[order] - truth[order] for end in ("low", "high"))
-    certain = {EXACT: "log p(x), exact", CERTIFIED: "log p(x), certified interval"}.get(how)
-    axes.axhline(0.0, color=BLACK, linewidth=1.6, label=certain or "log p(x), estimated (95 % interval)")
-    axes.vlines(place, low, high, color=GREY, linewidth=3.0, alpha=0.6)
+    line, bars = {
+        EXACT: ("log p(x), exact", None),
+        CERTIFIED: ("middle of the interval", "certified interval of log p(x)"),
+    }.get(how, ("log p(x), estimated", "its 95 % interval"))
+    axes.axhline(0.0, color=BLACK, linewidth=1.6, label=line)
+    if bars is not None:
+        axes.vlines(place, low, high, color=GREY, linewidth=3.0, alpha=0.6, label=bars)
     sizes = _sizes(data)
     for number, tint in zip(sizes[::-1], _TINTS[: len(sizes)][::-1], strict=False):
         values = np.array(data[f"bound_{number}"])[order] - truth[order]
@@ -67,16 +71,18 @@ def _gaps(data: Table, how: str) -> Picture:
     bound = np.array(data[f"bound_{sizes[-1]}"])
     gap, left = nats((truth - elbo).mean()), nats((truth - bound).mean())
     if how == CERTIFIED:
-        gap = f"{nats(np.mean(data['gap_low']))} to {nats(np.mean(data['gap_high']))}"
+        ends = ("low", "high")
+        gap = " to ".join(nats(float(np.mean(data[f"gap_{end}"]))) for end in ends)
         left = " to ".join(
-            nats(float((np.array(data[f"log_marginal_{end}"]) - bound).mean())) for end in ("low", "high")
+            nats(max(0.0, float(np.mean(data[f"log_marginal_{end}"]) - bound.mean()))) for end in ends
         )
     title = f"The ELBO stops {gap} nats short of log p(x); {sizes[-1]:,} samples leave {left}"
-    dress(axes, title, "data, widest gap first", "nats relative to log p(x)")
+    dress(axes, title, "data, widest gap first", "nats relative to the line")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=9.5)
     _open_up(axes)
+    zero = "the middle of each interval" if how == CERTIFIED else "log p(x)"
     caption = (
-        f"Bounds of {len(order)} data relative to log p(x), the line at zero; those of K samples are "
+        f"Bounds of {len(order)} data relative to {zero}, the line at zero; those of K samples are "
         f"estimates, of which single ones may lie above. The ELBO lies {gap} nats below on "
         f"average, the bound of {sizes[-1]:,} samples {left}."
     )
