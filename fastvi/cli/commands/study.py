@@ -41,7 +41,7 @@ _BY_NAME_ALONE = ("learning", "beyond")  # on digits the first takes as long as 
 
 
 @click.command(cls=Command)
-@click.argument("which", nargs=-1, type=click.Choice(_STUDIES), metavar=f"[{'|'.join(_STUDIES)}]...")
+@click.argument("which", nargs=-1, type=click.Choice(_STUDIES), metavar="[STUDY]...")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Same seed, same numbers.")
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("results"),
@@ -60,7 +60,7 @@ _BY_NAME_ALONE = ("learning", "beyond")  # on digits the first takes as long as 
     "--beyond-latents", type=click.IntRange(2, 200), multiple=True,
     help="Latents in beyond; may be given several times. [default: 24]",
 )  # fmt: skip
-@click.option("--model", "model_path", type=INPUT_FILE, help="Look at this saved model in place of digits'.")
+@click.option("--model", "model_path", type=INPUT_FILE, help="Look at this saved model, at no digits.")
 @click.option("--data", "data_path", type=INPUT_DATA, help="Data that --model is to explain.")
 @reading_options
 @click.option("--force", is_flag=True, help="Discard what an interrupted run has left in --out.")
@@ -77,14 +77,14 @@ def command(
     held-out digits:
 
     \b
-      table        a table: p(x), p(z | x), sampling, Jensen's inequality, the ELBO, both divergences
-      enumeration  cost of exact log p(x) as latents are added, against Python, NumPy and a compiled loop
-      sampling     distance of Monte Carlo estimates from the truth, as samples and latents grow
-      bounds       ELBO <= importance-weighted bound <= log p(x), and the gap is the KL divergence
-      missing      the upper half of an image from its lower half: all 2^32 ways to fill it in, summed
-      variance     variances that reverse KL underestimates and forward KL overestimates
-      learning     learning by a bound against exact maximum likelihood (two minutes)
-      beyond       certified intervals around log p(x) at more latents than enumeration bears
+      table        every question, on a table that can be added up by hand
+      enumeration  cost of exact log p(x) as latents are added, four ways
+      sampling     how far Monte Carlo estimates are from the truth
+      bounds       ELBO <= importance-weighted bound <= log p(x), and the gaps
+      missing      the upper half of an image from its lower half
+      variance     variances that reverse KL under- and forward KL overestimates
+      learning     learning by a bound against exact maximum likelihood
+      beyond       certified intervals around log p(x) at more latents
 
     Without a name all but the last two run. Tables go to the terminal; CSV, JSON and pictures to the folder
     --out. Numbers repeat with the seed; all that holds seconds is in files of its own.
@@ -99,7 +99,7 @@ def command(
       fastvi study sampling bounds --seed 1 --out results_seed_1
       fastvi study bounds --num-images 200
       fastvi study --quick
-      fastvi study beyond --beyond-images t10k-images-idx3-ubyte.gz --beyond-latents 32
+      fastvi study beyond --beyond-images t10k-images-idx3-ubyte.gz
       fastvi study --model model.npz --data images.npy --threshold 128 --limit 50
       fastvi study sampling --model model.npz --data survey.csv --json
     """
