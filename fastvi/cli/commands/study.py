@@ -17,7 +17,6 @@ import click
 
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
-from fastvi.cli.files.outputs import check_folders
 from fastvi.cli.options import (
     FILE,
     INPUT_DATA,
@@ -173,6 +172,8 @@ def _chosen(asked: tuple[str, ...], own: Subject | None, out: Output) -> tuple[s
 
 def _run(names: tuple[str, ...], settings: Settings, own: Subject | None, place: _Place, out: Output) -> None:
     """Run the named studies in order. Each one's files are written before the next begins."""
+    from fastvi.cli.files.outputs import check_folders
+
     begin, folder = time.perf_counter(), place.folder
     check_folders(folder, names)  # said now rather than after the work
     if "beyond" in names and own is None:
