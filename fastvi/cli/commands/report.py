@@ -13,7 +13,6 @@ from click.core import ParameterSource
 import fastvi
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
-from fastvi.cli.files.outputs import check_folders
 from fastvi.cli.options import (
     FILE,
     SEED,
@@ -72,6 +71,7 @@ def command(
       fastvi report model.npz digits.npy --encoder encoder.npz --limit 200
       fastvi report large.npz digits.npy --max-bounds 100000 --out large_report
     """
+    from fastvi.cli.files.outputs import check_folders
     from fastvi.studies.common.output import write_result
     from fastvi.studies.common.page import write_page
     from fastvi.studies.common.subject import own_subject
