@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("click", "rich", "matplotlib")
+_NEEDED = ("click", "rich", "matplotlib", "jinja2")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from fastvi.cli.signals import sigterm
 SECTIONS = {
     "Studies": {
         "study": "Compare exact enumeration, sampling and bounds, on digits or on your own model.",
+        "report": "Judge a q for a saved MODEL on DATA: truth, gaps, weights, calibration and cost.",
     },
     "Answers about a saved model": {
         "evaluate": "Print exact log p(x) of a saved MODEL on DATA.",
@@ -145,6 +146,7 @@ def cli(context: click.Context) -> None:
     Examples:
       fastvi study                              all studies on handwritten digits, two and a half minutes
       fastvi study bounds --quick               one of them at toy sizes, seconds
+      fastvi report model.npz digits.npz        truth, ELBO, gaps, weights and cost of a saved model
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file
       fastvi fit digits.npy model.npz --latents 12    learn a model by exact maximum likelihood
       fastvi plan model.npz --num-data 10000    time and memory of that, before it is done

@@ -66,7 +66,7 @@ def test_help_is_cheap():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("name", ["click", "rich", "matplotlib"])
+@pytest.mark.parametrize("name", ["click", "rich", "matplotlib", "jinja2"])
 def test_without_the_extra_one_line_says_what_to_install(name):
     code = (
         "import importlib.util\n"

@@ -172,11 +172,10 @@ def _chosen(asked: tuple[str, ...], own: Subject | None, out: Output) -> tuple[s
 
 def _run(names: tuple[str, ...], settings: Settings, own: Subject | None, place: _Place, out: Output) -> None:
     """Run the named studies in order. Each one's files are written before the next begins."""
+    from fastvi.cli.files.outputs import check_folders
+
     begin, folder = time.perf_counter(), place.folder
-    folder.mkdir(parents=True, exist_ok=True)  # said now rather than after the work
-    for path in (folder, *(folder / name for name in names)):
-        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
-            raise WrongInput(f"--out must lead to folders that can be written, got {str(path)!r}")
+    check_folders(folder, names)  # said now rather than after the work
     if "beyond" in names and own is None:
         from fastvi.studies.beyond.study import images
 

@@ -6,7 +6,8 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 from fastvi.cli.errors import WrongInput
@@ -48,6 +49,14 @@ def check_is_new(text: str, name: str, *, force: bool) -> None:
     """Refuse to replace a file unless it comes with --force."""
     if not force and is_taken(text):
         raise WrongInput(f"{name} must be a new file or come with --force, got {text!r}, which exists")
+
+
+def check_folders(folder: Path, names: Iterable[str]) -> None:
+    """Make a folder of results; refuse it unless it and those of these names in it can be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, *(folder / name for name in names)):
+        if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise WrongInput(f"--out must lead to folders that can be written, got {str(place)!r}")
 
 
 def check_holds_no_arrays(text: str, name: str) -> None:

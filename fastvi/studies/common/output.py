@@ -17,7 +17,6 @@ import fastvi
 from fastvi.core.files import write_whole
 from fastvi.studies.common.environment import environment
 from fastvi.studies.common.result import Picture, StudyResult, Table
-from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
 
 _DOTS_PER_INCH = 150
@@ -48,9 +47,7 @@ def json_text(content: dict[str, Any]) -> str:
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
-def write_result(
-    result: StudyResult, settings: Settings, out: Path, own: Subject | None = None
-) -> list[Path]:
+def write_result(result: StudyResult, settings: Any, out: Path, own: Subject | None = None) -> list[Path]:
     """Write a result into ``out / result.name``; returns the files in the order they were written.
 
     ``result.json`` and the CSV files of ``result.tables`` repeat byte for byte with the same settings on the

@@ -1,0 +1,1 @@
+"""Study: one model, its data and a q, judged by the truth."""
