@@ -73,10 +73,10 @@ def show_image(axes: Axes, picture: Any, **options: Any) -> None:
 
 
 def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
-    """A binary image of 8 x 8 pixels to the left of the axes, at ``height`` in data coordinates."""
+    """A small image to the left of the axes, at ``height`` in data coordinates."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    image = OffsetImage(picture, zoom=2.8, cmap="Greys", interpolation="nearest")
+    image = OffsetImage(picture, zoom=22.4 / len(picture), cmap="Greys", interpolation="nearest")
     frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
     axes.add_artist(
         AnnotationBbox(
