@@ -1,0 +1,58 @@
+"""A line for each proposal, as all pictures of the sampling study draw them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvi.studies.common.result import Table
+from fastvi.studies.common.style import BLUE, GREEN, ORANGE, PURPLE, RED, label_ends
+from fastvi.studies.sampling.findings import proposals_of
+from fastvi.studies.sampling.proposals import LEARNED, MEANS, PRIOR, UNIFORM
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLORS = {UNIFORM: RED, PRIOR: ORANGE, LEARNED: BLUE}
+_TINY = 1e-12  # a logarithmic axis shows no error of 0
+
+
+def color_of(proposal: str) -> str:
+    """Colour of a proposal in all pictures."""
+    return _COLORS.get(proposal, PURPLE if proposal.startswith(MEANS) else GREEN)
+
+
+def series(table: Table, proposal: str, x: str, y: str) -> list[tuple[float, float]]:
+    """Points of one proposal."""
+    columns = zip(table["proposal"], table[x], table[y], strict=True)
+    return [(a, b) for name, a, b in columns if name == proposal]
+
+
+def lines(axes: Axes, table: Table, x: str, y: str, *, scale: float = 1.0) -> None:
+    """One line a proposal, labelled beside the panel."""
+    ends = []
+    for proposal in proposals_of(table):
+        points = [(a, scale * b) for a, b in series(table, proposal, x, y) if np.isfinite(b)]
+        if axes.get_yscale() == "log":
+            points = [(a, max(b, _TINY)) for a, b in points]
+        if not points:
+            continue
+        color = color_of(proposal)
+        axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=4.5, linewidth=2)
+        ends.append((*points[-1], proposal, color))
+    low, high = min(table[x]), max(table[x])
+    if axes.get_xscale() == "log":
+        axes.set_xlim(right=high * (high / low) ** 0.03)
+    else:
+        axes.set_xlim(right=high + 0.03 * max(high - low, 1))
+    label_ends(axes, ends)
+
+
+def spoken(table: Table, key: str, value: float, column: str, scale: float = 1.0, form: str = ".2g") -> str:
+    """Values of all proposals at one place, as text."""
+    found = []
+    for proposal in proposals_of(table):
+        at = dict(series(table, proposal, key, column))[value]
+        found.append(f"{proposal} {scale * at:{form}}")
+    return ", ".join(found)
