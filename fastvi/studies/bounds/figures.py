@@ -10,7 +10,7 @@ from fastvi.studies.common import style
 from fastvi.studies.common.result import Picture, StudyResult, Table
 from fastvi.studies.common.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, SKY, dress, label_line
 from fastvi.studies.common.subject import Subject
-from fastvi.studies.common.words import counted, rounded, unit
+from fastvi.studies.common.words import counted, percent, rounded, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def _share_closed(table: Table, truth: np.ndarray, gap: np.ndarray) -> str:
     left, error = _mean_left(table, truth, size)
     if left < 2 * error:
         return f"{size:,} samples close it within {rounded(2 * error)} nats (2 standard errors)"
-    return f"{size:,} samples close {1.0 - left / gap.mean():.0%} of that"
+    return f"{size:,} samples close {percent(1.0 - left / gap.mean())} of that"
 
 
 def _mean_left(table: Table, truth: np.ndarray, size: int) -> tuple[float, float]:

@@ -31,3 +31,13 @@ def rounded(value: float) -> str:
     if value == 0 or not 1e-4 <= abs(value) < 1e7:
         return f"{value:.1g}"
     return f"{float(f'{value:.2g}'):,.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent: whole ones, finer where it is near 0 % or 100 % without being there."""
+    value = 100.0 * share
+    if 0.0 < value < 1.0:
+        return f"{value:.2g} %"
+    if 99.0 < value < 100.0:
+        return "above 99.9 %" if value > 99.9 else f"{value:.1f} %"
+    return f"{value:.0f} %"

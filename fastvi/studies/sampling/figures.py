@@ -15,7 +15,7 @@ from fastvi.studies.sampling.figures_of_claims import claims, intervals
 from fastvi.studies.sampling.figures_of_states import important_states, left_out
 from fastvi.studies.sampling.findings import proposals_of
 from fastvi.studies.sampling.important import key
-from fastvi.studies.sampling.lines import color_of, lines, series, spoken
+from fastvi.studies.sampling.lines import color_of, explain, lines, series, spoken
 from fastvi.studies.sampling.proposals import LEARNED, UNIFORM
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _error(result: StudyResult, subject: Subject) -> Picture:
         variance = _by_latents(right, result.table("by_latents"), label, subject)
     else:
         variance = _by_datum(right, result.table("states"), proposals_of(by_samples), label, subject)
+    explain(figure, proposals_of(by_samples))
     caption = (
         f"Left: error of sampled log p(x) for {counted(subject)} against the number of draws, on logarithmic "
         f"scales; right: how much a single weight varies. {_sentence(said)}."

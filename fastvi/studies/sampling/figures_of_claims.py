@@ -7,9 +7,9 @@ import numpy as np
 from fastvi.studies.common.result import Picture, StudyResult, Table
 from fastvi.studies.common.style import BLACK, GREY, dress, new_figure
 from fastvi.studies.common.subject import Subject
-from fastvi.studies.common.words import counted, rounded, unit
+from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.findings import proposals_of
-from fastvi.studies.sampling.lines import color_of, lines, series, spoken
+from fastvi.studies.sampling.lines import color_of, explain, lines, series, spoken
 from fastvi.studies.sampling.proposals import LEARNED
 
 _TINY = 1e-12  # a logarithmic axis shows no spread of 0
@@ -36,7 +36,7 @@ def claims(result: StudyResult, subject: Subject) -> Picture:
         ends = [float(f(numbers["std"][good])) for f in (np.min, np.max)]
         left.plot(ends, ends, color=BLACK, linewidth=1)
         below = float((numbers["std_error"][good] < 0.5 * numbers["std"][good]).mean())
-        title = f"The claimed error is less than half of the true spread\nat {below:.0%} of the points"
+        title = f"The claimed error is less than half of the true spread\nat {percent(below)} of the points"
     dress(
         left,
         title,
@@ -50,7 +50,12 @@ def claims(result: StudyResult, subject: Subject) -> Picture:
     low = series(table, worst, "num_samples", "bias")[0][1]
     dress(
         right,
-        f"The log of a mean is too low on average (Jensen):\nby {rounded(-low)} nats under {worst} at K = {counts[0]:,}",
+        (
+            f"The log of a mean is too low on average (Jensen):\nby {rounded(-low)} nats for {worst} draws at "
+            f"K = {counts[0]:,}"
+        )
+        if low < 0
+        else f"No estimate is too low on average at K = {counts[0]:,}",
         "draws K",
         f"mean error of log p(x), nats\n({counted(subject)})",
     )
@@ -58,6 +63,7 @@ def claims(result: StudyResult, subject: Subject) -> Picture:
     top = max([v for v in table["bias"] if np.isfinite(v)] + [1e-3])
     right.set_ylim(-3.0 * max([1e-3, *finite]), 3.0 * top)  # set before the labels are placed
     lines(right, table, "num_samples", "bias")
+    explain(figure, proposals_of(table))
     bias = spoken(table, "num_samples", counts[0], "bias")
     caption = (
         f"Left: the standard error that estimates for {counted(subject)} claim against their spread over "
@@ -77,14 +83,15 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.set_ylim(-3, 103)
+        axes.set_ylim(-3, 113)  # space for labels of lines that end near 100
     left.axhline(95.0, color=GREY, linewidth=1, linestyle="--")
     left.set_yticks([0, 20, 40, 60, 80, 95])
+    right.set_yticks([0, 20, 40, 60, 80, 100])
     name = LEARNED if LEARNED in names else names[-1]
     held = series(table, name, "num_samples", "coverage")[-1][1]
     dress(
         left,
-        f"Intervals that promise 95 % hold the truth in {held:.0%}\nunder {name} with K = {most:,}",
+        f"Intervals that promise 95 % hold the truth in {percent(held)}\nunder {name} with K = {most:,}",
         "draws K",
         f"95 % intervals that hold log p(x), %\n({counted(subject)}; dashed: the promise)",
     )
@@ -92,15 +99,16 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
     flagged = series(table, name, "num_samples", "high_k_share")[-1][1]
     dress(
         right,
-        f"Pareto k-hat (Vehtari et al. 2024) warns of {flagged:.0%} of these:\nthe largest weights have too heavy a tail",
+        f"Pareto k-hat (Vehtari et al. 2024) warns of {percent(flagged)} of these:\nthe largest weights have too heavy a tail",
         "draws K",
         "estimates with k-hat above\nmin(1 - 1/log10 K, 0.7), or without a fit, %",
     )
     lines(right, table, "num_samples", "high_k_share", scale=100.0)
+    explain(figure, names)
     caption = (
         f"Left: share of 95 % intervals that hold the exact log p(x) of {counted(subject)}; right: share of "
         f"estimates of which k-hat, the shape of the weights' tail, warns. With {most:,} draws from {name} "
-        f"{held:.0%} hold it, and {flagged:.0%} are warned of."
+        f"{percent(held)} hold it, and {percent(flagged)} are warned of."
     )
     alt = (
         f"Lines against the number of draws. Intervals that hold, at K = {most:,}, %: "

@@ -9,7 +9,7 @@ import numpy as np
 from fastvi.studies.common.result import Picture, StudyResult
 from fastvi.studies.common.style import BLACK, BLUE, GREY, PURPLE, RED, dress, new_figure
 from fastvi.studies.common.subject import Subject
-from fastvi.studies.common.words import counted, rounded, unit
+from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.important import FACTOR, key, median_datum, worst_datum
 from fastvi.studies.sampling.lines import color_of
 from fastvi.studies.sampling.proposals import LEARNED, PRIOR, UNIFORM
@@ -32,9 +32,12 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
             shares = 100.0 * np.array(table[key(name)])
             left.stairs(shares, edges, color=color_of(name), linewidth=1.8, fill=False)
             left.stairs(shares, edges, color=color_of(name), alpha=0.15, fill=True)
-            peaks.append((name, float(edges[shares.argmax()]), float(shares.max())))
+            peak = int(shares.argmax())
+            peaks.append((name, float(edges[peak : peak + 2].mean()), float(shares[peak])))
     left.axvline(truth, color=BLACK, linewidth=1.5)
-    left.set_ylim(0, 1.22 * max(height for *_, height in peaks))
+    left.set_yscale("log")
+    left.set_ylim(0.03, 300.0)
+    left.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     span = max(edges[-1], truth) - edges[0]
     left.set_xlim(edges[0] - 0.03 * span, max(edges[-1], truth) + 0.05 * span)
     for name, place, height in peaks:
@@ -48,7 +51,7 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
         textcoords="offset points", ha="right", va="top", fontsize=10, color=BLACK,
     )  # fmt: skip
     uniform = states[f"drawn_by_{key(UNIFORM)}"][n]
-    met = f"{uniform:.2%}" if uniform < 0.01 else f"{uniform:.0%}"
+    met = percent(uniform)
     title = f"99 % of p(x) is in {needed[n]:,} of {total:,} states; {met} of uniform draws meet one"
     told = _told(states, n)
     one = unit(subject)
@@ -56,7 +59,7 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
         left,
         f"{title}\n({one} with the median number of states that matter{told})",
         "log p(x, z) of a drawn state z, nats",
-        "draws, %",
+        "draws, % (logarithmic)",
     )
     counts = np.sort(needed)
     right.plot(np.arange(1, len(counts) + 1), counts, "o-", color=BLUE, markersize=4)
@@ -69,7 +72,7 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
     )  # fmt: skip
     dress(
         right,
-        f"Most {one}s need few: {counts[0]:,} to {counts[-1]:,} states" if one == "image" else f"{counts[0]:,} to {counts[-1]:,} states are needed",
+        f"{counts[0]:,} to {counts[-1]:,} of {total:,} states\nhave 99 % of p(x)",
         f"{counted(subject)}, sorted",
         "fewest states with 99 % of p(x)",
     )
@@ -87,7 +90,7 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
 
 def _told(states: Any, n: int) -> str:
     column = f"drawn_by_{key(LEARNED)}"
-    return f"; of learned q's draws {states[column][n]:.0%} do" if column in states else ""
+    return f"; of learned q's draws {percent(states[column][n])}" if column in states else ""
 
 
 def left_out(result: StudyResult, subject: Subject) -> Picture:
@@ -104,36 +107,39 @@ def left_out(result: StudyResult, subject: Subject) -> Picture:
     low = min(float(np.asarray(arrays[name])[shown].min()) for name in ("log_learned_q", "log_mixture"))
     for axes, name, color in zip(panels, ("log_learned_q", "log_mixture"), (BLUE, PURPLE), strict=True):
         log_q = np.asarray(arrays[name])
-        # base-10 exponents: the smallest probabilities may lie below the range of floats
+        # exponents, as the smallest probabilities may lie below the range of floats
         axes.plot(log_p[shown] / np.log(10), log_q[shown] / np.log(10), ".", color=color, markersize=5, alpha=0.6)
         axes.plot([-12, 0], [-12, 0], color=BLACK, linewidth=1)
-        axes.set_ylim(1.05 * min(low / np.log(10), -12.0), 1)
+        axes.set_ylim(1.2 * min(low / np.log(10), -12.0), 1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
     first, second = panels
     variance, other = (states[f"one_weight_{key(name)}"][n] for name in (LEARNED, mixture))
     one = unit(subject)
     dress(
         first,
-        f"Learned q leaves out states that have {share:.0%} of p(z|x):\nthe relative variance of a weight is {rounded(variance)}",
-        f"log10 p(z|x) of a state (worst {one}; line: equal)",
-        "log10 q(z) of the same state",
+        f"States with {percent(share)} of p(z|x) get less than a hundredth of it from learned q:\nthe relative variance of a weight is {rounded(variance)}",
+        f"posterior probability p(z|x) of a state (worst {one}; line: equal)",
+        "q(z) of the same state",
     )
     if p > _LEAST:
-        first.plot(np.log10(p), np.log10(q), "o", color=RED, markersize=8, fillstyle="none")
+        first.plot(np.log10(p), np.log10(max(q, 1e-300)), "o", color=RED, markersize=8, fillstyle="none")
         right_side = np.log10(p) < -6
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0}
         first.annotate(
-            f"this state alone makes\n{part:.0%} of the variance", (np.log10(p), np.log10(q)),
-            xytext=(12 if right_side else -12, 4), textcoords="offset points", va="bottom",
+            f"this state alone makes\n{percent(part)} of the variance", (np.log10(p), np.log10(max(q, 1e-300))),
+            xytext=(10 if right_side else -10, -6), textcoords="offset points", va="top", bbox=box,
             ha="left" if right_side else "right", color=RED, fontsize=9.5,
         )  # fmt: skip
     dress(
         second,
         f"{mixture}:\nthe relative variance of a weight is {rounded(other)}",
-        f"log10 p(z|x) of a state (the same {one})",
+        f"posterior probability p(z|x) of a state (the same {one})",
         "",
     )
     caption = (
         f"Probability of each state z of the worst {one} under the exact posterior and under what is drawn from: "
-        f"left the learned q, right {mixture}. To states with {share:.0%} of p(z|x) the learned q gives less than a "
+        f"left the learned q, right {mixture}. To states with {percent(share)} of p(z|x) the learned q gives less than a "
         f"{FACTOR}th of it, and one weight has the relative variance {rounded(variance)} against {rounded(other)}."
     )
     alt = (

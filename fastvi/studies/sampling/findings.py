@@ -12,7 +12,7 @@ from fastvi.estimators.calibration import LOW_K
 from fastvi.studies.common.result import Finding, Table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
-from fastvi.studies.common.words import counted, rounded, unit
+from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.important import FACTOR, key, median_datum, worst_datum
 from fastvi.studies.sampling.proposals import LEARNED, UNIFORM
 
@@ -85,7 +85,7 @@ def _states(table: Table, subject: Subject) -> list[str]:
         for name in (UNIFORM, LEARNED)
         if f"drawn_by_{key(name)}" in table
     }
-    parts = " and ".join(f"{share:.2g} of draws ({name})" for name, share in drawn.items())
+    parts = " and ".join(f"{percent(share)} of draws ({name})" for name, share in drawn.items())
     return [f"{text}; these are met by {parts}"]
 
 
@@ -115,20 +115,20 @@ def _left_out(table: Table, subject: Subject) -> list[str]:
         )
     )  # fmt: skip
     rule = f"a state is left out by the learned q where it gives less than a {FACTOR}th of p(z|x)"
-    outside = f"such states have {np.median(table['left_out']):.2g} of p(z|x) for the median {unit(subject)}"
-    text = f"{rule}; {outside}, {share:.2g} for the worst, where the variance of one weight is {variance:.2g}"
+    outside = f"such states have {percent(float(np.median(table['left_out'])))} of p(z|x) for the median {unit(subject)}"
+    text = f"{rule}; {outside}, {percent(share)} for the worst, where the variance of one weight is {variance:.2g}"
     if share > 0:
-        text += f", {part:.0%} of it from one state of p(z|x) = {p:.2g} and q(z) = {q:.2g}"
+        text += f", {percent(part)} of it from one state of p(z|x) = {p:.2g} and q(z) = {q:.2g}"
     return [text]
 
 
 def _claims(table: Table) -> list[str]:
     most = max(table["num_samples"])
     names = proposals_of(table)
-    held = ", ".join(f"{pick(table, name, 'num_samples', most, 'coverage'):.0%} ({name})" for name in names)
+    held = ", ".join(f"{percent(pick(table, name, 'num_samples', most, 'coverage'))} ({name})" for name in names)
     found = [f"at K = {most:,} the stated 95 % intervals hold the truth in {held}"]
     parts = [
-        f"{pick(table, name, 'num_samples', most, 'low_k_coverage'):.0%} of {share:.0%} ({name})"
+        f"{percent(pick(table, name, 'num_samples', most, 'low_k_coverage'))} of {percent(share)} ({name})"
         for name in names
         if (share := pick(table, name, "num_samples", most, "low_k_share")) > 0
     ]

@@ -12,7 +12,7 @@ from fastvi.studies.sampling.proposals import LEARNED, MEANS, PRIOR, UNIFORM, Se
 SHARE = 0.99  # of p(x)
 FACTOR = 100  # a state is left out where q gives it less than p(z | x) / 100
 _BINS = 60
-_FARTHEST = 120.0  # nats below the largest log p(x, z); what lies farther is gathered in the lowest bin
+_GATHERED = 0.005  # of all states: those of the least log p(x, z) are gathered in the lowest bin
 
 
 def states_table(setup: Setup, index: np.ndarray) -> dict[str, list[Any]]:
@@ -67,7 +67,7 @@ def worst_datum(table: dict[str, list[Any]]) -> int:
 def histogram(setup: Setup, n: int) -> dict[str, list[Any]]:
     """Share of draws by log p(x_n, z), in the limit of many draws: low and high of each bin, shares."""
     values = setup.log_posterior[n] + setup.truth[n]
-    low = max(values.min(), values.max() - _FARTHEST)
+    low = float(np.quantile(values, _GATHERED))
     edges = np.linspace(low, max(values.max(), low + 1e-6) + 1e-9, _BINS + 1)
     table = {"low": edges[:-1].tolist(), "high": edges[1:].tolist()}
     for name in (UNIFORM, PRIOR, LEARNED):

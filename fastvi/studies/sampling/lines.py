@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvi.studies.common.result import Table
-from fastvi.studies.common.style import BLUE, GREEN, ORANGE, PURPLE, RED, label_ends
+from fastvi.studies.common.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_ends
 from fastvi.studies.sampling.findings import proposals_of
 from fastvi.studies.sampling.proposals import LEARNED, MEANS, PRIOR, UNIFORM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLORS = {UNIFORM: RED, PRIOR: ORANGE, LEARNED: BLUE}
 _TINY = 1e-12  # a logarithmic axis shows no error of 0
@@ -47,6 +48,17 @@ def lines(axes: Axes, table: Table, x: str, y: str, *, scale: float = 1.0) -> No
     else:
         axes.set_xlim(right=high + 0.03 * max(high - low, 1))
     label_ends(axes, ends)
+
+
+def explain(figure: Figure, names: list[str]) -> None:
+    """Say below the panels what the names of the proposals mean."""
+    wide = names[-1].rpartition(" + ")[2]
+    parts = []
+    if LEARNED in names:
+        parts.append(f"{LEARNED}: independent latents, smallest KL(q || p(z|x))")
+    parts.append("exact means: independent latents with the means of p(z|x)")
+    parts.append(f"+ {wide}: mixed with a tenth of {'the prior' if wide == PRIOR else 'uniform draws'}")
+    figure.supxlabel(";  ".join(parts), fontsize=9, color=GREY)
 
 
 def spoken(table: Table, key: str, value: float, column: str, scale: float = 1.0, form: str = ".2g") -> str:
