@@ -15,7 +15,7 @@ from fastvi.studies.common.settings import Settings
 def main() -> None:
     """Run the study with its default settings, and keep one of its pictures."""
     result = run(Settings(), no_progress)
-    result.figures(result)["images"].savefig(Path(__file__).with_name("bounds.png"), dpi=90)
+    result.figures(result)["images"].figure.savefig(Path(__file__).with_name("bounds.png"), dpi=90)
 
 
 if __name__ == "__main__":

@@ -90,13 +90,16 @@ def _images(result: StudyResult, subject: Subject) -> Picture:
     axes.tick_params(axis="y", pad=24)
     axes.spines["left"].set_visible(False)
     caption = (
-        f"Bounds of {len(shown)} of {counted(subject)}, one a line, as distances from the exact log p(x) at the "
-        f"right. The ELBO lies below by KL(q || p(z|x)), {rounded(gap.mean())} nats on average over all of them"
+        f"Bounds of {len(shown)} of {counted(subject)}, one a line, as distances from the exact log p(x) at "
+        "the "
+        f"right. The ELBO lies below by KL(q || p(z|x)), {rounded(gap.mean())} nats on average over all of "
+        "them"
         f"{closes}."
     )
     worst = ", ".join(f"{name} {rounded(value)}" for value, name, _ in heads[:-1])
     alt = (
-        f"{len(shown)} horizontal bars, each with marks for the ELBO and for importance-weighted bounds that move "
+        f"{len(shown)} horizontal bars, each with marks for the ELBO and for importance-weighted bounds "
+        "that move "
         f"right towards log p(x) as K grows. Nats from log p(x) in the uppermost: {worst}."
     )
     return Picture(figure, caption, alt)
@@ -180,12 +183,15 @@ def _gap(result: StudyResult, subject: Subject) -> Picture:
         "log p(x) - ELBO, nats",
     )
     caption = (
-        f"Left: distance of importance-weighted bounds from the exact log p(x) for {counted(subject)}; right: "
-        f"the distance of the ELBO against KL(q || p(z|x)). The mean distance falls from {first} to {last} nats "
+        f"Left: distance of importance-weighted bounds from the exact log p(x) for {counted(subject)}; "
+        "right: "
+        f"the distance of the ELBO against KL(q || p(z|x)). The mean distance falls from {first} to {last} "
+        "nats "
         f"with {sizes[-1]:,} samples, and for the ELBO it is the divergence."
     )
     alt = (
-        f"Left: lines that fall with K from {first} to {last} nats on average. Right: points on the diagonal, "
+        f"Left: lines that fall with K from {first} to {last} nats on average. Right: points on the "
+        "diagonal, "
         f"from {rounded(kl.min())} to {rounded(kl.max())} nats."
     )
     return Picture(figure, caption, alt)
@@ -224,7 +230,8 @@ def _parts(result: StudyResult, subject: Subject) -> Picture:
     )  # fmt: skip
     axes.set_ylim(-0.5, len(rows) - 0.1)
     names = ("one", "two", "three")
-    title = f"The mean ELBO of {counted(subject)}, {elbo:.2f} nats, is the same sum in {names[len(rows) - 1]} ways"
+    ways = f"{names[len(rows) - 1]} ways"
+    title = f"The mean ELBO of {counted(subject)}, {elbo:.2f} nats, is the same sum in {ways}"
     dress(axes, title, "nats: blue from 0, then orange from where blue ends (means over z from q)", "")
     axes.grid(False)
     axes.use_sticky_edges = False
@@ -233,7 +240,8 @@ def _parts(result: StudyResult, subject: Subject) -> Picture:
     axes.spines["left"].set_visible(False)
     sums = "; ".join(f"{a} {x:.2f}, {b} {y:+.2f}" for (a, x), (b, y) in rows[::-1])
     caption = (
-        f"The mean ELBO of {counted(subject)} under their best q, added up in {names[len(rows) - 1]} ways: a blue "
+        f"The mean ELBO of {counted(subject)} under their best q, added up in {ways}: "
+        "a blue "
         f"bar, and an orange one from its end. All end at {elbo:.2f} nats."
     )
     return Picture(

@@ -177,18 +177,22 @@ def _findings(
     residual = max(abs(value) for value in images["residual"])
     limit = 10.0 ** np.ceil(np.log10(max(residual, 1e-16)))
     name, _, gap = rows[-2]
+    errors = [column for column in images if column.endswith("_std_error")][-1]
+    error = np.sqrt(np.square(images[errors]).sum()) / len(subject.x)
     kl = np.mean(images["kl_to_posterior"])
     mean = {part: float(np.mean(values)) for part, values in forms.items()}
     found = [
         f"{counted(subject)}: the ELBO is {rows[0][2]:.3f} nats below log p(x) on average; "
         f"KL(q || p(z|x)) is {kl:.3f}",
         f"log p(x) - ELBO - KL is 0 within {limit:.0e} nats for every {unit(subject)}",
-        f"the bound '{name}' leaves {rounded(gap)} nats on average",
+        f"the bound '{name}' leaves {rounded(gap)} nats on average, with a standard error of {error:.1g}",
     ]
     if np.isfinite(mean["reconstruction"]):
         found.append(
-            f"the mean ELBO {mean['elbo']:.2f} is E[log p(x|z)] {mean['reconstruction']:.2f} less KL(q || p(z)) "
-            f"{mean['kl_to_prior']:.2f}, and E[log p(x,z)] {mean['expected_log_joint']:.2f} plus the entropy of "
+            f"the mean ELBO {mean['elbo']:.2f} is E[log p(x|z)] {mean['reconstruction']:.2f} less KL(q || "
+            "p(z)) "
+            f"{mean['kl_to_prior']:.2f}, and E[log p(x,z)] {mean['expected_log_joint']:.2f} plus the "
+            "entropy of "
             f"q {mean['entropy']:.2f}"
         )
     return tuple(Finding(text) for text in found)

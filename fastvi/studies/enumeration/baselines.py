@@ -1,8 +1,8 @@
 """Ways of summing over all states that people write: what the enumeration study compares with.
 
-The first three return log p(x_n), (N,), of binary x (N, D) under weights (D, d), bias (D,), prior_logits (d,).
-They share the sum over pixels among the data, as a careful author would. The last asks any model of binary
-latents for log p(x, z).
+The first three return log p(x_n), (N,), of binary x (N, D) under weights (D, d), bias (D,) and
+prior_logits (d,). They share the sum over pixels among the data, as a careful author would. The last asks any
+model of binary latents for log p(x, z).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def compiled_loop(
     ends = np.linspace(0, num_states, min(_RANGES, num_states) + 1).astype(np.int64)
     work = num_states * weights.shape[1] * (weights.shape[0] + len(x))
     one = partial(_range_sums, weights, bias, prior_logits, linear)
-    parts = parallel_map(one, list(zip(ends[:-1], ends[1:], strict=True)), float(work))
+    parts = parallel_map(one, list(itertools.pairwise(ends)), float(work))
     total = np.logaddexp.reduce(parts, axis=0)
     return np.asarray(total + x @ bias - np.logaddexp(0.0, prior_logits).sum())
 

@@ -43,22 +43,26 @@ def log_partition(table: Table, subject: Subject) -> Picture:
             ends.append((points[0][-1], points[1][-1], text, color))
     right.set_xlim(right=counts[-1] * (counts[-1] / counts[0]) ** 0.04)
     first, last = (rounded(columns["rms_error"][i]) for i in (0, -1))
+    ends_at = _temperatures(counts[0]), _temperatures(counts[-1])
+    falls = columns["rms_error"][-1] < columns["rms_error"][0]
     dress(
         right,
-        f"The error falls from {first} nats at {_temperatures(counts[0])}\nto {last} at {_temperatures(counts[-1])}"
-        if columns["rms_error"][-1] < columns["rms_error"][0]
-        else f"The error is {first} nats at {_temperatures(counts[0])}\nand {last} at {_temperatures(counts[-1])}",
+        f"The error {'falls from' if falls else 'is'} {first} nats at {ends_at[0]}\n"
+        f"{'to' if falls else 'and'} {last} at {ends_at[1]}",
         method,
         "error of log Z, nats (root mean square over runs)",
     )
     label_ends(right, ends)
     caption = (
-        f"Estimates of log Z of {machine} by annealed importance sampling beside the exact value (left), and their "
-        f"error over repeated runs (right). The error is {first} nats at {_temperatures(counts[0])} and {last} at "
+        f"Estimates of log Z of {machine} by annealed importance sampling beside the exact value (left), "
+        "and their "
+        f"error over repeated runs (right). The error is {first} nats at {_temperatures(counts[0])} and "
+        f"{last} at "
         f"{_temperatures(counts[-1])}."
     )
     alt = (
-        f"Left: points with error bars about a line at {exact:.2f} nats, which {held} of {len(counts)} hold. Right: "
+        f"Left: points with error bars about a line at {exact:.2f} nats, which {held} of {len(counts)} "
+        "hold. Right: "
         f"true and claimed error against temperatures, {first} and {last} nats at the ends of the true one."
     )
     return Picture(figure, caption, alt)

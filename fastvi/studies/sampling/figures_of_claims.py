@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvi.studies.common.result import Picture, StudyResult, Table
+from fastvi.studies.common.result import Picture, StudyResult
 from fastvi.studies.common.style import BLACK, GREY, dress, new_figure
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, percent, rounded, unit
@@ -51,7 +51,8 @@ def claims(result: StudyResult, subject: Subject) -> Picture:
     dress(
         right,
         (
-            f"The log of a mean is too low on average (Jensen):\nby {rounded(-low)} nats for {worst} draws at "
+            f"The log of a mean is too low on average (Jensen):\nby {rounded(-low)} nats for {worst} draws "
+            "at "
             f"K = {counts[0]:,}"
         )
         if low < 0
@@ -70,7 +71,8 @@ def claims(result: StudyResult, subject: Subject) -> Picture:
         f"independent repeats; right: their mean error against the number of draws, the colours of both. "
         f"{title.replace(chr(10), ' ')}."
     )
-    alt = f"Left: a cloud of points about the diagonal. Right: mean errors at K = {counts[0]:,}, in nats: {bias}."
+    right_panel = f"mean errors at K = {counts[0]:,}, in nats: {bias}"
+    alt = f"Left: a cloud of points about the diagonal. Right: {right_panel}."
     return Picture(figure, caption, alt)
 
 
@@ -91,7 +93,8 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
     held = series(table, name, "num_samples", "coverage")[-1][1]
     dress(
         left,
-        f"Intervals that promise 95 % hold the truth in {percent(held)}\nunder {name} with K = {most:,}",
+        f"Intervals that promise 95 % hold the truth in {percent(held)}\nof estimates from K = {most:,} "
+        f"draws from {name}",
         "draws K",
         f"95 % intervals that hold log p(x), %\n({counted(subject)}; dashed: the promise)",
     )
@@ -99,7 +102,8 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
     flagged = series(table, name, "num_samples", "high_k_share")[-1][1]
     dress(
         right,
-        f"Pareto k-hat (Vehtari et al. 2024) warns of {percent(flagged)} of these:\nthe largest weights have too heavy a tail",
+        f"Pareto k-hat (Vehtari et al. 2024) warns of {percent(flagged)} of these:\ntheir weights have too "
+        "heavy a tail",
         "draws K",
         "estimates with k-hat above\nmin(1 - 1/log10 K, 0.7), or without a fit, %",
     )
@@ -116,5 +120,3 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
         f"{spoken(table, 'num_samples', most, 'high_k_share', 100.0, '.0f')}."
     )
     return Picture(figure, caption, alt)
-
-

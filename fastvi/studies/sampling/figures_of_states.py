@@ -11,7 +11,7 @@ from fastvi.studies.common.style import BLACK, BLUE, GREY, PURPLE, RED, dress, n
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.important import FACTOR, key, median_datum, worst_datum
-from fastvi.studies.sampling.lines import color_of
+from fastvi.studies.sampling.lines import color_of, explain
 from fastvi.studies.sampling.proposals import LEARNED, PRIOR, UNIFORM
 
 _LEAST = 1e-12  # of p(z | x): smaller ones are not drawn
@@ -52,13 +52,12 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
     )  # fmt: skip
     uniform = states[f"drawn_by_{key(UNIFORM)}"][n]
     met = percent(uniform)
-    title = f"99 % of p(x) is in {needed[n]:,} of {total:,} states; {met} of uniform draws meet one"
-    told = _told(states, n)
-    one = unit(subject)
+    title = f"99 % of p(x) is in {needed[n]:,} of {total:,} states (median {unit(subject)}):"
+    told = f"{met} of uniform draws meet one{_told(states, n)}"
     dress(
         left,
-        f"{title}\n({one} with the median number of states that matter{told})",
-        "log p(x, z) of a drawn state z, nats",
+        f"{title}\n{told}",
+        "log p(x, z) of a drawn state z, nats (first bin: and lower)",
         "draws, % (logarithmic)",
     )
     counts = np.sort(needed)
@@ -77,8 +76,9 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
         "fewest states with 99 % of p(x)",
     )
     caption = (
-        f"Left: how often draws of z under each distribution reach a log p(x, z), in the limit of many draws; "
-        f"right: the fewest states that have 99 % of p(x), for each of {counted(subject)}. {title}."
+        "Left: how often draws of z under each distribution reach a log p(x, z), in the limit of many "
+        "draws; "
+        f"right: the fewest states that have 99 % of p(x), for each of {counted(subject)}. {title} {told}."
     )
     alt = (
         f"Left: histograms, those of {', '.join(name for name, *_ in peaks)} peaking at "
@@ -90,7 +90,7 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
 
 def _told(states: Any, n: int) -> str:
     column = f"drawn_by_{key(LEARNED)}"
-    return f"; of learned q's draws {percent(states[column][n])}" if column in states else ""
+    return f", {percent(states[column][n])} of learned q's" if column in states else ""
 
 
 def left_out(result: StudyResult, subject: Subject) -> Picture:
@@ -104,32 +104,39 @@ def left_out(result: StudyResult, subject: Subject) -> Picture:
     mixture = str(arrays["mixture"])
     log_p = np.asarray(arrays["log_posterior"])
     shown = log_p > np.log(_LEAST)
+    floor = max(float(log_p.min()), np.log(_LEAST)) / np.log(10)
     low = min(float(np.asarray(arrays[name])[shown].min()) for name in ("log_learned_q", "log_mixture"))
     for axes, name, color in zip(panels, ("log_learned_q", "log_mixture"), (BLUE, PURPLE), strict=True):
         log_q = np.asarray(arrays[name])
         # exponents, as the smallest probabilities may lie below the range of floats
-        axes.plot(log_p[shown] / np.log(10), log_q[shown] / np.log(10), ".", color=color, markersize=5, alpha=0.6)
-        axes.plot([-12, 0], [-12, 0], color=BLACK, linewidth=1)
-        axes.set_ylim(1.2 * min(low / np.log(10), -12.0), 1)
+        axes.plot(
+            log_p[shown] / np.log(10), log_q[shown] / np.log(10), ".", color=color, markersize=5, alpha=0.6
+        )
+        axes.plot([floor, 0], [floor, 0], color=BLACK, linewidth=1)
+        axes.set_ylim(1.2 * min(low / np.log(10), floor), 0.5)
         for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
             axis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
     first, second = panels
     variance, other = (states[f"one_weight_{key(name)}"][n] for name in (LEARNED, mixture))
     one = unit(subject)
     dress(
         first,
-        f"States with {percent(share)} of p(z|x) get less than a hundredth of it from learned q:\nthe relative variance of a weight is {rounded(variance)}",
+        f"{_what_is_left_out(share)}:\nthe relative variance of a weight is {rounded(variance)}",
         f"posterior probability p(z|x) of a state (worst {one}; line: equal)",
         "q(z) of the same state",
     )
-    if p > _LEAST:
-        first.plot(np.log10(p), np.log10(max(q, 1e-300)), "o", color=RED, markersize=8, fillstyle="none")
-        right_side = np.log10(p) < -6
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0}
+    if share > 0:
+        place = (
+            log_p[states["worst_state"][n]] / np.log(10),
+            arrays["log_learned_q"][states["worst_state"][n]] / np.log(10),
+        )
+        first.plot(*place, "o", color=RED, markersize=8, fillstyle="none")
         first.annotate(
-            f"this state alone makes\n{percent(part)} of the variance", (np.log10(p), np.log10(max(q, 1e-300))),
-            xytext=(10 if right_side else -10, -6), textcoords="offset points", va="top", bbox=box,
-            ha="left" if right_side else "right", color=RED, fontsize=9.5,
+            f"this state alone makes\n{percent(part)} of the variance", place, xytext=(0.98, 0.03),
+            textcoords="axes fraction", ha="right", va="bottom", color=RED, fontsize=9.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2.0},
+            arrowprops={"arrowstyle": "-", "color": RED, "linewidth": 0.8, "shrinkB": 5},
         )  # fmt: skip
     dress(
         second,
@@ -137,13 +144,24 @@ def left_out(result: StudyResult, subject: Subject) -> Picture:
         f"posterior probability p(z|x) of a state (the same {one})",
         "",
     )
+    explain(figure, [LEARNED, mixture])
     caption = (
-        f"Probability of each state z of the worst {one} under the exact posterior and under what is drawn from: "
-        f"left the learned q, right {mixture}. To states with {percent(share)} of p(z|x) the learned q gives less than a "
-        f"{FACTOR}th of it, and one weight has the relative variance {rounded(variance)} against {rounded(other)}."
+        f"Probability of each state z of the worst {one} under the exact posterior and under what is drawn "
+        "from: "
+        f"left the learned q, right {mixture}. To states with {percent(share)} of p(z|x) the learned q "
+        "gives less than a "
+        f"{FACTOR}th of it, and one weight has the relative variance {rounded(variance)} against "
+        f"{rounded(other)}."
     )
     alt = (
-        f"Two clouds of points about a diagonal, one point a state; those below it are drawn too seldom. The marked "
+        "Two clouds of points about a diagonal, one point a state; those below it are drawn too seldom. "
+        "The marked "
         f"point at the left has p(z|x) = {p:.2g} and q(z) = {q:.2g}."
     )
     return Picture(figure, caption, alt)
+
+
+def _what_is_left_out(share: float) -> str:
+    if share == 0:
+        return f"Learned q gives every state more than a {FACTOR}th of p(z|x)"
+    return f"Learned q gives states with {percent(share)} of p(z|x) less than a {FACTOR}th of it"

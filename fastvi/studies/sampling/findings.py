@@ -14,7 +14,7 @@ from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.important import FACTOR, key, median_datum, worst_datum
-from fastvi.studies.sampling.proposals import LEARNED, UNIFORM
+from fastvi.studies.sampling.proposals import LEARNED, PRIOR, UNIFORM
 
 
 def findings(tables: Mapping[str, Table], subject: Subject, settings: Settings) -> tuple[Finding, ...]:
@@ -44,17 +44,24 @@ def pick(table: Table, proposal: str, name: str, value: int, column: str) -> Any
     return table[column][row]
 
 
+def spoken_wide(names: list[str]) -> str:
+    """What the mixtures are mixed with, in words."""
+    return "prior" if names[-1].endswith(PRIOR) else "uniform draws"
+
+
 def _definitions(table: Table) -> list[str]:
     names = proposals_of(table)
     found = []
     if LEARNED in names:
         wide = names[-1].rpartition(" + ")[2]
+        mixture = f"nine tenths of it and a tenth {spoken_wide(names)}"
         found.append(
-            f"learned q: independent latents, smallest KL(q || p(z|x)); {LEARNED} + {wide}: nine tenths of it "
-            f"and a tenth of the {wide}; {names[-1]}: the same with the exact posterior means in place of q"
+            f"learned q: independent latents, smallest KL(q || p(z|x)); {LEARNED} + {wide}: {mixture}; "
+            f"{names[-1]}: the same with the exact posterior means in place of q"
         )
     found.append(
-        "ESS, the effective sample size (sum w)^2 / sum w^2 of weights w = p(x,z) / q(z), is the number of equal "
+        "ESS, the effective sample size (sum w)^2 / sum w^2 of weights w = p(x,z) / q(z), is the number of "
+        "equal "
         "weights that are worth as much (Kong 1992)"
     )
     return found
@@ -69,7 +76,8 @@ def _errors(table: Table, subject: Subject) -> list[str]:
     )
     states = f"2^{num_latents} = {1 << num_latents:,}"
     return [
-        f"{counted(subject)}: error (root mean square) of log p(x) from K = {nearest:,} draws, nats: {parts}; the "
+        f"{counted(subject)}: error (root mean square) of log p(x) from K = {nearest:,} draws, nats: "
+        f"{parts}; the "
         f"exact sum has {states} terms and no error"
     ]
 
@@ -77,7 +85,8 @@ def _errors(table: Table, subject: Subject) -> list[str]:
 def _states(table: Table, subject: Subject) -> list[str]:
     needed = np.array(table["states_for_99_percent"])
     text = (
-        f"99 % of p(x) is in {needed[median_datum(dict(table))]:,} of {table['num_states'][0]:,} states for the median "
+        f"99 % of p(x) is in {needed[median_datum(dict(table))]:,} of {table['num_states'][0]:,} states for "
+        "the median "
         f"{unit(subject)}, at most in {needed.max():,}"
     )
     drawn = {
@@ -99,7 +108,9 @@ def _variances(tables: Mapping[str, Table], subject: Subject) -> list[str]:
             for name in proposals_of(table)
         )
         texts.append(f"d = {size}: {parts}")
-    text = f"variance of one weight over p(x)^2, all states summed, median {unit(subject)}: {'; '.join(texts)}"
+    text = (
+        f"variance of one weight over p(x)^2, all states summed, median {unit(subject)}: {'; '.join(texts)}"
+    )
     return [text, *_left_out(tables["states"], subject)]
 
 
@@ -111,12 +122,16 @@ def _left_out(table: Table, subject: Subject) -> list[str]:
     variance, share, q, p, part = (
         table[name][worst]
         for name in (
-            f"one_weight_{key(LEARNED)}", "left_out", "worst_state_q", "worst_state_posterior", "worst_state_share"
+            f"one_weight_{key(LEARNED)}", "left_out", "worst_state_q", "worst_state_posterior",
+            "worst_state_share",
         )
     )  # fmt: skip
     rule = f"a state is left out by the learned q where it gives less than a {FACTOR}th of p(z|x)"
-    outside = f"such states have {percent(float(np.median(table['left_out'])))} of p(z|x) for the median {unit(subject)}"
-    text = f"{rule}; {outside}, {percent(share)} for the worst, where the variance of one weight is {variance:.2g}"
+    median = percent(float(np.median(table["left_out"])))
+    outside = (
+        f"such states have {median} of p(z|x) for the median {unit(subject)}, {percent(share)} for the worst"
+    )
+    text = f"{rule}; {outside}, where the variance of one weight is {variance:.2g}"
     if share > 0:
         text += f", {percent(part)} of it from one state of p(z|x) = {p:.2g} and q(z) = {q:.2g}"
     return [text]
@@ -125,7 +140,9 @@ def _left_out(table: Table, subject: Subject) -> list[str]:
 def _claims(table: Table) -> list[str]:
     most = max(table["num_samples"])
     names = proposals_of(table)
-    held = ", ".join(f"{percent(pick(table, name, 'num_samples', most, 'coverage'))} ({name})" for name in names)
+    held = ", ".join(
+        f"{percent(pick(table, name, 'num_samples', most, 'coverage'))} ({name})" for name in names
+    )
     found = [f"at K = {most:,} the stated 95 % intervals hold the truth in {held}"]
     parts = [
         f"{percent(pick(table, name, 'num_samples', most, 'low_k_coverage'))} of {percent(share)} ({name})"
@@ -135,7 +152,8 @@ def _claims(table: Table) -> list[str]:
     if parts:
         found.append(
             f"the same among estimates with k-hat < {LOW_K}, of the share of all that these are: "
-            f"{', '.join(parts)}; k-hat tells how heavy the tail of the weights is, and above 0.7 an estimate is "
+            f"{', '.join(parts)}; k-hat tells how heavy the tail of the weights is, and above 0.7 an "
+            "estimate is "
             "not to be trusted (Vehtari et al. 2024)"
         )
     return found
@@ -148,6 +166,7 @@ def _annealing(table: Table, num_repeats: int) -> str:
         for i in (0, -1)
     )
     return (
-        f"root mean square error of log Z over {num_repeats} runs of annealed importance sampling (Neal 2001) "
+        f"root mean square error of log Z over {num_repeats} runs of annealed importance sampling (Neal "
+        "2001) "
         f"with {table['num_chains'][0]} chains: {first}, {last}"
     )

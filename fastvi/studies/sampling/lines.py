@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvi.studies.common.result import Table
 from fastvi.studies.common.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_ends
-from fastvi.studies.sampling.findings import proposals_of
+from fastvi.studies.sampling.findings import proposals_of, spoken_wide
 from fastvi.studies.sampling.proposals import LEARNED, MEANS, PRIOR, UNIFORM
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def explain(figure: Figure, names: list[str]) -> None:
     if LEARNED in names:
         parts.append(f"{LEARNED}: independent latents, smallest KL(q || p(z|x))")
     parts.append("exact means: independent latents with the means of p(z|x)")
-    parts.append(f"+ {wide}: mixed with a tenth of {'the prior' if wide == PRIOR else 'uniform draws'}")
+    parts.append(f"+ {wide}: mixed with a tenth {spoken_wide(names)}")
     figure.supxlabel(";  ".join(parts), fontsize=9, color=GREY)
 
 

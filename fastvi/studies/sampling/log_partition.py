@@ -47,10 +47,14 @@ def trained_machine(
     )
     return whole(
         lambda: fastvi.fit_model(
-            start, x, num_epochs=settings.ais_num_epochs, learning_rate=_LEARNING_RATE, seed=settings.seed,
+            start,
+            x,
+            num_epochs=settings.ais_num_epochs,
+            learning_rate=_LEARNING_RATE,
+            seed=settings.seed,
             checkpoint=kept.checkpoint("fit_restricted_machine"),
             progress=lambda done, total: progress(step, done, total),
-        )  # fmt: skip
+        )
     ).model
 
 

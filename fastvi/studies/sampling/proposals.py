@@ -21,7 +21,7 @@ _SHARE = 0.1  # of the prior in both mixtures: no weight is above 10 p(x | z)
 
 
 class Setup(NamedTuple):
-    """A model, its data, their exact log p(x), log p(z | x) of every state (N, 2^d), the proposals by name."""
+    """A model, data, their log p(x), log p(z | x) of every state (N, 2^d), and the proposals by name."""
 
     model: Any
     x: np.ndarray
@@ -68,9 +68,9 @@ def set_up(model: Any, x: np.ndarray) -> Setup:
         proposals[PRIOR] = prior
     wide, word = (uniform, UNIFORM) if prior is None else (prior, PRIOR)
     if "fit_posterior" in answered:
-        learned = fastvi.fit_posterior(model, x, objective="reverse_kl").q
+        learned: Any = fastvi.fit_posterior(model, x, objective="reverse_kl").q
         proposals |= {LEARNED: learned, f"{LEARNED} + {word}": mixed(learned, wide)}
-    means = fastvi.fit_posterior(model, x, objective="forward_kl").q
+    means: Any = fastvi.fit_posterior(model, x, objective="forward_kl").q
     proposals[f"{MEANS} + {word}"] = mixed(means, wide)
     return Setup(model, x, truth, log_joint - log_sum, proposals)
 

@@ -133,7 +133,8 @@ def run(
         proposal, num_samples, image (its place among those looked at), pareto_k (median over repeats), ess,
         std_error (claimed), std, rms_error, coverage.
     states
-        A row a datum: index, log_marginal, num_states, states_for_99_percent (the fewest states that have 99 % of p(x)).
+        A row a datum: index, log_marginal, num_states, states_for_99_percent (the fewest states that have
+        99 % of p(x)).
         For each proposal the share of draws that meet one of these, and the relative variance of one weight.
         Of the learned q: left_out (posterior probability of states to which q gives less than a hundredth of
         theirs), and the state of the largest term of the variance, with its probabilities and its share.
@@ -187,7 +188,9 @@ def run(
 
 
 def _machine(machine: Any, own: Subject | None) -> str:
-    return f"the {type(machine).__name__} of {own.title}" if own else "a restricted Boltzmann machine of digits"
+    return (
+        f"the {type(machine).__name__} of {own.title}" if own else "a restricted Boltzmann machine of digits"
+    )
 
 
 def _sweep(settings: Settings, progress: Progress, kept: Kept) -> dict[str, list[Any]]:
