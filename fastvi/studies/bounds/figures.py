@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 14
 _TINTS = (SKY, BLUE, GREEN, ORANGE)
+_ROUNDING = 1e-6  # nats: gaps below are not drawn as wide as the panel
 _NEAR = 0.085  # of the panel's width: two labels closer than that would touch
 
 
@@ -67,18 +68,28 @@ def _images(result: StudyResult, subject: Subject) -> Picture:
     axes.axvline(0.0, color=BLACK, linewidth=2, zorder=2)
     axes.set_ylim(-0.6, top + 0.6)
     low, high = axes.get_xlim()
+    low, high = min(low, -_ROUNDING), max(high, 0.05 * _ROUNDING)
+    axes.set_xlim(low, high)
     places = _apart([head[0] for head in heads], _NEAR * (high - low))
     for place, (_, name, tint) in zip(places, heads, strict=True):
         axes.annotate(
             name, (place, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 5),
             textcoords="offset points", ha="center", color=tint, fontsize=10,
         )  # fmt: skip
-    closes = f"; {_share_closed(table, truth, gap)}" if gap.mean() > 1e-6 else ""
+    exact = gap.max() < _ROUNDING
+    closes = "" if exact else f"; {_share_closed(table, truth, gap)}"
     best = "the best q whose latents are independent"
+    if exact:
+        limit = 10.0 ** np.ceil(np.log10(max(float(np.abs(gap).max()), 1e-16)))
+        title = f"The ELBO of {best} is log p(x)\nwithin {limit:.0e} nats"
+    else:
+        title = (
+            f"The ELBO of {best} stops {rounded(gap.mean())} nats\nshort of log p(x) on average "
+            f"({rounded(gap.min())} to {rounded(gap.max())}){closes}"
+        )
     dress(
         axes,
-        f"The ELBO of {best} stops {rounded(gap.mean())} nats\nshort of log p(x) on average "
-        f"({rounded(gap.min())} to {rounded(gap.max())}){closes}",
+        title,
         "nats relative to log p(x); grey bar: the divergence KL(q || p(z|x))\n"
         "circle: ELBO; diamond: importance-weighted bound of K samples (Burda et al. 2016), "
         "2 standard errors each way",

@@ -112,11 +112,12 @@ def run(
     subject = own or digits_subject(settings, progress, kept=kept)
     subject = first_of(subject, settings.num_images)
     model, x = subject.model, subject.x
-    progress("fitting q", 0, 1)
-    q = best_product(model, x)
-    progress("log p(x), ELBO and KL", 0, 1)
+    progress("log p(x)", 0, 1)
     truth = fastvi.log_marginal(model, x)
     require_finite(truth)
+    progress("fitting q", 0, 1)
+    q = best_product(model, x)
+    progress("ELBO and KL", 0, 1)
     elbo = fastvi.elbo(model, x, q)
     kl = fastvi.kl_to_posterior(model, x, q)
     weighted = weighted_bounds(

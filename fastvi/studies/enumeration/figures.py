@@ -83,6 +83,9 @@ def _points(rows: list[dict[str, Any]], *, extrapolated: bool) -> list[tuple[int
 def _mark_seconds(axes: Any) -> None:
     """Ticks in units that one feels, in place of powers of ten."""
     low, high = axes.get_ylim()
+    if high < 30.0 * low:
+        low, high = low / 4.0, 4.0 * high
+        axes.set_ylim(low, high)
     within = [seconds for seconds in _SCALE if low < seconds < high]
     axes.set_yticks(within, [_SCALE[seconds] for seconds in within])
     axes.minorticks_off()

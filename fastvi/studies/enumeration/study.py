@@ -17,7 +17,7 @@ from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.common.states import no_latent_bits, not_answered
+from fastvi.studies.common.states import no_latent_bits, not_answered, require_finite
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, first_of, rounded
 from fastvi.studies.enumeration import baselines
@@ -130,6 +130,7 @@ def run(
     for done, (num_latents, model) in enumerate(sweep.items()):
         progress(f"enumerating 2^{num_latents} states in each way", done, len(sweep))
         truth, own_seconds = best_time(partial(fastvi.log_marginal, model, x))
+        require_finite(truth)
         difference: dict[str, float | None] = {}
         for method, way in ways.items():
             if method == "fastvi":

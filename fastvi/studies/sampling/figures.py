@@ -103,6 +103,7 @@ def _by_latents(axes: Axes, table: Table, label: str, subject: Subject) -> str:
 def _by_datum(axes: Axes, table: Table, names: list[str], label: str, subject: Subject) -> str:
     """A line a proposal over all data, each sorted by itself."""
     axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     ends: list[tuple[float, float, str, str]] = []
     medians: dict[str, float] = {}
     for name in names:

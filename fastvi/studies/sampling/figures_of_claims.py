@@ -116,7 +116,7 @@ def intervals(result: StudyResult, subject: Subject) -> Picture:
     )
     alt = (
         f"Lines against the number of draws. Intervals that hold, at K = {most:,}, %: "
-        f"{spoken(table, 'num_samples', most, 'coverage', 100.0, '.0f')}. Warned of, %: "
-        f"{spoken(table, 'num_samples', most, 'high_k_share', 100.0, '.0f')}."
+        f"{spoken(table, 'num_samples', most, 'coverage', 100.0)}. Warned of, %: "
+        f"{spoken(table, 'num_samples', most, 'high_k_share', 100.0)}."
     )
     return Picture(figure, caption, alt)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvi.studies.common.result import Table
 from fastvi.studies.common.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_ends
+from fastvi.studies.common.words import rounded
 from fastvi.studies.sampling.findings import proposals_of, spoken_wide
 from fastvi.studies.sampling.proposals import LEARNED, MEANS, PRIOR, UNIFORM
 
@@ -61,10 +62,10 @@ def explain(figure: Figure, names: list[str]) -> None:
     figure.supxlabel(";  ".join(parts), fontsize=9, color=GREY)
 
 
-def spoken(table: Table, key: str, value: float, column: str, scale: float = 1.0, form: str = ".2g") -> str:
+def spoken(table: Table, key: str, value: float, column: str, scale: float = 1.0) -> str:
     """Values of all proposals at one place, as text."""
     found = []
     for proposal in proposals_of(table):
         at = dict(series(table, proposal, key, column))[value]
-        found.append(f"{proposal} {scale * at:{form}}")
+        found.append(f"{proposal} {rounded(scale * at)}")
     return ", ".join(found)
