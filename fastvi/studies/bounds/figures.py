@@ -102,16 +102,13 @@ def _images(result: StudyResult, subject: Subject) -> Picture:
     axes.spines["left"].set_visible(False)
     caption = (
         f"Bounds of {len(shown)} of {counted(subject)}, one a line, as distances from the exact log p(x) at "
-        "the "
-        f"right. The ELBO lies below by KL(q || p(z|x)), {rounded(gap.mean())} nats on average over all of "
-        "them"
-        f"{closes}."
+        f"the right. The ELBO lies below by KL(q || p(z|x)), {rounded(gap.mean())} nats on average over all "
+        f"of them{closes}."
     )
     worst = ", ".join(f"{name} {rounded(value)}" for value, name, _ in heads[:-1])
     alt = (
-        f"{len(shown)} horizontal bars, each with marks for the ELBO and for importance-weighted bounds "
-        "that move "
-        f"right towards log p(x) as K grows. Nats from log p(x) in the uppermost: {worst}."
+        f"{len(shown)} horizontal bars, each with marks for the ELBO and for importance-weighted bounds that "
+        f"move right towards log p(x) as K grows. Nats from log p(x) in the uppermost: {worst}."
     )
     return Picture(figure, caption, alt)
 
@@ -195,15 +192,12 @@ def _gap(result: StudyResult, subject: Subject) -> Picture:
     )
     caption = (
         f"Left: distance of importance-weighted bounds from the exact log p(x) for {counted(subject)}; "
-        "right: "
-        f"the distance of the ELBO against KL(q || p(z|x)). The mean distance falls from {first} to {last} "
-        "nats "
-        f"with {sizes[-1]:,} samples, and for the ELBO it is the divergence."
+        f"right: the distance of the ELBO against KL(q || p(z|x)). The mean distance falls from {first} to "
+        f"{last} nats with {sizes[-1]:,} samples, and for the ELBO it is the divergence."
     )
     alt = (
         f"Left: lines that fall with K from {first} to {last} nats on average. Right: points on the "
-        "diagonal, "
-        f"from {rounded(kl.min())} to {rounded(kl.max())} nats."
+        f"diagonal, from {rounded(kl.min())} to {rounded(kl.max())} nats."
     )
     return Picture(figure, caption, alt)
 
@@ -251,9 +245,8 @@ def _parts(result: StudyResult, subject: Subject) -> Picture:
     axes.spines["left"].set_visible(False)
     sums = "; ".join(f"{a} {x:.2f}, {b} {y:+.2f}" for (a, x), (b, y) in rows[::-1])
     caption = (
-        f"The mean ELBO of {counted(subject)} under their best q, added up in {ways}: "
-        "a blue "
-        f"bar, and an orange one from its end. All end at {elbo:.2f} nats."
+        f"The mean ELBO of {counted(subject)} under their best q, added up in {ways}: a blue bar, and an "
+        f"orange one from its end. All end at {elbo:.2f} nats."
     )
     return Picture(
         figure, caption, f"Pairs of bars that end at the same line, the ELBO of {elbo:.2f} nats: {sums}."

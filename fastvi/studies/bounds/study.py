@@ -191,9 +191,7 @@ def _findings(
     if np.isfinite(mean["reconstruction"]):
         found.append(
             f"the mean ELBO {mean['elbo']:.2f} is E[log p(x|z)] {mean['reconstruction']:.2f} less KL(q || "
-            "p(z)) "
-            f"{mean['kl_to_prior']:.2f}, and E[log p(x,z)] {mean['expected_log_joint']:.2f} plus the "
-            "entropy of "
-            f"q {mean['entropy']:.2f}"
+            f"p(z)) {mean['kl_to_prior']:.2f}, and E[log p(x,z)] {mean['expected_log_joint']:.2f} plus the "
+            f"entropy of q {mean['entropy']:.2f}"
         )
     return tuple(Finding(text) for text in found)

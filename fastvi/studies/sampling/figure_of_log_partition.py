@@ -54,16 +54,14 @@ def log_partition(table: Table, subject: Subject) -> Picture:
     )
     label_ends(right, ends)
     caption = (
-        f"Estimates of log Z of {machine} by annealed importance sampling beside the exact value (left), "
-        "and their "
-        f"error over repeated runs (right). The error is {first} nats at {_temperatures(counts[0])} and "
-        f"{last} at "
-        f"{_temperatures(counts[-1])}."
+        f"Estimates of log Z of {machine} by annealed importance sampling beside the exact value (left), and "
+        f"their error over repeated runs (right). The error is {first} nats at {_temperatures(counts[0])} "
+        f"and {last} at {_temperatures(counts[-1])}."
     )
     alt = (
-        f"Left: points with error bars about a line at {exact:.2f} nats, which {held} of {len(counts)} "
-        "hold. Right: "
-        f"true and claimed error against temperatures, {first} and {last} nats at the ends of the true one."
+        f"Left: points with error bars about a line at {exact:.2f} nats, which {held} of {len(counts)} hold. "
+        f"Right: true and claimed error against temperatures, {first} and {last} nats at the ends of the "
+        "true one."
     )
     return Picture(figure, caption, alt)
 

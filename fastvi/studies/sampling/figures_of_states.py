@@ -77,8 +77,8 @@ def important_states(result: StudyResult, subject: Subject) -> Picture:
     )
     caption = (
         "Left: how often draws of z under each distribution reach a log p(x, z), in the limit of many "
-        "draws; "
-        f"right: the fewest states that have 99 % of p(x), for each of {counted(subject)}. {title} {told}."
+        f"draws; right: the fewest states that have 99 % of p(x), for each of {counted(subject)}. {title} "
+        f"{told}."
     )
     alt = (
         f"Left: histograms, those of {', '.join(name for name, *_ in peaks)} peaking at "
@@ -147,16 +147,13 @@ def left_out(result: StudyResult, subject: Subject) -> Picture:
     explain(figure, [LEARNED, mixture])
     caption = (
         f"Probability of each state z of the worst {one} under the exact posterior and under what is drawn "
-        "from: "
-        f"left the learned q, right {mixture}. To states with {percent(share)} of p(z|x) the learned q "
-        "gives less than a "
-        f"{FACTOR}th of it, and one weight has the relative variance {rounded(variance)} against "
-        f"{rounded(other)}."
+        f"from: left the learned q, right {mixture}. To states with {percent(share)} of p(z|x) the learned q "
+        f"gives less than a {FACTOR}th of it, and one weight has the relative variance {rounded(variance)} "
+        f"against {rounded(other)}."
     )
     alt = (
-        "Two clouds of points about a diagonal, one point a state; those below it are drawn too seldom. "
-        "The marked "
-        f"point at the left has p(z|x) = {p:.2g} and q(z) = {q:.2g}."
+        "Two clouds of points about a diagonal, one point a state; those below it are drawn too seldom. The "
+        f"marked point at the left has p(z|x) = {p:.2g} and q(z) = {q:.2g}."
     )
     return Picture(figure, caption, alt)
 

@@ -61,8 +61,7 @@ def _definitions(table: Table) -> list[str]:
         )
     found.append(
         "ESS, the effective sample size (sum w)^2 / sum w^2 of weights w = p(x,z) / q(z), is the number of "
-        "equal "
-        "weights that are worth as much (Kong 1992)"
+        "equal weights that are worth as much (Kong 1992)"
     )
     return found
 
@@ -77,8 +76,7 @@ def _errors(table: Table, subject: Subject) -> list[str]:
     states = f"2^{num_latents} = {1 << num_latents:,}"
     return [
         f"{counted(subject)}: error (root mean square) of log p(x) from K = {nearest:,} draws, nats: "
-        f"{parts}; the "
-        f"exact sum has {states} terms and no error"
+        f"{parts}; the exact sum has {states} terms and no error"
     ]
 
 
@@ -86,8 +84,7 @@ def _states(table: Table, subject: Subject) -> list[str]:
     needed = np.array(table["states_for_99_percent"])
     text = (
         f"99 % of p(x) is in {needed[median_datum(dict(table))]:,} of {table['num_states'][0]:,} states for "
-        "the median "
-        f"{unit(subject)}, at most in {needed.max():,}"
+        f"the median {unit(subject)}, at most in {needed.max():,}"
     )
     drawn = {
         name: float(np.median(table[f"drawn_by_{key(name)}"]))
@@ -153,8 +150,7 @@ def _claims(table: Table) -> list[str]:
         found.append(
             f"the same among estimates with k-hat < {LOW_K}, of the share of all that these are: "
             f"{', '.join(parts)}; k-hat tells how heavy the tail of the weights is, and above 0.7 an "
-            "estimate is "
-            "not to be trusted (Vehtari et al. 2024)"
+            "estimate is not to be trusted (Vehtari et al. 2024)"
         )
     return found
 
@@ -167,6 +163,5 @@ def _annealing(table: Table, num_repeats: int) -> str:
     )
     return (
         f"root mean square error of log Z over {num_repeats} runs of annealed importance sampling (Neal "
-        "2001) "
-        f"with {table['num_chains'][0]} chains: {first}, {last}"
+        f"2001) with {table['num_chains'][0]} chains: {first}, {last}"
     )
