@@ -48,7 +48,7 @@ def figures(result: StudyResult, subject: Subject) -> dict[str, Picture]:
     )
     axes.set_xticks(sizes)
     span = max(last - first, 4)
-    axes.set_xlim(first - 0.05 * span, last + 0.02 * span)  # labels stand beside the panel
+    axes.set_xlim(first - 0.05 * span, last + 0.01 * span)  # labels stand beside the panel
     _mark_seconds(axes)
     label_ends(axes, ends)
     taken = {text.split(",")[0]: seconds for _, seconds, text, _ in ends}

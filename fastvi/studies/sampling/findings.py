@@ -46,7 +46,7 @@ def pick(table: Table, proposal: str, name: str, value: int, column: str) -> Any
 
 def spoken_wide(names: list[str]) -> str:
     """What the mixtures are mixed with, in words."""
-    return "prior" if names[-1].endswith(PRIOR) else "uniform draws"
+    return "of the prior" if names[-1].endswith(PRIOR) else "of uniform draws"
 
 
 def _definitions(table: Table) -> list[str]:

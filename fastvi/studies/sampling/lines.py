@@ -45,9 +45,9 @@ def lines(axes: Axes, table: Table, x: str, y: str, *, scale: float = 1.0) -> No
         ends.append((*points[-1], proposal, color))
     low, high = min(table[x]), max(table[x])
     if axes.get_xscale() == "log":
-        axes.set_xlim(right=high * (high / low) ** 0.03)
+        axes.set_xlim(right=high * (high / low) ** 0.012)
     else:
-        axes.set_xlim(right=high + 0.03 * max(high - low, 1))
+        axes.set_xlim(right=high + 0.012 * max(high - low, 1))
     label_ends(axes, ends)
 
 
