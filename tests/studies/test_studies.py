@@ -108,6 +108,16 @@ def test_baselines_are_right(way, num_latents):
     np.testing.assert_allclose(way(*parameters, x), naive, rtol=1e-13)
 
 
+def test_compiled_loop_has_the_same_bits_on_any_number_of_threads(monkeypatch):
+    parameters, x = random_network(6, 13)
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
+        found.append(baselines.compiled_loop(*parameters, x))
+    assert np.array_equal(*found)
+    np.testing.assert_allclose(found[0], baselines.numpy_chunks(*parameters, x), rtol=1e-12)
+
+
 def test_widened_model_keeps_its_first_latents():
     parameters, _ = random_network(6, 3)
     base = fastvi.SigmoidBeliefNetwork(*parameters)

@@ -221,7 +221,7 @@ LINEAR = subject_of(fastvi.LinearGaussian([[1.0], [0.5]], [0.0, 0.0], 0.5), [[0.
         ("enumeration", own_restricted_machine(), "a formula but for log Z"),
         ("enumeration", own_network(25), "at most d = 24 latents, got 25"),
         ("sampling", LINEAR, "those of a LinearGaussian are real numbers"),
-        ("sampling", own_network(17), "at most d = 16 latents, got 17"),
+        ("sampling", own_network(15), "at most d = 14 latents, got 15"),
         ("bounds", TABLE, "a table has one latent"),
         ("bounds", own_network(21), "at most d = 20 latents, got 21"),
     ],

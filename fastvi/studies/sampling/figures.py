@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvi.studies.common.result import Picture, StudyResult, Table
-from fastvi.studies.common.style import dress, label_ends, new_figure
+from fastvi.studies.common.style import dress, label_ends, new_figure, whole_ticks
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, rounded, unit
 from fastvi.studies.sampling.figure_of_log_partition import log_partition
@@ -103,7 +103,7 @@ def _by_latents(axes: Axes, table: Table, label: str, subject: Subject) -> str:
 def _by_datum(axes: Axes, table: Table, names: list[str], label: str, subject: Subject) -> str:
     """A line a proposal over all data, each sorted by itself."""
     axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axes.xaxis)
     ends: list[tuple[float, float, str, str]] = []
     medians: dict[str, float] = {}
     for name in names:

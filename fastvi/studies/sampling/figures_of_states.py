@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvi.studies.common.result import Picture, StudyResult
-from fastvi.studies.common.style import BLACK, BLUE, GREY, PURPLE, RED, dress, new_figure
+from fastvi.studies.common.style import BLACK, BLUE, GREY, PURPLE, RED, dress, new_figure, whole_ticks
 from fastvi.studies.common.subject import Subject
 from fastvi.studies.common.words import counted, percent, rounded, unit
 from fastvi.studies.sampling.important import FACTOR, key, median_datum, worst_datum
@@ -115,7 +115,7 @@ def left_out(result: StudyResult, subject: Subject) -> Picture:
         axes.plot([floor, 0], [floor, 0], color=BLACK, linewidth=1)
         axes.set_ylim(1.2 * min(low / np.log(10), floor), 0.5)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+            whole_ticks(axis)
             axis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
     first, second = panels
     variance, other = (states[f"one_weight_{key(name)}"][n] for name in (LEARNED, mixture))

@@ -30,7 +30,7 @@ from fastvi.studies.sampling.important import (
 from fastvi.studies.sampling.log_partition import annealed, trained_machine
 from fastvi.studies.sampling.proposals import LEARNED, Setup, chi_square, set_up
 
-MOST_LATENTS = 16  # of a caller's own model: all 2^d states of every datum are listed
+MOST_LATENTS = 14  # of a caller's own model: all 2^d states of every datum are listed
 
 _TIMED = ("seconds", "efficiency")
 _HEADS = {  # of tables on a terminal -> column
