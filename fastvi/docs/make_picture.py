@@ -1,6 +1,6 @@
 """Draw ``bounds.png``, the picture of the README, from the study ``bounds``.
 
-``python fastvi/docs/make_picture.py`` takes about 30 seconds of one core once the kernels are compiled.
+``python fastvi/docs/make_picture.py`` takes about 7 seconds of one core once the kernels are compiled.
 """
 
 from __future__ import annotations
