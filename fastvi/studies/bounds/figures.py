@@ -171,7 +171,8 @@ def _gap(result: StudyResult, subject: Subject) -> Picture:
     left.axhline(0.0, color=BLACK, linewidth=1)
     for size, value in zip(sizes, means, strict=True):
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-        label_line(left, size, value, rounded(value), BLUE, xytext=(0, 13), ha="center", bbox=box)
+        side = {"xytext": (-6, 11), "ha": "right"} if size == sizes[-1] else {"xytext": (6, 11), "ha": "left"}
+        label_line(left, size, value, rounded(value), BLUE, bbox=box, **side)
     first, last = rounded(means[0]), f"{rounded(means[-1])} +- {2 * errors[-1]:.1g}"
     dress(
         left,
