@@ -17,13 +17,14 @@ from fastvi.studies.bounds import study as bounds
 from fastvi.studies.common import digits, output
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.enumeration import baselines
 from fastvi.studies.enumeration import study as enumeration
-from fastvi.studies.enumeration.study import baselines
+from fastvi.studies.enumeration.models import widened
 from fastvi.studies.model import study as model
 from fastvi.studies.sampling import study as sampling
 
 QUICK = replace(Settings.quick(seed=3), num_epochs=2)
-FLAT = ("uniform", "prior")  # proposals that are the same for all images
+PROPOSALS = ("uniform", "prior", "learned q", "learned q + prior", "exact means + prior")
 STUDIES = {"model": model, "enumeration": enumeration, "sampling": sampling, "bounds": bounds}
 
 
@@ -107,20 +108,32 @@ def test_baselines_are_right(way, num_latents):
     np.testing.assert_allclose(way(*parameters, x), naive, rtol=1e-13)
 
 
+def test_compiled_loop_has_the_same_bits_on_any_number_of_threads(monkeypatch):
+    parameters, x = random_network(6, 13)
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("FASTVI_NUM_THREADS", threads)
+        found.append(baselines.compiled_loop(*parameters, x))
+    assert np.array_equal(*found)
+    np.testing.assert_allclose(found[0], baselines.numpy_chunks(*parameters, x), rtol=1e-12)
+
+
 def test_widened_model_keeps_its_first_latents():
     parameters, _ = random_network(6, 3)
     base = fastvi.SigmoidBeliefNetwork(*parameters)
-    wide, wider = (enumeration.widened(base, d, 0) for d in (5, 6))
+    wide, wider = (widened(base, d, 0) for d in (5, 6))
     assert np.array_equal(wide.weights[:, :3], base.weights)
     assert np.array_equal(wider.weights[:, :5], wide.weights)
-    assert np.array_equal(enumeration.widened(base, 2, 0).weights, base.weights[:, :2])
+    assert np.array_equal(widened(base, 2, 0).weights, base.weights[:, :2])
 
 
 def test_extrapolation_doubles_and_is_marked():
     result = enumeration.run(QUICK, no_progress)
     table = result.timings["seconds"]
-    rows = {(m, d): (s, guessed) for m, d, _, s, guessed, _ in zip(*table.values(), strict=True)}
+    rows = {(m, d): (s, guessed) for m, _, d, _, s, guessed, _ in zip(*table.values(), strict=True)}
     largest = {"Python loop": 4, "NumPy": 5, "compiled loop": 5, "fastvi": 6}
+    sizes = QUICK.enumeration_latents
+    assert result.tables["agreement"]["random_latents"] == [max(0, d - QUICK.num_latents) for d in sizes]
     for (method, d), (seconds, guessed) in rows.items():
         assert guessed == (d > largest[method])
         if guessed:
@@ -154,8 +167,8 @@ def test_sampling_table_is_the_library_s_calibration():
     log_p = network.log_joint(x, z) - truth
     chi = np.exp(2 * log_p - fastvi.Bernoulli(network.prior_logits).log_prob(z)).sum(axis=0) - 1
     assert table["relative_variance_theory"][row] == pytest.approx(chi.mean() / 100, rel=1e-9)
-    assert set(keys) == {(p, k) for p in sampling.PROPOSALS for k in QUICK.num_samples}
-    for p in sampling.PROPOSALS:  # with many times the samples, a fraction of the error
+    assert set(keys) == {(p, k) for p in PROPOSALS for k in QUICK.num_samples}
+    for p in PROPOSALS:  # with many times the samples, a fraction of the error
         errors = [e for name, e in zip(table["proposal"], table["rms_error"], strict=True) if name == p]
         assert errors[-1] < errors[0] / 2
     sweep = result.tables["by_latents"]
@@ -189,7 +202,7 @@ def test_bounds_are_ordered_and_the_gap_is_the_divergence():
     # 10 parts give the standard error, so its own error is 24 %: 6 of them are 4 of the true ones at least
     assert (np.abs(one - table["elbo"]) < 6 * error).all()
     means = result.tables["means"]
-    assert means["bound"] == ["ELBO", *(f"weighted bound, K = {k}" for k in (1, 10, 100)), "log p(x)"]
+    assert means["bound"] == ["ELBO", *(f"importance-weighted, K = {k}" for k in (1, 10, 100)), "log p(x)"]
     assert means["mean"][0] < means["mean"][2] < means["mean"][-1] + 1e-3
     first, *others = (np.array(result.tables["decompositions"][name]) for name in (
         "elbo", "reconstruction_minus_kl_to_prior", "expected_log_joint_plus_entropy",
@@ -200,9 +213,12 @@ def test_bounds_are_ordered_and_the_gap_is_the_divergence():
 
 
 def test_weighted_bound_of_equal_weights_is_that_weight():
-    weights = np.full((2, 8), [[-3.0], [5.0]])
-    z = np.random.default_rng(0).integers(0, 2, (40, 2, 3)).astype(np.uint8)
-    for bound in bounds.weighted_bounds(weights, z, (1, 10), no_progress).values():
+    q = fastvi.Bernoulli(np.zeros((2, 3)))
+
+    def weigh(z):
+        return np.tile([[-3.0], [5.0]], (1, len(z)))
+
+    for bound in bounds.weighted_bounds(weigh, q, (1, 10), 40, 0, no_progress).values():
         np.testing.assert_allclose(bound.value, [-3.0, 5.0], rtol=1e-14)
         np.testing.assert_allclose(bound.std_error, 0.0, atol=1e-14)
 

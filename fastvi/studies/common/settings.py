@@ -14,7 +14,7 @@ class Settings:
     """
 
     seed: int = 0
-    num_images: int = 50  # held-out images that sampling and bounds look at
+    num_images: int = 50  # held-out images, or first data of one's own, in sampling and bounds
     num_latents: int = 12  # of the model that most of the studies look at
     # fit
     num_train: int = 1500

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): told apart with any common form of colour blindness
@@ -33,6 +34,13 @@ def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.tick_params(colors=GREY, labelcolor=BLACK)
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Ticks at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def label_line(axes: Axes, x: float, y: float, text: str, color: str, **options: Any) -> None:
@@ -73,10 +81,10 @@ def show_image(axes: Axes, picture: Any, **options: Any) -> None:
 
 
 def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
-    """A binary image of 8 x 8 pixels to the left of the axes, at ``height`` in data coordinates."""
+    """A small image to the left of the axes, at ``height`` in data coordinates."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    image = OffsetImage(picture, zoom=2.8, cmap="Greys", interpolation="nearest")
+    image = OffsetImage(picture, zoom=22.4 / len(picture), cmap="Greys", interpolation="nearest")
     frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
     axes.add_artist(
         AnnotationBbox(

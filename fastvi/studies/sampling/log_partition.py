@@ -9,8 +9,10 @@ import numpy as np
 
 import fastvi
 from fastvi.fitting.starting_network import pixel_shares
+from fastvi.models.boltzmann_machine import BoltzmannMachine
 from fastvi.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from fastvi.studies.common.digits import split, whole
+from fastvi.studies.common.kept import NOTHING_KEPT, Kept
 from fastvi.studies.common.result import Progress, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.weights.estimate import Estimate
@@ -30,8 +32,11 @@ NAMES = (  # of Calibration.table, kept as they are
 COLUMNS = ("num_temperatures", "num_chains", "log_partition", "estimate", "low", "high", *NAMES)
 
 
-def trained_machine(settings: Settings) -> RestrictedBoltzmannMachine:
+def trained_machine(
+    settings: Settings, progress: Progress, kept: Kept = NOTHING_KEPT
+) -> RestrictedBoltzmannMachine:
     """Fitted to the training images by exact maximum likelihood: 2^d terms of log Z a step."""
+    step = "fitting a restricted Boltzmann machine"
     x = split(settings).train
     share = pixel_shares(x)
     generator = np.random.default_rng([settings.seed, settings.ais_num_hidden])
@@ -42,22 +47,28 @@ def trained_machine(settings: Settings) -> RestrictedBoltzmannMachine:
     )
     return whole(
         lambda: fastvi.fit_model(
-            start, x, num_epochs=settings.ais_num_epochs, learning_rate=_LEARNING_RATE, seed=settings.seed
+            start,
+            x,
+            num_epochs=settings.ais_num_epochs,
+            learning_rate=_LEARNING_RATE,
+            seed=settings.seed,
+            checkpoint=kept.checkpoint("fit_restricted_machine"),
+            progress=lambda done, total: progress(step, done, total),
         )
     ).model
 
 
-def annealed(settings: Settings, progress: Progress) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def annealed(
+    machine: RestrictedBoltzmannMachine | BoltzmannMachine, settings: Settings, progress: Progress
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The table ``ais_log_partition`` and the table of seconds.
 
     estimate, low and high are of one run and its 95 % interval, with the seed of the settings; the other
     columns are of ``ais_num_repeats`` runs, against the exact log Z.
     """
-    progress("fitting a restricted Boltzmann machine", 0, 1)
-    machine = trained_machine(settings)
     exact = fastvi.log_partition(machine)
 
-    def estimate(num_temperatures: int, model: RestrictedBoltzmannMachine, x: None, seed: int) -> Estimate:
+    def estimate(num_temperatures: int, model: Any, x: None, seed: int) -> Estimate:
         return fastvi.annealed_importance_sampling(
             model, x, num_temperatures=num_temperatures, num_chains=settings.ais_num_chains, seed=seed
         )

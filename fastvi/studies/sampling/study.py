@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 import fastvi
-from fastvi.distributions.bernoulli import Bernoulli
-from fastvi.distributions.mixture import Mixture
-from fastvi.estimators.calibration import LOW_K, Calibration
-from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
-from fastvi.studies.common.digits import factorised, fitted, split
+from fastvi.core.registry import rules_of
+from fastvi.estimators.calibration import Calibration
+from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
-from fastvi.studies.common.result import Finding, Progress, StudyResult, Table
+from fastvi.studies.common.result import Progress, StudyResult, Table
 from fastvi.studies.common.settings import Settings
-from fastvi.studies.common.subject import Subject
-from fastvi.studies.sampling.figures import PROPOSALS, figures
-from fastvi.studies.sampling.log_partition import annealed
+from fastvi.studies.common.states import no_latent_bits, not_answered
+from fastvi.studies.common.subject import Subject, digits_subject
+from fastvi.studies.common.words import counted, first_of
+from fastvi.studies.sampling.figures import figures
+from fastvi.studies.sampling.findings import findings
+from fastvi.studies.sampling.important import (
+    histogram,
+    left_out_arrays,
+    median_datum,
+    states_table,
+    worst_datum,
+)
+from fastvi.studies.sampling.log_partition import annealed, trained_machine
+from fastvi.studies.sampling.proposals import LEARNED, Setup, chi_square, set_up
 
-_PRIOR_SHARE = 0.1  # of both mixtures: no weight is above 10 p(x | z)
+MOST_LATENTS = 14  # of a caller's own model: all 2^d states of every datum are listed
 
 _TIMED = ("seconds", "efficiency")
-_SHOWN = ("bias", "rms_error", "relative_variance", "error_ratio", "coverage", "low_k_share", "ess")
-
-
-class Setup(NamedTuple):
-    """A model, images, their exact log p(x), and the proposals by name."""
-
-    model: SigmoidBeliefNetwork
-    x: np.ndarray
-    truth: np.ndarray
-    proposals: dict[str, Bernoulli | Mixture]
-
-
-def defensive(q: Bernoulli, prior: Bernoulli) -> Mixture:
-    """Mostly ``q``; what it leaves out is found by the prior."""
-    return Mixture([q, prior], [1.0 - _PRIOR_SHARE, _PRIOR_SHARE])
-
-
-def set_up(settings: Settings, num_latents: int, progress: Progress) -> Setup:
-    """The fitted model with ``num_latents``, the truth, and proposals for each image."""
-    model = fitted(settings, num_latents, progress).model
-    x = split(settings).test[: settings.num_images]
-    learned, means = factorised(model, x, "reverse_kl"), factorised(model, x, "forward_kl")
-    prior = Bernoulli(model.prior_logits)
-    found = (fastvi.Uniform(num_latents), prior, learned, defensive(learned, prior), defensive(means, prior))
-    return Setup(model, x, fastvi.log_marginal(model, x), dict(zip(PROPOSALS, found, strict=True)))
-
-
-def chi_square(setup: Setup, q: Bernoulli | Mixture) -> np.ndarray:
-    """(N,): sum over z of p(x_n, z)^2 / (q(z) p(x_n)^2), less 1: relative variance of one weight."""
-    number = np.arange(1 << setup.model.num_latents)
-    states = ((number[:, None] >> np.arange(setup.model.num_latents)) & 1).astype(np.uint8)
-    log_posterior = setup.model.log_joint(setup.x[:, None], states[None]) - setup.truth[:, None]
-    return np.asarray(np.exp(2.0 * log_posterior - q.log_prob(states[:, None]).T).sum(axis=1) - 1.0)
+_HEADS = {  # of tables on a terminal -> column
+    "proposal": "proposal",
+    "d": "num_latents",
+    "K": "num_samples",
+    "bias": "bias",
+    "error": "rms_error",
+    "claimed / true": "error_ratio",
+    "95 % hold": "coverage",
+    "ESS": "ess",
+}
+_AIS_HEADS = {
+    "temperatures": "num_temperatures",
+    "exact": "log_partition",
+    "estimate": "estimate",
+    "95 % from": "low",
+    "to": "high",
+    "error": "rms_error",
+    "claimed": "std_error",
+}
 
 
 def calibrated(
     setup: Setup, settings: Settings, num_samples: int | Sequence[int], progress: Progress
 ) -> Calibration:
     """All proposals on one model."""
-    step = f"sampling {setup.model.num_latents} latents"
+    step = f"sampling {rules_of(setup.model).num_latents} latents"
     return fastvi.calibrate(
         setup.model,
         setup.x,
@@ -78,12 +73,12 @@ def calibrated(
 
 def columns(setup: Setup, calibration: Calibration) -> dict[str, list[Any]]:
     """The calibration's table with d, the variance and what theory says."""
-    theory = {name: chi_square(setup, q) for name, q in setup.proposals.items()}
+    theory = {name: chi_square(setup, name) for name in setup.proposals}
     table = calibration.table()
     names, counts = table.pop("proposal"), table.pop("num_samples")
     return {
         "proposal": names,
-        "num_latents": [setup.model.num_latents] * len(names),
+        "num_latents": [rules_of(setup.model).num_latents] * len(names),
         "num_samples": counts,
         "variance": [float((entry.std**2).mean()) for entry in calibration.entries],
         "one_weight_median": [float(np.median(theory[name])) for name in names],
@@ -106,83 +101,117 @@ def split_timed(table: Table) -> tuple[dict[str, list[Any]], dict[str, list[Any]
 
 def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
-    return "it is about the packaged digits alone"
+    if "log_partition" in fastvi.supported(own.model):
+        return None  # log Z is estimated at least
+    forward = "fit_posterior(objective='forward_kl')"
+    lack = not_answered(own, "log_marginal", "estimate_log_marginal", forward)
+    return no_latent_bits(own, MOST_LATENTS) or lack
 
 
 def run(
     settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
 ) -> StudyResult:
-    """Calibrate estimates of log p(x) of held-out images, and of log Z, against the exact values.
+    """Calibrate estimates of log p(x), and of log Z, against the exact values.
+
+    Latents are drawn uniformly, from the prior, from a learned q (independent latents, smallest
+    KL(q || p(z | x))) and from mixtures: nine tenths learned q and a tenth prior ("learned q + prior"), nine
+    tenths of the q with the exact posterior means and a tenth prior ("exact means + prior"). log Z is that of
+    a restricted Boltzmann machine fitted to the digits, or of a caller's own machine.
 
     Tables
     ------
     by_samples, by_latents
-        proposal, num_latents, num_samples, and over images and repeats: variance (mean over images of that of
+        proposal, num_latents, num_samples, and over data and repeats: variance (mean over data of that of
         the estimate, nats^2); one_weight_median and one_weight_largest (chi^2(p(z|x) || q), the relative
-        variance of a single weight, all states summed, of the median and of the worst image);
-        relative_variance_theory (its mean over images, divided by K: what relative_variance is on average,
-        though few repeats seldom meet the largest weights of the worst images); and the columns of
+        variance of a single weight, all states summed, of the median and of the worst datum);
+        relative_variance_theory (its mean over data, divided by K: what relative_variance is on average,
+        though few repeats seldom meet the largest weights of the worst data); and the columns of
         :meth:`fastvi.Calibration.table`. There are only 2^d distinct
         weights here, and ties among the largest make k large: it errs on the side of warning.
+        by_latents is of the digits alone.
     images
-        proposal, num_samples, image (its place among the held-out ones), pareto_k (median over repeats), ess,
+        proposal, num_samples, image (its place among those looked at), pareto_k (median over repeats), ess,
         std_error (claimed), std, rms_error, coverage.
+    states
+        A row a datum: index, log_marginal, num_states, states_for_99_percent (the fewest states that have
+        99 % of p(x)).
+        For each proposal the share of draws that meet one of these, and the relative variance of one weight.
+        Of the learned q: left_out (posterior probability of states to which q gives less than a hundredth of
+        theirs), and the state of the largest term of the variance, with its probabilities and its share.
+    log_joint
+        Share of draws by log p(x, z) in the limit of many draws, of the datum with the median
+        states_for_99_percent.
     ais_log_partition
         num_temperatures, num_chains, log_partition (exact); estimate, low and high of one run; bias and so on
         of all runs.
     seconds, seconds_by_latents, seconds_ais (timed)
-        Seconds of one estimate of all images, efficiency 1 / (mean square error * seconds).
+        Seconds of one estimate of all data, efficiency 1 / (mean square error * seconds).
     """
-    setup = set_up(settings, settings.num_latents, progress)
-    calibration = calibrated(setup, settings, settings.num_samples, progress)
-    by_samples, seconds = split_timed(columns(setup, calibration))
+    tables: dict[str, Table] = {}
+    timings: dict[str, Table] = {}
+    arrays: dict[str, dict[str, Any]] = {}
+    shown: dict[str, Table] = {}
+    subject = own or digits_subject(settings, progress, kept=kept)
+    subject = first_of(subject, settings.num_images)
+    if no_latent_bits(subject, MOST_LATENTS) is None:
+        progress("exact log p(x) and proposals", 0, 1)
+        setup = set_up(subject.model, subject.x)
+        calibration = calibrated(setup, settings, settings.num_samples, progress)
+        tables["by_samples"], timings["seconds"] = split_timed(columns(setup, calibration))
+        shown[f"estimates of log p(x), {counted(subject)}, nats"] = _under(_HEADS, tables["by_samples"])
+        tables["images"] = _images(calibration)
+        states = states_table(setup, subject.index)
+        tables |= {"states": states, "log_joint": histogram(setup, median_datum(states))}
+        if LEARNED in setup.proposals:
+            arrays["left_out"] = left_out_arrays(setup, worst_datum(states))
+    if own is None:
+        tables["by_latents"], timings["seconds_by_latents"] = split_timed(_sweep(settings, progress, kept))
+        shown[f"the same at K = {settings.samples_in_sweep:,}, by latents"] = _under(
+            _HEADS, tables["by_latents"]
+        )
+    if own is None or "log_partition" in fastvi.supported(own.model):
+        machine = trained_machine(settings, progress, kept) if own is None else own.model
+        tables["ais_log_partition"], timings["seconds_ais"] = annealed(machine, settings, progress)
+        title = f"log Z of {_machine(machine, own)} by annealed importance sampling, nats"
+        shown[title] = _under(_AIS_HEADS, tables["ais_log_partition"])
+    progress("sampled", 1, 1)
+    return StudyResult(
+        name="sampling",
+        tables=tables,
+        findings=findings(tables, subject, settings),
+        figures=partial(figures, subject=subject),
+        shown=shown,
+        timings=timings,
+        models={},
+        arrays=arrays,
+    )
 
+
+def _machine(machine: Any, own: Subject | None) -> str:
+    return (
+        f"the {type(machine).__name__} of {own.title}" if own else "a restricted Boltzmann machine of digits"
+    )
+
+
+def _sweep(settings: Settings, progress: Progress, kept: Kept) -> dict[str, list[Any]]:
+    """Columns of networks of 2, 4, ... latents, each fitted to the digits."""
     sweep: dict[str, list[Any]] = {}
+    x = split(settings).test[: settings.num_images]
     for num_latents in settings.fitted_latents:
-        smaller = set_up(settings, num_latents, progress)
+        smaller = set_up(fitted(settings, num_latents, progress, kept).model, x)
         found = columns(smaller, calibrated(smaller, settings, settings.samples_in_sweep, progress))
         for name, values in found.items():
             sweep.setdefault(name, []).extend(values)
-    by_latents, seconds_by_latents = split_timed(sweep)
-
-    ais, seconds_ais = annealed(settings, progress)
-    progress("sampled", 1, 1)
-    shown = {name: _short(table) for name, table in (("by_samples", by_samples), ("by_latents", by_latents))}
-    of_ais = (
-        "num_temperatures",
-        "log_partition",
-        "estimate",
-        "low",
-        "high",
-        "bias",
-        "std",
-        "std_error",
-        "ess",
-    )
-    return StudyResult(
-        name="sampling",
-        tables={
-            "by_samples": by_samples,
-            "by_latents": by_latents,
-            "images": _images(calibration),
-            "ais_log_partition": ais,
-        },
-        findings=(*_findings(by_samples, by_latents), *_ais_findings(ais, settings.ais_num_repeats)),
-        figures=figures,
-        shown={**shown, "ais_log_partition": {name: ais[name] for name in of_ais}},
-        timings={"seconds": seconds, "seconds_by_latents": seconds_by_latents, "seconds_ais": seconds_ais},
-        models={},
-        arrays={},
-    )
+    return sweep
 
 
-def _short(table: Table) -> dict[str, list[Any]]:
-    """Columns that fit on a line of a terminal."""
-    return {name: table[name] for name in ("proposal", "num_latents", "num_samples", *_SHOWN)}
+def _under(heads: dict[str, str], table: Table) -> dict[str, list[Any]]:
+    """Columns that fit on a line of a terminal, under heads that are words."""
+    return {head: table[name] for head, name in heads.items()}
 
 
 def _images(calibration: Calibration) -> dict[str, list[Any]]:
-    """Table of what each image's estimates say of themselves, and what they are."""
+    """Table of what each datum's estimates say of themselves, and what they are."""
     names = ("pareto_k", "ess", "std_error", "std", "rms_error", "coverage")
     table: dict[str, list[Any]] = {"proposal": [], "num_samples": [], "image": []}
     for entry in calibration.entries:
@@ -193,63 +222,3 @@ def _images(calibration: Calibration) -> dict[str, list[Any]]:
         for name in names:
             table.setdefault(name, []).extend(getattr(entry, name).tolist())
     return table
-
-
-def pick(table: Table, proposal: str, key: str, value: int, name: str) -> Any:
-    """One number: that of a proposal in the row where column ``key`` is ``value``."""
-    row = list(zip(table["proposal"], table[key], strict=True)).index((proposal, value))
-    return table[name][row]
-
-
-def _findings(by_samples: Table, by_latents: Table) -> tuple[Finding, ...]:
-    counts, sizes = (sorted(set(t)) for t in (by_samples["num_samples"], by_latents["num_latents"]))
-    num_latents = by_samples["num_latents"][0]
-    nearest = min(counts, key=lambda count: abs(math.log(count) - num_latents * math.log(2)))
-
-    def all_proposals(table: Table, key: str, value: int, name: str, form: str) -> str:
-        return ", ".join(f"{pick(table, p, key, value, name):{form}} ({p})" for p in PROPOSALS)
-
-    def at(name: str, count: int, form: str) -> str:
-        return all_proposals(by_samples, "num_samples", count, name, form)
-
-    def at_size(name: str, size: int) -> str:
-        return all_proposals(by_latents, "num_latents", size, name, ".2g")
-
-    few, many, most = sizes[0], sizes[-1], counts[-1]
-    return (
-        Finding(
-            f"root mean square error of log p(x) at K = {nearest:,}, nats: {at('rms_error', nearest, '.2g')}"
-        ),
-        Finding(f"exact enumeration visits 2^{num_latents} = {1 << num_latents:,} states and has no error"),
-        Finding(
-            "relative variance of one weight, all states summed, median image: "
-            f"d = {few}: {at_size('one_weight_median', few)}; "
-            f"d = {many}: {at_size('one_weight_median', many)}"
-        ),
-        Finding(f"the same, worst image: d = {many}: {at_size('one_weight_largest', many)}"),
-        Finding(f"at K = {most:,} the stated 95 % intervals hold the truth in {at('coverage', most, '.0%')}"),
-        *_low_k_finding(by_samples, most),
-    )
-
-
-def _low_k_finding(table: Table, count: int) -> tuple[Finding, ...]:
-    """Coverage where k-hat sees nothing wrong, of the proposals that have such estimates."""
-    parts = [
-        f"{pick(table, name, 'num_samples', count, 'low_k_coverage'):.0%} of {share:.0%} ({name})"
-        for name in PROPOSALS
-        if (share := pick(table, name, "num_samples", count, "low_k_share")) > 0
-    ]
-    text = f"the same among estimates with pareto_k < {LOW_K}, of the share of all that these are: "
-    return (Finding(text + ", ".join(parts)),) if parts else ()
-
-
-def _ais_findings(ais: Table, num_repeats: int) -> tuple[Finding, ...]:
-    first, last = (
-        f"{ais['rms_error'][i]:.2g} nats with {ais['num_temperatures'][i]:,} temperature(s)" for i in (0, -1)
-    )
-    return (
-        Finding(
-            f"root mean square error of log Z over {num_repeats} runs of annealed importance sampling of "
-            f"{ais['num_chains'][0]} chains: {first}, {last}"
-        ),
-    )
