@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def wrapped(text: str, inches: float, size: float = 11.0) -> str:
+    """Cut text into lines that fit into a width, for letters of ``size`` points."""
+    return textwrap.fill(text, max(12, int(126.0 / size * inches)), break_long_words=False)
+
+
+def headline(figure: Figure, text: str) -> None:
+    """Title of a whole picture, at its left, as wide as the picture."""
+    figure.suptitle(
+        wrapped(text, float(figure.get_figwidth())), x=0.01, ha="left", fontsize=11.5, color=BLACK
+    )
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
@@ -73,10 +86,10 @@ def show_image(axes: Axes, picture: Any, **options: Any) -> None:
 
 
 def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
-    """A binary image of 8 x 8 pixels to the left of the axes, at ``height`` in data coordinates."""
+    """A small binary image to the left of the axes, at ``height`` in data coordinates."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    image = OffsetImage(picture, zoom=2.8, cmap="Greys", interpolation="nearest")
+    image = OffsetImage(picture, zoom=22.4 / max(picture.shape), cmap="Greys", interpolation="nearest")
     frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
     axes.add_artist(
         AnnotationBbox(
