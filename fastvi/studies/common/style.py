@@ -36,6 +36,14 @@ def headline(figure: Figure, text: str) -> None:
     )
 
 
+def legend_below(axes: Axes, num_columns: int) -> None:
+    """Legend of the axes below all of the picture, where it covers nothing."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9.5, ncols=num_columns)
+
+
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     """Title at the left, light grid, no box."""
     axes.set_title(title, loc="left", fontsize=11, color=BLACK)
@@ -89,7 +97,7 @@ def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
     """A small binary image to the left of the axes, at ``height`` in data coordinates."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    image = OffsetImage(picture, zoom=22.4 / max(picture.shape), cmap="Greys", interpolation="nearest")
+    image = OffsetImage(picture, zoom=20.8 / max(picture.shape), cmap="Greys", interpolation="nearest")
     frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
     axes.add_artist(
         AnnotationBbox(

@@ -17,6 +17,7 @@ from fastvi.studies.common.style import (
     RED,
     dress,
     headline,
+    legend_below,
     new_figure,
     show_image,
     wrapped,
@@ -134,9 +135,8 @@ def _dress_lines(axes: Axes, title: str, x_label: str) -> None:
     dress(axes, wrapped(title, 9.8), x_label, "")
     axes.grid(False, axis="y")
     axes.set_yticks([])
-    axes.tick_params(axis="y", pad=24)
     axes.spines["left"].set_visible(False)
-    axes.legend(frameon=False, fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    legend_below(axes, 3)
 
 
 def _log_prob(result: StudyResult) -> Picture:
@@ -223,9 +223,7 @@ def _lower_half(result: StudyResult) -> Picture:
         f"A line for each image: grey, log p of the image with its upper {upper} filled in in one way "
         "that was "
         "drawn; black, the logarithm of the exact sum over all ways there are. "
-        f"No single way is close to the sum: the true one is {float((seen - true).mean()):.1f} nats below "
-        "it on "
-        "average."
+        f"The true one of these ways is {float((seen - true).mean()):.1f} nats below the sum on average."
     )
     alt = (
         f"{len(order)} lines. On each a black point at the right, log p of the seen part, grey ticks to "
