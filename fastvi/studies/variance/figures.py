@@ -15,6 +15,7 @@ from fastvi.studies.common.style import (
     RED,
     dress,
     label_line,
+    legend_below,
     new_figure,
     wrapped,
 )
@@ -56,7 +57,7 @@ def _continuous(result: StudyResult, arrays: Any) -> Picture:
     left.fill_between(z, joint, color=BLUE, alpha=0.3, linewidth=0, label="p(x, z); its area is p(x)")
     dress(
         left,
-        f"z may be any number: p(x) = {np.exp(truth):.3f} is the area under p(x, z)",
+        f"z may be any number:\np(x) = {np.exp(truth):.3f} is the area under p(x, z)",
         "latent z",
         "density",
     )
@@ -75,7 +76,7 @@ def _continuous(result: StudyResult, arrays: Any) -> Picture:
         right, table["std_q"][best], truth, f"log p(x) = {truth:.3f}", BLACK, xytext=(0, 10), ha="center"
     )
     dress(
-        right, f"The ELBO reaches log p(x) where q is as wide as the posterior: {table['std_q'][best]:.2f}",
+        right, f"The ELBO reaches log p(x) where q is as wide\nas the posterior: {table['std_q'][best]:.2f}",
         "standard deviation of q", "ELBO, nats",
     )  # fmt: skip
     right.set_ylim(truth - 1.9, truth + 0.3)
@@ -117,10 +118,7 @@ def _posteriors(result: StudyResult, arrays: Any) -> Picture:
             axes.plot([], [], color=color, linewidth=2, label=f"q of the {_NAMES[name]}")
         reverse, forward = _share(result, case, "z_1")
         shares.append((title, reverse, forward))
-        text = (
-            f"{title}: of the variance of z_1 reverse KL has {reverse:.2g} times, forward KL "
-            f"{forward:.2g} times"
-        )
+        text = f"{title}: reverse KL has {reverse:.2g} of the variance of z_1, forward KL {forward:.2g}"
         dress(axes, wrapped(text, 5.0), "latent z_1", "latent z_2")
         axes.set_aspect("equal")
         axes.legend(loc="lower left", fontsize=9, frameon=False)
@@ -205,9 +203,7 @@ def _ratios(result: StudyResult) -> Picture:
     axes.set_ylim(-0.7, len(names) - 0.3)
     title = f"Of the posterior's variance {ranges[0]}, {ranges[1]}"
     dress(axes, title, "variance of q / variance of the posterior (below 1: too small)", "")
-    axes.legend(
-        frameon=False, loc="upper center", bbox_to_anchor=(0.4, -1.0 / (0.5 + 0.36 * len(names))), ncols=2
-    )
+    legend_below(axes, 2)
     caption = (
         f"Variances of single latents and of sums of latents under q, over those of the posterior. {_WHICH}"
     )
