@@ -36,6 +36,13 @@ def headline(figure: Figure, text: str) -> None:
     )
 
 
+def legend_within(axes: Axes, place: str, num_columns: int = 1) -> None:
+    """Legend within the axes, whose grid does not strike through it."""
+    axes.legend(
+        loc=place, fontsize=9.5, ncols=num_columns, facecolor="white", edgecolor="none", framealpha=0.9
+    )
+
+
 def legend_below(axes: Axes, num_columns: int) -> None:
     """Legend of the axes below all of the picture, where it covers nothing."""
     figure = axes.get_figure(root=True)

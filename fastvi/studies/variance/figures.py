@@ -16,6 +16,7 @@ from fastvi.studies.common.style import (
     dress,
     label_line,
     legend_below,
+    legend_within,
     new_figure,
     wrapped,
 )
@@ -62,7 +63,7 @@ def _continuous(result: StudyResult, arrays: Any) -> Picture:
         "density",
     )
     left.set_ylim(0.0, 1.35 * float(arrays["p_z"].max()))
-    left.legend(frameon=False, loc="upper left", fontsize=9.5)
+    legend_within(left, "upper left")
     right.axhline(truth, color=BLACK, linewidth=1)
     right.plot(table["std_q"], table["elbo"], color=BLUE, linewidth=2)
     for row, shift, align in ((half, (8, -12), "left"), (double, (-8, -10), "right")):
@@ -121,7 +122,7 @@ def _posteriors(result: StudyResult, arrays: Any) -> Picture:
         text = f"{title}: reverse KL has {reverse:.2g} of the variance of z_1, forward KL {forward:.2g}"
         dress(axes, wrapped(text, 5.0), "latent z_1", "latent z_2")
         axes.set_aspect("equal")
-        axes.legend(loc="lower left", fontsize=9, frameon=False)
+        legend_within(axes, "lower left")
     caption = (
         "Grey: the posterior of two real latents given x; ellipses: the normal q with independent "
         "latents that "
@@ -133,8 +134,7 @@ def _posteriors(result: StudyResult, arrays: Any) -> Picture:
         "forward KL a larger one that reaches beyond it. Right, two clouds side by side: the q of reverse KL "
         "lies on one of them, that of forward KL spans both. "
         + " ".join(
-            f"{title}: reverse KL has {reverse:.2g} times, forward KL {forward:.2g} times the variance of "
-            "z_1."
+            f"{title}: reverse KL has {reverse:.2g} of the variance of z_1, forward KL {forward:.2g}."
             for title, reverse, forward in shares
         )
     )
@@ -171,7 +171,7 @@ def _states(arrays: Any) -> Picture:
         f"{1.0 - share['q_forward']:.2f} elsewhere"
     )
     dress(axes, wrapped(title, 10.5), "state z: four binary latents, in two pairs", "probability")
-    axes.legend(frameon=False)
+    legend_within(axes, "upper right")
     caption = (
         "Four causes in two pairs, of which one in each pair suffices to explain what was seen; bars are the "
         f"probabilities of the 16 states. {_WHICH}"
