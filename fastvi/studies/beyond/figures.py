@@ -53,8 +53,8 @@ def _intervals(result: StudyResult, size: int) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel("nats", color=BLACK)
     figure.suptitle(
-        f"{size} latents: log p(x) is certainly within the blue; "
-        "orange: importance-weighted bounds and the ELBO (leftmost); black: the exact value",
+        f"{size} latents: log p(x) is certainly within the blue; orange: importance-weighted bounds and the "
+        "ELBO (leftmost); black: the exact value",
         fontsize=11, x=0.01, ha="left", color=BLACK,
     )  # fmt: skip
     return figure

@@ -95,9 +95,8 @@ def _completions(result: StudyResult) -> Picture:
     headline(figure, title)
     caption = (
         f"Each column is an image of which the upper {upper} was hidden; below it stand each model's "
-        "chances of "
-        "ink given the rest, and images drawn with exactly these chances. A pixel is off by the difference "
-        "between its chance of ink and what was there."
+        "chances of ink given the rest, and images drawn with exactly these chances. A pixel is off by the "
+        "difference between its chance of ink and what was there."
     )
     alt = (
         f"{shown} columns of small images, black ink on white. Rows: "
@@ -173,10 +172,8 @@ def _log_prob(result: StudyResult) -> Picture:
     )
     caption = (
         "A line for each image: the exact logarithm of the probability that each model gives to the true "
-        "upper "
-        f"{upper} when it has seen the rest. Further right is better, and on average {name} is "
-        f"{abs(gap):.1f} "
-        f"nats {side} {BASELINE}, for which no pixel says anything about another."
+        f"upper {upper} when it has seen the rest. Further right is better, and on average {name} is "
+        f"{abs(gap):.1f} nats {side} {BASELINE}, for which no pixel says anything about another."
     )
     alt = (
         f"{len(order)} lines with a point for each model. Means over the images: "
@@ -213,23 +210,19 @@ def _lower_half(result: StudyResult) -> Picture:
     axes.set_ylim(-0.7, len(order) - 0.3)
     upper, below, share = _upper(result), float((seen - best).mean()), float(np.mean(table["share_drawn"]))
     title = (
-        f"log p(seen part) sums over all ways to fill in the upper {upper}: the best of {count:,} that "
-        "were drawn "
-        f"is {below:.1f} nats below the sum, all of those together are {100 * share:.0f} % of it"
+        f"log p(seen part) sums over all ways to fill in the upper {upper}: the best of {count:,} that were "
+        f"drawn is {below:.1f} nats below the sum, all of those together are {100 * share:.0f} % of it"
     )
     unit = "nats, exact" if "fit" in result.tables else "nats, exact (of a Boltzmann machine + log Z)"
     _dress_lines(axes, title, f"log p(image with its upper {upper} filled in), {unit}")
     caption = (
-        f"A line for each image: grey, log p of the image with its upper {upper} filled in in one way "
-        "that was "
-        "drawn; black, the logarithm of the exact sum over all ways there are. "
-        f"The true one of these ways is {float((seen - true).mean()):.1f} nats below the sum on average."
+        f"A line for each image: grey, log p of the image with its upper {upper} filled in in one way that "
+        "was drawn; black, the logarithm of the exact sum over all ways there are. The true one of these "
+        f"ways is {float((seen - true).mean()):.1f} nats below the sum on average."
     )
     alt = (
-        f"{len(order)} lines. On each a black point at the right, log p of the seen part, grey ticks to "
-        "its left "
-        f"for single ways to fill in the rest, the best {below:.1f} nats away on average, and a red "
-        "diamond for "
-        f"the true image, {float((seen - true).mean()):.1f} nats away."
+        f"{len(order)} lines. On each a black point at the right, log p of the seen part, grey ticks to its "
+        f"left for single ways to fill in the rest, the best {below:.1f} nats away on average, and a red "
+        f"diamond for the true image, {float((seen - true).mean()):.1f} nats away."
     )
     return Picture(figure, caption, alt)

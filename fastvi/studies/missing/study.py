@@ -263,8 +263,7 @@ def _findings(
     return (
         Finding(
             f"mean log-probability of the upper {task.num_rows} of {task.shape[0]} rows given the others, "
-            "nats "
-            f"an image: {values}"
+            f"nats an image: {values}"
         ),
         Finding(f"{the(name)} does better than {BASELINE} on {better} of {num_images} images"),
         Finding(
@@ -274,8 +273,7 @@ def _findings(
         Finding(
             f"{num_images} images under 2^{states.bit_length() - 1} = {states:,} states each{of}: "
             f"log-probabilities and means in {asked:.2g} s, {completions[name].samples.shape[1]:,} exact "
-            "samples "
-            f"of each in {drawn:.2g} s",
+            f"samples of each in {drawn:.2g} s",
             timed=True,
         ),
     )

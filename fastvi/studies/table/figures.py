@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 _TINTS = (RED, BLUE, GREEN)
 _OF_Q = {"uniform": ORANGE, "prior": PURPLE, "halfway": SKY, "posterior": BLACK}
 _TEXT_OF_Q = {
-    "uniform": "uniform", "prior": "p(z), the prior", "halfway": "halfway from uniform to posterior",
-    "posterior": "p(z | x), the posterior",
+    "uniform": "uniform", "prior": "p(z), the prior",
+    "halfway": "halfway (geometric mean of uniform and posterior)", "posterior": "p(z | x), the posterior",
 }  # fmt: skip
-_HALFWAY = "Halfway is the geometric mean of uniform and posterior."
 
 
 def figures(result: StudyResult, word: Words = words.EYES) -> dict[str, Picture]:
@@ -93,13 +92,13 @@ def _table(result: StudyResult, arrays: Any, word: Words) -> Picture:
     dress(right, wrapped(f"To see {who} changes {change}", 6.0), word.z, "probability")
     right.set_ylim(top=1.45 * float(max(arrays["posteriors"][list(word.panels)].max(), before.max())))
     legend_within(right, "upper right", 2)
+    printed_too = (
+        f"; the textbook prints a total of 1.00, its entries add up to {total:.2f}" if printed else ""
+    )
     caption = (
         "Left: p(x, z), and at the right of each row its sum p(x). Right: p(z | x), a row divided by its "
-        "sum, "
-        f"beside p(z), the sums of the columns: {who} change {change}."
+        f"sum, beside p(z), the sums of the columns: {who} change {change}{printed_too}."
     )
-    if word is words.EYES:
-        caption += f" The textbook prints a total of 1.00, but its entries add up to {total:.2f}."
     alt = (
         f"A grey table of {num_x} rows and {num_z} columns with sums p(x) of "
         + ", ".join(f"{value:.2f} ({name})" for name, value in zip(word.rows, sums, strict=True))
@@ -135,14 +134,12 @@ def _sampling(result: StudyResult, word: Words) -> Picture:
     )
     title = (
         f"Estimates of p(x) from K draws: the variance falls as 1 / K. For {word.row(word.shown)} draws "
-        "from p(z) "
-        f"have {prior / uniform:.2f} of the variance of uniform draws, draws from p(z | x) none"
+        f"from p(z) have {prior / uniform:.2f} of the variance of uniform draws, draws from p(z | x) none"
     )
     headline(figure, title)
     caption = (
-        "Importance sampling: p(x) is estimated by the mean of K weights p(x, z) / q(z) with z drawn from q. "
-        "Points are measured variances, lines the formula (sum over z of p(z | x)^2 / q(z), less 1) / K. "
-        f"{_HALFWAY}"
+        "Importance sampling: p(x) is estimated by the mean of K weights p(x, z) / q(z) with z drawn from "
+        "q. Points are measured variances, lines the formula (sum over z of p(z | x)^2 / q(z), less 1) / K."
     )
     alt = (
         f"{len(word.panels)} panels, one for each of "
@@ -193,10 +190,8 @@ def _elbo(result: StudyResult, word: Words) -> Picture:
     axes.grid(False, axis="y")
     caption = (
         f"The ELBO of {who} for four q, in three forms of two terms each: the dark bar is the first term, "
-        "the light "
-        "bar goes on, or back, by the second and ends at the ELBO, the upright line. The forms agree; "
-        "the closer q "
-        f"is to the posterior, the closer is the ELBO to log p(x). {_HALFWAY}"
+        "the light bar goes on, or back, by the second and ends at the ELBO, the upright line. The forms "
+        "agree; the closer q is to the posterior, the closer is the ELBO to log p(x)."
     )
     alt = (
         "Four groups of three bars. Values of the ELBO: "
@@ -236,8 +231,7 @@ def _divergences(result: StudyResult, arrays: Any, word: Words) -> Picture:
     legend_within(left, "lower left")
     title = (
         f"The bell of forward KL has the posterior's mean, {mean:.2f}; that of reverse KL follows what is "
-        "around "
-        f"{at['reverse']:.1f}"
+        f"around {at['reverse']:.1f}"
     )
     dress(right, wrapped(title, 5.4), word.z, "probability")
     highest = max(float(arrays[key].max()) for key in ("reverse", "forward"))
@@ -245,14 +239,11 @@ def _divergences(result: StudyResult, arrays: Any, word: Words) -> Picture:
     legend_within(right, "upper left")
     caption = (
         "q is a bell of standard deviation 1 over the numbers of z, wherever it may stand. Left: both "
-        "divergences "
-        f"from p(z | {who}); right: the bells at which they are least."
+        f"divergences from p(z | {who}); right: the bells at which they are least."
     )
     alt = (
         f"Left, two curves with a lowest point each: KL(q || p) {least['reverse']:.2f} nats at "
-        f"{at['reverse']:.2f}, "
-        f"KL(p || q) {least['forward']:.2f} nats at {at['forward']:.2f}. Right, grey bars of the "
-        "posterior and two "
-        "bells that stand there."
+        f"{at['reverse']:.2f}, KL(p || q) {least['forward']:.2f} nats at {at['forward']:.2f}. Right, grey "
+        "bars of the posterior and two bells that stand there."
     )
     return Picture(figure, caption, alt)

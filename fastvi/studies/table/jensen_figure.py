@@ -36,21 +36,17 @@ def jensen(arrays: Any, word: Words) -> Picture:
     dress(left, wrapped(title, 5.4), "weight w = p(x, z) / q(z)", "log w")
     legend_within(left, "lower right")
     caption = (
-        f"Blue: the weight of each z of {who} and its logarithm, a curve that bends down. So the average "
-        "of the "
-        "logs, the ELBO, is below the log of the average, log p(x) (Jensen's inequality)."
+        f"Blue: the weight of each z of {who} and its logarithm, a curve that bends down. So the average of "
+        "the logs, the ELBO, is below the log of the average, log p(x) (Jensen's inequality)."
     )
     alt = (
-        f"A rising curve that bends down, with a point for each weight. At the average weight {mean:.2f} "
-        "a black "
-        f"diamond on the curve at {np.log(mean):.2f} and a red one {gap:.2f} below it."
+        f"A rising curve that bends down, with a point for each weight. At the average weight {mean:.2f} a "
+        f"black diamond on the curve at {np.log(mean):.2f} and a red one {gap:.2f} below it."
     )
     if digits:
         far = _of_digit(panels[1], arrays)
-        caption += (
-            " Right: the same for the digit whose fitted q is furthest from its posterior: the ELBO is "
-            f"{far:.2f} "
-            "nats below log p(x)."
+        caption = caption[:-1] + (
+            f"; right: for the digit whose fitted q fits worst the ELBO is {far:.2f} nats below log p(x)."
         )
         alt += (
             " Right, bars of log w less log p(x) under q; a black line at 0, and a red one, their mean, "

@@ -284,19 +284,17 @@ def _findings(
         + "; halfway is the geometric mean of uniform and posterior",
         f"measured variances are {ratio.min():.2f} to {ratio.max():.2f} of those of the formula",
         f"the forms of the ELBO agree within {10.0 ** np.ceil(np.log10(max(apart, 1e-16))):.0e} nats",
-        f"a bell of standard deviation 1 fitted to {word.row(word.shown)} stands at {reverse.place:.2f} "
-        "by reverse "
-        f"KL, the least KL(q || p), and at {forward.place:.2f} by forward KL; the posterior's mean is "
-        f"{mean:.2f}",
+        f"a bell of standard deviation 1 fitted to {word.row(word.shown)} stands at {reverse.place:.2f} by "
+        f"reverse KL, the least KL(q || p), and at {forward.place:.2f} by forward KL; the posterior's mean "
+        f"is {mean:.2f}",
     ]
     if of_digits:  # the textbook's table, and digits
         zero = named.index((words.COLOURS[0], UNIFORM))
         found += [
             f"the textbook prints a total of {PRINTED_TOTAL:.2f}, but its entries add up to "
-            f"{table.total:.2f}: "
-            "they are used as printed",
+            f"{table.total:.2f}: they are used as printed",
             f"log E[w] is {np.mean(of_digits):.2g} nats above E[log w] on digits under a fitted q",
-            f"nobody of nationality 8 has brown eyes here: of uniform q KL(q || p) is "
+            "nobody of nationality 8 has brown eyes here: of uniform q KL(q || p) is "
             f"{divergences['kl_to_posterior'][zero]}, KL(p || q) "
             f"{divergences['kl_from_posterior'][zero]:.2g}",
         ]

@@ -82,15 +82,14 @@ def _continuous(result: StudyResult, arrays: Any) -> Picture:
     )  # fmt: skip
     right.set_ylim(truth - 1.9, truth + 0.3)
     caption = (
-        "A latent z with a standard normal prior is seen with noise as x = 1. Left: p(x) is the integral of "
-        "p(x, z) over z; right: the ELBO of a normal q around the posterior's mean is log p(x) less "
+        "A latent z with a standard normal prior is seen with noise as x = 1. Left: p(x) is the integral "
+        "of p(x, z) over z; right: the ELBO of a normal q around the posterior's mean is log p(x) less "
         "KL(q || p(z | x)), which is 0 only for the posterior itself."
     )
     alt = (
         "Left, two bells over z: the grey prior, and the smaller p(x, z), whose filled area is "
         f"{np.exp(truth):.3f}. Right, the ELBO against the width of q: it rises to log p(x) = {truth:.3f} "
-        "at a "
-        f"width of {table['std_q'][best]:.2f} and falls again; at half that width it is "
+        f"at a width of {table['std_q'][best]:.2f} and falls again; at half that width it is "
         f"{table['gap'][half]:.2f} nats below, at twice that width {table['gap'][double]:.2f}."
     )
     return Picture(figure, caption, alt)
@@ -124,15 +123,13 @@ def _posteriors(result: StudyResult, arrays: Any) -> Picture:
         axes.set_aspect("equal")
         legend_within(axes, "lower left")
     caption = (
-        "Grey: the posterior of two real latents given x; ellipses: the normal q with independent "
-        "latents that "
-        f"either divergence fits, at 1 and 2 standard deviations. {_WHICH}"
+        "Grey: the posterior of two real latents given x; ellipses: the normal q with independent latents "
+        f"that either divergence fits, at 1 and 2 standard deviations. {_WHICH}"
     )
     alt = (
-        "Left, a long narrow cloud along a diagonal: the q of reverse KL is a small circle within it, "
-        "that of "
-        "forward KL a larger one that reaches beyond it. Right, two clouds side by side: the q of reverse KL "
-        "lies on one of them, that of forward KL spans both. "
+        "Left, a long narrow cloud along a diagonal: the q of reverse KL is a small circle within it, that "
+        "of forward KL a larger one that reaches beyond it. Right, two clouds side by side: the q of "
+        "reverse KL lies on one of them, that of forward KL spans both. "
         + " ".join(
             f"{title}: reverse KL has {reverse:.2g} of the variance of z_1, forward KL {forward:.2g}."
             for title, reverse, forward in shares
@@ -167,21 +164,18 @@ def _states(arrays: Any) -> Picture:
     title = (
         f"The four best states have {share['p']:.2f} of the posterior: reverse KL puts "
         f"{arrays['q_reverse'].max():.2f} on one of them, forward KL {share['q_forward']:.2f} on all four "
-        "and "
-        f"{1.0 - share['q_forward']:.2f} elsewhere"
+        f"and {1.0 - share['q_forward']:.2f} elsewhere"
     )
     dress(axes, wrapped(title, 10.5), "state z: four binary latents, in two pairs", "probability")
     legend_within(axes, "upper right")
     caption = (
-        "Four causes in two pairs, of which one in each pair suffices to explain what was seen; bars are the "
-        f"probabilities of the 16 states. {_WHICH}"
+        "Four causes in two pairs, of which one in each pair suffices to explain what was seen; bars are "
+        f"the probabilities of the 16 states. {_WHICH}"
     )
     alt = (
         f"Three bars for each of 16 states. The posterior stands on {', '.join(words[:4])}, a quarter on "
-        "each; "
-        f"the q of reverse KL has {arrays['q_reverse'].max():.2f} on one of them; the q of forward KL is "
-        "nearly "
-        "as high on all 16."
+        f"each; the q of reverse KL has {arrays['q_reverse'].max():.2f} on one of them; the q of forward KL "
+        "is nearly as high on all 16."
     )
     return Picture(figure, caption, alt)
 

@@ -290,20 +290,17 @@ def _findings(directions: dict[str, list[Direction]]) -> tuple[Finding, ...]:
     digits = directions[DIGITS]
     return (
         Finding(
-            "of a single latent reverse KL, the least KL(q || p), has "
-            f"{_ratio(pairs[0], REVERSE):.2g} of the posterior's variance where either of two causes "
-            "suffices, "
-            f"{_ratio(modes[0], REVERSE):.2g} across two normal modes, {_ratio(normal[0], REVERSE):.2g} "
-            f"(1 less the square of the correlation) at a correlation of {-CORRELATION:g}, and "
-            f"{_ratio(digits[0], REVERSE):.2g} on digits; of a sum that the data determine it has "
-            f"{_ratio(pairs[1], REVERSE):.2g} (two causes) and {_ratio(normal[2], REVERSE):.2g} times the "
-            "variance (correlated normal)"
+            f"of a single latent reverse KL, the least KL(q || p), has {_ratio(pairs[0], REVERSE):.2g} of "
+            f"the posterior's variance where either of two causes suffices, {_ratio(modes[0], REVERSE):.2g} "
+            f"across two normal modes, {_ratio(normal[0], REVERSE):.2g} (1 less the square of the "
+            f"correlation) at a correlation of {-CORRELATION:g}, and {_ratio(digits[0], REVERSE):.2g} on "
+            f"digits; of a sum that the data determine it has {_ratio(pairs[1], REVERSE):.2g} (two causes) "
+            f"and {_ratio(normal[2], REVERSE):.2g} times the variance (correlated normal)"
         ),
         Finding(
-            "forward KL, the least KL(p || q), has every latent's own variance, but no correlations: of "
-            "a sum "
-            f"that the data determine it has {_ratio(pairs[1], FORWARD):.3g} times the variance (two causes) "
-            f"and {_ratio(normal[2], FORWARD):.3g} times (correlated normal); of the sum of all latents of a "
-            f"digit it has {_ratio(digits[1], FORWARD):.2g} of the variance"
+            "forward KL, the least KL(p || q), has every latent's own variance, but no correlations: of a "
+            f"sum that the data determine it has {_ratio(pairs[1], FORWARD):.3g} times the variance (two "
+            f"causes) and {_ratio(normal[2], FORWARD):.3g} times (correlated normal); of the sum of all "
+            f"latents of a digit it has {_ratio(digits[1], FORWARD):.2g} of the variance"
         ),
     )
