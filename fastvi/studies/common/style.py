@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Okabe and Ito (2008): told apart with any common form of colour blindness
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -29,11 +29,10 @@ def wrapped(text: str, inches: float, size: float = 11.0) -> str:
     return textwrap.fill(text, max(12, int(126.0 / size * inches)), break_long_words=False)
 
 
-def headline(figure: Figure, text: str) -> None:
+def headline(figure: Figure | SubFigure, text: str) -> None:
     """Title of a whole picture, at its left, as wide as the picture."""
-    figure.suptitle(
-        wrapped(text, float(figure.get_figwidth())), x=0.01, ha="left", fontsize=11.5, color=BLACK
-    )
+    width = figure.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
+    figure.suptitle(wrapped(text, float(width)), x=0.01, ha="left", fontsize=11.5, color=BLACK)
 
 
 def legend_within(axes: Axes, place: str, num_columns: int = 1) -> None:
