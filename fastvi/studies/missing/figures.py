@@ -213,7 +213,7 @@ def _lower_half(result: StudyResult) -> Picture:
         f"log p(seen part) sums over all ways to fill in the upper {upper}: the best of {count:,} that were "
         f"drawn is {below:.1f} nats below the sum, all of those together are {100 * share:.0f} % of it"
     )
-    unit = "nats, exact" if "fit" in result.tables else "nats, exact (of a Boltzmann machine + log Z)"
+    unit = "nats, exact; log Z is not taken off" if arrays["plus_log_z"] else "nats, exact"
     _dress_lines(axes, title, f"log p(image with its upper {upper} filled in), {unit}")
     caption = (
         f"A line for each image: grey, log p of the image with its upper {upper} filled in in one way that "

@@ -81,7 +81,8 @@ def refusal(own: Subject) -> str | None:
         return f"{type(model).__name__} cannot sum unseen pixels and latents out exactly"
     if model.num_latents > _MOST_LATENTS:
         return f"it sums over all states for each unseen pixel, of at most {_MOST_LATENTS} latents"
-    if not hasattr(model, "weights") and getattr(model, "likelihood", None) != "bernoulli":
+    real = isinstance(model, fastvi.BinarySparseCoding)
+    if real or getattr(model, "likelihood", "bernoulli") != "bernoulli":
         return f"{type(model).__name__} here has no pixels of 0 and 1"
     return None
 
@@ -235,9 +236,10 @@ def _completions(
     settings: Settings, task: Task, completions: dict[str, Completion], parts: np.ndarray
 ) -> dict[str, Any]:
     """Posterior means and samples, for the pictures and for whoever wants to look closer."""
+    machine = isinstance(task.models[task.summed], BoltzmannMachine)
     found = {
         "index": task.index, "x": task.x, "seen": task.seen, "shape": np.array(task.shape),
-        "log_prob_drawn": parts,
+        "log_prob_drawn": parts, "plus_log_z": np.array(machine),
     }  # fmt: skip
     for name, completion in completions.items():
         word = array_name(name)
