@@ -10,7 +10,7 @@ class Settings:
     """Everything the numbers of the studies depend on.
 
     The largest d of each way of enumerating is a setting, not a time limit: which rows are measured must not
-    depend on how busy the machine is. The defaults take about two minutes on 2 cores.
+    depend on how busy the machine is.
     """
 
     seed: int = 0

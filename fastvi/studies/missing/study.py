@@ -52,7 +52,7 @@ class Task(NamedTuple):
     """Images (N, D), which of their pixels are seen, and the models that are asked, by name."""
 
     x: np.ndarray
-    index: np.ndarray
+    places: np.ndarray  # in the data set
     labels: list[int | None]
     shape: tuple[int, int]
     seen: np.ndarray
@@ -133,7 +133,7 @@ def run(
         if own is None
         else complete_by_shares_of_others(task.x, task.seen)
     )
-    sums, parts = sums_and_parts(task.models[task.summed], completions[task.summed], task.index, task.labels)
+    sums, parts = sums_and_parts(task.models[task.summed], completions[task.summed], task.places, task.labels)
     images, summary = _tables(task, completions)
     tables: dict[str, Table] = {"images": images, "means": summary, "lower_half": sums}
     machines: dict[str, Any] = {}
@@ -207,7 +207,7 @@ def _tables(task: Task, completions: dict[str, Completion]) -> tuple[Table, Tabl
         error = np.abs(task.x - completion.mean)[:, ~task.seen].mean(axis=1)
         gain = completion.log_prob - base
         images += zip(
-            task.index.tolist(), task.labels, [name] * len(task.x), completion.log_prob.tolist(),
+            task.places.tolist(), task.labels, [name] * len(task.x), completion.log_prob.tolist(),
             error.tolist(), strict=True,
         )  # fmt: skip
         means = (completion.log_prob.mean(), gain.mean(), (gain > 0).mean(), error.mean())
@@ -238,7 +238,7 @@ def _completions(
     """Posterior means and samples, for the pictures and for whoever wants to look closer."""
     machine = isinstance(task.models[task.summed], BoltzmannMachine)
     found = {
-        "index": task.index, "x": task.x, "seen": task.seen, "shape": np.array(task.shape),
+        "index": task.places, "x": task.x, "seen": task.seen, "shape": np.array(task.shape),
         "log_prob_drawn": parts, "plus_log_z": np.array(machine),
     }  # fmt: skip
     for name, completion in completions.items():

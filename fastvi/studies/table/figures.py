@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 _TINTS = (RED, BLUE, GREEN)
 _OF_Q = {"uniform": ORANGE, "prior": PURPLE, "halfway": SKY, "posterior": BLACK}
 _TEXT_OF_Q = {
-    "uniform": "uniform", "prior": "p(z), the prior",
-    "halfway": "halfway (geometric mean of uniform and posterior)", "posterior": "p(z | x), the posterior",
+    "uniform": "q uniform", "prior": "q = p(z), the prior",
+    "halfway": "q halfway (geometric mean of uniform and posterior)",
+    "posterior": "q = p(z | x), the posterior",
 }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def _sampling(result: StudyResult, word: Words) -> Picture:
                 continue
             measured = [table["variance_measured"][i] for i in own]
             axes.plot(counts, theory, color=tint, linewidth=1.5)
-            axes.plot(counts, measured, "o", color=tint, markersize=5, label=f"q {_TEXT_OF_Q[name]}")
+            axes.plot(counts, measured, "o", color=tint, markersize=5, label=_TEXT_OF_Q[name])
         axes.set_xscale("log")
         axes.set_yscale("log")
         y_label = "variance of estimate / p(x)" if axes is panels[0] else ""
@@ -171,13 +172,14 @@ def _elbo(result: StudyResult, word: Words) -> Picture:
             names.append(text)
             height -= 1.0
         axes.vlines(bounds[name], height + 0.5, height + 3.5, color=tint, linewidth=2)
-        label = f"q {_TEXT_OF_Q[name]}:\nELBO {bounds[name]:.3f}"
+        label = wrapped(f"{_TEXT_OF_Q[name]}:", 2.6) + f"\nELBO {bounds[name]:.3f}"
         label_line(axes, max(0.0, bounds[name]), height + 2.0, label, tint, xytext=(8, 0))
         height -= 0.7
     truth = table["log_marginal"][rows.index((word.rows[word.shown], "posterior"))]
     axes.axvline(truth, color=BLACK, linewidth=1, linestyle="--")
     axes.set_yticks(ticks, names, fontsize=9.5)
     axes.set_xlim(1.03 * least, 0.42 * abs(least))
+    axes.set_xticks([tick for tick in axes.get_xticks() if 1.03 * least <= tick <= 0.0])
     gap = truth - bounds["uniform"]
     dress(
         axes,

@@ -18,7 +18,7 @@ def jensen(arrays: Any, word: Words) -> Picture:
     """Draw the weights of a row and their logarithms; beside them, if there is one, a digit's."""
     digits = "digit_log_w" in arrays
     figure = new_figure(12.0 if digits else 7.0, 4.8)
-    panels = np.atleast_1d(figure.subplots(1, 2 if digits else 1))
+    panels = figure.subplots(1, 2 if digits else 1, squeeze=False)[0]
     left, who = panels[0], word.row(word.shown)
     weights = arrays["probabilities"][word.shown] * arrays["probabilities"].shape[1]  # over uniform q
     mean, mean_log = float(weights.mean()), float(np.log(weights).mean())
@@ -60,7 +60,7 @@ def _of_digit(axes: Axes, arrays: Any) -> float:
     gap = float(arrays["digit_log_mean"] - arrays["digit_mean_log"])
     order = np.argsort(log_w, kind="stable")
     low, high = log_w[order][np.searchsorted(np.cumsum(q[order]), (0.005, 0.995))]
-    bins = np.linspace(min(float(low), -1.2 * gap), max(float(high), 0.2 * gap), 40)
+    bins: Any = np.linspace(min(float(low), -1.2 * gap), max(float(high), 0.2 * gap), 40)
     axes.hist(
         np.clip(log_w, bins[0], bins[-1]),
         bins=bins,
