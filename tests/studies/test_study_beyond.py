@@ -156,8 +156,8 @@ def test_own_sparse_coding():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (cases.decoder((2, 4)), "for NeuralDecoder there are no certain intervals"),
-        (cases.restricted(4, 2), "for RestrictedBoltzmannMachine no encoder can be fitted"),
+        (cases.decoder((2, 4)), "for this NeuralDecoder there are no certain intervals"),
+        (cases.restricted(4, 2), "for this RestrictedBoltzmannMachine no encoder can be fitted"),
     ],
 )
 def test_refusals(model, reason):

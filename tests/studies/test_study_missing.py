@@ -329,8 +329,8 @@ def log_joint_of(model, image):
         (cases.network(6, 2), np.zeros((2, 6)), "these data are no images"),
         (cases.network(4, 2), np.full((2, 4), 0.5), "pixels of 0 and 1, and these data have others"),
         (cases.network(4, 21), np.zeros((2, 4)), "of at most 20 latents"),
-        (cases.sparse_coding(4, 2), np.zeros((2, 4)), "BinarySparseCoding here has no pixels of 0 and 1"),
-        (cases.linear_gaussian(4, 2), np.zeros((2, 4)), "LinearGaussian cannot sum"),
+        (cases.sparse_coding(4, 2), np.zeros((2, 4)), "this BinarySparseCoding has no pixels of 0 and 1"),
+        (cases.linear_gaussian(4, 2), np.zeros((2, 4)), "this LinearGaussian cannot sum"),
         (cases.machine(33 * 33), np.zeros((2, 33 * 33)), "more than 2^32 states"),
     ],
 )

@@ -136,6 +136,7 @@ def test_own_table():
     ("model", "x", "reason"),
     [
         (fastvi.JointTable(OWN), [0, 0], "each x of the data has a z with p(x, z) = 0"),
+        (fastvi.JointTable([[1.0]]), [0], "this table has one z"),
         (fastvi.JointTable(np.full((13, 2), 1 / 26)), [0], "tables of at most 12 x and 40 z"),
         (fastvi.LinearGaussian([[1.0]], [0.0], 1.0), [[0.0]], "it asks a JointTable"),
     ],

@@ -175,7 +175,7 @@ def test_own_linear_gaussian():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (fastvi.JointTable([[0.5, 0.5]]), "the q of a table may be any"),
+        (fastvi.JointTable([[0.5, 0.5]]), "the best one is the posterior itself"),
         (cases.restricted(4, 2), "no q of independent latents can be fitted by both divergences"),
         (cases.network(4, 25), "at most 24 latents, of 25 here"),
         (cases.decoder((4, 2), prior=cases.standard_normal(4)), "at most 3 real latents, of 4 here"),

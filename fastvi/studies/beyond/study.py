@@ -74,9 +74,9 @@ def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
     questions, name = fastvi.supported(own.model), type(own.model).__name__
     if "log_marginal_bounds" not in questions:
-        return f"for {name} there are no certain intervals around log p(x)"
+        return f"for this {name} there are no certain intervals around log p(x)"
     if "fit_encoder(num_samples=...)" not in questions:
-        return f"for {name} no encoder can be fitted, whose bounds stand beside the intervals"
+        return f"for this {name} no encoder can be fitted, whose bounds stand beside the intervals"
     return None
 
 

@@ -93,7 +93,9 @@ def refusal(own: Subject) -> str | None:
     if isinstance(model, fastvi.JointTable | fastvi.BoltzmannMachine) or "exact_posterior" not in (
         fastvi.supported(model)
     ):
-        return f"it takes the number of binary latents from the model, and {type(model).__name__} has none"
+        return (
+            f"it takes the number of binary latents from the model, and this {type(model).__name__} has none"
+        )
     if model.num_latents > _MOST_LATENTS:
         return f"it learns networks of at most {_MOST_LATENTS} latents, and the model has {model.num_latents}"
     if not np.isin(own.x, (0, 1)).all():

@@ -78,12 +78,12 @@ def refusal(own: Subject) -> str | None:
         return None
     asked = ("log_marginal(observed=...)", "exact_posterior")
     if isinstance(model, fastvi.JointTable) or not all(question in questions for question in asked):
-        return f"{type(model).__name__} cannot sum unseen pixels and latents out exactly"
+        return f"this {type(model).__name__} cannot sum unseen pixels and latents out exactly"
     if model.num_latents > _MOST_LATENTS:
         return f"it sums over all states for each unseen pixel, of at most {_MOST_LATENTS} latents"
     real = isinstance(model, fastvi.BinarySparseCoding)
     if real or getattr(model, "likelihood", "bernoulli") != "bernoulli":
-        return f"{type(model).__name__} here has no pixels of 0 and 1"
+        return f"this {type(model).__name__} has no pixels of 0 and 1"
     return None
 
 

@@ -130,12 +130,13 @@ def _sampling(result: StudyResult, word: Words) -> Picture:
         who = word.row(x)
         dress(axes, who[0].upper() + who[1:], "draws K", y_label)
     legend_below(panels[0], 3)
-    uniform, prior = (
-        table["variance_theory"][keys.index((word.rows[word.shown], q))] for q in ("uniform", "prior")
+    uniform, prior = (  # of one draw; the formula ends just below 0 where it is 0
+        max(0.0, table["variance_theory"][row] * table["num_samples"][row])
+        for row in (keys.index((word.rows[word.shown], q)) for q in ("uniform", "prior"))
     )
     title = (
-        f"Estimates of p(x) from K draws: the variance falls as 1 / K. For {word.row(word.shown)} draws "
-        f"from p(z) have {prior / uniform:.2f} of the variance of uniform draws, draws from p(z | x) none"
+        f"p(x) estimated from K draws: for {word.row(word.shown)} the variance is {uniform:.2f} / K with "
+        f"uniform draws of z, {prior:.2f} / K with draws from p(z), and 0 with draws from p(z | x)"
     )
     headline(figure, title)
     caption = (
@@ -145,8 +146,8 @@ def _sampling(result: StudyResult, word: Words) -> Picture:
     alt = (
         f"{len(word.panels)} panels, one for each of "
         + ", ".join(word.row(x) for x in word.panels)
-        + ": falling straight lines on logarithmic axes, with points on them. Uniform draws have "
-        f"{1.0 / (prior / uniform):.1f} times the variance of draws from p(z) for {word.row(word.shown)}."
+        + ": falling straight lines on logarithmic axes, with points on them. The variance of one draw is "
+        f"{uniform:.2f} from uniform and {prior:.2f} from p(z) for {word.row(word.shown)}."
     )
     return Picture(figure, caption, alt)
 

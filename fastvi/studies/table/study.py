@@ -180,6 +180,8 @@ def refusal(own: Subject) -> str | None:
     table = own.model
     if not isinstance(table, fastvi.JointTable):
         return f"it asks a JointTable, and this is a {type(table).__name__}"
+    if table.num_z < 2:
+        return "it asks about p(z | x), and this table has one z"
     if table.num_x > _MOST_X or table.num_z > _MOST_Z:
         return (
             f"it shows tables of at most {_MOST_X} x and {_MOST_Z} z, and this has {table.num_x} and "
@@ -282,12 +284,14 @@ def _findings(
         "relative variance of one weight p(x, z) / q(z), the worst of all x: "
         + ", ".join(f"{value:.2g} (q {name})" for name, value in weights.items())
         + "; halfway is the geometric mean of uniform and posterior",
-        f"measured variances are {ratio.min():.2f} to {ratio.max():.2f} of those of the formula",
         f"the forms of the ELBO agree within {10.0 ** np.ceil(np.log10(max(apart, 1e-16))):.0e} nats",
         f"a bell of standard deviation 1 fitted to {word.row(word.shown)} stands at {reverse.place:.2f} by "
         f"reverse KL, the least KL(q || p), and at {forward.place:.2f} by forward KL; the posterior's mean "
         f"is {mean:.2f}",
     ]
+    if ratio.size:
+        text = f"measured variances are {ratio.min():.2f} to {ratio.max():.2f} of those of the formula"
+        found.insert(1, text)
     if of_digits:  # the textbook's table, and digits
         zero = named.index((words.COLOURS[0], UNIFORM))
         found += [

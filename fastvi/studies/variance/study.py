@@ -151,10 +151,10 @@ def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
     model, name = own.model, type(own.model).__name__
     if isinstance(model, fastvi.JointTable):
-        return "the q of a table may be any: it is the posterior, with the same variance"
+        return "the q of a table is not bound to independent latents: the best one is the posterior itself"
     questions = fastvi.supported(model)
     if not {"fit_posterior", "fit_posterior(objective='forward_kl')"} <= set(questions):
-        return f"to {name} no q of independent latents can be fitted by both divergences"
+        return f"to this {name} no q of independent latents can be fitted by both divergences"
     if _has_states(model):
         if model.num_latents > _MOST_LATENTS:
             return f"it sums over the states of at most {_MOST_LATENTS} latents, of {model.num_latents} here"
