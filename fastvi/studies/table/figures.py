@@ -227,7 +227,7 @@ def _divergences(result: StudyResult, arrays: Any, word: Words) -> Picture:
         left.plot(curves["place"], curves[column], color=tint, linewidth=2, label=name)
         left.plot(at[key], least[key], "o", color=tint, markersize=8)
         right.plot(place, arrays[key], "o-", color=tint, linewidth=2, label=f"q of the least {name}")
-    left.set_ylim(0.0, 1.6 * max(least.values()))
+    left.set_ylim(0.0, 1.6 * max(0.05, *least.values()))
     mean = float(arrays["posteriors"][word.shown] @ place)
     title = f"KL(q || p) is least at {at['reverse']:.2f}, KL(p || q) at {at['forward']:.2f} ({who})"
     dress(left, wrapped(title, 5.4), f"where the bell q stands, {word.z}", "divergence, nats")
