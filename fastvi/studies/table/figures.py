@@ -59,6 +59,7 @@ def _columns(axes: Axes, places: np.ndarray) -> None:
 
 def _table(result: StudyResult, arrays: Any, word: Words) -> Picture:
     probabilities, sums = arrays["probabilities"], result.table("rows")["p_x"]
+    number = "{:.2f}".format if word is words.EYES else "{:.2g}".format
     (num_x, num_z), total = probabilities.shape, float(probabilities.sum())
     figure = new_figure(12.0, 1.9 + max(2.4, 0.4 * num_x))
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.1))
@@ -66,10 +67,10 @@ def _table(result: StudyResult, arrays: Any, word: Words) -> Picture:
     left.imshow(probabilities, cmap="Greys", vmin=0.0, vmax=2.0 * most, aspect="auto")
     if num_z <= 10:
         for x, z in np.ndindex(num_x, num_z):
-            left.text(z, x, f"{probabilities[x, z]:.2f}", ha="center", va="center", color=BLACK)
+            left.text(z, x, number(probabilities[x, z]), ha="center", va="center", color=BLACK)
     tint = dict(zip(word.panels, _TINTS, strict=False))
     for x in range(num_x):
-        left.text(num_z - 0.3, x, f"{sums[x]:.2f}", va="center", color=tint.get(x, BLACK), fontweight="bold")
+        left.text(num_z - 0.3, x, number(sums[x]), va="center", color=tint.get(x, BLACK), fontweight="bold")
     left.text(num_z - 0.3, -0.62, "p(x)", va="center", color=BLACK, fontweight="bold")
     printed = ", not to 1.00 as printed" if word is words.EYES else ""
     dress(left, f"p(x, z): its entries add up to {total:.2f}{printed}", word.z, word.x)
@@ -88,7 +89,7 @@ def _table(result: StudyResult, arrays: Any, word: Words) -> Picture:
     _columns(right, place)
     before, after = arrays["prior"], arrays["posteriors"][word.shown]
     z = int((after - before).argmax())
-    change = f"p({word.z.split()[0]} {z + 1}) from {before[z]:.2f} to {after[z]:.2f}"
+    change = f"p(z = {z + 1}) from {before[z]:.2f} to {after[z]:.2f}"
     who = word.row(word.shown)
     dress(right, wrapped(f"To see {who} changes {change}", 6.0), word.z, "probability")
     right.set_ylim(top=1.45 * float(max(arrays["posteriors"][list(word.panels)].max(), before.max())))
@@ -127,8 +128,7 @@ def _sampling(result: StudyResult, word: Words) -> Picture:
         axes.set_xscale("log")
         axes.set_yscale("log")
         y_label = "variance of estimate / p(x)" if axes is panels[0] else ""
-        who = word.row(x)
-        dress(axes, who[0].upper() + who[1:], "draws K", y_label)
+        dress(axes, word.row(x), "draws K", y_label)
     legend_below(panels[0], 3)
     uniform, prior = (  # of one draw; the formula ends just below 0 where it is 0
         max(0.0, table["variance_theory"][row] * table["num_samples"][row])
@@ -162,25 +162,29 @@ def _elbo(result: StudyResult, word: Words) -> Picture:
         ("log p(x) - KL(q || p(z | x))", "log_marginal", "kl_to_posterior", -1.0),
     )
     rows = list(zip(table["x"], table["q"], strict=True))
-    height, ticks, names, bounds, least = 0.0, [], [], {}, 0.0
+    height, ticks, names, bounds, ends = 0.0, [], [], {}, [0.0]
+    labels: list[tuple[float, str, str]] = []
     for name, tint in _OF_Q.items():
         row = rows.index((word.rows[word.shown], name))
         bounds[name] = table["reconstruction_minus_kl_to_prior"][row]
         for text, first, second, sign in forms:
             _parts(axes, height, table[first][row], sign * table[second][row], tint)
-            least = min(least, table[first][row], bounds[name])
+            ends += [table[first][row], bounds[name]]
             ticks.append(height)
             names.append(text)
             height -= 1.0
         axes.vlines(bounds[name], height + 0.5, height + 3.5, color=tint, linewidth=2)
         label = wrapped(f"{_TEXT_OF_Q[name]}:", 2.6) + f"\nELBO {bounds[name]:.3f}"
-        label_line(axes, max(0.0, bounds[name]), height + 2.0, label, tint, xytext=(8, 0))
+        labels.append((height + 2.0, label, tint))
         height -= 0.7
     truth = table["log_marginal"][rows.index((word.rows[word.shown], "posterior"))]
     axes.axvline(truth, color=BLACK, linewidth=1, linestyle="--")
     axes.set_yticks(ticks, names, fontsize=9.5)
-    axes.set_xlim(1.03 * least, 0.42 * abs(least))
-    axes.set_xticks([tick for tick in axes.get_xticks() if 1.03 * least <= tick <= 0.0])
+    least, most = min(ends), max(ends)
+    for place, label, tint in labels:
+        label_line(axes, most, place, label, tint, xytext=(8, 0))
+    axes.set_xlim(least - 0.03 * (most - least), most + 0.42 * (most - least))
+    axes.set_xticks([tick for tick in axes.get_xticks() if least - 0.03 <= tick <= most])
     gap = truth - bounds["uniform"]
     dress(
         axes,
@@ -237,6 +241,7 @@ def _divergences(result: StudyResult, arrays: Any, word: Words) -> Picture:
         f"around {at['reverse']:.1f}"
     )
     dress(right, wrapped(title, 5.4), word.z, "probability")
+    _columns(right, place)
     highest = max(float(arrays[key].max()) for key in ("reverse", "forward"))
     right.set_ylim(top=1.55 * max(highest, float(arrays["posteriors"][word.shown].max())))
     legend_within(right, "upper left")
