@@ -119,24 +119,27 @@ def complete_by_network(
         mean[:, unseen] = np.minimum(np.exp(with_pixel.reshape(len(unseen), -1) - evidence).T, 1.0)
     with clock.step(name, SAMPLES):
         z = fastvi.exact_posterior(model, x, observed=seen).sample(num_samples, seed)
-        chance = sigmoid(_pixel_logits(model, x, z, unseen))
+        chance = sigmoid(_pixel_logits(model, z, unseen))
         drawn = np.random.default_rng([seed, model.num_latents]).random(chance.shape) < chance
         samples = np.repeat(x[:, None], num_samples, axis=1).astype(np.uint8)
         samples[:, :, unseen] = drawn
     return Completion(1 << model.num_latents, evidence, log_prob, mean, samples)
 
 
-def _pixel_logits(model: Any, x: np.ndarray, z: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Log odds of ink (N, S, pixels) given z (S, N, d): log p(x, z) with ink there, less that without."""
-    image = x.copy()
-    image[:, pixels] = 0
-    without = model.log_joint(image, z)
-    found = np.empty((len(x), len(z), len(pixels)))
+def _pixel_logits(model: Any, z: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Log odds of ink (N, S, pixels) given z (S, N, d): log p(x, z) with ink in one pixel, less it without.
+
+    They depend on no other pixel, so that each state is asked once, however often it was drawn.
+    """
+    states, drawn = np.unique(z.reshape(-1, z.shape[-1]), axis=0, return_inverse=True)
+    image = np.zeros(model.num_pixels, np.uint8)
+    without = model.log_joint(image, states)
+    found = np.empty((len(states), len(pixels)))
     for place, pixel in enumerate(pixels):
-        image[:, pixel] = 1
-        found[:, :, place] = (model.log_joint(image, z) - without).T
-        image[:, pixel] = 0
-    return found
+        image[pixel] = 1
+        found[:, place] = model.log_joint(image, states) - without
+        image[pixel] = 0
+    return found[drawn.reshape(z.shape[:-1]).T]
 
 
 def complete_by_shares(train: np.ndarray, x: np.ndarray, seen: np.ndarray) -> Completion:

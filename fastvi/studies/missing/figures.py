@@ -211,7 +211,7 @@ def _lower_half(result: StudyResult) -> Picture:
     upper, below, share = _upper(result), float((seen - best).mean()), float(np.mean(table["share_drawn"]))
     title = (
         f"log p(seen part) sums over all ways to fill in the upper {upper}: the best of {count:,} that were "
-        f"drawn is {below:.1f} nats below the sum, all of those together are {100 * share:.0f} % of it"
+        f"drawn is {below:.1f} nats below the sum, all of those together are {100 * share:.2g} % of it"
     )
     unit = "nats, exact; log Z is not taken off" if arrays["plus_log_z"] else "nats, exact"
     _dress_lines(axes, title, f"log p(image with its upper {upper} filled in), {unit}")

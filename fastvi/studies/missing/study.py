@@ -270,7 +270,7 @@ def _findings(
         Finding(f"{the(name)} does better than {BASELINE} on {better} of {num_images} images"),
         Finding(
             f"log p(lower part) is a sum over all upper parts: the true one is on average {below:.2f} nats "
-            f"below it, and {sums['num_drawn'][0]:,} draws hold {100 * share:.0f} % of it ({task.summed})"
+            f"below it, and {sums['num_drawn'][0]:,} draws hold {100 * share:.2g} % of it ({task.summed})"
         ),
         Finding(
             f"{num_images} images under 2^{states.bit_length() - 1} = {states:,} states each{of}: "
