@@ -15,6 +15,7 @@ from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.beyond.figures import figures
 from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
@@ -144,7 +145,7 @@ def run(
         ),
         "other_seconds": rows_to_table(("num_latents", "step", "seconds"), rows["other"]),
     }  # fmt: skip
-    return StudyResult(
+    result = StudyResult(
         name="beyond",
         tables=tables,
         findings=_findings(settings, sizes, tables, timings),
@@ -156,6 +157,7 @@ def run(
             "images": {"index": data.places, "x": data.test.reshape(len(data.test), *(data.sides or (-1,)))}
         },
     )
+    return named(result, own)
 
 
 def _own_data(own: Subject, settings: Settings) -> Images:

@@ -47,7 +47,10 @@ def legend_below(axes: Axes, num_columns: int) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9.5, ncols=num_columns)
+    figure.legend(
+        handles=handles, labels=labels, loc="outside lower center", frameon=False, fontsize=9.5,
+        ncols=num_columns,
+    )  # fmt: skip
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:

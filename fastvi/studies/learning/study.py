@@ -14,6 +14,7 @@ from fastvi.fitting.starting_network import starting_network
 from fastvi.studies.common.completion import SIDE, Clock, complete_by_network, seen_pixels
 from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, array_name, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
@@ -176,7 +177,7 @@ def run(
     table = rows_to_table(columns, rows)
     seconds = rows_to_table(("num_latents", "way", "num_steps", "seconds", "seconds_per_step"), timings)
     history = rows_to_table(("num_latents", "way", "epoch", "log_marginal"), curves)
-    return StudyResult(
+    result = StudyResult(
         name="learning",
         tables={"learning": table, "history": history},
         findings=_findings(table, seconds),
@@ -188,6 +189,7 @@ def run(
         if task.shape is None
         else {"pictures": pictures | {"x": few[:_PICTURES], "shape": np.array(task.shape)}},
     )
+    return named(result, own)
 
 
 def _pictures(

@@ -29,6 +29,7 @@ from fastvi.studies.common.completion import (
 )
 from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import (
     Finding,
     Progress,
@@ -147,7 +148,7 @@ def run(
         else (model, step, len(task.x), completions[model].num_states, taken)
         for (model, step), taken in clock.seconds.items()
     ]
-    return StudyResult(
+    result = StudyResult(
         name="missing",
         tables=tables,
         findings=_findings(task, completions, sums, clock),
@@ -157,6 +158,7 @@ def run(
         models=machines,
         arrays={"completions": _completions(settings, task, completions, parts)},
     )
+    return named(result, own)
 
 
 def _digits(settings: Settings, progress: Progress, kept: Kept, clock: Clock) -> Task:

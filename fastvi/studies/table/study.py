@@ -12,6 +12,7 @@ from fastvi.distributions.categorical import Categorical
 from fastvi.studies.bounds.study import log_weights_of_states
 from fastvi.studies.common.digits import factorised, fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
@@ -228,7 +229,7 @@ def run(
     fits = {name: fitted_bell(table, word.shown, name) for name in (REVERSE, FORWARD)}
     rows, jensen, elbos = _rows(table, word), _jensen(table, word, digits), _elbos(table, word)
     divergences = _divergences(table, word, fits)
-    return StudyResult(
+    result = StudyResult(
         name="table",
         tables={
             "rows": rows, "sampling": sampling, "jensen": jensen, "elbo": elbos, "divergences": divergences,
@@ -245,6 +246,7 @@ def run(
         models={"table": table},
         arrays={"pictures": _pictures(table, fits, digits)},
     )  # fmt: skip
+    return named(result, own)
 
 
 def _pictures(

@@ -10,6 +10,7 @@ import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
@@ -241,8 +242,8 @@ def _own(own: Subject, settings: Settings, progress: Progress) -> StudyResult:
         f"{d.name}: reverse KL {_ratio(d, REVERSE):.2g}, forward KL {_ratio(d, FORWARD):.2g}"
         for d in found[: 2 if own.model.num_latents > 1 else 1]
     )
-    text = f"{own.title}: variance of q over that of the posterior, means over {len(case.x)} data: {values}"
-    return StudyResult(
+    text = f"variance of q over that of the posterior, means over {len(case.x)} data: {values}"
+    result = StudyResult(
         name="variance",
         tables={"variances": variances, "divergences": gaps},
         findings=(Finding(text),),
@@ -252,6 +253,7 @@ def _own(own: Subject, settings: Settings, progress: Progress) -> StudyResult:
         models={},
         arrays={},
     )
+    return named(result, own)
 
 
 def _ratio(direction: Direction, name: str) -> float:
