@@ -35,7 +35,7 @@ def headline(figure: Figure | SubFigure, text: str) -> None:
     figure.suptitle(wrapped(text, float(width)), x=0.01, ha="left", fontsize=11.5, color=BLACK)
 
 
-def legend_within(axes: Axes, place: str, num_columns: int = 1) -> None:
+def legend_within(axes: Axes, place: Any, num_columns: int = 1) -> None:
     """Legend within the axes, whose grid does not strike through it."""
     axes.legend(
         loc=place, fontsize=9.5, ncols=num_columns, facecolor="white", edgecolor="none", framealpha=0.9
