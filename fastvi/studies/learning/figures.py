@@ -75,6 +75,7 @@ def _curves(result: StudyResult) -> Picture:
         low, high = float(values[values.size // 4]), float(values[-1])
         axes.set_ylim(low - 0.1 * (high - low) - 0.02, high + 0.1 * (high - low) + 0.01)
         axes.set_xlim(0, epochs)
+        axes.locator_params(axis="x", integer=True)
         behind = _of(result, size, ENCODER, "behind_exact")
         side = "behind" if behind >= 0 else "ahead of"
         texts.append(f"{size} latents: the encoder's ELBO is {abs(behind):.2f} nats {side} exact training")

@@ -118,6 +118,7 @@ def _fit(result: StudyResult) -> Picture:
     text = f"The last {few} of {epochs} epochs move log p(x) by at most {max(map(abs, late)):.2g} nats"
     dress(right, wrapped(text, 5.4), "epochs (passes over the training images)", "")
     right.set_xlim(0, epochs * 1.15)
+    right.locator_params(axis="x", integer=True)
     label_ends(right, ends)
     caption = (
         "Left: the exact log p(x) of training and of held-out images under networks of more and more "
