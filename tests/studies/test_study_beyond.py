@@ -8,14 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import cases
 import numpy as np
 import pytest
+from naive import sbn_log_marginal
 
 import fastvi
 from fastvi.studies.beyond import study as beyond
 from fastvi.studies.common import output
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import own_subject
 
 QUICK = replace(Settings.quick(seed=3), beyond_latents=(13, 3), beyond_largest_exact=3)
 SMALL = replace(QUICK, beyond_latents=(2,), beyond_num_images=2)
@@ -114,3 +117,48 @@ def test_a_wrong_file_is_one_line(tmp_path):
     assert process.returncode == 2
     assert process.stderr.startswith("fastvi: --beyond-images: path must name an IDX file")
     assert process.stderr.count("\n") == 1
+
+
+# ---- a model of one's own --------------------------------------------------------------------------------
+
+
+def test_own_network():
+    model, x = cases.network(4, 6, seed=1), cases.random_bits(5, 4)
+    own = own_subject(model, x, "mine", {})
+    assert beyond.refusal(own) is None
+    found = beyond.run(replace(SMALL, beyond_largest_exact=6), no_progress, own=own)
+    truth = dict(columns(found.table("exact"), ("index", "log_marginal"), 6))
+    parameters = [part.tolist() for part in (model.weights, model.bias, model.prior_logits)]
+    assert truth == {
+        n: pytest.approx(sbn_log_marginal(*parameters, x[n].tolist()), abs=1e-12) for n in (0, 1)
+    }
+    for index, lower, upper in columns(found.table("intervals"), ("index", "lower", "upper"), 6):
+        assert lower <= truth[index] <= upper
+    assert found.arrays["images"]["x"].shape == (2, 2, 2)
+    drawn = found.figures(found)
+    assert set(drawn) == {"intervals_6", "gaps"}
+    assert all(picture.timed for picture in drawn.values())
+
+
+def test_own_sparse_coding():
+    """Real pixels, which are no image: an interval around a sum over the states by hand."""
+    model, x = cases.sparse_coding(3, 4), np.random.default_rng(0).normal(size=(2, 3))
+    found = beyond.run(SMALL, no_progress, own=own_subject(model, x, "mine", {}))
+    for index, lower, upper in columns(found.table("intervals"), ("index", "lower", "upper"), 4):
+        residual = (x[index] - model.bias - cases.states(4) @ model.weights.T) / model.noise_std
+        log_p = -0.5 * (residual**2).sum(axis=1) - 3 * np.log(model.noise_std * np.sqrt(2 * np.pi))
+        log_p += cases.states(4) @ model.prior_logits - np.logaddexp(0, model.prior_logits).sum()
+        assert lower - 1e-12 <= np.logaddexp.reduce(log_p) <= upper + 1e-12
+    assert found.arrays["images"]["x"].shape == (2, 3)
+    assert set(found.figures(found)) == {"intervals_4", "gaps"}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (cases.decoder((2, 4)), "for this NeuralDecoder there are no certain intervals"),
+        (cases.restricted(4, 2), "for this RestrictedBoltzmannMachine no encoder can be fitted"),
+    ],
+)
+def test_refusals(model, reason):
+    assert reason in beyond.refusal(own_subject(model, np.zeros((2, 4)), "mine", {}))

@@ -11,13 +11,14 @@ import cases
 import numpy as np
 import pytest
 from cases import states
-from naive import sbn_log_marginal
+from naive import bm_log_joint, log_sum_exp, sbn_log_marginal
 
 import fastvi
 from fastvi.studies.common import digits, output
-from fastvi.studies.common.completion import BASELINE, MACHINE, NETWORK
+from fastvi.studies.common.completion import BASELINE, MACHINE, NETWORK, YOURS
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import own_subject
 from fastvi.studies.missing import study as missing
 from fastvi.studies.missing.pseudo_likelihood import fit_boltzmann_machine, negative_objective, unit_terms
 
@@ -154,6 +155,25 @@ def test_network_s_answer_is_the_posterior_mean_of_its_pixels(result):
         assert np.array_equal(mean[16:], x[16:])
 
 
+def test_lower_half_is_the_sum_over_all_upper_halves(result):
+    network = digits.fitted(QUICK, 4, no_progress).model
+    table, arrays = result.tables["lower_half"], result.arrays["completions"]
+    lower = [part.tolist() for part in (network.weights[16:], network.bias[16:], network.prior_logits)]
+    whole = [part.tolist() for part in (network.weights, network.bias, network.prior_logits)]
+    for n, x in enumerate(arrays["x"].tolist()):
+        seen, true = sbn_log_marginal(*lower, x[16:]), sbn_log_marginal(*whole, x)
+        assert table["log_seen"][n] == pytest.approx(seen, abs=1e-10)
+        assert table["log_true"][n] == pytest.approx(true, abs=1e-10)
+        parts = arrays["log_prob_drawn"][n]
+        parts = parts[np.isfinite(parts)]
+        assert (
+            len(parts) == table["num_distinct"][n] <= table["num_drawn"][n] == QUICK.missing_num_completions
+        )
+        assert table["log_best_drawn"][n] == parts.max() < table["log_seen"][n]
+        assert table["share_drawn"][n] == pytest.approx(math.fsum(np.exp(parts - seen)), rel=1e-9)
+        assert 0 < table["share_drawn"][n] < 1
+
+
 @pytest.mark.parametrize("name", [MACHINE, NETWORK])
 def test_samples_have_the_exact_means(result, name):
     seen, x = missing.seen_pixels(1), digits.split(QUICK).test[:2]
@@ -224,7 +244,7 @@ def test_files_repeat_byte_for_byte_apart_from_timings(result, tmp_path):
     assert [float(row["log_prob"]) for row in rows] == result.tables["images"]["log_prob"]
     content = json.loads((folder / "result.json").read_text())
     assert content["settings"]["missing_num_rows"] == 2
-    assert len(content["findings"]) == 2
+    assert len(content["findings"]) == 3
     machine = fastvi.load(folder / "boltzmann_machine.npz")
     assert np.array_equal(machine.couplings, result.models["boltzmann_machine"].couplings)
     for path in folder.glob("*.png"):
@@ -233,13 +253,86 @@ def test_files_repeat_byte_for_byte_apart_from_timings(result, tmp_path):
         width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
         assert 1000 <= width <= 2400
         assert 400 <= height <= 1600
-    assert {path.name for path in folder.glob("*.png")} == {"completions.png", "log_prob.png"}
+    assert {path.name for path in folder.glob("*.png")} == {
+        "completions.png",
+        "log_prob.png",
+        "lower_half.png",
+    }
 
 
 def test_more_images_and_samples_than_the_pictures_show():
     settings = replace(QUICK, missing_num_images=12, missing_num_rows=1, missing_num_samples=5)
     found = missing.run(settings, no_progress)
     assert found.arrays["completions"]["samples_boltzmann_machine"].shape == (12, 5, 64)
-    figure = found.figures(found)["completions"]
+    figure = found.figures(found)["completions"].figure
     # a row of what was seen, a mean and three samples of two models, the baseline's mean, the truth
     assert len(figure.axes) == 11 * 10
+
+
+# ---- a model of one's own --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "model", [cases.network(16, 2, seed=1), cases.decoder((2, 3, 16), seed=1), cases.machine(16, scale=0.3)]
+)
+def test_own_model(model):
+    """Of 4 x 4 pixels the upper row is hidden: all 16 ways to fill it in, one by one."""
+    x = cases.random_bits(3, 16)
+    own = own_subject(model, x, "mine", {})
+    assert missing.refusal(own) is None
+    found = missing.run(QUICK, no_progress, own=own)
+    arrays, table = found.arrays["completions"], found.tables["lower_half"]
+    assert arrays["seen"].tolist() == [False] * 4 + [True] * 12
+    fillings = states(4)
+    machine = isinstance(model, fastvi.BoltzmannMachine)
+    for n, datum in enumerate(x[:2]):
+        images = np.tile(datum, (16, 1))
+        images[:, :4] = fillings
+        log_p = np.array([log_joint_of(model, image) for image in images.tolist()])
+        seen = float(log_sum_exp(log_p.tolist()))
+        assert table["log_seen"][n] == pytest.approx(seen, abs=1e-10)
+        true = log_p[(fillings == datum[:4]).all(axis=1)].item()
+        assert log_prob(found, YOURS)[n] == pytest.approx(true - seen, abs=1e-10)
+        share = np.exp(log_p - seen)
+        np.testing.assert_allclose(arrays["mean_your_model"][n, :4], share @ fillings, atol=1e-10)
+        # of the other images, half a pixel each way
+        others = np.delete(x[:2], n, axis=0)
+        shares = (others.sum(axis=0) + 0.5) / (len(others) + 1)
+        by_hand = np.where(datum == 1, np.log(shares), np.log1p(-shares))[:4].sum()
+        assert log_prob(found, BASELINE)[n] == pytest.approx(by_hand, abs=1e-12)
+    assert ("Z" in found.figures(found)["lower_half"].figure.axes[0].get_xlabel()) == machine
+    assert found.models == {}
+
+
+def log_joint_of(model, image):
+    """log p(image); of a machine without log Z. By loops over latents in plain Python."""
+    if isinstance(model, fastvi.BoltzmannMachine):
+        return float(bm_log_joint(model.couplings.tolist(), model.bias.tolist(), image))
+    if isinstance(model, fastvi.SigmoidBeliefNetwork):
+        return float(sbn_log_marginal(*cases.parameters_of(model), image))
+    terms = []
+    for z in states(2).tolist():
+        value = np.array(z, float)
+        for place, (weights, bias) in enumerate(model.layers):
+            value = weights @ value + bias
+            value = np.tanh(value) if place + 1 < len(model.layers) else value
+        terms.append(
+            sum(z[i] * eta - np.logaddexp(0, eta) for i, eta in enumerate(model.prior.logits))
+            + sum(pixel * eta - np.logaddexp(0, eta) for pixel, eta in zip(image, value, strict=True))
+        )
+    return float(log_sum_exp(terms))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "reason"),
+    [
+        (cases.network(6, 2), np.zeros((2, 6)), "these data are no images"),
+        (cases.network(4, 2), np.full((2, 4), 0.5), "pixels of 0 and 1, and these data have others"),
+        (cases.network(4, 21), np.zeros((2, 4)), "of at most 20 latents"),
+        (cases.sparse_coding(4, 2), np.zeros((2, 4)), "this BinarySparseCoding has no pixels of 0 and 1"),
+        (cases.linear_gaussian(4, 2), np.zeros((2, 4)), "this LinearGaussian cannot sum"),
+        (cases.machine(33 * 33), np.zeros((2, 33 * 33)), "more than 2^32 states"),
+    ],
+)
+def test_refusals(model, x, reason):
+    assert reason in missing.refusal(own_subject(model, x, "mine", {}))

@@ -9,10 +9,13 @@ import naive_tables as naive
 import numpy as np
 import pytest
 
+import fastvi
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import own_subject
 from fastvi.studies.table import study
-from fastvi.studies.table.study import BLUE, EYES
+from fastvi.studies.table.study import EYES
+from fastvi.studies.table.words import BLUE, COLOURS
 
 pytestmark = pytest.mark.slow_without_jit
 SETTINGS = replace(Settings.quick(seed=2), num_epochs=1, table_num_samples=(10,), table_num_repeats=1000)
@@ -36,7 +39,7 @@ def test_rows_are_sums_of_entries(result):
 def test_variances_are_those_of_the_formula(result):
     table = result.table("sampling")
     for i, (colour, name) in enumerate(zip(table["x"], table["proposal"], strict=True)):
-        x = study.COLOURS.index(colour)
+        x = COLOURS.index(colour)
         p = naive.posterior(EYES, x)
         q = {
             "uniform": [1 / naive.mpmath.mpf(8)] * 8,
@@ -73,7 +76,7 @@ def test_jensen_is_the_divergence(result):
         assert found >= of_logs - 1e-14, text
         if text.startswith("table, "):
             _, colour, name = text.split(", ")
-            x = study.COLOURS.index(colour)
+            x = COLOURS.index(colour)
             assert found == pytest.approx(math.log(math.fsum(EYES[x])), abs=1e-14)
             own = list(zip(*(result.table("divergences")[c] for c in ("x", "q")), strict=True))
             gap = kl[own.index((colour, name))]
@@ -98,3 +101,45 @@ def test_bells_stand_where_no_other_is_closer(result):
 def test_pictures(result):
     drawn = result.figures(result)
     assert set(drawn) == {"table", "sampling", "jensen", "elbo", "divergences"}
+    for picture in drawn.values():
+        assert picture.caption.endswith(".")
+        assert picture.alt.endswith(".")
+    assert "0.99" in drawn["table"].figure.axes[0].get_title(loc="left")
+    assert any("add up to 0.99" in finding.text for finding in result.findings)
+
+
+# ---- a table of one's own --------------------------------------------------------------------------------
+
+OWN = ((0.1, 0.0, 0.2), (0.05, 0.3, 0.35))
+
+
+def test_own_table():
+    """Of the values among the data the one without zeros is looked at, though it is the rarer one."""
+    own = own_subject(fastvi.JointTable(OWN), np.array([0, 0, 1]), "mine", {"model": "mine.npz"})
+    assert study.refusal(own) is None
+    found = study.run(SETTINGS, no_progress, own=own)
+    table = found.table("rows")
+    assert table["x"] == ["1", "2"]
+    np.testing.assert_allclose(table["p_x"], [0.3, 0.7], rtol=1e-14)
+    assert table["mode"] == [3, 3]
+    bells = found.table("divergences")
+    assert [x for x, q in zip(bells["x"], bells["q"], strict=True) if q.startswith("bell")] == ["2", "2"]
+    mean = float(naive.posterior(OWN, 1)[1] + 2 * naive.posterior(OWN, 1)[2] + 1)
+    assert f"{mean:.2f}" in found.findings[-1].text
+    drawn = found.figures(found)
+    assert "1.00" in drawn["table"].figure.axes[0].get_title(loc="left")
+    assert "textbook" not in drawn["table"].caption
+    assert len(drawn["jensen"].figure.axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "reason"),
+    [
+        (fastvi.JointTable(OWN), [0, 0], "each x of the data has a z with p(x, z) = 0"),
+        (fastvi.JointTable([[1.0]]), [0], "this table has one z"),
+        (fastvi.JointTable(np.full((13, 2), 1 / 26)), [0], "tables of at most 12 x and 40 z"),
+        (fastvi.LinearGaussian([[1.0]], [0.0], 1.0), [[0.0]], "it asks a JointTable"),
+    ],
+)
+def test_refusals(model, x, reason):
+    assert reason in study.refusal(own_subject(model, np.array(x), "mine", {}))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cases
 import numpy as np
 import pytest
+from naive import sbn_log_posterior, states
 
 import fastvi
 from fastvi.studies.common.result import no_progress
 from fastvi.studies.common.settings import Settings
+from fastvi.studies.common.subject import own_subject
 from fastvi.studies.variance import study as variance
 from fastvi.studies.variance.figures import FORWARD, REVERSE
 from fastvi.studies.variance.study import CORRELATED, CORRELATION, DIGITS, MODES, PAIRS
@@ -99,9 +102,27 @@ def test_divergences_are_those_of_the_exact_functions(result):
     assert table["kl_from_posterior"][own[1]] == pytest.approx(gap, abs=1e-10)
 
 
+def test_a_continuous_latent(result):
+    """By the formulas of two normal numbers: x has the variance 1 + s^2, and KL of two normal densities."""
+    table, s = result.table("continuous"), 0.5
+    truth = -0.5 * np.log(2 * np.pi * (1 + s**2)) - 0.5 / (1 + s**2)
+    np.testing.assert_allclose(table["log_marginal"], truth, rtol=1e-13)
+    width = np.sqrt(s**2 / (1 + s**2))
+    times = np.array(table["std_q"]) / width
+    np.testing.assert_allclose(times, table["times_posterior"], rtol=1e-13)
+    np.testing.assert_allclose(table["gap"], 0.5 * (times**2 - 1) - np.log(times), atol=1e-13)
+    arrays = result.arrays["pictures"]
+    step = arrays["z"][1] - arrays["z"][0]
+    # 4.9 standard deviations of the posterior are drawn at the upper end: 5e-7 of the area lies beyond
+    assert arrays["p_x_z"].sum() * step == pytest.approx(np.exp(truth), rel=6e-7)
+
+
 def test_pictures(result):
     drawn = result.figures(result)
-    assert set(drawn) == {"posteriors", "states", "ratios"}
+    assert set(drawn) == {"continuous", "posteriors", "states", "ratios"}
+    for picture in drawn.values():
+        assert picture.caption.endswith(".")
+        assert picture.alt.endswith(".")
     arrays = result.arrays["pictures"]
     for key in ("p", "q_reverse", "q_forward"):
         assert arrays[key].sum() == pytest.approx(1.0, abs=1e-12)
@@ -113,3 +134,52 @@ def test_pictures(result):
     density /= density.sum() * (wide[1] - wide[0]) ** 2
     np.testing.assert_allclose(arrays["line"], wide[80:241], atol=1e-14)
     np.testing.assert_allclose(arrays["density_modes"], density[80:241, 80:241], rtol=1e-8, atol=1e-12)
+
+
+# ---- a model of one's own --------------------------------------------------------------------------------
+
+
+def test_own_network():
+    """Variances of the posterior by its 8 states; those of q by its means."""
+    model, x = cases.network(5, 3, seed=2), cases.random_bits(4, 5)
+    found = variance.run(Settings.quick(), no_progress, own=own_subject(model, x, "mine", {}))
+    own = rows(found, "mine")
+    assert list(own) == ["a latent (mean)", "sum of all z", "z_1", "z_2", "z_3"]
+    parameters = [part.tolist() for part in (model.weights, model.bias, model.prior_logits)]
+    p = np.exp([np.array(sbn_log_posterior(*parameters, datum), float) for datum in x.tolist()])
+    z = np.array(states(3), float)
+    each = p @ z * (1 - p @ z)
+    total = p @ z.sum(axis=1) ** 2 - (p @ z.sum(axis=1)) ** 2
+    for i in range(3):
+        assert own[f"z_{i + 1}"]["posterior"] == pytest.approx(each[:, i].mean(), rel=1e-10)
+        assert own[f"z_{i + 1}"]["forward_ratio"] == pytest.approx(1.0, abs=1e-9)
+    assert own["sum of all z"]["posterior"] == pytest.approx(total.mean(), rel=1e-10)
+    q = fastvi.fit_posterior(model, x, seed=0).q.mean
+    assert own["a latent (mean)"]["reverse"] == pytest.approx((q * (1 - q)).mean(), rel=1e-12)
+    assert set(found.figures(found)) == {"ratios"}
+    assert found.findings[0].text.startswith("mine: ")
+
+
+def test_own_linear_gaussian():
+    model, x = cases.linear_gaussian(4, 2), np.random.default_rng(0).normal(size=(3, 4))
+    found = rows(variance.run(Settings.quick(), no_progress, own=own_subject(model, x, "mine", {})), "mine")
+    covariance = np.linalg.inv(np.eye(2) + model.weights.T @ model.weights / model.noise_std**2)
+    for i in range(2):
+        own = found[f"z_{i + 1}"]
+        assert own["posterior"] == pytest.approx(covariance[i, i], rel=1e-12)
+        # the reverse fit has the precision of the posterior, not its variance
+        precision = np.linalg.inv(covariance)[i, i]
+        assert own["reverse_ratio"] == pytest.approx(1 / (precision * covariance[i, i]), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (fastvi.JointTable([[0.5, 0.5]]), "the best one is the posterior itself"),
+        (cases.restricted(4, 2), "no q of independent latents can be fitted by both divergences"),
+        (cases.network(4, 25), "at most 24 latents, of 25 here"),
+        (cases.decoder((4, 2), prior=cases.standard_normal(4)), "at most 3 real latents, of 4 here"),
+    ],
+)
+def test_refusals(model, reason):
+    assert reason in variance.refusal(own_subject(model, np.zeros((2, 4)), "mine", {}))

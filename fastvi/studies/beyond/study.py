@@ -15,21 +15,27 @@ from fastvi.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from fastvi.studies.beyond.figures import figures
 from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, Table, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
 
 _BLOCK = 1_000  # draws that are weighed at a time
 _HELD_OUT = 0.1  # of a file's images
+_DRAWS = 10  # a datum and step, by which an encoder is fitted to a caller's model
+TOLERANCE = 1e-3  # nats: narrower intervals are closed
 
 
 class Images(NamedTuple):
-    """Binary images for the fit (M, D) and held-out ones (N, D), their places in the data, their sides."""
+    """Data for the fit (M, D) and those looked at (N, D), their places in the data set, sides of an image."""
 
     train: np.ndarray
     test: np.ndarray
     places: np.ndarray
-    sides: tuple[int, int]
+    sides: tuple[int, int] | None
+
+
+_Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def images(settings: Settings) -> Images:
@@ -42,8 +48,8 @@ def images(settings: Settings) -> Images:
     held_out = int(_HELD_OUT * len(raw))
     if raw.dtype != np.uint8 or raw.ndim != 3 or held_out < count:
         raise ValueError(
-            f"beyond_images must be at least {round(count / _HELD_OUT)} images of uint8, (N, height, width), "
-            f"got {raw.dtype} of shape {raw.shape}"
+            f"beyond_images must be at least {round(count / _HELD_OUT)} images of uint8, (N, height, "
+            f"width), got {raw.dtype} of shape {raw.shape}"
         )
     binary = (raw >= 128).astype(np.uint8).reshape(len(raw), -1)
     order = np.random.default_rng(settings.seed).permutation(len(raw))
@@ -52,7 +58,7 @@ def images(settings: Settings) -> Images:
 
 
 def weighted_bounds(
-    model: SigmoidBeliefNetwork, encoder: Encoder, x: np.ndarray, sizes: tuple[int, ...], seed: int
+    model: Any, encoder: Encoder, x: np.ndarray, sizes: tuple[int, ...], seed: int
 ) -> np.ndarray:
     """Importance-weighted bounds (N, sizes), each a mean over as many blocks as the largest size has."""
     q = encoder(x)
@@ -67,17 +73,23 @@ def weighted_bounds(
 
 def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
-    return "it is about the packaged digits alone"
+    questions, name = fastvi.supported(own.model), type(own.model).__name__
+    if "log_marginal_bounds" not in questions:
+        return f"for this {name} there are no certain intervals around log p(x)"
+    if "fit_encoder(num_samples=...)" not in questions:
+        return f"for this {name} no encoder can be fitted, whose bounds stand beside the intervals"
+    return None
 
 
 def run(
     settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
 ) -> StudyResult:
-    """How fast intervals close that hold log p(x) of held-out images for certain, and what lies within.
+    """Show how fast intervals close that hold log p(x) of held-out images for certain, and what is within.
 
     Networks are trained by the importance-weighted bound of an encoder. On the package's images of 8 x 8
     pixels the search does not pay: it closes an interval only when most states have been summed, and
     enumeration sums all of them faster. On images of 28 x 28 pixels, which a file has to bring, it pays.
+    To a caller's model an encoder is fitted, by draws, on the caller's data; the first of them are looked at.
 
     Tables
     ------
@@ -97,13 +109,21 @@ def run(
     other_seconds (timed)
         num_latents, step (fit, or enumeration of one image), seconds.
     """
-    data = images(settings)
-    rows: dict[str, list[tuple[Any, ...]]] = {
+    data = images(settings) if own is None else _own_data(own, settings)
+    sizes = settings.beyond_latents if own is None else (own.model.num_latents,)
+    rows: _Rows = {
         name: []
         for name in ("intervals", "estimates", "exact", "closing", "search", "sampling", "other")
     }  # fmt: skip
-    for size in settings.beyond_latents:
-        _one_size(settings, data, size, rows, progress)
+    for size in sizes:
+        begin = time.perf_counter()
+        model, encoder = (
+            _learned(settings, data, size, progress, kept)
+            if own is None
+            else (own.model, _fitted_encoder(own.model, settings, data, progress, kept))
+        )
+        rows["other"].append((size, "fit", time.perf_counter() - begin))
+        _look(model, encoder, settings, data, rows, progress)
     tables: dict[str, Table] = {
         "intervals": rows_to_table(
             ("num_latents", "index", "max_bounds", "num_bounds", "lower", "upper", "gap", "converged"),
@@ -125,38 +145,61 @@ def run(
         ),
         "other_seconds": rows_to_table(("num_latents", "step", "seconds"), rows["other"]),
     }  # fmt: skip
-    return StudyResult(
+    result = StudyResult(
         name="beyond",
         tables=tables,
-        findings=_findings(settings, tables, timings),
+        findings=_findings(settings, sizes, tables, timings),
         figures=figures,
         shown={"closing": tables["closing"]},
         timings=timings,
         models={},
-        arrays={"images": {"index": data.places, "x": data.test.reshape(-1, *data.sides)}},
+        arrays={
+            "images": {"index": data.places, "x": data.test.reshape(len(data.test), *(data.sides or (-1,)))}
+        },
     )
+    return named(result, own)
 
 
-def _one_size(
-    settings: Settings, data: Images, size: int, rows: dict[str, list[tuple[Any, ...]]], progress: Progress
-) -> None:
-    """Fit a network of ``size`` latents, and add its rows."""
-    step, x, index = (
-        f"fitting {size} latents by the importance-weighted bound",
-        data.test,
-        data.places.tolist(),
-    )
-    start = Encoder.random(x.shape[1], settings.beyond_num_hidden, size, seed=settings.seed)
-    begin = time.perf_counter()
+def _own_data(own: Subject, settings: Settings) -> Images:
+    count, most = settings.beyond_num_images, settings.beyond_num_train
+    x = np.ascontiguousarray(own.x)
+    return Images(x[:most], x[:count], own.index[:count], own.image_shape)
+
+
+def _learned(
+    settings: Settings, data: Images, size: int, progress: Progress, kept: Kept
+) -> tuple[SigmoidBeliefNetwork, Encoder]:
+    """Network of ``size`` latents, learned together with an encoder."""
+    step = f"fitting {size} latents by the importance-weighted bound"
+    start = Encoder.random(data.train.shape[1], settings.beyond_num_hidden, size, seed=settings.seed)
     fit = whole(lambda: fastvi.fit_model(
         starting_network(data.train, size, settings.seed), data.train, objective="importance_weighted",
         encoder=start, score="bound", num_epochs=settings.beyond_num_epochs, batch_size=100,
         learning_rate=settings.beyond_learning_rate, seed=settings.seed,
+        checkpoint=kept.checkpoint(f"beyond_{size}_latents"),
         progress=lambda done, total: progress(step, done, total),
     ))  # fmt: skip
-    rows["other"].append((size, "fit", time.perf_counter() - begin))
-    model, encoder = fit.model, fit.encoder
-    assert encoder is not None
+    assert fit.encoder is not None
+    return fit.model, fit.encoder
+
+
+def _fitted_encoder(model: Any, settings: Settings, data: Images, progress: Progress, kept: Kept) -> Encoder:
+    """Encoder of a caller's model, which stays as it is."""
+    width = data.train.shape[1]
+    start = Encoder.random(width, settings.beyond_num_hidden, model.num_latents, seed=settings.seed)
+    return whole(lambda: fastvi.fit_encoder(
+        model, data.train, start, num_samples=_DRAWS, num_epochs=settings.beyond_num_epochs, batch_size=100,
+        learning_rate=settings.beyond_learning_rate, seed=settings.seed,
+        checkpoint=kept.checkpoint("beyond_encoder"),
+        progress=lambda done, total: progress("fitting an encoder", done, total),
+    )).encoder  # fmt: skip
+
+
+def _look(
+    model: Any, encoder: Encoder, settings: Settings, data: Images, rows: _Rows, progress: Progress
+) -> None:
+    """Add a model's rows."""
+    size, x, index = model.num_latents, data.test, data.places.tolist()
     # compile
     fastvi.log_marginal_bounds(model, x[:1], max_bounds=3)
     fastvi.estimate_log_marginal(model, x[:1], proposal=encoder, num_samples=2)
@@ -179,8 +222,7 @@ def _one_size(
             fastvi.estimate_log_marginal(model, own, proposal=encoder, num_samples=count, seed=settings.seed)
             rows["sampling"].append((size, index[n], count, time.perf_counter() - begin))
     for most, own in zip(settings.beyond_max_bounds, gaps, strict=True):
-        # the tolerance's 1e-3
-        values = float(np.median(own)), float(own.max()), float((own <= 1e-3).mean())
+        values = float(np.median(own)), float(own.max()), float((own <= TOLERANCE).mean())
         rows["closing"].append((size, x.shape[1], most, *values))
     progress(f"{size} latents: importance-weighted bounds", 0, 1)
     found = weighted_bounds(model, encoder, x, settings.beyond_num_samples, settings.seed)
@@ -196,17 +238,19 @@ def _one_size(
         rows["exact"] += [(size, place, value) for place, value in zip(index, exact, strict=True)]
 
 
-def _findings(settings: Settings, tables: dict[str, Table], timings: dict[str, Table]) -> tuple[Finding, ...]:
+def _findings(
+    settings: Settings, sizes: tuple[int, ...], tables: dict[str, Table], timings: dict[str, Table]
+) -> tuple[Finding, ...]:
     found = []
-    for size in settings.beyond_latents:
+    for size in sizes:
         last = _of(tables["intervals"], size)
         ends = {row["index"]: row for row in last}  # the last of each image
         closed = sum(row["converged"] for row in ends.values())
         first = np.median([row["gap"] for row in last if row["max_bounds"] == settings.beyond_max_bounds[0]])
         subcubes = np.median([row["num_bounds"] for row in ends.values()])
         found.append(Finding(
-            f"{size} latents: {closed} of {len(ends)} intervals closed to 1e-3 nats; in the median from "
-            f"{first:.1f} nats, by {subcubes:,.0f} subcubes"
+            f"{size} latents: {closed} of {len(ends)} intervals closed to {TOLERANCE:g} nats; in the median "
+            f"from {first:.1f} nats, by {subcubes:,.0f} subcubes (states that share some latents)"
         ))  # fmt: skip
         exact = {row["index"]: row["log_marginal"] for row in _of(tables["exact"], size)}
         if exact:

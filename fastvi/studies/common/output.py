@@ -65,10 +65,7 @@ def write_result(result: StudyResult, settings: Any, out: Path, own: Subject | N
     def put_text(name: str, text: str) -> None:
         put(name, lambda file: file.write(text.encode()))
 
-    drawn = {
-        name: found if isinstance(found, Picture) else Picture(found, "", "")
-        for name, found in result.figures(result).items()
-    }
+    drawn = result.figures(result)
     for name, table in {**result.tables, **result.timings}.items():
         put_text(f"{name}.csv", csv_text(table))
     made = {"fastvi": fastvi.__version__, "study": result.name, "settings": asdict(settings)}

@@ -10,7 +10,7 @@ class Settings:
     """Everything the numbers of the studies depend on.
 
     The largest d of each way of enumerating is a setting, not a time limit: which rows are measured must not
-    depend on how busy the machine is. The defaults take about two minutes on 2 cores.
+    depend on how busy the machine is.
     """
 
     seed: int = 0
@@ -44,7 +44,8 @@ class Settings:
     # missing
     missing_num_images: int = 12
     missing_num_rows: int = 4  # of 8 pixels, from the top: 2^32 states an image
-    missing_num_samples: int = 3  # draws an image
+    missing_num_samples: int = 3  # draws an image that are kept and shown
+    missing_num_completions: int = 1_000  # draws an image whose share in log p(lower part) is summed
     missing_penalty: float = 3e-3  # of 0.01, 0.003, 0.002, 0.001 best on 300 of the training images held back
 
     # learning
@@ -93,6 +94,7 @@ class Settings:
             num_draws=1_000,
             missing_num_images=2,
             missing_num_rows=2,
+            missing_num_completions=50,
             learning_latents=(3, 4),
             learning_num_epochs=2,
             learning_num_hidden=8,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Okabe and Ito (2008): told apart with any common form of colour blindness
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -22,6 +23,35 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def wrapped(text: str, inches: float, size: float = 11.0) -> str:
+    """Cut text into lines that fit into a width, for letters of ``size`` points."""
+    return textwrap.fill(text, max(12, int(126.0 / size * inches)), break_long_words=False)
+
+
+def headline(figure: Figure | SubFigure, text: str) -> None:
+    """Title of a whole picture, at its left, as wide as the picture."""
+    width = figure.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
+    figure.suptitle(wrapped(text, float(width)), x=0.01, ha="left", fontsize=11.5, color=BLACK)
+
+
+def legend_within(axes: Axes, place: Any, num_columns: int = 1) -> None:
+    """Legend within the axes, whose grid does not strike through it."""
+    axes.legend(
+        loc=place, fontsize=9.5, ncols=num_columns, facecolor="white", edgecolor="none", framealpha=0.9
+    )
+
+
+def legend_below(axes: Axes, num_columns: int) -> None:
+    """Legend of the axes below all of the picture, where it covers nothing."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles=handles, labels=labels, loc="outside lower center", frameon=False, fontsize=9.5,
+        ncols=num_columns,
+    )  # fmt: skip
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
@@ -81,10 +111,10 @@ def show_image(axes: Axes, picture: Any, **options: Any) -> None:
 
 
 def add_thumbnail(axes: Axes, height: float, picture: Any) -> None:
-    """A small image to the left of the axes, at ``height`` in data coordinates."""
+    """A small binary image to the left of the axes, at ``height`` in data coordinates."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    image = OffsetImage(picture, zoom=22.4 / len(picture), cmap="Greys", interpolation="nearest")
+    image = OffsetImage(picture, zoom=20.8 / max(picture.shape), cmap="Greys", interpolation="nearest")
     frame = {"edgecolor": "#BBBBBB", "linewidth": 0.5}
     axes.add_artist(
         AnnotationBbox(

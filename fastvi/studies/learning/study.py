@@ -11,9 +11,10 @@ import fastvi
 from fastvi.core.functions import sigmoid
 from fastvi.fitting.fit_model import Objective
 from fastvi.fitting.starting_network import starting_network
-from fastvi.studies.common.completion import Clock, complete_by_network, seen_pixels
+from fastvi.studies.common.completion import SIDE, Clock, complete_by_network, seen_pixels
 from fastvi.studies.common.digits import split, whole
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
+from fastvi.studies.common.named import named
 from fastvi.studies.common.result import Finding, Progress, StudyResult, array_name, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
@@ -25,6 +26,17 @@ _OBJECTIVES: dict[str, Objective] = {
 }  # fmt: skip
 _WITHOUT_ENCODER = (EXACT, OWN)
 _PICTURES = 8  # images that are completed, samples that are drawn
+_MOST_LATENTS, _FEWEST_DATA = 16, 20  # of a caller's own
+_HELD_OUT = 5  # one of so many of a caller's data is held out
+
+
+class Task(NamedTuple):
+    """Data to learn from and to be held out (N, D), the shape of images, and numbers of latents to learn."""
+
+    train: np.ndarray
+    test: np.ndarray
+    shape: tuple[int, int] | None
+    latents: tuple[int, ...]
 
 
 class Learned(NamedTuple):
@@ -45,22 +57,26 @@ class Gaps(NamedTuple):
 
 
 def train_by(
-    name: str, start: Any, encoder: fastvi.Encoder, train: np.ndarray, test: np.ndarray, settings: Settings
+    name: str, start: Any, encoder: fastvi.Encoder, train: np.ndarray, test: np.ndarray, settings: Settings,
+    kept: Kept = NOTHING_KEPT,
 ) -> Learned:  # fmt: skip
     """Learn in one way. All take the same steps from one start; where no encoder is trained one is fitted."""
     options: dict[str, Any] = {
         "num_epochs": settings.learning_num_epochs, "learning_rate": settings.learning_rate,
         "seed": settings.seed,
     }  # fmt: skip
+    place = f"learning_{start.num_latents}_{array_name(name)}"
     begin = time.perf_counter()
     fit = whole(lambda: fastvi.fit_model(
         start, train, objective=_OBJECTIVES[name], held_out=test,
-        encoder=None if name in _WITHOUT_ENCODER else encoder, **options,
+        encoder=None if name in _WITHOUT_ENCODER else encoder, checkpoint=kept.checkpoint(place), **options,
     ))  # fmt: skip
     seconds = time.perf_counter() - begin
     found = fit.encoder
     if found is None:
-        found = whole(lambda: fastvi.fit_encoder(fit.model, train, encoder, **options)).encoder
+        found = whole(lambda: fastvi.fit_encoder(
+            fit.model, train, encoder, checkpoint=kept.checkpoint(f"{place}_encoder"), **options
+        )).encoder  # fmt: skip
     return Learned(fit.model, found, fit.history, seconds)
 
 
@@ -74,7 +90,30 @@ def gaps(learned: Learned, x: np.ndarray, seed: int) -> Gaps:
 
 def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
-    return "it is about the packaged digits alone"
+    model = own.model
+    if isinstance(model, fastvi.JointTable | fastvi.BoltzmannMachine) or "exact_posterior" not in (
+        fastvi.supported(model)
+    ):
+        return (
+            f"it takes the number of binary latents from the model, and this {type(model).__name__} has none"
+        )
+    if model.num_latents > _MOST_LATENTS:
+        return f"it learns networks of at most {_MOST_LATENTS} latents, and the model has {model.num_latents}"
+    if not np.isin(own.x, (0, 1)).all():
+        return "it learns from data of 0 and 1, and these have other values"
+    if len(own.x) < _FEWEST_DATA:
+        return f"it learns from at least {_FEWEST_DATA} data, and these are {len(own.x)}"
+    return None
+
+
+def _task(settings: Settings, own: Subject | None) -> Task:
+    if own is None:
+        parts = split(settings)
+        return Task(parts.train, parts.test, (SIDE, SIDE), settings.learning_latents)
+    order = np.random.default_rng(settings.seed).permutation(len(own.x))
+    held_out = len(own.x) // _HELD_OUT
+    x = np.ascontiguousarray(own.x[order], dtype=np.uint8)
+    return Task(x[held_out:], x[:held_out], own.image_shape, (own.model.num_latents,))
 
 
 def run(
@@ -82,10 +121,12 @@ def run(
 ) -> StudyResult:
     """Learn a sigmoid belief network in each way, from the same digits and start in as many steps.
 
+    Or from a caller's data, of which a fifth is held out, with as many latents as the caller's model.
+
     Tables
     ------
     learning
-        num_latents, way, log_marginal (mean over held-out images, nats, of the best epoch), std_error (over
+        num_latents, way, log_marginal (mean over held-out data, nats, of the best epoch), std_error (over
         images), behind_exact (mean of exact training's less its own, image by image), its std_error
         (behind_std_error), approximation_gap, amortization_gap (means over the first held-out images),
         best_epoch.
@@ -94,15 +135,14 @@ def run(
     seconds (timed)
         num_latents, way, num_steps, seconds, seconds_per_step (both with an epoch's scores).
     """
-    parts = split(settings)
-    train, test = parts.train, parts.test
+    task = _task(settings, own)
+    train, test = task.train, task.test
     few = test[: settings.num_images]
     ways = list(_OBJECTIVES)
     rows, curves, timings = [], [], []
     pictures: dict[str, np.ndarray] = {}
-    best: dict[int, dict[str, Gaps]] = {}
-    total, done = len(settings.learning_latents) * len(ways), 0
-    for num_latents in settings.learning_latents:
+    total, done = len(task.latents) * len(ways), 0
+    for num_latents in task.latents:
         start = starting_network(train, num_latents, settings.seed)
         hidden = settings.learning_num_hidden
         encoder = fastvi.Encoder.random(train.shape[1], hidden, num_latents, settings.seed + 1)
@@ -113,7 +153,7 @@ def run(
             done += 1
             if name == OWN and num_latents > settings.learning_own_latents:
                 continue
-            learned = train_by(name, start, encoder, train, test, settings)
+            learned = train_by(name, start, encoder, train, test, settings, kept)
             found[name] = gaps(learned, few, settings.seed)
             value = fastvi.log_marginal(learned.model, test)
             all_of_exact = value if all_of_exact is None else all_of_exact
@@ -128,9 +168,8 @@ def run(
             ]
             steps = settings.learning_num_epochs * -(-len(train) // 100)
             timings.append((num_latents, name, steps, learned.seconds, learned.seconds / max(1, steps)))
-            if num_latents == settings.learning_latents[-1]:
-                pictures |= _pictures(name, learned, few, settings.seed)
-        best[num_latents] = found
+            if num_latents == task.latents[-1] and task.shape is not None:
+                pictures |= _pictures(name, learned, few, task.shape, settings.seed)
     columns = (
         "num_latents", "way", "log_marginal", "std_error", "behind_exact", "behind_std_error",
         "approximation_gap", "amortization_gap", "best_epoch",
@@ -138,7 +177,7 @@ def run(
     table = rows_to_table(columns, rows)
     seconds = rows_to_table(("num_latents", "way", "num_steps", "seconds", "seconds_per_step"), timings)
     history = rows_to_table(("num_latents", "way", "epoch", "log_marginal"), curves)
-    return StudyResult(
+    result = StudyResult(
         name="learning",
         tables={"learning": table, "history": history},
         findings=_findings(table, seconds),
@@ -146,16 +185,23 @@ def run(
         shown={"learning": table},
         timings={"seconds": seconds},
         models={},
-        arrays={"pictures": pictures | {"x": few[:_PICTURES]}},
+        arrays={}
+        if task.shape is None
+        else {"pictures": pictures | {"x": few[:_PICTURES], "shape": np.array(task.shape)}},
     )
+    return named(result, own)
 
 
-def _pictures(name: str, learned: Learned, x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _pictures(
+    name: str, learned: Learned, x: np.ndarray, shape: tuple[int, int], seed: int
+) -> dict[str, np.ndarray]:
     """Pixel probabilities of samples, and exact means of the upper half given the lower."""
     z, _ = learned.model.sample(_PICTURES, seed)
     # einsum without optimize= does not call BLAS
     chance = sigmoid(np.einsum("si,ji->sj", z.astype(np.float64), learned.model.weights) + learned.model.bias)
-    mean = complete_by_network(learned.model, x[:_PICTURES], seen_pixels(4), 1, seed, Clock()).mean
+    mean = complete_by_network(
+        learned.model, x[:_PICTURES], seen_pixels(shape[0] // 2, shape), 1, seed, Clock()
+    ).mean
     word = array_name(name)
     return {f"samples_{word}": chance, f"completions_{word}": mean}
 
@@ -170,7 +216,7 @@ def _findings(table: dict[str, list[Any]], seconds: dict[str, list[Any]]) -> tup
             for i in own[1:]
         )
         value = table["log_marginal"][own[0]]
-        text = f"{size} latents: exact training reaches {value:.2f} nats a held-out image; behind it {behind}"
+        text = f"{size} latents: exact training reaches {value:.2f} nats a held-out datum; behind it {behind}"
         found.append(Finding(text))
     last = [i for i, d in enumerate(table["num_latents"]) if d == sizes[-1]]
     gap = ", ".join(

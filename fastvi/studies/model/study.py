@@ -24,7 +24,7 @@ def independent_pixels(train: np.ndarray, test: np.ndarray) -> tuple[float, floa
 
 def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
-    return "it is about the packaged digits alone"
+    return "it fits networks to the packaged digits, and your model is fitted already"
 
 
 def run(
@@ -51,8 +51,8 @@ def run(
         models[f"model_{num_latents}_latents"] = found.model
     gain = rows[-1][2] - rows[0][2]
     text = (
-        f"{settings.num_latents} binary latents explain held-out digits {gain:.2f} nats an image better than "
-        f"independent pixels ({rows[-1][2]:.2f} against {rows[0][2]:.2f})"
+        f"{settings.num_latents} binary latents explain held-out digits {gain:.2f} nats an image better "
+        f"than independent pixels ({rows[-1][2]:.2f} against {rows[0][2]:.2f})"
     )
     fit = rows_to_table(("num_latents", "mean_log_marginal_train", "mean_log_marginal_test"), rows)
     return StudyResult(

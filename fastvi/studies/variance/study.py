@@ -10,13 +10,17 @@ import fastvi
 from fastvi.core.registry import rules_of
 from fastvi.studies.common.digits import fitted, split
 from fastvi.studies.common.kept import NOTHING_KEPT, Kept
-from fastvi.studies.common.result import Finding, Progress, StudyResult, rows_to_table
+from fastvi.studies.common.named import named
+from fastvi.studies.common.result import Finding, Progress, StudyResult, Table, rows_to_table
 from fastvi.studies.common.settings import Settings
 from fastvi.studies.common.subject import Subject
+from fastvi.studies.variance.continuous import curves, elbo_by_width
 from fastvi.studies.variance.figures import FORWARD, REVERSE, figures
 
 PAIRS, DIGITS, CORRELATED, MODES = "either of two causes", "digits", "correlated normal", "two normal modes"
 CORRELATION = 0.9
+_MOST_LATENTS = 24  # binary ones, whose states are summed; more are not listed singly
+_MOST_REAL_LATENTS = 3  # of a decoder, by quadrature
 SEEN = 6.0  # what the network of two modes shows: |z_1| near 1.5
 
 
@@ -99,12 +103,12 @@ def latents_and_sums(case: Case, sums: dict[str, list[int]]) -> list[Direction]:
 
 
 def normal_directions(case: Case, covariance: np.ndarray | None) -> list[Direction]:
-    """Each latent; with the posterior's ``covariance`` (2, 2) their sum and difference too."""
+    """Each latent, averaged over the data; with ``covariance`` (2, 2) of the posterior sum and difference."""
     _, std, _ = rules_of(case.model).posterior_moments(case.x)
     found = []
     for i in range(std.shape[1]):
-        q = {name: float(fit.std[0, i] ** 2) for name, fit in case.fits.items()}
-        found.append(Direction(f"z_{i + 1}", float(std[0, i] ** 2), q))
+        q = {name: float(np.square(fit.std[:, i]).mean()) for name, fit in case.fits.items()}
+        found.append(Direction(f"z_{i + 1}", float(np.square(std[:, i]).mean()), q))
     if covariance is not None:
         q = {name: float(np.square(fit.std[0]).sum()) for name, fit in case.fits.items()}
         for text, sign in (("z_1 + z_2", 1.0), ("z_1 - z_2", -1.0)):
@@ -128,15 +132,45 @@ def divergences(case: Case, name: str) -> tuple[float, float, float, float]:
     return values[0], values[1], values[2], values[3]
 
 
+def own_directions(case: Case) -> list[Direction]:
+    """Each latent and their mean, and where they are binary or linear the sum of all."""
+    num_latents = case.model.num_latents
+    if _has_states(case.model):
+        found = binary_directions(case, {f"z_{i + 1}": [i] for i in range(num_latents)})
+        sums = binary_directions(case, {"sum of all z": list(range(num_latents))})
+    else:
+        found, sums = normal_directions(case, None), []
+    several = [_mean("a latent (mean)", found), *sums] if num_latents > 1 else []
+    return [*several, *(found if num_latents <= _MOST_LATENTS else [])]
+
+
+def _has_states(model: Any) -> bool:
+    return "exact_posterior" in fastvi.supported(model)
+
+
 def refusal(own: Subject) -> str | None:
     """Return why the study cannot look at a caller's own model and data, or None."""
-    return "it is about the packaged digits alone"
+    model, name = own.model, type(own.model).__name__
+    if isinstance(model, fastvi.JointTable):
+        return "the q of a table is not bound to independent latents: the best one is the posterior itself"
+    questions = fastvi.supported(model)
+    if not {"fit_posterior", "fit_posterior(objective='forward_kl')"} <= set(questions):
+        return f"to this {name} no q of independent latents can be fitted by both divergences"
+    if _has_states(model):
+        if model.num_latents > _MOST_LATENTS:
+            return f"it sums over the states of at most {_MOST_LATENTS} latents, of {model.num_latents} here"
+    elif not isinstance(model, fastvi.LinearGaussian) and model.num_latents > _MOST_REAL_LATENTS:
+        return f"it integrates over at most {_MOST_REAL_LATENTS} real latents, of {model.num_latents} here"
+    return None
 
 
 def run(
     settings: Settings, progress: Progress, *, own: Subject | None = None, kept: Kept = NOTHING_KEPT
 ) -> StudyResult:
-    """Posterior variances against those of the reverse and the forward fit.
+    """Compare variances of the posterior with those of the q that either divergence fits.
+
+    The reverse fit has the least KL(q || p), the forward fit the least KL(p || q); the latents of a q are
+    independent. A caller's model is looked at alone, on the first of the data.
 
     Tables
     ------
@@ -146,7 +180,12 @@ def run(
         of them, of digits also over images; ratios are those of the means.
     divergences
         case, fit, kl_to_posterior, kl_from_posterior, entropy_q, entropy_posterior; nats.
+    continuous
+        Of a latent of one real number: std_q (q is normal, at the posterior's mean), times_posterior (of its
+        standard deviation), elbo, log_marginal, gap. Not of a caller's model.
     """
+    if own is not None:
+        return _own(own, settings, progress)
     progress("two causes", 0, 4)
     seed = settings.seed
     cases = {PAIRS: fit_both(*two_causes(), seed)}
@@ -166,20 +205,10 @@ def run(
         CORRELATED: normal_directions(cases[CORRELATED], covariance),
         MODES: normal_directions(cases[MODES], None),
     }
-    rows = [
-        (case, d.name, d.posterior, d.q[REVERSE], d.q[FORWARD], _ratio(d, REVERSE), _ratio(d, FORWARD))
-        for case, found in directions.items()
-        for d in found
-    ]
-    columns = ("case", "direction", "posterior", "reverse", "forward", "reverse_ratio", "forward_ratio")
-    variances = rows_to_table(columns, rows)
-    gaps = rows_to_table(
-        ("case", "fit", "kl_to_posterior", "kl_from_posterior", "entropy_q", "entropy_posterior"),
-        [(name, fit, *divergences(case, fit)) for name, case in cases.items() for fit in case.fits],
-    )
+    variances, gaps = _tables(cases, directions)
     return StudyResult(
         name="variance",
-        tables={"variances": variances, "divergences": gaps},
+        tables={"variances": variances, "divergences": gaps, "continuous": elbo_by_width()},
         findings=_findings(directions),
         figures=figures,
         shown={"variances": variances, "divergences": gaps},
@@ -189,8 +218,47 @@ def run(
     )
 
 
+def _tables(cases: dict[str, Case], directions: dict[str, list[Direction]]) -> tuple[Table, Table]:
+    rows = [
+        (case, d.name, d.posterior, d.q[REVERSE], d.q[FORWARD], _ratio(d, REVERSE), _ratio(d, FORWARD))
+        for case, found in directions.items()
+        for d in found
+    ]
+    columns = ("case", "direction", "posterior", "reverse", "forward", "reverse_ratio", "forward_ratio")
+    gaps = rows_to_table(
+        ("case", "fit", "kl_to_posterior", "kl_from_posterior", "entropy_q", "entropy_posterior"),
+        [(name, fit, *divergences(case, fit)) for name, case in cases.items() for fit in case.fits],
+    )
+    return rows_to_table(columns, rows), gaps
+
+
+def _own(own: Subject, settings: Settings, progress: Progress) -> StudyResult:
+    """The study of a caller's model alone."""
+    progress(own.title, 0, 1)
+    case = fit_both(own.model, own.x[: settings.num_images], settings.seed)
+    found = own_directions(case)
+    variances, gaps = _tables({own.title: case}, {own.title: found})
+    values = "; ".join(
+        f"{d.name}: reverse KL {_ratio(d, REVERSE):.2g}, forward KL {_ratio(d, FORWARD):.2g}"
+        for d in found[: 2 if own.model.num_latents > 1 else 1]
+    )
+    text = f"variance of q over that of the posterior, means over {len(case.x)} data: {values}"
+    result = StudyResult(
+        name="variance",
+        tables={"variances": variances, "divergences": gaps},
+        findings=(Finding(text),),
+        figures=figures,
+        shown={"variances": variances, "divergences": gaps},
+        timings={},
+        models={},
+        arrays={},
+    )
+    return named(result, own)
+
+
 def _ratio(direction: Direction, name: str) -> float:
-    return direction.q[name] / direction.posterior
+    """Of a posterior that is one state there is none."""
+    return direction.q[name] / direction.posterior if direction.posterior > 0 else float("nan")
 
 
 def _mean(name: str, found: list[Direction]) -> Direction:
@@ -202,7 +270,7 @@ def _pictures(cases: dict[str, Case]) -> dict[str, np.ndarray]:
     """Densities on grids with the q's parameters, and the probabilities of the binary states."""
     line = np.linspace(-3.2, 3.2, 161)
     z = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
-    found: dict[str, np.ndarray] = {"line": line}
+    found: dict[str, np.ndarray] = {"line": line, **curves()}
     for word, name in (("correlated", CORRELATED), ("modes", MODES)):
         case = cases[name]
         log_p = case.model.log_joint(case.x[0], z) - fastvi.log_marginal(case.model, case.x)[0]
@@ -224,17 +292,17 @@ def _findings(directions: dict[str, list[Direction]]) -> tuple[Finding, ...]:
     digits = directions[DIGITS]
     return (
         Finding(
-            "reverse KL underestimates single latents: its variance of one is "
-            f"{_ratio(pairs[0], REVERSE):.2g} of the posterior's where either of two causes suffices, "
-            f"{_ratio(modes[0], REVERSE):.2g} across two normal modes, {_ratio(normal[0], REVERSE):.2g} "
-            f"(1 - rho^2) at a correlation of {-CORRELATION:g}, and {_ratio(digits[0], REVERSE):.2g} on "
-            f"digits; of a sum that data pin down it has {_ratio(pairs[1], REVERSE):.2g} (two causes) and "
-            f"{_ratio(normal[2], REVERSE):.2g} times the variance (correlated normal)"
+            f"of a single latent reverse KL, the least KL(q || p), has {_ratio(pairs[0], REVERSE):.2g} of "
+            f"the posterior's variance where either of two causes suffices, {_ratio(modes[0], REVERSE):.2g} "
+            f"across two normal modes, {_ratio(normal[0], REVERSE):.2g} (1 less the square of the "
+            f"correlation) at a correlation of {-CORRELATION:g}, and {_ratio(digits[0], REVERSE):.2g} on "
+            f"digits; of a sum that the data determine it has {_ratio(pairs[1], REVERSE):.2g} (two causes) "
+            f"and {_ratio(normal[2], REVERSE):.2g} times the variance (correlated normal)"
         ),
         Finding(
-            "forward KL has every latent's own variance, but no correlations: of a sum that the data pin "
-            f"down it overestimates the variance {_ratio(pairs[1], FORWARD):.3g} times (two causes) and "
-            f"{_ratio(normal[2], FORWARD):.3g} times (correlated normal); of the sum of all latents of a "
-            f"digit it has {_ratio(digits[1], FORWARD):.2g} of the variance"
+            "forward KL, the least KL(p || q), has every latent's own variance, but no correlations: of a "
+            f"sum that the data determine it has {_ratio(pairs[1], FORWARD):.3g} times the variance (two "
+            f"causes) and {_ratio(normal[2], FORWARD):.3g} times (correlated normal); of the sum of all "
+            f"latents of a digit it has {_ratio(digits[1], FORWARD):.2g} of the variance"
         ),
     )
