@@ -22,9 +22,15 @@ SECTIONS = {
     },
     "Answers about a saved model": {
         "evaluate": "Print exact log p(x) of a saved MODEL on DATA.",
+        "posterior": "Print exact posteriors p(z | x) of a saved MODEL: means, entropy, mode.",
+        "elbo": "Print the ELBO of a saved MODEL on DATA, in its parts.",
+        "estimate": "Print estimates of log p(x) of DATA under a saved MODEL, with their errors.",
+        "bounds": "Print intervals that hold log p(x) of DATA for certain under a saved MODEL.",
+        "partition": "Print log Z of a saved Boltzmann machine MODEL, exact or estimated.",
         "plan": "Predict states, memory, shards and time of an exact question about a saved MODEL.",
     },
-    "Models": {
+    "Models and files": {
+        "sample": "Draw NUM data from a saved MODEL and save them to OUT.",
         "fit": "Learn a model from DATA and save it to OUT.",
     },
     "Installation": {

@@ -109,63 +109,95 @@ def check_one_is_standard_input(paths: Mapping[str, str | None]) -> None:
         raise WrongInput(f"only one argument may be - (standard input), got {' and '.join(names)}")
 
 
+def _data_argument(*, required: bool) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        @click.argument(
+            "data_path", type=INPUT_DATA, required=required, metavar="DATA" if required else "[DATA]"
+        )
+        @reading_options
+        @click.option(
+            "--observed", metavar="FILE|auto",
+            help="Mask, 0 where a pixel was not seen: it is summed out. auto: it is NaN where it was not.",
+        )  # fmt: skip
+        @click.option("--nan-missing", is_flag=True, hidden=True, help="Another name of --observed auto.")
+        @wraps(function)
+        def with_data(
+            *args: Any, data_path: str | None, key: str | None, threshold: float | None, limit: int | None,
+            observed: str | None, nan_missing: bool, **options: Any,
+        ) -> Any:  # fmt: skip
+            if nan_missing and observed not in (None, "auto"):
+                raise click.UsageError("--nan-missing is --observed auto, got both it and --observed FILE.")
+            observed = "auto" if nan_missing else observed
+            if data_path is None:
+                given = {"--key": key, "--threshold": threshold, "--limit": limit, "--observed": observed}
+                if names := [name for name, value in given.items() if value is not None]:
+                    raise click.UsageError(f"{names[0]} is for DATA, which is not given.")
+                return function(*args, data=None, **options)
+            data = DataFile(data_path, key, threshold, limit, observed)
+            check_one_is_standard_input(
+                {"MODEL": options.get("model_path"), "DATA": data.path, "--observed": data.observed}
+            )
+            return function(*args, data=data, **options)
+
+        return with_data
+
+    return add
+
+
 def data_argument(function: Function) -> Function:
     """Add the argument DATA with its options: the function gets ``data``, a :class:`DataFile`."""
+    return _data_argument(required=True)(function)
 
-    @click.argument("data_path", type=INPUT_DATA, metavar="DATA")
-    @reading_options
-    @click.option(
-        "--observed", metavar="FILE|auto",
-        help="Mask, 0 where a pixel was not seen: it is summed out. auto: it is NaN where it was not.",
-    )  # fmt: skip
-    @click.option("--nan-missing", is_flag=True, hidden=True, help="Another name of --observed auto.")
-    @wraps(function)
-    def with_data(
-        *args: Any, data_path: str, key: str | None, threshold: float | None, limit: int | None,
-        observed: str | None, nan_missing: bool, **options: Any,
-    ) -> Any:  # fmt: skip
-        if nan_missing and observed not in (None, "auto"):
-            raise click.UsageError("--nan-missing is --observed auto, got both it and --observed FILE.")
-        data = DataFile(data_path, key, threshold, limit, "auto" if nan_missing else observed)
-        check_one_is_standard_input(
-            {"MODEL": options.get("model_path"), "DATA": data.path, "--observed": data.observed}
-        )
-        return function(*args, data=data, **options)
 
-    return with_data
+def optional_data_argument(function: Function) -> Function:
+    """Add DATA for a command that has an answer without it, too: ``data`` is None then."""
+    return _data_argument(required=False)(function)
 
 
 class Run(NamedTuple):
-    """Where and in which type a command computes."""
+    """Where and in which type a command computes: the options that it has, by name."""
 
-    device: str
-    dtype: str
-    executor: str | None
+    given: Mapping[str, Any]
 
     @contextmanager
     def started(self) -> Iterator[dict[str, Any]]:
-        """Yield the keyword arguments ``device``, ``dtype`` and ``executor`` of a public function."""
-        with started_executor(self.executor) as executor:
-            yield {"device": self.device, "dtype": self.dtype, "executor": executor}
+        """Yield them as keyword arguments of a public function, the executor at work."""
+        given = dict(self.given)
+        with started_executor(given.get("executor")) as executor:
+            if "executor" in given:
+                given["executor"] = executor
+            yield given
 
 
-def run_options(function: Function) -> Function:
-    """Add ``--device``, ``--dtype`` and ``--executor``: the function gets ``run``, a :class:`Run`."""
-
-    @click.option(
+_RUN_OPTIONS = {
+    "device": click.option(
         "--device", type=click.Choice(DEVICES), default=DEVICES[0], show_default=True,
         help="Compute there; auto: on a GPU where there is one.",
-    )  # fmt: skip
-    @click.option(
+    ),
+    "dtype": click.option(
         "--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True,
         help="Type of the sums: float32 is faster and less exact.",
-    )  # fmt: skip
-    @click.option(
+    ),
+    "executor": click.option(
         "--executor", metavar="processes:N|dask://HOST:PORT", callback=check_executor,
         help="Spread the work over N processes of this machine, or the workers of a Dask cluster.",
-    )  # fmt: skip
-    @wraps(function)
-    def with_run(*args: Any, device: str, dtype: str, executor: str | None, **options: Any) -> Any:
-        return function(*args, run=Run(device, dtype, executor), **options)
+    ),
+}  # fmt: skip
 
-    return with_run
+
+def run_options_of(*names: str) -> Callable[[Function], Function]:
+    """Return what adds some of ``--device``, ``--dtype`` and ``--executor``, packed as ``run``."""
+
+    def add(function: Function) -> Function:
+        @wraps(function)
+        def with_run(*args: Any, **options: Any) -> Any:
+            return function(*args, run=Run({name: options.pop(name) for name in names}), **options)
+
+        for name in reversed(names):
+            with_run = _RUN_OPTIONS[name](with_run)
+        return with_run
+
+    return add
+
+
+run_options = run_options_of(*_RUN_OPTIONS)

@@ -94,15 +94,7 @@ class PerDatum:
         pandas = package("pandas")
         columns, num_axes = self._columns(), self._num_data_axes()
         shape = next(value.shape[:num_axes] for value in columns.values() if isinstance(value, np.ndarray))
-        flat: dict[str, Any] = {}
-        for name, value in columns.items():
-            if not isinstance(value, np.ndarray):
-                flat[name] = value
-                continue
-            rest = value.shape[num_axes:]
-            rows = value.reshape(int(np.prod(shape)), *rest)
-            for place in np.ndindex(*rest):
-                flat["_".join([name, *map(str, place)])] = rows[(slice(None), *place)]
+        flat = flat_columns(columns, num_axes)
         if num_axes == 1:
             index = pandas.RangeIndex(shape[0], name="datum")
         else:
@@ -192,6 +184,23 @@ class PerDatum:
         }
         num = len(next(iter(rows.values())))
         return html_table(self, {"datum": [*range(num)], **rows}, self._warnings(), len(self) > num)
+
+
+def flat_columns(columns: Mapping[str, Any], num_axes: int = 1) -> dict[str, Any]:
+    """Columns of numbers: a vector a datum becomes ``mean_0``, ``mean_1``, a matrix ``second_moment_0_1``.
+
+    ``num_axes`` are the axes of the data, which become one.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in columns.items():
+        if not isinstance(value, np.ndarray):
+            flat[name] = value
+            continue
+        rest = value.shape[num_axes:]
+        rows = value.reshape(int(np.prod(value.shape[:num_axes])), *rest)
+        for place in np.ndindex(*rest):
+            flat["_".join([name, *map(str, place)])] = rows[(slice(None), *place)]
+    return flat
 
 
 def html_table(
