@@ -348,11 +348,11 @@ def test_quick_study_of_everything(tmp_path, monkeypatch):
         assert content["settings"]["num_latents"] == 4
         assert all(text in " ".join(result.stdout.split()) for text in content["findings"])
     for words in (
-        "enumeration: agreement",
+        "enumeration: largest difference",
         "compiled loop",
-        "sampling: by samples",
+        "sampling: estimates of log p(x)",
         "learned q",
-        "bounds: means",
+        "bounds: mean bounds on log p(x)",
     ):
         assert words in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,7 +87,8 @@ def command(
     Without a name all but the last two run. Tables go to the terminal; CSV, JSON and pictures to the folder
     --out. Numbers repeat with the seed; all that holds seconds is in files of its own.
 
-    With --model and --data the studies look at your own: without a name all that the model can answer.
+    With --model and --data the studies look at your own: without a name all that the model can answer. They
+    look at the first 50 data, or --num-images; enumeration at 100, missing at 12.
     --data are .npy, .npz, IDX, CSV, TSV or a folder of .png pictures. A run that was interrupted goes on
     where it was when the same command is given again.
 
@@ -247,10 +247,10 @@ def _file_digest(path: str) -> str:
 def _write(result: StudyResult, settings: Settings, own: Subject | None, folder: Path) -> list[Path]:
     """Write a study's files, and the page of all results in the folder."""
     from fastvi.studies.common.output import write_result
+    from fastvi.studies.common.page import write_page
 
     written = write_result(result, settings, folder, own)
-    if find_spec("fastvi.studies.common.page") is not None:
-        import_module("fastvi.studies.common.page").write_page(folder)
+    write_page(folder)
     return written
 
 
