@@ -87,7 +87,7 @@ def command(
         raise WrongInput("DATA must be seen whole for a report, got --observed")
     settings = ReportSettings(
         seed=seed, num_samples=num_samples, max_states=max_states, max_bounds=max_bounds,
-        device=cast(Device, run.device), dtype=cast(DType, run.dtype),
+        device=cast(Device, run.given["device"]), dtype=cast(DType, run.given["dtype"]),
     )  # fmt: skip
     source = {
         "command": _command_line(context), "model_file": model_path, "model": repr(model),
