@@ -80,6 +80,8 @@ def test_a_machine_with_and_without_log_z(network):
         found = facts("elbo", "rbm.npz", "d.npy", "--q", "q.npz", *options)
         assert_facts(found, {"value": fastvi.elbo(model, X, q, normalized=normalized).value})
         assert found["normalized"] is normalized
+    line = one_line(invoke("elbo", "rbm.npz", "d.npy"))
+    assert line.startswith("fastvi: --q must be given where none is fitted: model must be a SigmoidBelief")
     assert "ELBO + log Z" in invoke("elbo", "rbm.npz", "d.npy", "--q", "q.npz", "--unnormalized").stdout
 
 
@@ -91,6 +93,7 @@ def test_real_latents(network):
     assert_facts(found, fields_of(fastvi.elbo(model, X, q, num_samples=4)))
 
 
+@pytest.mark.slow_without_jit
 def test_a_table_and_no_data(network):
     model = fastvi.JointTable([[0.5, 0.125], [0.25, 0.125]])
     model.save("table.npz")

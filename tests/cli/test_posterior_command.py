@@ -34,14 +34,14 @@ def test_json_has_the_attributes_of_python(network):
 
 
 def test_files_read_back_as_the_same_numbers(network):
-    expected = fastvi.exact_posterior(network, X, top_k=1)
-    ask = ["posterior", "m.npz", "d.npy", "--top-k", 1, "--draws", 2]
+    expected = fastvi.exact_posterior(network, X, top_k=1, pairwise=True)
+    ask = ["posterior", "m.npz", "d.npy", "--top-k", 1, "--pairwise", "--draws", 2]
     result = invoke(*ask, "--csv", "p.csv", "--out", "p.npz")
     assert result.exit_code == 0, result.output
     assert "written: p.csv\n" in result.stdout
     assert "written: p.npz\n" in result.stdout
     with np.load("p.npz") as arrays:
-        assert set(arrays) == {*FIELDS, "top_states", "top_log_probs", "draws"}
+        assert set(arrays) == {*FIELDS, "top_states", "top_log_probs", "second_moment", "draws"}
         for name in FIELDS:
             np.testing.assert_array_equal(arrays[name], getattr(expected, name))
         np.testing.assert_array_equal(arrays["draws"], expected.sample(2, 0))
@@ -51,6 +51,7 @@ def test_files_read_back_as_the_same_numbers(network):
     assert columns["log_marginal"] == expected.log_marginal.tolist()
     for i in range(3):
         assert columns[f"mean_{i}"] == expected.mean[:, i].tolist()
+        assert columns[f"second_moment_{i}_0"] == expected.second_moment[:, i, 0].tolist()
         assert columns[f"top_states_0_{i}"] == expected.top_states[:, 0, i].tolist()
     assert "exists" in one_line(invoke(*ask, "--out", "p.npz"))
     assert invoke(*ask, "--csv", "p.csv", "--out", "p.npz", "--force").exit_code == 0

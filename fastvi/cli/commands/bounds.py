@@ -72,6 +72,7 @@ def command(
     check_has_data(data, model, (fastvi.BoltzmannMachine,), "a BoltzmannMachine")
     x, observed = (None, None) if data is None else data.read()
     if upper:
+        assert x is not None  # as it was said above
         with as_wrong_input():
             columns: dict[str, Any] = {"upper": fastvi.upper_bound(model, x, observed=observed)}
         out.facts(model=repr(model))

@@ -91,7 +91,7 @@ def command(
     with as_wrong_input(), run.started() as where, out.progress("elbo") as report:
         if q_path is None:
             report("fitting q", 0, 2)
-            q = fastvi.fit_posterior(model, x, objective=objective or "reverse_kl", seed=seed).q
+            q = _fitted_q(model, x, objective or "reverse_kl", seed)
         else:
             q = _saved_q(q_path)
         report("ELBO", 1, 2)
@@ -123,6 +123,14 @@ def _rest(columns: dict[str, Any]) -> dict[str, Any]:
         for name, values in columns.items()
         if name != "value" and (name != "std_error" or np.any(values))
     }
+
+
+def _fitted_q(model: Any, x: Any, objective: Any, seed: int) -> Any:
+    """Fit a q to each datum."""
+    try:
+        return fastvi.fit_posterior(model, x, objective=objective, seed=seed).q
+    except TypeError as error:
+        raise WrongInput(f"--q must be given where none is fitted: {error}") from error
 
 
 def _saved_q(path: str) -> Any:
