@@ -28,6 +28,7 @@ _CALL, _STATE, _TILE_STATE = 5e-5, 6e-11, 1e-8
 _SET_CALL, _SET_STATE, _SET_UNIT = 4e-4, 2.2e-9, 6.5e-11
 _ELIMINATION_CALL, TERM = 2e-4, 1e-9
 _MOST_BYTES = 8 << 30  # of an order that is taken unasked, tables of moments in log space among them
+_FEW_NUMBERS = 1 << 24  # in the tables of an order whose bytes need not be counted
 _MOST_COUPLED = 40  # units that are all coupled with so many others: no order has tables that small
 # data that a choice is made for, however many there are: a datum has the same bits in any company
 _REFERENCE_DATA = 16
@@ -126,8 +127,13 @@ def cheapest(ways: tuple[Way, ...], methods: tuple[str, ...], *, once: bool) -> 
     """
     more = 0 if once else _REFERENCE_DATA - 1
     allowed = [way for way in ways if way.method in methods]
-    fitting = [way for way in allowed if way.plan is None or bytes_of(way.plan, methods) <= _MOST_BYTES]
+    fitting = [way for way in allowed if way.plan is None or _fits(way.plan, methods)]
     return min(fitting or allowed, key=lambda way: way.seconds + more * way.each)
+
+
+def _fits(plan: EliminationPlan, methods: tuple[str, ...]) -> bool:
+    """Tell whether an order may be taken unasked."""
+    return plan.numbers <= _FEW_NUMBERS or bytes_of(plan, methods) <= _MOST_BYTES
 
 
 def bytes_of(plan: EliminationPlan, methods: tuple[str, ...]) -> int:

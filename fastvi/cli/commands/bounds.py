@@ -11,7 +11,7 @@ import numpy as np
 import fastvi
 from fastvi.cli.answers import check_answer_files, csv_option, show_summary, write_answers
 from fastvi.cli.command import Command
-from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.errors import WrongInput, as_wrong_input, refuse_beside
 from fastvi.cli.machines import check_has_data, check_normalized
 from fastvi.cli.options import (
     FILE,
@@ -115,6 +115,4 @@ def _refuse_search_options(
         "--checkpoint": checkpoint is not None, "--unnormalized": unnormalized,
         "--executor": run.given["executor"] is not None,
     }  # fmt: skip
-    for name, is_given in given.items():
-        if is_given:
-            raise WrongInput(f"{name} is for a search, got --upper too")
+    refuse_beside("--upper", given, "a search")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 import fastvi
 from fastvi.cli.answers import check_answer_files, csv_option, show_summary, write_answers
 from fastvi.cli.command import Command
-from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.errors import WrongInput, as_wrong_input, refuse_beside
 from fastvi.cli.machines import check_normalized
 from fastvi.cli.options import (
     SEED,
@@ -76,13 +75,12 @@ def command(
       fastvi estimate model.npz digits.npy --num-temperatures 1000 --num-samples 100
     """
     if num_temperatures is not None:
-        _refuse_weighing_options(
-            {
-                "--proposal": proposal != PROPOSALS[0], "--target-std-error": target_std_error is not None,
-                "--target-ess": target_ess is not None, "--observed": data.observed is not None,
-                "--executor": run.given["executor"] is not None, "--unnormalized": unnormalized,
-            }
-        )  # fmt: skip
+        given = {
+            "--proposal": proposal != PROPOSALS[0], "--target-std-error": target_std_error,
+            "--target-ess": target_ess, "--observed": data.observed, "--executor": run.given["executor"],
+            "--unnormalized": unnormalized,
+        }  # fmt: skip
+        refuse_beside("--num-temperatures", given, "importance sampling")
     from_file = proposal if proposal not in (*PROPOSALS, "fit") else None
     check_one_is_standard_input({"MODEL": model_path, "DATA": data.path, "--proposal": from_file})
     check_answer_files(out, {"MODEL": model_path, "DATA": data.path, "--proposal": from_file}, csv_path)
@@ -131,13 +129,6 @@ def _judge(out: Output, k: NDArray[np.float64], num_samples: NDArray[np.int64]) 
             f"{high} of {len(k)} have a k-hat above {said}"
             + (": their standard errors cannot be relied on; take a better --proposal" if high else "")
         )
-
-
-def _refuse_weighing_options(given: Mapping[str, bool]) -> None:
-    """Refuse what annealing does not take."""
-    for name, is_given in given.items():
-        if is_given:
-            raise WrongInput(f"{name} is for importance sampling, got --num-temperatures too")
 
 
 def _annealed(

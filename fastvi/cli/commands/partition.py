@@ -9,7 +9,7 @@ import click
 
 import fastvi
 from fastvi.cli.command import Command
-from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.errors import WrongInput, as_wrong_input, refuse_beside
 from fastvi.cli.files.outputs import check_files
 from fastvi.cli.machines import load_machine
 from fastvi.cli.options import FILE, SEED, Run, model_argument, run_options
@@ -86,6 +86,4 @@ def _refuse_exact_options(method: Method, checkpoint: Path | None, run: Run) -> 
     given: dict[str, Any] = {
         "--method": method != METHODS[0], "--checkpoint": checkpoint, "--executor": run.given["executor"]
     }  # fmt: skip
-    for name, value in given.items():
-        if value:
-            raise WrongInput(f"{name} is for exact log Z, got --num-temperatures too")
+    refuse_beside("--num-temperatures", given, "exact log Z")
