@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("click", "rich", "matplotlib", "jinja2")
+from fastvi.core.extras import how_to_install
+
+_NEEDED = ("click", "rich", "matplotlib", "jinja2", "PIL")
 
 
 def main() -> None:
     """Run the console script ``fastvi``."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        text = f"fastvi: the command line needs {', '.join(missing)}: pip install 'fastvi[cli]'"
-        print(text, file=sys.stderr)
+        text = f"the command line needs {', '.join(missing)}: {how_to_install('cli')}"
+        print(f"fastvi: {text}", file=sys.stderr)
         sys.exit(2)
     from fastvi.cli.group import cli
 

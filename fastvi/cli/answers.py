@@ -10,6 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.cli.errors import WrongInput
 from fastvi.cli.files.outputs import (
     Paths,
     check_files,
@@ -41,7 +42,11 @@ def check_answer_files(
     check_files(inputs, outputs)
     if csv_path is not None:
         check_holds_no_arrays(csv_path, "--csv")
-    if any(path is not None and is_standard_output(os.fspath(path)) for path in outputs.values()):
+    given = {name: os.fspath(path) for name, path in outputs.items() if path is not None}
+    printed = [name for name, path in given.items() if name != "--checkpoint" and is_standard_output(path)]
+    if len(printed) > 1:
+        raise WrongInput(f"only one file may be - (standard output), got {' and '.join(printed)}")
+    if printed:
         out.stand_aside()
 
 
@@ -63,13 +68,23 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool) else repr(value)
 
 
+def _shown(value: Any) -> str:
+    """Return a number with digits enough to tell the two ends of an interval apart."""
+    return f"{float(value):.7g}"
+
+
 def show_summary(out: Output, title: str, columns: Columns) -> None:
-    """Print mean, smallest, median and largest of some columns, one row each."""
-    if not len(next(iter(columns.values()))):
+    """Print mean, smallest, median and largest of some columns, one row each; of one datum its values."""
+    size = len(next(iter(columns.values())))
+    if not size:
+        return
+    if size == 1:
+        shown = [_shown(value[0]) for value in columns.values()]
+        out.table(title, {"": list(columns), "value": shown})
         return
     with np.errstate(invalid="ignore"):  # of -inf and inf
         rows = [
-            (name, *(float(f(values)) for f in (np.mean, np.min, np.median, np.max)))
+            (name, *(_shown(f(values)) for f in (np.mean, np.min, np.median, np.max)))
             for name, values in columns.items()
         ]
     head = ("", "mean", "smallest", "median", "largest")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -32,3 +33,10 @@ def as_wrong_input() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not str(error).startswith("device="):
             raise
         raise WrongInput(str(error)) from error
+
+
+def refuse_beside(option: str, given: Mapping[str, Any], purpose: str) -> None:
+    """Refuse options that were given beside one that ignores them; ``purpose`` says what they are for."""
+    for name, value in given.items():
+        if value:
+            raise WrongInput(f"{name} is for {purpose}, got {option} too")

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from fastvi.core.extras import how_to_install
+
 _PROCESSES = re.compile(r"processes:([1-9]\d{0,3})")
 _DASK = re.compile(r"dask://([\w.-]+|\[[0-9A-Fa-f:]+\]):(\d{1,5})")
 
@@ -25,7 +27,7 @@ def check_executor(context: click.Context, option: click.Parameter, value: str |
         allowed = "processes:N with N = 1 ... 9999 or dask://HOST:PORT"
         raise click.BadParameter(f"must be {allowed}, got {value!r}.")
     if find_spec("distributed") is None:
-        raise click.BadParameter("dask://... needs the package distributed: pip install 'fastvi[dask]'.")
+        raise click.BadParameter(f"dask://... needs the package distributed: {how_to_install('dask')}.")
     return value
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.extras import how_to_install
 
 _SHOWN = 5  # rows of a table in a notebook
 
@@ -270,4 +271,4 @@ def package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f'{name} is needed here: pip install "fastvi[{name}]"') from error
+        raise ImportError(f"{name} is needed here: {how_to_install(name)}") from error

@@ -13,18 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvi.engine.elimination.form import EliminatedForm
 from fastvi.engine.posterior import details
 from fastvi.engine.posterior.log_sum import log_sums, log_sums_and_means
 from fastvi.engine.run.runs import Run
 from fastvi.engine.run.slices import num_chunks
 from fastvi.inputs.memory import Asked
 from fastvi.rules.base import NO_DATA, Rules
+from fastvi.rules.ways import TERM
 
 _WORK = 1 << 29  # states times data of one measured wave, at most: a fraction of a second
 _DETAILED_WORK = 1 << 26  # the same where each takes an exponential
 _DATA = 2048  # that are measured together, at most: their tables leave the second-level cache
 _CLOSED_DATA = 1 << 14  # the same where no states are summed
 _ENOUGH = 0.05  # seconds that tell what a closed form takes
+_TERM_OF_MOMENTS, _TERM_OF_MODES = 5.0, 25.0  # times what log Z takes; grids of 14 ... 20 units a side
 _PRODUCTS = {"exact_posterior": 2, "log_marginal_gradient": 3}  # of each state and datum; else 1
 
 
@@ -129,6 +132,8 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
     form, making = _timed(lambda: rules.form(observed, asked.dtype))
     if making < 30.0:  # it may have compiled
         making = _timed(lambda: rules.form(observed, asked.dtype))[1]
+    if _is_long(form):
+        return _line_by_rates(form, making, asked)
     detailed, gradient = asked.top_k or asked.pairwise, asked.question == "log_marginal_gradient"
     work = _DETAILED_WORK if detailed else _WORK
     few = max(1, min(most_data, _DATA, work // form.wave_states(0)))
@@ -159,6 +164,24 @@ def line_of_sum(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int
     )  # fmt: skip
 
 
+def _is_long(form: Any) -> bool:
+    """Tell whether it has one task, of more than the work of a short run: nothing of it can be rehearsed."""
+    return isinstance(form, EliminatedForm) and form.num_states > _WORK
+
+
+def _line_by_rates(form: Any, making: float, asked: Asked) -> Line:
+    """Of units that are eliminated, by what a term took: measured on two cores of a Zen 3."""
+    each = TERM * form.num_states
+    if asked.pairwise or asked.question == "log_marginal_gradient":
+        each *= _TERM_OF_MOMENTS * form.num_latents  # means given each unit in turn
+    elif asked.top_k:
+        each *= _TERM_OF_MODES
+    elif asked.question == "exact_posterior":
+        each *= _TERM_OF_MOMENTS
+    tasks = (Reduction(1, each),)
+    return Line(making, each, each, tasks, form.num_states, form.operations, _PRODUCTS.get(asked.question, 1))
+
+
 def line_of_closed(rules: Rules, observed: np.ndarray, asked: Asked, most_data: int) -> Line:
     """Of what takes no sum over states."""
 
@@ -184,6 +207,10 @@ def line_of_closed(rules: Rules, observed: np.ndarray, asked: Asked, most_data: 
 def cost_of_log_z(rules: Rules, *, gradient: bool) -> Cost:
     """Of log Z, or of its gradient."""
     form, making = _timed(rules.partition_form)
+    if _is_long(form):
+        return _line_by_rates(
+            form, making, Asked("log_marginal_gradient" if gradient else "log_partition")
+        ).cost(1)
 
     def ask(part: np.ndarray, run: Run) -> None:
         if gradient:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvi.core import validation
+from fastvi.core.extras import how_to_install
 
 MAX_VARIABLES = 4096  # (d, d) couplings take 128 MiB then; states can be enumerated up to 40
 
@@ -153,7 +154,7 @@ def bqm_of(log_weight: Quadratic, vartype: Any) -> Any:
     try:
         import dimod
     except ImportError as error:
-        raise ImportError('to_bqm needs dimod: pip install "fastvi[dimod]"') from error
+        raise ImportError(f"to_bqm needs dimod: {how_to_install('dimod')}") from error
     pairs = {(int(i), int(j)): -float(couplings[i, j]) for i, j in np.argwhere(np.triu(couplings)) if i < j}
     linear = {i: -float(value) for i, value in enumerate(bias)}
     bqm = dimod.BinaryQuadraticModel(linear, pairs, -constant, "BINARY")

@@ -67,12 +67,15 @@ class Limits(NamedTuple):
     memory: int | None = None  # bytes beyond the arguments; None: whatever it takes
     states: int = MAX_STATES
 
-    def check(self, num_latents: int, need: int, text: str) -> None:
-        """Refuse 2^``num_latents`` states, or ``need`` bytes, that are too many; ``text`` says whose."""
+    def check(self, num_latents: int, need: int, text: str, ways: str = "") -> None:
+        """Refuse 2^``num_latents`` states, or ``need`` bytes, that are too many; ``text`` says whose.
+
+        ``ways`` says which ways there are to sum them.
+        """
         if (1 << num_latents) > self.states:
             raise ValueError(
                 f"max_states is {self.states} (2^40 unless raised), but the model has 2^{num_latents}; "
-                f"{text} would take {need:,} bytes"
+                f"{text} would take {need:,} bytes" + (f"; {ways}" if ways else "")
             )
         if self.memory is not None and need > self.memory:
             raise ValueError(f"memory_limit is {self.memory:,} bytes, but {text} would take {need:,} bytes")

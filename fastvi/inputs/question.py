@@ -132,8 +132,9 @@ def check_size(
     rules: Rules, groups: Sequence[Group], asked: Asked, limits: Limits, converted: int = 0
 ) -> None:
     """Refuse a question that is too large; ``converted``: bytes of data that are not the caller's own."""
-    summed = [rules.state_bits(group.observed) for group in groups if not group.closed]
-    sizes = [("", max(summed), rules.num_pixels)] if summed else []
+    summed = [(rules.state_bits(group.observed), group.observed) for group in groups if not group.closed]
+    most, observed = max(summed, key=lambda one: one[0], default=(0, None))
+    sizes = [("", most, rules.num_pixels)] if summed else []
     partition = rules.partition_memory() if asked.normalized else None
     if partition is not None:
         sizes.append(("log Z", (partition.num_states - 1).bit_length(), rules.num_pixels))
@@ -146,7 +147,12 @@ def check_size(
     need = converted + predicted_bytes(rules, groups, asked)
     data = f"{sum(group.num_data for group in groups)} data"
     for what, num_latents, num_pixels in sizes:
-        limits.check(num_latents, need, f"{what or data} under 2^{num_latents} states of {num_pixels} pixels")
+        ways = ""
+        if (1 << num_latents) > limits.states and what in ("", "log Z"):
+            ways = rules.sizes_told(None if what else observed)
+        limits.check(
+            num_latents, need, f"{what or data} under 2^{num_latents} states of {num_pixels} pixels", ways
+        )
     if not sizes:
         limits.check(0, need, f"{data} of {rules.num_pixels} pixels")
 

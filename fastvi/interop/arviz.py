@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvi.core.extras import how_to_install
 from fastvi.kernels.cpu.weights.log_weights import weight_sums
 from fastvi.kernels.cpu.weights.pareto import smooth_rows
 from fastvi.weights.log_weights import map_rows
@@ -35,7 +36,7 @@ try:
     from xarray import apply_ufunc
 except ImportError as error:
     raise ImportError(
-        f'fastvi.interop.arviz needs ArviZ: pip install "fastvi[arviz]" ({" ".join(str(error).split())})'
+        f"fastvi.interop.arviz needs ArviZ: {how_to_install('arviz')} ({' '.join(str(error).split())})"
     ) from error
 
 # without types, whether the package is installed where types are checked or not

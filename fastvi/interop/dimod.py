@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from fastvi.core.extras import how_to_install
+
 try:
     import dimod
 except ImportError as error:
-    raise ImportError('fastvi.interop.dimod needs dimod: pip install "fastvi[dimod]"') from error
+    raise ImportError(f"fastvi.interop.dimod needs dimod: {how_to_install('dimod')}") from error
 
 from fastvi.core import validation
 from fastvi.exact.exact_posterior import exact_posterior

@@ -190,6 +190,10 @@ class Rules(ABC):
         """
         return ""
 
+    def sizes_told(self, observed: np.ndarray | None) -> str:
+        """Return how large each way is, of a mask or (None) of log Z; nothing where there is one."""
+        return ""
+
     # ---- data ------------------------------------------------------------------------------------------
 
     def check_data(self, x: Any, observed: Any, name: str = "x") -> tuple[np.ndarray, np.ndarray | None]:

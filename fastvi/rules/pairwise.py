@@ -12,7 +12,17 @@ import numpy as np
 from fastvi.core.registry import restored_rules
 from fastvi.rules.base import Rules
 from fastvi.rules.questions import EXACT_POSTERIOR, LOG_MARGINAL_GRADIENT
-from fastvi.rules.ways import ALL_WAYS, ENUMERATION, WITH_MOMENTS, Way, all_ways, cheapest, enumeration, told
+from fastvi.rules.ways import (
+    ALL_WAYS,
+    ENUMERATION,
+    WITH_MOMENTS,
+    Way,
+    all_ways,
+    cheapest,
+    enumeration,
+    sizes_told,
+    told,
+)
 
 SMALL = 16  # free units up to which enumeration, of microseconds a datum, is not compared with anything
 _MOST_MASKS = 64  # whose ways are kept
@@ -112,6 +122,12 @@ class PairwiseRules(Rules):
             return ""
         taken, observed, of = max(asked, key=lambda one: one[0].num_states)
         return of + told(self.ways(observed), taken, duration)
+
+    def sizes_told(self, observed: np.ndarray | None) -> str:
+        methods = self.partition_methods if observed is None else self.methods
+        if len(methods) == 1:
+            return ""
+        return sizes_told(self.ways(self._nothing if observed is None else observed), methods)
 
     def _way(self, observed: np.ndarray, methods: tuple[str, ...]) -> Way:
         num_free = observed.size - int(np.count_nonzero(observed))

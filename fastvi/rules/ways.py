@@ -7,6 +7,7 @@ bits of a result hang on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -25,9 +26,9 @@ WITH_MOMENTS = (ENUMERATION, ELIMINATION)  # those that give means, entropies an
 # all of them alike)
 _CALL, _STATE, _TILE_STATE = 5e-5, 6e-11, 1e-8
 _SET_CALL, _SET_STATE, _SET_UNIT = 4e-4, 2.2e-9, 6.5e-11
-_ELIMINATION_CALL, _TERM = 2e-4, 1e-9
-# numbers in the tables of an order that is taken unasked: 2 GiB, and as much again for moments
-_MOST_NUMBERS = 1 << 28
+_ELIMINATION_CALL, TERM = 2e-4, 1e-9
+_MOST_BYTES = 8 << 30  # of an order that is taken unasked, tables of moments in log space among them
+_FEW_NUMBERS = 1 << 24  # in the tables of an order whose bytes need not be counted
 _MOST_COUPLED = 40  # units that are all coupled with so many others: no order has tables that small
 # data that a choice is made for, however many there are: a datum has the same bits in any company
 _REFERENCE_DATA = 16
@@ -91,7 +92,7 @@ def by_elimination(graph: np.ndarray, observed: np.ndarray) -> Way | None:
     if _core(inside) > _MOST_COUPLED:
         return None
     plan = elimination_plan(inside)
-    each = _TERM * plan.num_terms
+    each = TERM * plan.num_terms
     text = f"elimination, width {plan.width}"
     return Way(ELIMINATION, max(1, plan.num_terms), _ELIMINATION_CALL + each, each, text, plan=plan)
 
@@ -122,12 +123,37 @@ def all_ways(graph: np.ndarray, observed: np.ndarray) -> tuple[Way, ...]:
 def cheapest(ways: tuple[Way, ...], methods: tuple[str, ...], *, once: bool) -> Way:
     """Return the cheapest way of some ``methods``, of one datum (``once``) or of a few.
 
-    One alone is taken whatever it costs.
+    An order of too many bytes is left to those who ask for it. One way alone is taken whatever it costs.
     """
     more = 0 if once else _REFERENCE_DATA - 1
     allowed = [way for way in ways if way.method in methods]
-    fitting = [way for way in allowed if way.plan is None or way.plan.numbers <= _MOST_NUMBERS]
+    fitting = [way for way in allowed if way.plan is None or _fits(way.plan, methods)]
     return min(fitting or allowed, key=lambda way: way.seconds + more * way.each)
+
+
+def _fits(plan: EliminationPlan, methods: tuple[str, ...]) -> bool:
+    """Tell whether an order may be taken unasked."""
+    return plan.numbers <= _FEW_NUMBERS or bytes_of(plan, methods) <= _MOST_BYTES
+
+
+def bytes_of(plan: EliminationPlan, methods: tuple[str, ...]) -> int:
+    """Return what an order takes, of log Z alone or of moments, too, where all ``methods`` give these."""
+    return plan.bytes if INDEPENDENT_SET in methods else max(plan.moment_bytes, plan.log_moment_bytes)
+
+
+def sizes_told(ways: tuple[Way, ...], methods: tuple[str, ...]) -> str:
+    """Return in a few words how large each way is that may be asked for."""
+    said = []
+    for way in ways:
+        if way.method not in methods:
+            continue
+        size = f"2^{math.log2(way.num_states):.4g}"
+        if way.plan is None:
+            said.append(f"{way.method!r} {size} states")
+        else:
+            size_of_tables = bytes_of(way.plan, methods) / 2**30
+            said.append(f"{way.method!r} {size} terms and {size_of_tables:,.3g} GiB")
+    return f"by method: {', '.join(said)}"
 
 
 def told(ways: tuple[Way, ...], taken: Way, duration: Callable[[float], str]) -> str:

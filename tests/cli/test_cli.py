@@ -77,7 +77,8 @@ def test_without_the_extra_one_line_says_what_to_install(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"fastvi: the command line needs {name}: pip install 'fastvi[cli]'\n"
+    how = "pip install 'fastvi[cli]', or '.[cli]' in a clone"
+    assert done.stderr == f"fastvi: the command line needs {name}: {how}\n"
     assert done.stdout == ""
 
 

@@ -248,7 +248,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch, ask):
 def test_dask_that_is_not_installed_is_one_line(monkeypatch, ask):
     monkeypatch.setattr("fastvi.cli.workers.find_spec", lambda name: None)
     line = one_line(invoke(*ask, "--executor", "dask://localhost:8786"))
-    assert "pip install 'fastvi[dask]'" in line
+    assert "pip install 'fastvi[dask]', or '.[dask]' in a clone" in line
 
 
 @pytest.mark.slow_without_jit

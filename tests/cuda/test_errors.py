@@ -38,7 +38,7 @@ def test_no_driver(no_gpu):
 def test_no_extra(no_gpu):
     find = importlib.util.find_spec
     no_gpu.setattr(devices, "find_spec", lambda name: None if name == "numba_cuda" else find(name))
-    wanted = r"the extra is not installed: pip install 'fastvi\[cuda\]'"
+    wanted = r"the extra is not installed: pip install 'fastvi\[cuda\]', or '\.\[cuda\]' in a clone"
     with pytest.raises(RuntimeError, match=rf"^device='cuda' is not available: {wanted}; use device='cpu'$"):
         fastvi.log_partition(fastvi.BoltzmannMachine([[0.0]], [1.0]), device="cuda")
     with pytest.raises(MissingDeviceError, match=wanted):

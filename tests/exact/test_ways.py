@@ -317,6 +317,61 @@ def test_the_limits_are_those_of_the_way_that_is_taken():
         fastvi.exact_posterior(model, top_k=2)
 
 
+@pytest.mark.slow_without_jit
+def test_a_plan_of_a_large_grid_names_elimination_and_does_not_run_it():
+    """22 x 22 units: all tables together take 2.5 GiB, those at a time 80 MiB."""
+    couples = grid_graph(22, 22)
+    found = fastvi.plan(
+        fastvi.BoltzmannMachine(1.0 * (couples | couples.T), np.zeros(484)), question="log_partition"
+    )
+    assert found.ways.startswith("elimination, width 22: ")
+    assert 2**29 < found.states < 2**30
+    assert found.bytes < 2**27
+    assert found.predicted_seconds >= 1e-9 * found.states
+
+
+def test_what_cannot_be_rehearsed_is_planned_by_rates(monkeypatch):
+    from fastvi.exact import rehearsal
+
+    monkeypatch.setattr(rehearsal, "_WORK", 1 << 8)
+    monkeypatch.setattr(rehearsal, "TERM", 1e6)  # beside which nothing counts that is timed
+    monkeypatch.setattr(rehearsal, "log_sums", None)
+    monkeypatch.setattr(rehearsal, "log_sums_and_means", None)
+    model, _ = grid(5)
+    log_z = fastvi.plan(model, question="log_partition", method="elimination")
+    means = fastvi.plan(model, 3, question="exact_posterior", method="elimination", normalized=False)
+    modes = fastvi.plan(model, 3, question="exact_posterior", top_k=1, method="elimination", normalized=False)
+    gradient = fastvi.plan(model, 3, question="log_marginal_gradient", method="elimination")
+    assert log_z.states == means.states == modes.states == gradient.states // 2
+    terms = 1e6 * log_z.states
+    assert log_z.predicted_seconds == pytest.approx(terms)
+    # of means and modes of three data; of second moments of three and of log Z, given each of 25 units
+    assert means.predicted_seconds == pytest.approx(3 * 5 * terms)
+    assert modes.predicted_seconds == pytest.approx(3 * 25 * terms)
+    assert gradient.predicted_seconds == pytest.approx((3 + 1) * 5 * 25 * terms)
+
+
+@pytest.mark.slow_without_jit
+def test_a_refusal_names_the_ways_and_their_sizes(monkeypatch):
+    """An order of too many bytes is not taken unasked; who asks for it has it."""
+    model, expected = grid(10)
+    plan = rules_of(model).by("elimination", "log_partition").partition_way.plan
+    monkeypatch.setattr("fastvi.rules.ways._FEW_NUMBERS", 0)
+    monkeypatch.setattr("fastvi.rules.ways._MOST_BYTES", plan.bytes)
+    assert abs(fastvi.log_partition(grid(10)[0]) - expected) <= rounding(model)
+    with pytest.raises(
+        ValueError, match=r"under 2\^100 states .*; by method: 'enumeration' 2\^100 states, 'elimi"
+    ):
+        fastvi.exact_posterior(grid(10)[0], normalized=False)
+    monkeypatch.setattr("fastvi.rules.ways._MOST_BYTES", plan.bytes - 1)
+    size = f"2^{np.log2(plan.num_terms):.4g} terms and {plan.bytes / 2**30:.3g} GiB"
+    with pytest.raises(ValueError) as refused:
+        fastvi.log_partition(grid(10)[0])
+    said = f"'enumeration' 2^100 states, 'independent_set' 2^50 states, 'elimination' {size}"
+    assert str(refused.value).endswith(f"; by method: {said}")
+    assert abs(fastvi.log_partition(grid(10)[0], method="elimination") - expected) <= rounding(model)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

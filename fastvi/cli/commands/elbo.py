@@ -13,12 +13,14 @@ from fastvi.cli.answers import check_answer_files, csv_option, show_summary, wri
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
 from fastvi.cli.files.outputs import check_is_new, is_standard_output, write_output
+from fastvi.cli.machines import check_normalized
 from fastvi.cli.options import (
-    FILE,
+    INPUT_FILE,
     OUTPUT_FILE,
     SEED,
     DataFile,
     Run,
+    check_one_is_standard_input,
     data_argument,
     load_model,
     load_saved,
@@ -35,7 +37,9 @@ _FIELDS = ("value", "reconstruction", "kl_to_prior", "expected_log_joint", "entr
 @click.command(cls=Command)
 @model_argument
 @data_argument
-@click.option("--q", "q_path", type=FILE, help="File of a saved distribution or encoder: q of each datum.")
+@click.option(
+    "--q", "q_path", type=INPUT_FILE, help="File of a saved distribution or encoder, q of each datum."
+)
 @click.option(
     "--fit", "objective", type=click.Choice(POSTERIOR_OBJECTIVES),
     help="Fit a q to each datum by this objective. [default: reverse_kl]",
@@ -73,33 +77,36 @@ def command(
     if q_path is not None and (objective is not None or save_q is not None):
         other = "--fit" if objective is not None else "--save-q"
         raise WrongInput(f"elbo takes one of --q and {other}, got both")
+    check_one_is_standard_input({"MODEL": model_path, "DATA": data.path, "--q": q_path})
     check_answer_files(
         out, {"MODEL": model_path, "DATA": data.path, "--q": q_path}, csv_path, {"--save-q": save_q}
     )
     if save_q is not None:
         check_is_new(save_q, "--save-q", force=force)
     model = load_model(model_path)
+    normalized = check_normalized(model, unnormalized=unnormalized)
     x, observed = data.read()
     if q_path is None and observed is not None:
         raise WrongInput("--observed comes with --q: a q is fitted to data that were seen whole")
     with as_wrong_input(), run.started() as where, out.progress("elbo") as report:
         if q_path is None:
             report("fitting q", 0, 2)
-            q = fastvi.fit_posterior(model, x, objective=objective or "reverse_kl", seed=seed).q
+            q = _fitted_q(model, x, objective or "reverse_kl", seed)
         else:
             q = _saved_q(q_path)
         report("ELBO", 1, 2)
         found = fastvi.elbo(
             model, x, q, observed=observed, num_samples=num_samples, seed=seed,
-            normalized=not unnormalized, **where,
+            normalized=normalized, **where,
         )  # fmt: skip
         columns = {name: np.asarray(getattr(found, name)) for name in _FIELDS}
         if gap:
             columns["log_marginal"] = fastvi.log_marginal(
-                model, x, observed=observed, normalized=not unnormalized, device=where["device"]
+                model, x, observed=observed, normalized=normalized, device=where["device"]
             )
             columns["kl_to_posterior"] = fastvi.kl_to_posterior(model, x, q, observed=observed)
-    out.facts(normalized=not unnormalized)
+    out.note(f"{model!r}: ELBO of {len(x)} data")
+    out.facts(model=repr(model), normalized=normalized)
     write_answers(out, columns, csv_path)
     name = "ELBO + log Z" if unnormalized else "ELBO"
     show_summary(out, f"{name} and its parts, nats", {name: columns["value"], **_rest(columns)})
@@ -116,6 +123,14 @@ def _rest(columns: dict[str, Any]) -> dict[str, Any]:
         for name, values in columns.items()
         if name != "value" and (name != "std_error" or np.any(values))
     }
+
+
+def _fitted_q(model: Any, x: Any, objective: Any, seed: int) -> Any:
+    """Fit a q to each datum."""
+    try:
+        return fastvi.fit_posterior(model, x, objective=objective, seed=seed).q
+    except TypeError as error:
+        raise WrongInput(f"--q must be given where none is fitted: {error}") from error
 
 
 def _saved_q(path: str) -> Any:

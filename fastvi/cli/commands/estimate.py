@@ -6,15 +6,18 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 import fastvi
 from fastvi.cli.answers import check_answer_files, csv_option, show_summary, write_answers
 from fastvi.cli.command import Command
-from fastvi.cli.errors import WrongInput, as_wrong_input
+from fastvi.cli.errors import WrongInput, as_wrong_input, refuse_beside
+from fastvi.cli.machines import check_normalized
 from fastvi.cli.options import (
     SEED,
     DataFile,
     Run,
+    check_one_is_standard_input,
     data_argument,
     load_model,
     load_saved,
@@ -25,6 +28,7 @@ from fastvi.cli.output import Output
 from fastvi.core.options import PROPOSALS
 from fastvi.weights.estimate import reliable_k
 
+_FEW = 11  # samples below which no k-hat is small enough
 _FIELDS = ("log_marginal", "std_error", "ess", "pareto_k", "max_weight_share", "num_samples")
 
 
@@ -70,46 +74,68 @@ def command(
       fastvi estimate model.npz digits.npy --proposal encoder.npz --target-std-error 0.01 --csv estimates.csv
       fastvi estimate model.npz digits.npy --num-temperatures 1000 --num-samples 100
     """
+    if num_temperatures is not None:
+        given = {
+            "--proposal": proposal != PROPOSALS[0], "--target-std-error": target_std_error,
+            "--target-ess": target_ess, "--observed": data.observed, "--executor": run.given["executor"],
+            "--unnormalized": unnormalized,
+        }  # fmt: skip
+        refuse_beside("--num-temperatures", given, "importance sampling")
     from_file = proposal if proposal not in (*PROPOSALS, "fit") else None
+    check_one_is_standard_input({"MODEL": model_path, "DATA": data.path, "--proposal": from_file})
     check_answer_files(out, {"MODEL": model_path, "DATA": data.path, "--proposal": from_file}, csv_path)
     model = load_model(model_path)
+    normalized = check_normalized(model, unnormalized=unnormalized)
     x, observed = data.read()
     with as_wrong_input(), run.started() as where, out.progress("estimate") as report:
         if num_temperatures is not None:
-            found = _annealed(model, x, observed, num_temperatures, num_samples, seed, where, report)
+            found = _annealed(model, x, num_temperatures, num_samples, seed, where, report)
         else:
             q = _proposal(model, x, proposal, seed, observed)
             found = fastvi.estimate_log_marginal(
                 model, x, proposal=q, num_samples=num_samples, seed=seed, observed=observed,
-                target_std_error=target_std_error, target_ess=target_ess, normalized=not unnormalized,
+                target_std_error=target_std_error, target_ess=target_ess, normalized=normalized,
                 progress=lambda done, total: report("samples", done, total), **where,
             )  # fmt: skip
     size = len(x)
     columns = {name: np.broadcast_to(np.asarray(getattr(found, name)), size) for name in _FIELDS}
-    out.facts(normalized=not unnormalized)
+    out.facts(model=repr(model), normalized=normalized)
+    out.note(f"{model!r}: estimates for {size} data")
     write_answers(out, columns, csv_path)
     name = "log p(x) + log Z" if unnormalized else "log p(x)"
     shown = {name: columns["log_marginal"]} | {field: columns[field] for field in _FIELDS[1:]}
     show_summary(out, f"estimates of {name}, nats", shown)
     if size:
-        limit = reliable_k(columns["num_samples"])
-        high = int(np.count_nonzero(columns["pareto_k"] > limit))
-        out.facts(num_high_k=high)
+        _judge(out, columns["pareto_k"], columns["num_samples"])
+
+
+def _judge(out: Output, k: NDArray[np.float64], num_samples: NDArray[np.int64]) -> None:
+    """Say of how many data k-hat tells that the standard error is wrong, and of how many it tells nothing."""
+    limit = np.asarray(reliable_k(num_samples))
+    # up to ten samples the threshold is 0 or less; inf and nan: the largest weights give no tail to fit.
+    # -inf: all weights are equal
+    unjudged = (num_samples < _FEW) | np.isnan(k) | (k == np.inf)
+    high, unknown = int(np.count_nonzero((k > limit) & ~unjudged)), int(np.count_nonzero(unjudged))
+    out.facts(num_high_k=high, num_unjudged_k=unknown)
+    if unknown:
         out.finding(
-            f"{high} of {size} have a k-hat above {float(np.min(limit)):.3g}"
+            f"{unknown} of {len(k)} have too few samples, or too few different weights, for k-hat to judge; "
+            "look at ess and max_weight_share, or take more --num-samples"
+        )
+    if unknown < len(k):
+        low, most = float(np.min(limit[~unjudged])), float(np.max(limit[~unjudged]))
+        said = f"{low:.3g}" if low == most else f"{low:.3g} ... {most:.3g}, by their num_samples"
+        out.finding(
+            f"{high} of {len(k)} have a k-hat above {said}"
             + (": their standard errors cannot be relied on; take a better --proposal" if high else "")
         )
 
 
 def _annealed(
-    model: Any, x: Any, observed: Any, num_temperatures: int, num_chains: int, seed: int,
-    where: dict[str, Any], report: Any,
+    model: Any, x: Any, num_temperatures: int, num_chains: int, seed: int, where: dict[str, Any], report: Any,
 ) -> fastvi.Estimate:  # fmt: skip
-    """Estimate by annealing, which takes neither masks nor workers."""
-    if observed is not None:
-        raise WrongInput("--observed is for importance sampling, got --num-temperatures too")
-    if where.pop("executor", None) is not None:
-        raise WrongInput("--executor is for importance sampling, got --num-temperatures too")
+    """Estimate by annealing, which takes no workers."""
+    where = {name: value for name, value in where.items() if name != "executor"}
     return fastvi.annealed_importance_sampling(
         model, x, num_temperatures=num_temperatures, num_chains=num_chains, seed=seed,
         progress=lambda done, total: report("temperatures", done, total), **where,

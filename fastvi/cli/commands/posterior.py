@@ -15,6 +15,7 @@ from fastvi.cli.command import Command
 from fastvi.cli.errors import as_wrong_input
 from fastvi.cli.files.arrays import write_arrays
 from fastvi.cli.files.outputs import check_is_new, is_standard_output, write_output
+from fastvi.cli.machines import check_has_data, check_normalized
 from fastvi.cli.options import (
     FILE,
     OUTPUT_FILE,
@@ -55,7 +56,9 @@ def command(
     """Print exact posteriors p(z | x) of a saved MODEL: means, entropy, mode.
 
     Means E[z_i | x], the entropy in nats, the most probable state and its log-probability, for each datum of
-    DATA. A Boltzmann machine has them without DATA, too: its marginals.
+    DATA. A BoltzmannMachine has them without DATA, too (its marginals), and so has a JointTable (each row).
+    Of one datum the latents are listed; of many they go to a file, or to --json. Models of real latents have
+    no states to sum: fastvi evaluate and fastvi estimate are for them.
 
     \b
     Examples:
@@ -71,11 +74,14 @@ def command(
     if out_path is not None:
         check_is_new(out_path, "--out", force=force)
     model = load_model(model_path)
+    normalized = check_normalized(model, unnormalized=unnormalized)
+    kinds = fastvi.BoltzmannMachine, fastvi.JointTable
+    check_has_data(data, model, kinds, "a BoltzmannMachine or a JointTable")
     x, observed = (None, None) if data is None else data.read()
     with as_wrong_input(), run.started() as where, out.progress("posterior") as report:
         found = fastvi.exact_posterior(
             model, x, observed=observed, top_k=top_k, pairwise=pairwise, checkpoint=checkpoint,
-            normalized=not unnormalized, progress=lambda done, total: report("states", done, total), **where,
+            normalized=normalized, progress=lambda done, total: report("states", done, total), **where,
         )  # fmt: skip
         names = ["log_marginal", "mean" if hasattr(found, "mean") else "probabilities"]
         names += ["entropy", "mode", "mode_log_prob"]
@@ -88,7 +94,7 @@ def command(
     summed = {name: columns[name] for name in _SUMMED}
     if unnormalized:
         summed["log_marginal + log Z"] = summed.pop("log_marginal")
-        out.facts(normalized=False)
+    out.facts(model=repr(model), normalized=normalized)
     write_answers(out, columns, csv_path)
     show_summary(out, "exact posteriors, nats", summed)
     if len(found) == 1 and "mean" in columns:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastvi.cli.errors import WrongInput
 from fastvi.core.archives import TooLargeError, check_size
+from fastvi.core.extras import how_to_install
 
 _MODES = ("1", "L", "P", "RGB")  # of 8 bits at most
 
@@ -18,7 +19,7 @@ _MODES = ("1", "L", "P", "RGB")  # of 8 bits at most
 def read_pictures(folder: str, name: str) -> NDArray[Any]:
     """Return the .png files of a folder, in the order of their names, as grey 0 ... 255 (N, h, w)."""
     if find_spec("PIL") is None:
-        raise WrongInput("a folder of pictures needs Pillow: pip install 'fastvi[cli]'")
+        raise WrongInput(f"a folder of pictures needs Pillow: {how_to_install('cli')}")
     files = sorted(file for file in os.listdir(folder) if file.lower().endswith(".png"))
     if not files:
         raise WrongInput(f"{name} must be a file or a folder that holds .png pictures, got {folder!r}")

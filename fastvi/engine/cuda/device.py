@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvi.core.arrays import Array
+from fastvi.core.extras import how_to_install
 
 if TYPE_CHECKING:
     from fastvi.kernels.cuda.target import Kernel
@@ -152,7 +153,7 @@ def _reason(error: BaseException) -> str:
 def _found() -> int:
     """Number of devices; MissingDeviceError where there is none."""
     if find_spec("numba_cuda") is None:
-        raise MissingDeviceError("the extra is not installed: pip install 'fastvi[cuda]'")
+        raise MissingDeviceError(f"the extra is not installed: {how_to_install('cuda')}")
     from numba import config, cuda
 
     if getattr(config, "ENABLE_CUDASIM"):  # noqa: B009 (a setting made at run time)

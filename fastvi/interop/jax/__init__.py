@@ -7,10 +7,12 @@ come back in the dtype of what they are functions of. They work under ``jit``, `
 
 from __future__ import annotations
 
+from fastvi.core.extras import how_to_install
+
 try:
     import jax as _jax  # noqa: F401
 except ImportError as error:
-    raise ImportError('fastvi.interop.jax needs JAX: pip install "fastvi[jax]"') from error
+    raise ImportError(f"fastvi.interop.jax needs JAX: {how_to_install('jax')}") from error
 
 from fastvi.interop.jax.elbo import elbo
 from fastvi.interop.jax.log_marginal import log_marginal

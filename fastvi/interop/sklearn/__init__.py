@@ -6,10 +6,12 @@ machine with scikit-learn's parameters and attributes.
 
 from __future__ import annotations
 
+from fastvi.core.extras import how_to_install
+
 try:
     import sklearn  # noqa: F401
 except ImportError as error:
-    raise ImportError('fastvi.interop.sklearn needs scikit-learn: pip install "fastvi[sklearn]"') from error
+    raise ImportError(f"fastvi.interop.sklearn needs scikit-learn: {how_to_install('sklearn')}") from error
 
 from fastvi.interop.sklearn.bernoulli_rbm import BernoulliRBM
 from fastvi.interop.sklearn.binary_factor_analysis import BinaryFactorAnalysis

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fastvi.core.extras import how_to_install
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError('fastvi.interop.torch needs PyTorch: pip install "fastvi[torch]"') from error
+    raise ImportError(f"fastvi.interop.torch needs PyTorch: {how_to_install('torch')}") from error
 
 from fastvi.interop.torch.elbo import elbo
 from fastvi.interop.torch.log_marginal import log_marginal
