@@ -30,21 +30,14 @@ _ANSWERED_AS: dict[ModelObjective, str] = {
 }
 
 
-class Widths(click.ParamType):
-    """Units of hidden layers: 64, or 64,32 for two of them."""
-
-    name = "N,N,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return one number for each layer."""
-        if isinstance(value, tuple):
-            return value
-        words = value.split(",")
-        if not all(word.isascii() and word.isdigit() and 0 < int(word) < 2**31 for word in words):
-            self.fail(f"must be whole numbers of at least 1, as 64 or 64,32, got {value!r}.", param, ctx)
-        return tuple(int(word) for word in words)
+def _widths(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Return the units of hidden layers, one number for each."""
+    if value is None:
+        return None
+    words = value.split(",")
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) < 2**31 for word in words):
+        raise click.BadParameter(f"must be whole numbers of at least 1, as 64 or 64,32, got {value!r}.")
+    return tuple(int(word) for word in words)
 
 
 class Start(NamedTuple):
@@ -96,10 +89,8 @@ class Start(NamedTuple):
 
     def check_encoder(self, objective: ModelObjective, num_samples: int | None) -> None:
         """Refuse an objective that takes an encoder where there is none, and one that takes none."""
-        sampled = objective not in ("exact", "em", "elbo") or (
-            objective == "elbo" and num_samples is not None
-        )
-        if sampled and not self.has_encoder:
+        exact_elbo = objective == "elbo" and num_samples is None  # with an encoder or without
+        if not (exact_elbo or objective in ("exact", "em") or self.has_encoder):
             raise WrongInput(f"--objective {objective} must come with --encoder or --encoder-hidden")
         if self.has_encoder and objective in ("exact", "em"):
             raise WrongInput(f"--encoder is for bounds, got --objective {objective}")
@@ -117,9 +108,7 @@ class Start(NamedTuple):
             raise WrongInput(f"DATA must hold at least 1 row to be trained on, got shape {train.shape}")
         name = self.model_class or next(iter(STARTS))
         given = self._asdict()
-        sizes = Sizes(
-            **{field: given[field] for field in Sizes._fields if given[field] is not None}  # type: ignore[arg-type]
-        )
+        sizes = Sizes(**{field: given[field] for field in Sizes._fields if given[field] is not None})
         if binary_pixels(name, sizes):
             unseen = np.zeros(train.shape, bool) if observed is None else ~observed
             if not (np.isin(train, (0, 1)) | unseen).all():
@@ -162,7 +151,9 @@ def start_options(function: Function) -> Function:
             "--model-class", type=click.Choice(tuple(STARTS)),
             help=f"Class of the new model. [default: {next(iter(STARTS))}]",
         ),
-        click.option("--hidden", type=Widths(), help="Hidden layers of a new decoder, as 64 or 64,32."),
+        click.option(
+            "--hidden", metavar="N,N,...", callback=_widths, help="Hidden layers of a new decoder, as 64,32."
+        ),
         click.option(
             "--activation", type=click.Choice(ACTIVATIONS), help="Activation of it. [default: tanh]"
         ),
@@ -175,7 +166,7 @@ def start_options(function: Function) -> Function:
         ),
         click.option("--encoder", "encoder_path", type=FILE, help="Train this saved encoder with the model."),
         click.option(
-            "--encoder-hidden", type=Widths(),
+            "--encoder-hidden", metavar="N,N,...", callback=_widths,
             help="Train a new encoder of these hidden layers with the model.",
         ),
     )):  # fmt: skip

@@ -55,12 +55,12 @@ def uai_content(log_weight: Quadratic) -> bytes:
         )  # fmt: skip
     scopes = ["1 0"] * bool(constant)
     tables = [_entries([constant, constant])] * bool(constant)
-    for i in np.flatnonzero(bias):
+    for i in np.flatnonzero(bias).tolist():
         scopes.append(f"1 {i}")
         tables.append(_entries([0.0, bias[i]]))
-    for i, j in pairs:
-        scopes.append(f"2 {i} {j}")
-        tables.append(_entries([0.0, 0.0, 0.0, couplings[i, j]]))
+    for first, second in pairs:
+        scopes.append(f"2 {first} {second}")
+        tables.append(_entries([0.0, 0.0, 0.0, couplings[first, second]]))
     head = ["MARKOV", str(len(bias)), " ".join("2" for _ in bias), str(len(scopes))]
     return ("\n".join([*head, *scopes, *tables]) + "\n").encode()
 

@@ -49,7 +49,7 @@ _MODELS = "a saved model, a .uai or .bqm file, a state dict"
 @click.option("--force", is_flag=True, help="Replace OUT where it exists.")
 @click.pass_obj
 def command(
-    out: Output, in_path: str, out_path: str, suffix: str | None, key: str | None, threshold: float | None,
+    out: Output, /, in_path: str, out_path: str, suffix: str | None, key: str | None, threshold: float | None,
     limit: int | None, force: bool, **how: Any,
 ) -> None:  # fmt: skip
     """Convert a model or data from one kind of file to another.

@@ -126,7 +126,8 @@ def command(
     out_path = _save(fit.model, made, out_path, force=force)
     out.facts(written=out_path)
     if encoder_out is not None:
-        out.facts(encoder_written=_save(fit.encoder, made, encoder_out, force=force))
+        encoder_out = _save(fit.encoder, made, encoder_out, force=force)
+        out.facts(encoder_written=encoder_out)
     best = fit.best_epoch
     out.facts(best_epoch=best, history=fit.history, interrupted=fit.interrupted)
     shown = sorted(
@@ -138,7 +139,8 @@ def command(
         f"{what} of {judged_by}, nats",
         {"epoch": [str(e) for e in shown], "value": [f"{float(fit.history[e]):.6f}" for e in shown]},
     )
-    out.note(f"written: {out_path} (epoch {best})")
+    for path in filter(None, (out_path, encoder_out)):
+        out.note(f"written: {path} (epoch {best})")
     if fit.interrupted:
         if checkpoint is not None:
             click.echo("to go on: the same command with --force", err=True)

@@ -66,7 +66,7 @@ def read_states(path: str, network: Network) -> Any:
     try:
         if network.role == "encoder":
             return fastvi.Encoder.from_torch(layers, network.prior, activation=network.activation)
-        shape = getattr(next(iter(layers.values())), "shape", ())
+        shape: tuple[int, ...] = getattr(next(iter(layers.values())), "shape", ())
         if len(shape) != 2:
             raise ValueError("module must begin with the weight (out, in) of a Linear layer")
         zero = np.zeros(shape[1])
