@@ -118,7 +118,7 @@ def plan(
         "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior"
         (evidence and means), "log_marginal_gradient", "log_marginal_bounds" or "fit", which is
         :func:`~fastvi.fit_model` by objective "exact": a gradient for each batch, and log p(x) of the data
-        before the first and after each epoch. Its shards are epochs.
+        before the first and after each epoch. Its shards are epochs; the time of Adam's steps is left out.
     observed : array_like of bool, (D,) or (N, D), optional
         Which pixels would be seen; all where not given, none of a Boltzmann machine.
     normalized
