@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import fastvi
 from fastvi.cli.errors import WrongInput, as_wrong_input
 from fastvi.cli.options import FILE, Function, load_model, load_saved
+from fastvi.core import validation
 from fastvi.core.options import ACTIVATIONS, FAMILIES, LIKELIHOODS, MODEL_OBJECTIVES, Family, ModelObjective
 from fastvi.core.registry import has_latents, rules_of
 from fastvi.fitting.starting_models import STARTS, Sizes, binary_pixels, starting_model
@@ -95,28 +96,40 @@ class Start(NamedTuple):
         if self.has_encoder and objective in ("exact", "em"):
             raise WrongInput(f"--encoder is for bounds, got --objective {objective}")
 
-    def model(self, train: NDArray[Any], observed: NDArray[np.bool_] | None, seed: int) -> Any:
-        """Return the model that a fit begins with."""
+    def model(
+        self, x: NDArray[Any], observed: NDArray[np.bool_] | None, chosen: NDArray[np.intp], seed: int
+    ) -> Any:
+        """Return the model that a fit to the rows ``chosen`` begins with. All of ``x`` is checked."""
         if self.path is not None:
             model = load_model(self.path, "--start")
             if not has_latents(model):
                 raise WrongInput(
                     f"--start must hold a model whose latents are bits or real numbers, got {model!r}"
                 )
+            with as_wrong_input():
+                rules_of(model).check_data(x, observed, "DATA")
             return model
-        if train.ndim != 2 or not len(train):
-            raise WrongInput(f"DATA must hold at least 1 row to be trained on, got shape {train.shape}")
+        if x.ndim != 2 or not len(chosen):
+            raise WrongInput(f"DATA must hold at least 1 row to be trained on, got shape {x.shape}")
         name = self.model_class or next(iter(STARTS))
+        if name == "BoltzmannMachine" and x.shape[1] > _MOST_SUMMED:
+            raise WrongInput(
+                f"DATA must have at most {_MOST_SUMMED} pixels for a BoltzmannMachine, whose log Z is a "
+                f"sum over all their states, got {x.shape[1]}"
+            )
         given = self._asdict()
         sizes = Sizes(**{field: given[field] for field in Sizes._fields if given[field] is not None})
         if binary_pixels(name, sizes):
-            unseen = np.zeros(train.shape, bool) if observed is None else ~observed
-            if not (np.isin(train, (0, 1)) | unseen).all():
+            unseen = np.zeros(x.shape, bool) if observed is None else ~observed
+            if not (np.isin(x, (0, 1)) | unseen).all():
                 raise WrongInput(
                     f"DATA must hold 0 and 1 for a new {name}, got other numbers: use --threshold"
                 )
         with as_wrong_input():
-            return starting_model(name, train, sizes, seed, observed)
+            if not binary_pixels(name, sizes):
+                validation.real_matrix(x, "DATA", x.shape[1], observed=observed)
+            seen = None if observed is None else observed[chosen]
+            return starting_model(name, x[chosen], sizes, seed, seen)
 
     def encoder(self, model: Any, seed: int) -> Any:
         """Return the encoder that is trained with ``model``, None where none was asked for."""

@@ -174,6 +174,17 @@ def test_wrong_use_is_one_line_before_the_work(folder, monkeypatch):
         ),
     ):
         assert said in one_line(invoke("fit", "bits.npy", "new.npz", *arguments))
+    x = REALS.copy()
+    x[6, 1] = np.nan
+    np.save("nan.npy", x)
+    line = one_line(invoke("fit", "nan.npy", "new.npz", "--model-class", "LinearGaussian", *new))
+    assert "DATA must be finite, got nan at index (6, 1)" in line  # of the file, however rows are shuffled
+    np.save("wide.npy", np.zeros((5, 31)))
+    line = one_line(invoke("fit", "wide.npy", "new.npz", "--model-class", "BoltzmannMachine"))
+    assert "DATA must have at most 30 pixels for a BoltzmannMachine" in line
+    assert "DATA must have shape (num_data, 4)" in one_line(
+        invoke("fit", "reals.npy", "new.npz", "--start", "m.npz")
+    )
     assert "DATA must hold 0 and 1 for a new" in one_line(invoke("fit", "reals.npy", "new.npz", *new))
     assert not (folder / "new.npz").exists()
 

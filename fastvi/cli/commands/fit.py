@@ -109,9 +109,9 @@ def command(
     x, observed = data.read()
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(x))
     num_judged = round(held_out * len(x))
+    model = start.model(x, observed, order[num_judged:], seed)
     train, judged = x[order[num_judged:]], x[order[:num_judged]]
     seen = None if observed is None else observed[order]
-    model = start.model(train, seen, seed)
     check_objective(model, objective)
     if objective != "em":
         batch_size, learning_rate = batch_size or _BATCH, learning_rate or _RATE
