@@ -19,7 +19,7 @@ Proposal = Literal["uniform", "prior"]
 Decomposition = Literal["reconstruction", "joint", "log_ratio"]
 Method = Literal["auto", "enumeration", "independent_set", "elimination"]
 Question = Literal[
-    "log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient", "log_marginal_bounds"
+    "log_marginal", "log_partition", "exact_posterior", "log_marginal_gradient", "log_marginal_bounds", "fit"
 ]
 ModelObjective = Literal["exact", "em", "elbo", "importance_weighted", "wake_sleep", "reweighted_wake_sleep"]
 PosteriorObjective = Literal["reverse_kl", "forward_kl", "importance_weighted"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastvi.core import validation
-from fastvi.core.options import QUESTIONS, DType, Method, Question
+from fastvi.core.options import METHODS, QUESTIONS, DType, Method, Question
 from fastvi.core.registry import rules_of
 from fastvi.exact.rehearsal import Cost, Line, cost_of_log_z, line_of_closed, line_of_sum
 from fastvi.exact.search_plan import plan_search
@@ -107,6 +108,8 @@ def plan(
     pairwise: bool = False,
     method: Method = "auto",
     dtype: DType = "float64",
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
 ) -> Plan:
     """States, operations, memory, shards and seconds of an exact question, from a short run on this machine.
 
@@ -124,7 +127,9 @@ def plan(
         N, at least 0.
     question
         "log_marginal", "log_partition" (of a Boltzmann machine; N does not matter), "exact_posterior"
-        (evidence and means), "log_marginal_gradient" or "log_marginal_bounds".
+        (evidence and means), "log_marginal_gradient", "log_marginal_bounds" or "fit", which is
+        :func:`~fastvi.fit_model` by objective "exact": a gradient for each batch, and log p(x) of the data
+        before the first and after each epoch. Its shards are epochs; the time of Adam's steps is left out.
     observed : array_like of bool, (D,) or (N, D), optional
         Which pixels would be seen; all where not given, none of a Boltzmann machine.
     normalized
@@ -133,6 +138,8 @@ def plan(
         As in :func:`~fastvi.exact_posterior`.
     method, dtype
         As in :func:`~fastvi.log_marginal`.
+    num_epochs, batch_size
+        Of a "fit" alone, as in :func:`~fastvi.fit_model`; None is 50 and 100.
 
     Returns
     -------
@@ -151,12 +158,15 @@ def plan(
     4
     """
     rules = rules_of(model)
-    num_data = validation.positive_int(num_data, "num_data", 0)
     question = validation.choice(question, "question", QUESTIONS)
+    num_data = validation.positive_int(num_data, "num_data", 1 if question == "fit" else 0)
     asked = Asked(
         question, check_dtype(dtype), validation.positive_int(top_k, "top_k", 0),
         validation.flag(pairwise, "pairwise"), validation.flag(normalized, "normalized"),
     )  # fmt: skip
+    if question == "fit":
+        return _plan_of_fit(rules, num_data, asked, observed, method, num_epochs, batch_size)
+    _refuse(question, num_epochs=num_epochs, batch_size=batch_size)
     rules = rules_by(rules, method, question, top_k=asked.top_k)
     for name, given in (("top_k", asked.top_k), ("pairwise", asked.pairwise)):
         if given and question != "exact_posterior":
@@ -171,6 +181,42 @@ def plan(
         rules.zero_gradient()  # refuses what has no parameters
         asked = asked._replace(normalized=True)
     return _planned(rules, num_data, _groups(rules, num_data, question, observed), asked)
+
+
+def _refuse(question: str, **given: Any) -> None:
+    """Refuse arguments of another question."""
+    for name, value in given.items():
+        if value is not None:
+            came = validation.shown(value)
+            raise ValueError(f"{name} must be left out where question is {question!r}, got {came}")
+
+
+def _plan_of_fit(
+    rules: Rules, num_data: int, asked: Asked, observed: Any, method: Any, num_epochs: Any, batch_size: Any
+) -> Plan:
+    """Of each epoch's gradients, a batch each and the last one smaller, and of the scores."""
+    given = {**asked._asdict(), "method": validation.choice(method, "method", METHODS)}
+    usual = {**Asked("fit")._asdict(), "method": "auto"}
+    changed = {name: value for name, value in given.items() if value != usual[name]}
+    _refuse("fit", observed=observed, **changed)
+    epochs = 50 if num_epochs is None else validation.positive_int(num_epochs, "num_epochs", 0)
+    batch = 100 if batch_size is None else validation.positive_int(batch_size, "batch_size")
+    rules.zero_gradient()  # refuses what has no parameters
+    model, everything = rules.subject, np.ones(rules.num_pixels, bool)  # a machine's units are seen
+    parts = [(epochs + 1, plan(model, num_data, observed=everything))]
+    for size, times in ((min(batch, num_data), num_data // batch), (num_data % batch, 1)):
+        if size and times and epochs:
+            found = plan(model, size, question="log_marginal_gradient", observed=everything)
+            parts.append((epochs * times, found))
+    return Plan(
+        "fit", num_data,
+        sum(times * part.states for times, part in parts),
+        sum(times * part.operations for times, part in parts),
+        max(part.bytes for _, part in parts),
+        epochs,
+        sum(times * part.predicted_seconds for times, part in parts),
+        parts[-1][1].ways,
+    )  # fmt: skip
 
 
 def _plan_of_search(rules: Rules, num_data: int, observed: ArrayLike | None, asked: Asked) -> Plan:

@@ -157,5 +157,7 @@ def bqm_of(log_weight: Quadratic, vartype: Any) -> Any:
         raise ImportError(f"to_bqm needs dimod: {how_to_install('dimod')}") from error
     pairs = {(int(i), int(j)): -float(couplings[i, j]) for i, j in np.argwhere(np.triu(couplings)) if i < j}
     linear = {i: -float(value) for i, value in enumerate(bias)}
-    bqm = dimod.BinaryQuadraticModel(linear, pairs, -constant, "BINARY")
+    # variables are in the order of their addition: all of them before any pair
+    bqm = dimod.BinaryQuadraticModel(linear, {}, -constant, "BINARY")
+    bqm.add_quadratic_from(pairs)
     return bqm.change_vartype(kind, inplace=False)

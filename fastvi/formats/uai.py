@@ -25,6 +25,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from fastvi.core.files import open_regular, path_text
+from fastvi.core.validation import require
 from fastvi.formats.quadratic import MAX_VARIABLES, Quadratic
 
 _KIND = "a UAI file of kind MARKOV with 2 states a variable and factors over one or two variables"
@@ -33,6 +34,39 @@ _MOST_FACTORS = 1 << 24  # their scopes take 128 MiB
 _LONGEST = 2048  # characters of a token: no double takes as many digits
 _COUNT = re.compile(r"[0-9]{1,15}")
 _ENTRY = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
+
+
+_LARGEST_LOG = 700.0  # its exponential, and that of minus it, are doubles of full precision
+
+
+def uai_content(log_weight: Quadratic) -> bytes:
+    """Return the file of log weights: a factor for the constant, for each bias and for each coupling.
+
+    Entries are exponentials, rounded to double precision: what is read back differs by less than 1e-13 nats
+    a factor.
+    """
+    couplings, bias, constant = log_weight
+    pairs = [(int(i), int(j)) for i, j in np.argwhere(np.triu(couplings))]
+    for name, values in (("couplings", couplings), ("bias", bias), ("constant", np.array([constant]))):
+        require(
+            values, (np.abs(values) <= _LARGEST_LOG) | np.isneginf(values),
+            f"{name} must be -{_LARGEST_LOG:g} ... {_LARGEST_LOG:g} (couplings also -inf) for a .uai file, "
+            "whose entries are their exponentials",
+        )  # fmt: skip
+    scopes = ["1 0"] * bool(constant)
+    tables = [_entries([constant, constant])] * bool(constant)
+    for i in np.flatnonzero(bias).tolist():
+        scopes.append(f"1 {i}")
+        tables.append(_entries([0.0, bias[i]]))
+    for first, second in pairs:
+        scopes.append(f"2 {first} {second}")
+        tables.append(_entries([0.0, 0.0, 0.0, couplings[first, second]]))
+    head = ["MARKOV", str(len(bias)), " ".join("2" for _ in bias), str(len(scopes))]
+    return ("\n".join([*head, *scopes, *tables]) + "\n").encode()
+
+
+def _entries(logs: list[float]) -> str:
+    return f"{len(logs)}  " + " ".join(repr(math.exp(value)) for value in logs)
 
 
 def read_uai(path: Any) -> Quadratic:

@@ -243,3 +243,40 @@ def test_of_a_log_joint(vectorized):
     model = fastvi.LogJoint(of_arrays if vectorized else (lambda x_n, z: x_n[4] * z[0]), 5, vectorized)
     assert fastvi.plan(model, 3).states == 32
     assert all(shape[1] == 5 for shape in shapes)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.usefixtures("each_piece_takes_a_second")
+@pytest.mark.parametrize("model", [network(5, 6), machine(6)])
+def test_a_fit_is_its_gradients_and_its_scores(model):
+    found = fastvi.plan(model, 250, question="fit", num_epochs=3, batch_size=100)
+    # an epoch has three batches; the data are scored four times. All units are seen: log Z is left
+    assert (found.question, found.num_data, found.shards) == ("fit", 250, 3)
+    assert found.states == (3 * 3 + 4) * 64
+    seen = np.ones(model.num_pixels, bool)
+    gradients = [
+        fastvi.plan(model, num, question="log_marginal_gradient", observed=seen) for num in (100, 50)
+    ]
+    score = fastvi.plan(model, 250, observed=seen)
+    whole, rest = gradients
+    assert found.operations == 3 * (2 * whole.operations + rest.operations) + 4 * score.operations
+    assert found.bytes == max(whole.bytes, score.bytes)
+    # by a clock that goes on a second a look, whatever is measured
+    wanted = 3 * (2 * whole.predicted_seconds + rest.predicted_seconds) + 4 * score.predicted_seconds
+    assert found.predicted_seconds == pytest.approx(wanted)
+    small = fastvi.plan(model, 7, question="fit", num_epochs=2)
+    assert small.states == (2 + 3) * 64
+    assert fastvi.plan(model, 7, question="fit", num_epochs=0).states == 64
+
+
+def test_arguments_of_a_fit_and_of_other_questions():
+    model = network(3, 2)
+    for wrong in ({"top_k": 1}, {"observed": [1, 1, 0]}, {"dtype": "float32"}, {"method": "enumeration"}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"^{name} must be left out where question is 'fit', got"):
+            fastvi.plan(model, 3, question="fit", **wrong)
+    for name in ("num_epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"^{name} must be left out where question is 'log_marginal'"):
+            fastvi.plan(model, 3, **{name: 2})
+    with pytest.raises(TypeError, match=r"^model must"):
+        fastvi.plan(fastvi.LogJoint(lambda x, z: 0.0, 2), 3, question="fit")

@@ -89,6 +89,9 @@ def exact() -> list[Call]:
         Call("plan[posterior]", asked_of(fastvi.plan, t.network),
              {"num_data": count(2, 0), "question": word("exact_posterior", "exact_posterior"),
               "top_k": count(2, 0), "pairwise": flag(True)}),
+        Call("plan[fit]", asked_of(fastvi.plan, t.network),
+             {"num_data": count(2), "question": word("fit", "fit"),
+              "num_epochs": count(1, 0, optional=True), "batch_size": count(2, optional=True)}),
     ]  # fmt: skip
     return found
 
