@@ -30,9 +30,9 @@ SECTIONS = {
         "plan": "Predict states, memory, shards and time of an exact question about a saved MODEL.",
     },
     "Models and files": {
-        "convert": "Convert a model or data from one kind of file to another.",
-        "sample": "Draw NUM data from a saved MODEL and save them to OUT.",
         "fit": "Learn a model from DATA and save it to OUT.",
+        "sample": "Draw NUM data from a saved MODEL and save them to OUT.",
+        "convert": "Convert a model or data from one kind of file to another.",
     },
     "Installation": {
         "info": "Show versions, processor, threads and compiled code, or how a MODEL was made.",

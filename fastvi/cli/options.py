@@ -91,6 +91,14 @@ class DataFile(NamedTuple):
         return {"data_file_sha256": digest, **options}
 
 
+def files_of(data: DataFile | None) -> dict[str, str]:
+    """Return the files that a command reads its data from, by argument: none of them may be an output."""
+    if data is None:
+        return {}
+    masks = {} if data.observed in (None, "auto") else {"--observed": str(data.observed)}
+    return {"DATA": data.path, **masks}
+
+
 def reading_options(function: Function) -> Function:
     """Add ``--key``, ``--threshold`` and ``--limit``, which say how data are read."""
     for option in (

@@ -17,6 +17,7 @@ from fastvi.cli.options import (
     FILE,
     DataFile,
     Run,
+    files_of,
     load_model,
     model_argument,
     optional_data_argument,
@@ -64,9 +65,7 @@ def command(
         raise WrongInput(f"{'--upper' if upper else '--unnormalized'} is for DATA, which is not given")
     if upper:
         _refuse_search_options(context, checkpoint, unnormalized, run)
-    check_answer_files(
-        out, {"MODEL": model_path, "DATA": data and data.path}, csv_path, {"--checkpoint": checkpoint}
-    )
+    check_answer_files(out, {"MODEL": model_path, **files_of(data)}, csv_path, {"--checkpoint": checkpoint})
     model = load_model(model_path)
     normalized = check_normalized(model, unnormalized=unnormalized)
     check_has_data(data, model, (fastvi.BoltzmannMachine,), "a BoltzmannMachine")

@@ -22,6 +22,7 @@ from fastvi.cli.options import (
     Run,
     check_one_is_standard_input,
     data_argument,
+    files_of,
     load_model,
     load_saved,
     model_argument,
@@ -79,7 +80,7 @@ def command(
         raise WrongInput(f"elbo takes one of --q and {other}, got both")
     check_one_is_standard_input({"MODEL": model_path, "DATA": data.path, "--q": q_path})
     check_answer_files(
-        out, {"MODEL": model_path, "DATA": data.path, "--q": q_path}, csv_path, {"--save-q": save_q}
+        out, {"MODEL": model_path, **files_of(data), "--q": q_path}, csv_path, {"--save-q": save_q}
     )
     if save_q is not None:
         check_is_new(save_q, "--save-q", force=force)

@@ -19,6 +19,7 @@ from fastvi.cli.options import (
     Run,
     check_one_is_standard_input,
     data_argument,
+    files_of,
     load_model,
     load_saved,
     model_argument,
@@ -83,7 +84,8 @@ def command(
         refuse_beside("--num-temperatures", given, "importance sampling")
     from_file = proposal if proposal not in (*PROPOSALS, "fit") else None
     check_one_is_standard_input({"MODEL": model_path, "DATA": data.path, "--proposal": from_file})
-    check_answer_files(out, {"MODEL": model_path, "DATA": data.path, "--proposal": from_file}, csv_path)
+    inputs = {"MODEL": model_path, **files_of(data), "--proposal": from_file}
+    check_answer_files(out, inputs, csv_path)
     model = load_model(model_path)
     normalized = check_normalized(model, unnormalized=unnormalized)
     x, observed = data.read()

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastvi
+from fastvi.cli.answers import check_answer_files, csv_option, write_answers
 from fastvi.cli.command import Command
 from fastvi.cli.errors import as_wrong_input
-from fastvi.cli.files.outputs import check_files, check_holds_no_arrays, is_standard_output, write_output
 from fastvi.cli.options import (
     FILE,
-    OUTPUT_FILE,
     DataFile,
     Run,
     data_argument,
+    files_of,
     load_model,
     model_argument,
     run_options,
@@ -28,10 +28,7 @@ from fastvi.cli.output import Output
 @click.command(cls=Command)
 @model_argument
 @data_argument
-@click.option(
-    "--csv", "csv_path", type=OUTPUT_FILE,
-    help="Write log p(x) of each datum to this CSV file; - is standard output.",
-)  # fmt: skip
+@csv_option
 @click.option("--checkpoint", type=FILE, help="Keep what is finished in this file, and go on from it.")
 @click.option("--unnormalized", is_flag=True, help="Leave out log Z of a Boltzmann machine.")
 @run_options
@@ -55,11 +52,7 @@ def command(
       cat digits.npy | fastvi evaluate model.npz - --csv -
       fastvi evaluate large.npz digits.npy --executor processes:4 --checkpoint run.npz
     """
-    check_files({"MODEL": model_path, "DATA": data.path}, {"--csv": csv_path, "--checkpoint": checkpoint})
-    if csv_path is not None:
-        check_holds_no_arrays(csv_path, "--csv")
-        if is_standard_output(csv_path):
-            out.stand_aside()
+    check_answer_files(out, {"MODEL": model_path, **files_of(data)}, csv_path, {"--checkpoint": checkpoint})
     model = load_model(model_path)
     x, observed = data.read()
     with as_wrong_input(), run.started() as where, out.progress("evaluate") as report:
@@ -67,11 +60,8 @@ def command(
             model, x, observed=observed, checkpoint=checkpoint, normalized=not unnormalized,
             progress=lambda done, total: report("states", done, total), **where,
         )  # fmt: skip
-    if csv_path is not None:
-        lines = ["index,log_marginal", *(f"{n},{value!r}" for n, value in enumerate(values.tolist()))]
-        write_output(csv_path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
     name = "log p(x) + log Z" if unnormalized else "log p(x)"
-    out.facts(model=repr(model), normalized=not unnormalized, num_data=len(values), log_marginal=values)
+    out.facts(model=repr(model), normalized=not unnormalized)
     out.note(f"{model!r} on {len(values)} data of {data.path}")
     if observed is not None:
         out.note(f"{np.count_nonzero(~observed):,} pixels were not observed, and are summed out")
@@ -84,8 +74,7 @@ def command(
             "largest": values.max(),
         }
         out.table(name, {"": list(summary), "value": [f"{float(v):.6f}" for v in summary.values()]})
-    if csv_path is not None and not is_standard_output(csv_path):
-        out.note(f"written: {csv_path}")
+    write_answers(out, {"log_marginal": values}, csv_path)
 
 
 def _std(values: NDArray[np.float64]) -> float:

@@ -20,7 +20,7 @@ from fastvi.cli.files.outputs import (
     is_taken,
     write_output,
 )
-from fastvi.cli.options import FILE, OUTPUT_FILE, SEED, DataFile, Run, data_argument, run_options_of
+from fastvi.cli.options import FILE, OUTPUT_FILE, SEED, DataFile, Run, data_argument, files_of, run_options_of
 from fastvi.cli.output import Output
 from fastvi.cli.starts import Start, check_objective, start_options
 from fastvi.core.options import MODEL_OBJECTIVES, SCORES, ModelObjective, Score
@@ -85,8 +85,7 @@ def command(
       fastvi fit t10k-images-idx3-ubyte.gz model.npz --latents 10 --threshold 128 --epochs 20
       fastvi fit digits.npy better.npz --start model.npz --learning-rate 0.01 --checkpoint run.npz
       fastvi fit grey.npy ppca.npz --model-class LinearGaussian --latents 5 --objective em
-      fastvi fit digits.npy vae.npz --latents 8 --encoder-hidden 32 --save-encoder q.npz \\
-          --objective importance_weighted --num-samples 20
+      fastvi fit digits.npy iwae.npz --latents 8 --objective importance_weighted --encoder-hidden 32
     """
     start.check(summed=score == "exact" or objective == "exact")
     start.check_encoder(objective, num_samples)
@@ -97,8 +96,7 @@ def command(
     if encoder_out is not None and not start.has_encoder:
         raise WrongInput("--save-encoder must come with --encoder or --encoder-hidden")
     check_files(
-        {"DATA": data.path, "--observed": None if data.observed == "auto" else data.observed,
-         "--start": start.path, "--encoder": start.encoder_path},
+        {**files_of(data), "--start": start.path, "--encoder": start.encoder_path},
         {"OUT": out_path, "--save-encoder": encoder_out, "--checkpoint": checkpoint},
     )  # fmt: skip
     for path, name in ((out_path, "OUT"), (encoder_out, "--save-encoder")):

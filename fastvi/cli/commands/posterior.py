@@ -22,6 +22,7 @@ from fastvi.cli.options import (
     SEED,
     DataFile,
     Run,
+    files_of,
     load_model,
     model_argument,
     optional_data_argument,
@@ -68,7 +69,7 @@ def command(
       fastvi posterior machine.npz --json
     """
     check_answer_files(
-        out, {"MODEL": model_path, "DATA": data and data.path}, csv_path,
+        out, {"MODEL": model_path, **files_of(data)}, csv_path,
         {"--out": out_path, "--checkpoint": checkpoint},
     )  # fmt: skip
     if out_path is not None:
