@@ -60,11 +60,22 @@ def check_data(model: Any, x: Any, name: str, observed: Any = None) -> tuple[np.
     return rules_of(model, tables=True).check_data(x, observed, name)
 
 
-def check_states(model: Any, num_data: int, question: Question, observed: np.ndarray | None = None) -> None:
-    """Refuse sums over more states than a call may take; ``observed`` None: every pixel is seen."""
+def check_states(
+    model: Any,
+    num_data: int,
+    question: Question,
+    observed: np.ndarray | None = None,
+    *,
+    learned: bool = False,
+) -> None:
+    """Refuse sums over more states than a call may take; ``observed`` None: every pixel is seen.
+
+    A model that is ``learned`` is enumerated: its first step couples all units, whatever its couplings were.
+    """
     rules = rules_of(model)
     if question != "states":
-        rules = rules.by("auto", LOG_MARGINAL if question == "log_marginal" else LOG_MARGINAL_GRADIENT)
+        asked = LOG_MARGINAL if question == "log_marginal" else LOG_MARGINAL_GRADIENT
+        rules = rules.by("enumeration" if learned else "auto", asked)
     closed = {"log_marginal": rules.is_closed, "gradient": rules.has_closed_gradient}.get(question)
     groups = [
         Group(mask, members, None, rules.free_latents(mask), closed is not None and closed(mask))

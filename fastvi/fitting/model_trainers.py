@@ -45,9 +45,9 @@ class _ModelTrainer(GradientTrainer):
             values |= {_PREFIX + name: value for name, value in self.network.values.items()}
         super().__init__(values)
         if not by_bound:
-            check_states(model, len(judged.x), "log_marginal", judged.observed)
+            check_states(model, len(judged.x), "log_marginal", judged.observed, learned=True)
         if self.exactly:
-            check_states(model, len(data.x), "gradient", data.observed)
+            check_states(model, len(data.x), "gradient", data.observed, learned=True)
         self._data, self._judged, self._by_bound = data, judged, by_bound
         self._num_samples, self._seed, self._estimator, self._dtype = num_samples, seed, estimator, dtype
 

@@ -338,3 +338,11 @@ def test_nothing_to_do():
 def test_wrong_input(options, text):
     with pytest.raises((ValueError, TypeError), match=f"^{text}"):
         fastvi.fit_model(**{"model": START, "x": X, "num_epochs": 1, **options})
+
+
+def test_a_machine_of_many_units_that_are_not_coupled_yet_is_refused_before_the_first_step():
+    """Its own log Z is a product of 60 sums, but one step couples all pairs of units."""
+    start = fastvi.BoltzmannMachine(np.zeros((60, 60)), np.zeros(60))
+    assert fastvi.log_partition(start) == pytest.approx(60 * np.log(2), rel=1e-14)
+    with pytest.raises(ValueError, match=r"the model has 2\^60"):
+        fastvi.fit_model(start, np.eye(60, dtype=np.uint8), num_epochs=1)
