@@ -151,7 +151,7 @@ def cli(context: click.Context) -> None:
 
     \b
     Examples:
-      fastvi study                              all studies on handwritten digits, one to two minutes
+      fastvi study                              all studies on handwritten digits, a minute and a half
       fastvi study bounds --quick               one of them at toy sizes, seconds
       fastvi report model.npz digits.npz        truth, ELBO, gaps, weights and cost of a saved model
       fastvi evaluate model.npz digits.npz      log p(x) of a saved model on a data file

@@ -60,6 +60,16 @@ def load_model(path: str | os.PathLike[str], name: str = "MODEL") -> Any:
     return model
 
 
+def load_q(path: str | os.PathLike[str], name: str) -> Any:
+    """Read a file that must hold a distribution over z, or an encoder. ``name`` is that of the option."""
+    import fastvi
+
+    found = load_saved(path)
+    if not isinstance(found, fastvi.Distribution | fastvi.Encoder | fastvi.Categorical):
+        raise WrongInput(f"{name} must hold a distribution or an encoder, got {found!r}")
+    return found
+
+
 class DataFile(NamedTuple):
     """DATA and the options that say how to read it."""
 

@@ -132,7 +132,7 @@ def test_workers_give_the_same_values(network):
     ("options", "words"),
     [
         (["--proposal", "none.npz"], "none.npz: No such file or directory"),
-        (["--proposal", "m.npz"], "--proposal must be uniform, prior, fit or a saved q or encoder, got Sigm"),
+        (["--proposal", "m.npz"], "--proposal must hold a distribution or an encoder, got Sigm"),
         (["--proposal", "fit", "--observed", "mask.csv"], "--proposal fit is for data that were seen whole"),
         (
             ["--num-temperatures", 5, "--proposal", "prior"],

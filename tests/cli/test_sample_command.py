@@ -92,7 +92,7 @@ def test_files_are_replaced_by_force_alone(network):
     [
         (["m.npz", "3", "m.npz", "--force"], "OUT must be another file than MODEL, got 'm.npz'"),
         (["m.npz", "3", "none/s.npy"], "OUT must name a file in a folder that exists, got 'none/s.npy'"),
-        (["m.npz", "3", "s.txt"], "OUT must end in .npz, .npy, .csv or come with --format, got 's.txt'"),
+        (["m.npz", "3", "s.txt"], "OUT must end in .npz or .npy or .csv for draws, got 's.txt'"),
         (["m.npz", "3", "s.npz", "--latents"], "--latents is for .npy and CSV files"),
         (["m.npz", "3", "s", "--format", "png"], "'png' is not one of 'npz', 'npy', 'csv'"),
         (["m.npz", "-1", "s.npy"], "No such option"),

@@ -16,7 +16,13 @@ from fastvi.cli.files import foreign
 from fastvi.cli.files.arrays import SUFFIXES, write_arrays
 from fastvi.cli.files.data import KINDS
 from fastvi.cli.files.inputs import named
-from fastvi.cli.files.outputs import check_files, check_is_new, is_standard_output, write_output
+from fastvi.cli.files.outputs import (
+    check_files,
+    check_is_new,
+    is_standard_output,
+    kind_of_output,
+    write_output,
+)
 from fastvi.cli.options import INPUT_DATA, OUTPUT_FILE, DataFile, load_saved, reading_options
 from fastvi.cli.output import Output
 from fastvi.core.options import ACTIVATIONS, FAMILIES, LIKELIHOODS
@@ -144,7 +150,9 @@ def _read(kind: str, path: str, how: dict[str, Any]) -> Any:
 def _model(model: Any, out_path: str, suffix: str | None) -> tuple[str, _Writer]:
     """Return what a model is, and what writes it to an open file."""
     is_machine = isinstance(model, fastvi.BoltzmannMachine)
-    kind = _kind_of_output(out_path, suffix, _MACHINE_FORMATS if is_machine else ("npz",), "npz", repr(model))
+    kind = kind_of_output(
+        out_path, suffix, _MACHINE_FORMATS if is_machine else ("npz",), "npz", f"IN, which holds {model!r}"
+    )
     if kind == "npz":
         return repr(model), partial(write_model, model)
     content = foreign.machine_content(model, kind)
@@ -153,7 +161,7 @@ def _model(model: Any, out_path: str, suffix: str | None) -> tuple[str, _Writer]
 
 def _data(data: DataFile, out_path: str, suffix: str | None) -> tuple[str, _Writer]:
     """Return what data are, and what writes them to an open file. Pictures keep their rows and columns."""
-    kind = _kind_of_output(out_path, suffix, SUFFIXES, "csv", "data")
+    kind = kind_of_output(out_path, suffix, SUFFIXES, "csv", "IN, which holds data")
     rows = data.read_rows()
     x = rows.x.astype(np.uint8) if rows.x.dtype == bool else rows.x
     if x.dtype.kind not in "iuf" or x.dtype.itemsize > 8:
@@ -161,14 +169,3 @@ def _data(data: DataFile, out_path: str, suffix: str | None) -> tuple[str, _Writ
     if rows.image_shape is not None:
         x = x.reshape(len(x), *rows.image_shape)
     return f"{x.dtype} of shape {x.shape}", partial(write_arrays, arrays={"x": x}, kind=kind)
-
-
-def _kind_of_output(path: str, suffix: str | None, allowed: tuple[str, ...], usual: str, what: str) -> str:
-    """Return the format of the output, which must be one that can hold what IN holds."""
-    by_name = usual if is_standard_output(path) else path.rpartition(".")[2].lower()
-    kind = by_name if suffix is None else suffix
-    if kind not in allowed:
-        name, came = ("OUT must end in", repr(path)) if suffix is None else ("--format must be", suffix)
-        words = " or ".join(("." if suffix is None else "") + word for word in allowed)
-        raise WrongInput(f"{name} {words} for IN, which holds {what}, got {came}")
-    return kind

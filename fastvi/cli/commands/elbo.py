@@ -24,7 +24,7 @@ from fastvi.cli.options import (
     data_argument,
     files_of,
     load_model,
-    load_saved,
+    load_q,
     model_argument,
     run_options_of,
 )
@@ -94,7 +94,7 @@ def command(
             report("fitting q", 0, 2)
             q = _fitted_q(model, x, objective or "reverse_kl", seed)
         else:
-            q = _saved_q(q_path)
+            q = load_q(q_path, "--q")
         report("ELBO", 1, 2)
         found = fastvi.elbo(
             model, x, q, observed=observed, num_samples=num_samples, seed=seed,
@@ -132,11 +132,3 @@ def _fitted_q(model: Any, x: Any, objective: Any, seed: int) -> Any:
         return fastvi.fit_posterior(model, x, objective=objective, seed=seed).q
     except TypeError as error:
         raise WrongInput(f"--q must be given where none is fitted: {error}") from error
-
-
-def _saved_q(path: str) -> Any:
-    """Read a distribution over z or an encoder."""
-    q = load_saved(path)
-    if not isinstance(q, fastvi.Distribution | fastvi.Encoder | fastvi.Categorical):
-        raise WrongInput(f"--q must hold a distribution or an encoder, got {q!r}")
-    return q

@@ -21,7 +21,7 @@ from fastvi.cli.options import (
     data_argument,
     files_of,
     load_model,
-    load_saved,
+    load_q,
     model_argument,
     run_options,
 )
@@ -152,7 +152,4 @@ def _proposal(model: Any, x: Any, name: str, seed: int, observed: Any) -> Any:
         if observed is not None:
             raise WrongInput("--proposal fit is for data that were seen whole, got --observed too")
         return fastvi.fit_posterior(model, x, seed=seed).q
-    found = load_saved(name)
-    if not isinstance(found, fastvi.Distribution | fastvi.Encoder | fastvi.Categorical):
-        raise WrongInput(f"--proposal must be uniform, prior, fit or a saved q or encoder, got {found!r}")
-    return found
+    return load_q(name, "--proposal")

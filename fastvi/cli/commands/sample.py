@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
 from fastvi.cli.files.arrays import SUFFIXES, write_arrays
-from fastvi.cli.files.outputs import check_files, check_is_new, is_standard_output, write_output
+from fastvi.cli.files.outputs import (
+    check_files,
+    check_is_new,
+    is_standard_output,
+    kind_of_output,
+    write_output,
+)
 from fastvi.cli.options import OUTPUT_FILE, SEED, load_model, model_argument
 from fastvi.cli.output import Output
 
@@ -46,7 +52,7 @@ def command(
     """
     check_files({"MODEL": model_path}, {"OUT": out_path})
     check_is_new(out_path, "OUT", force=force)
-    kind = _kind(out_path, suffix)
+    kind = kind_of_output(out_path, suffix, SUFFIXES, "csv", "draws")
     if latents and kind == "npz":
         raise WrongInput("--latents is for .npy and CSV files: an .npz file holds x and z")
     if is_standard_output(out_path):
@@ -61,17 +67,3 @@ def command(
     out.facts(model=repr(model), num_data=num, written=out_path, seed=seed)
     if not is_standard_output(out_path):
         out.note(f"written: {out_path} ({num} data of {model!r})")
-
-
-def _kind(path: str, suffix: str | None) -> str:
-    """Return the format of the output."""
-    if suffix is not None:
-        return suffix
-    if is_standard_output(path):
-        return "csv"
-    own = path.rpartition(".")[2].lower()
-    if own not in SUFFIXES:
-        raise WrongInput(
-            f"OUT must end in {', '.join('.' + s for s in SUFFIXES)} or come with --format, got {path!r}"
-        )
-    return own

@@ -78,6 +78,20 @@ def is_standard_output(text: str | None) -> bool:
     return text is not None and (text == STANDARD_OUTPUT or descriptor(text) == 1)
 
 
+def kind_of_output(path: str, suffix: str | None, allowed: tuple[str, ...], usual: str, content: str) -> str:
+    """Return the format of OUT: that of ``--format``, of its name, or the ``usual`` one of standard output.
+
+    It must be one of those ``allowed`` for ``content``.
+    """
+    by_name = usual if is_standard_output(path) else path.rpartition(".")[2].lower()
+    kind = by_name if suffix is None else suffix
+    if kind not in allowed:
+        name, came = ("OUT must end in", repr(path)) if suffix is None else ("--format must be", suffix)
+        words = " or ".join(("." if suffix is None else "") + word for word in allowed)
+        raise WrongInput(f"{name} {words} for {content}, got {came}")
+    return kind
+
+
 def free_name(text: str) -> str:
     """Return ``text`` with the first number behind it that no file has."""
     number = 1
