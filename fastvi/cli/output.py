@@ -21,7 +21,7 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class Output:
-    """What a command says, in the form that its caller asked for.
+    """Speaker of a command, in the form that its caller asked for.
 
     ``say``, ``table`` and ``finding`` are the answer, ``note`` is what a person wants to know beside it,
     ``facts`` is the answer for machines. With ``--json`` only the facts are printed, as one object, when the

@@ -30,7 +30,7 @@ def num_compiled() -> int:
 
 @dataclass
 class State:
-    """How far a part of the work is."""
+    """State of a part of the work: its step, and how much of that is done."""
 
     name: str
     begin: float = field(default_factory=time.monotonic)
@@ -66,7 +66,7 @@ def progress_bar(name: str, *, part: tuple[int, int] | None = None, shown: bool 
 
 
 class _Doing(ProgressColumn):
-    """What is being done now: asked for anew at each redrawing, for a compilation reports nothing."""
+    """Column with the present step, asked for at each redrawing: a compilation reports nothing."""
 
     max_refresh = None
 

@@ -1,4 +1,4 @@
-"""How an extra is installed: the words of every error that misses one."""
+"""Installation of extras: the words of every error that misses one."""
 
 from __future__ import annotations
 

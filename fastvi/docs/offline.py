@@ -1,4 +1,4 @@
-"""What pages load: everything must come with them, for a site that opens from the disk, without a network."""
+"""Check that pages load nothing that does not lie beside them: the site opens from the disk."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def loaded(html: str) -> list[str]:
 
 
 def not_with_the_site(site: Path) -> Iterator[str]:
-    """What pages and style sheets below ``site`` load from elsewhere, or from files that do not exist."""
+    """Yield a line for each thing that pages and style sheets below ``site`` load from elsewhere or miss."""
     for path in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
         text = path.read_text(encoding="utf-8")
         for address in loaded(text) if path.suffix == ".html" else in_style(text):

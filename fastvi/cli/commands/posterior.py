@@ -99,7 +99,7 @@ def command(
     write_answers(out, columns, csv_path)
     show_summary(out, "exact posteriors, nats", summed)
     if len(found) == 1 and "mean" in columns:
-        ((mean, mode),) = zip(columns["mean"], columns["mode"], strict=True)
+        mean, mode = columns["mean"][0], columns["mode"][0]
         out.table("latents", {"z": [*range(len(mean))], "mean": mean.tolist(), "mode": mode.tolist()})
     if drawn is not None:
         out.facts(draws=drawn)

@@ -48,7 +48,7 @@ def _kind_of_archive(file: IO[bytes]) -> str:
 
 
 class Network(NamedTuple):
-    """What a state dict does not say."""
+    """Facts about a network that its state dict does not hold."""
 
     role: str  # "decoder" or "encoder"
     activation: Activation

@@ -1,4 +1,4 @@
-"""What an interrupted run of studies leaves, so that the same command goes on from it."""
+"""Unfinished runs of studies: the folder from which the same command goes on."""
 
 from __future__ import annotations
 
