@@ -19,15 +19,6 @@ def fields_of(found):
     return {name: getattr(found, name) for name in FIELDS}
 
 
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = cases.network(4, 3)
-    model.save("m.npz")
-    np.save("d.npy", X)
-    return model
-
-
 @pytest.mark.parametrize(
     ("options", "arguments"),
     [([], {}), (["--tolerance", 0.5, "--max-bounds", 1], {"tolerance": 0.5, "max_bounds": 1})],

@@ -16,15 +16,6 @@ def fields_of(found):
     return {name: getattr(found, name) for name in FIELDS}
 
 
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = cases.network(4, 3)
-    model.save("m.npz")
-    np.save("d.npy", X)
-    return model
-
-
 @pytest.mark.slow_without_jit
 def test_a_fitted_q_and_its_gap(network):
     q = fastvi.fit_posterior(network, X, objective="forward_kl", seed=3).q

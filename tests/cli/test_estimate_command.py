@@ -17,15 +17,6 @@ def fields_of(found):
     return {name: np.broadcast_to(getattr(found, name), len(found)) for name in FIELDS}
 
 
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = cases.network(4, 3)
-    model.save("m.npz")
-    np.save("d.npy", X)
-    return model
-
-
 @pytest.mark.parametrize("proposal", ["uniform", "prior", "fit", "encoder.npz"])
 def test_proposals(network, proposal):
     encoder = cases.encoder(4, 3, 3)

@@ -16,15 +16,6 @@ def fields_of(found, names=FIELDS):
     return {name: getattr(found, name) for name in names}
 
 
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = cases.network(4, 3)
-    model.save("m.npz")
-    np.save("d.npy", X)
-    return model
-
-
 def test_json_has_the_attributes_of_python(network):
     expected = fastvi.exact_posterior(network, X, top_k=2, pairwise=True)
     found = facts("posterior", "m.npz", "d.npy", "--top-k", 2, "--pairwise", "--draws", 3, "--seed", 5)
