@@ -59,8 +59,7 @@ def write_answers(out: Output, columns: Columns, csv_path: str | None) -> None:
     rows = (",".join(map(_text, (n, *row))) for n, row in enumerate(zip(*flat.values(), strict=True)))
     lines = [",".join(("index", *flat)), *rows]
     write_output(csv_path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
-    if not is_standard_output(csv_path):
-        out.note(f"written: {csv_path}")
+    out.note_written(csv_path)
 
 
 def _text(value: Any) -> str:

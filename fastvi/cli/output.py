@@ -70,6 +70,13 @@ class Output:
         if not self.quiet:
             self.say(text if mark is None else wrapped_item(text, screen_width(), mark))
 
+    def note_written(self, path: str, detail: str = "") -> None:
+        """Name a file that was written, unless it is standard output."""
+        from fastvi.cli.files.outputs import is_standard_output  # NumPy comes with it, and help needs none
+
+        if not is_standard_output(path):
+            self.note(f"written: {path}{detail}")
+
     def finding(self, text: str) -> None:
         """Print a sentence of the answer as an item of a list, wrapped at words."""
         self.say(wrapped_item(text, screen_width()))

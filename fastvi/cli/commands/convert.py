@@ -96,8 +96,7 @@ def command(
             raise WrongInput(text.replace(repr(path), repr(in_path))) from error
     write_output(out_path, write)
     out.facts(read=in_path, written=out_path, converted=what)
-    if not is_standard_output(out_path):
-        out.note(f"written: {out_path} ({what})")
+    out.note_written(out_path, f" ({what})")
 
 
 _Writer = Callable[[IO[bytes]], Any]

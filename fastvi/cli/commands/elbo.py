@@ -12,7 +12,7 @@ import fastvi
 from fastvi.cli.answers import check_answer_files, csv_option, show_summary, write_answers
 from fastvi.cli.command import Command
 from fastvi.cli.errors import WrongInput, as_wrong_input
-from fastvi.cli.files.outputs import check_is_new, is_standard_output, write_output
+from fastvi.cli.files.outputs import check_is_new, write_output
 from fastvi.cli.machines import check_normalized
 from fastvi.cli.options import (
     INPUT_FILE,
@@ -113,8 +113,7 @@ def command(
     show_summary(out, f"{name} and its parts, nats", {name: columns["value"], **_rest(columns)})
     if save_q is not None:
         write_output(save_q, partial(write_model, q))
-        if not is_standard_output(save_q):
-            out.note(f"written: {save_q}")
+        out.note_written(save_q)
 
 
 def _rest(columns: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fastvi.cli.answers import check_answer_files, csv_option, show_summary, wri
 from fastvi.cli.command import Command
 from fastvi.cli.errors import as_wrong_input
 from fastvi.cli.files.arrays import write_arrays
-from fastvi.cli.files.outputs import check_is_new, is_standard_output, write_output
+from fastvi.cli.files.outputs import check_is_new, write_output
 from fastvi.cli.machines import check_has_data, check_normalized
 from fastvi.cli.options import (
     FILE,
@@ -106,5 +106,4 @@ def command(
     if out_path is not None:
         arrays = columns if drawn is None else {**columns, "draws": drawn}
         write_output(out_path, partial(write_arrays, arrays=arrays, kind="npz"))
-        if not is_standard_output(out_path):
-            out.note(f"written: {out_path}")
+        out.note_written(out_path)

@@ -65,5 +65,4 @@ def command(
         arrays = {"z": arrays["z"]} if latents else {"x": arrays["x"]}
     write_output(out_path, partial(write_arrays, arrays=arrays, kind=kind))
     out.facts(model=repr(model), num_data=num, written=out_path, seed=seed)
-    if not is_standard_output(out_path):
-        out.note(f"written: {out_path} ({num} data of {model!r})")
+    out.note_written(out_path, f" ({num} data of {model!r})")
